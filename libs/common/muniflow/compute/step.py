@@ -1,0 +1,39 @@
+"""A step: an operation with the pure function that computes it. Needs numpy, so only step images import this."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muniflow.operation import Operation
+
+GROUP = "muniflow.steps"
+
+Image = NDArray[np.uint8]
+"""uint8 BGR, shape (H, W, 3); rows may be further apart than W * 3 bytes, pixels and channels are contiguous."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step package provides, under the entry point group `muniflow.steps`."""
+
+    operation: Operation
+    apply: Callable[[Image, Any], list[Image]]
+    """`(image, params) -> images`, in split order, as many as `params.fan_out`.
+
+    Pure: it changes neither argument. What it returns may be views into `image`: those travel by reference and are
+    never copied. Raises `Rejected` when this image cannot be processed.
+    """
+
+
+Steps = Mapping[str, Step]
+"""Steps by the name of their operation."""
+
+
+def installed_steps() -> dict[str, Step]:
+    """The steps whose packages are installed here, by name, in alphabetical order."""
+    found: list[Step] = [entry.load() for entry in entry_points(group=GROUP)]
+    return {step.operation.name: step for step in sorted(found, key=lambda step: step.operation.name)}

@@ -1,0 +1,214 @@
+"""The messages that travel over the broker: small, versioned, frozen JSON. Pixels never travel in one.
+
+| model | queue | from → to |
+| --- | --- | --- |
+| a batch document (`muniflow.batch`) | `muniflow.batches` | user → coordinator |
+| `Task` | `muniflow.step.<op>` | coordinator or step worker → step worker |
+| `Events` | `muniflow.events` | step worker → coordinator |
+| `Command` | `muniflow.control` | command line, gateway → coordinator |
+| `Notice` | exchange `muniflow.notify` | coordinator → anybody |
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from muniflow.lineage import WHOLE, Lineage
+
+Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]
+ImageFormat = Literal["jpg", "png", "webp"]
+Decode = Literal["exact", "fast"]
+BatchState = Literal["intake", "running", "finishing", "done", "partial", "failed", "cancelled", "rejected"]
+ImageState = Literal["pending", "done", "failed", "cancelled"]
+TERMINAL: frozenset[BatchState] = frozenset({"done", "partial", "failed", "cancelled", "rejected"})
+
+
+class Message(BaseModel):
+    """Base of all messages: frozen, and closed so that a typing error is an error."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+
+    @classmethod
+    def from_bytes(cls, body: bytes | bytearray | memoryview) -> Self:
+        """Read a message.
+
+        Raises:
+            pydantic.ValidationError: the body is not such a message.
+        """
+        return cls.model_validate_json(bytes(body))
+
+    def to_bytes(self) -> bytes:
+        """The message as it travels."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class RouteStep(BaseModel):
+    """A step of a route: an operation with its checked, long-form parameters."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    op: str
+    params: dict[str, Any] = {}
+    fan_out: Annotated[int, Field(ge=1)] = 1
+    """How many images this step makes of one."""
+
+
+Route = tuple[RouteStep, ...]
+
+
+class Encoding(BaseModel):
+    """How outputs are encoded."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: ImageFormat
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    """1 to 100 for jpg and webp; `None` takes the format's default. Not allowed for png, which is lossless."""
+
+
+class RawRef(BaseModel):
+    """Raw pixels inside a blob of the work store: uint8 BGR, rows `stride_bytes` apart.
+
+    A tile is a reference into its parent's blob, so `split` copies nothing.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    width_px: Annotated[int, Field(ge=1)]
+    height_px: Annotated[int, Field(ge=1)]
+    stride_bytes: Annotated[int, Field(ge=3)]
+    offset_bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class Task(Message):
+    """Run step `step` of `route` on one image or tile."""
+
+    batch: str
+    image: Annotated[int, Field(ge=0)]
+    """The image's place in its batch."""
+    source: str
+    """Key of the encoded image in the source store."""
+    stem: str
+    """`<destination>/<stem>-<i>.<ext>` names the outputs."""
+    destination: str
+    encoding: Encoding
+    decode: Decode = "exact"
+    route: Route
+    run: Annotated[int, Field(ge=0)] = 0
+    """Grows by one each time the image is re-opened, so that events of an earlier run change nothing."""
+    step: Annotated[int, Field(ge=0)] = 0
+    lineage: tuple[Pair, ...] = WHOLE
+    pixels: RawRef | None = None
+    """The input; `None` at the first step, which decodes `source`."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    published_at: float = 0.0
+    """Unix time, seconds: when this task was published, for the wait in the queue."""
+
+    @property
+    def op(self) -> str:
+        """The operation that this task wants."""
+        return self.route[self.step].op
+
+
+class Settled(BaseModel):
+    """A part of an image has reached its end: an output is stored, or a step failed for good."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    batch: str
+    image: int
+    run: int = 0
+    lineage: tuple[Pair, ...] = WHOLE
+    reason: str | None = None
+    """Why it failed, for a person; `None`: done."""
+    step: int = 0
+    """The step that failed, as an index into the route."""
+
+
+class Tally(BaseModel):
+    """What a worker did for one step of one batch since its last report. Advisory: a redelivery counts again."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    batch: str
+    step: int
+    done: int = 0
+    failed: int = 0
+    pixels: int = 0
+    compute_s: float = 0.0
+
+
+class Events(Message):
+    """What a worker tells the coordinator about one group of tasks."""
+
+    settled: tuple[Settled, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+
+
+class Command(Message):
+    """What a person asks of the coordinator about a batch that it knows."""
+
+    action: Literal["cancel", "reopen"]
+    """`reopen` runs failed images again from their source, and nothing else."""
+    batch: str
+    image: int | None = None
+    """For `reopen`: one image; `None` means every failed image of the batch."""
+
+
+class Notice(Message):
+    """A change in the life of a batch; its routing key is `batch.<state>`."""
+
+    batch: str
+    state: BatchState
+    municipality: str = ""
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    report: str | None = None
+    """Key of `report.json` in the output store."""
+    faults: tuple[dict[str, str], ...] = ()
+    """For `rejected`: every fault as `{"place": …, "problem": …}`."""
+    message_id: str | None = None
+    """The AMQP `message_id` of the submission that this answers, for `rejected` and the first notice of a batch."""
+    at: float = 0.0
+    """Unix time, seconds."""
+
+
+def output_name(stem: str, index: int, encoding: Encoding) -> str:
+    """`<stem>-<i>.<ext>`: the name of leaf number `index`, relative to the batch's destination."""
+    return f"{stem}-{index}.{encoding.format}"
+
+
+def leaf_count(route: Route) -> int:
+    """How many outputs one image has at the end of this route."""
+    leaves = 1
+    for step in route:
+        leaves *= step.fan_out
+    return leaves
+
+
+__all__ = [
+    "TERMINAL",
+    "BatchState",
+    "Command",
+    "Decode",
+    "Encoding",
+    "Events",
+    "ImageFormat",
+    "ImageState",
+    "Lineage",
+    "Message",
+    "Notice",
+    "RawRef",
+    "Route",
+    "RouteStep",
+    "Settled",
+    "Tally",
+    "Task",
+    "leaf_count",
+    "output_name",
+]

@@ -1,0 +1,52 @@
+"""The fate of a task, decided as data; the worker carries it out."""
+
+from dataclasses import dataclass
+
+from muniflow.errors import Rejected, Unavailable
+from muniflow.topology import DELAYS_S
+
+MAX_ATTEMPTS = 12
+"""About 20 minutes of a part being away: 5 s, 30 s, then 120 s each."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Publish what follows, then ack."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Publish the task again through the delay queue of `delay_s`, then ack."""
+
+    delay_s: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fail:
+    """Settle as failed, keep the task in the dead-letter queue, then ack."""
+
+    reason: str
+
+
+Fate = Done | Retry | Fail
+
+
+def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMPTS) -> Fate:
+    """Decide the fate of a task from its error and its 1-based attempt.
+
+    An error of no known kind is a bug of ours and permanent: retrying would only repeat it.
+    """
+    match error:
+        case None:
+            return Done()
+        case Unavailable() if attempt < max_attempts:
+            return Retry(DELAYS_S[min(attempt, len(DELAYS_S)) - 1], str(error))
+        case Unavailable():
+            return Fail(f"gave up after {attempt} attempts: {error}")
+        case Rejected():
+            return Fail(str(error))
+        case MemoryError():
+            return Fail("the image needs more memory than a compute child may use")
+        case _:
+            return Fail(f"internal error: {type(error).__name__}: {error}")

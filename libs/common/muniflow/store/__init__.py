@@ -1,0 +1,5 @@
+"""Blobs under keys: a local volume, or S3, GCS and Azure, behind one interface (`muniflow.store.types`)."""
+
+from muniflow.store.types import Blob, Store
+
+__all__ = ["Blob", "Store"]

@@ -1,0 +1,59 @@
+"""The interface of a blob store. Every backend passes `tests/contract/test_store.py`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob in a listing."""
+
+    key: str
+    size_bytes: int
+
+
+class Store(Protocol):
+    """Bytes under keys (see `muniflow.keys`), confined to one root.
+
+    Every method raises `Rejected` for a key that `key_problem` refuses, `NotFound` for a blob that is not there, and
+    `Unavailable` when the store cannot answer now (no space, read-only, no network): the work is retried.
+    """
+
+    def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
+        """Bytes of a blob, read-only; a local volume maps the file and copies nothing.
+
+        `length_bytes=None` reads to the end. Raises `Rejected` when the blob is shorter than asked for.
+        """
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """The blob as a stream in constant memory: for manifests and downloads."""
+        ...
+
+    def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
+        """Store a blob whole or not at all, over one of the same key; returns its size in bytes.
+
+        `durable` survives a power failure once this returns. An iterable is written in constant memory.
+        """
+        ...
+
+    def size(self, key: str) -> int | None:
+        """Size of a blob in bytes, or `None` when it is not there."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Blob]:
+        """All blobs whose key starts with `prefix` (empty, or ending in `/`), in the order of their keys' bytes."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a blob; one that is not there is no error."""
+        ...
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove all blobs below `prefix` (ending in `/`); none there is no error."""
+        ...
+
+    def check(self) -> None:
+        """Try a write, a read and a delete of a small blob; raises what they raise."""
+        ...

@@ -1,0 +1,124 @@
+"""Every exchange and queue, declared once.
+
+The arguments are what RabbitMQ 3.10 to 4.x all take: durable quorum queues. Dead-lettering is at-least-once, which
+needs `reject-publish` and, in return, keeps a message in its source queue until its dead-letter queue has it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+EXCHANGE = "muniflow"
+"""Direct: the routing key is the name of the queue."""
+DEAD_EXCHANGE = "muniflow.dead"
+"""Direct: takes what the broker itself gives up on; its key is the name of the dead-letter queue."""
+NOTIFY_EXCHANGE = "muniflow.notify"
+"""Topic: `batch.accepted`, `batch.done`, `batch.rejected`, …"""
+
+BATCHES = "muniflow.batches"
+EVENTS = "muniflow.events"
+CONTROL = "muniflow.control"
+LOST = "muniflow.lost"
+"""A copy of each task that the broker dead-letters, so that the coordinator can settle its image."""
+
+DELAYS_S = (5, 30, 120)
+"""One delay queue each: a TTL per message would block behind the head of the queue."""
+
+DELIVERY_LIMIT = 20
+"""Deliveries before the broker dead-letters a message; 4.x has this default, older versions have none."""
+NO_LIMIT = 1_000_000_000
+"""A delivery limit for queues that people browse; -1 is not understood by every version."""
+
+
+def step_queue(operation: str) -> str:
+    """The work queue of an operation."""
+    return f"muniflow.step.{operation}"
+
+
+def dead_queue(queue: str) -> str:
+    """Where the permanent failures of `queue` are kept."""
+    return f"{queue}.dead"
+
+
+def delay_exchange(delay_s: int) -> str:
+    """A message published here comes back to `EXCHANGE` under its own routing key after `delay_s`."""
+    return f"muniflow.delay.{delay_s}s"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An exchange to declare; durable."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue to declare; durable, quorum, with its bindings as (exchange, routing key)."""
+
+    name: str
+    arguments: dict[str, str | int]
+    bindings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything that one installation declares."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...] = field(default=())
+
+
+def topology(operations: Iterable[str]) -> Topology:
+    """The exchanges and queues for these operations. Declaring it again, or a part of it, changes nothing."""
+    exchanges = [
+        Exchange(EXCHANGE, "direct"),
+        Exchange(DEAD_EXCHANGE, "direct"),
+        Exchange(NOTIFY_EXCHANGE, "topic"),
+        *(Exchange(delay_exchange(delay_s), "fanout") for delay_s in DELAYS_S),
+    ]
+    queues = [_delay_queue(delay_s) for delay_s in DELAYS_S]
+    steps = [step_queue(operation) for operation in sorted(operations)]
+    for name in (BATCHES, EVENTS, CONTROL, *steps):
+        queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
+    queues.append(_work_queue(LOST, tuple((DEAD_EXCHANGE, dead_queue(name)) for name in steps)))
+    return Topology(tuple(exchanges), tuple(queues))
+
+
+def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:
+    return Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": DEAD_EXCHANGE,
+            "x-dead-letter-routing-key": dead_queue(name),
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+        ((EXCHANGE, name), *also),
+    )
+
+
+def _browsed_queue(name: str) -> Queue:
+    # Bound to both exchanges: workers publish their permanent failures, the broker dead-letters what it gives up on.
+    return Queue(
+        name,
+        {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
+        ((EXCHANGE, name), (DEAD_EXCHANGE, name)),
+    )
+
+
+def _delay_queue(delay_s: int) -> Queue:
+    name = delay_exchange(delay_s)
+    return Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-message-ttl": delay_s * 1000,
+            "x-dead-letter-exchange": EXCHANGE,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+        ((name, ""),),
+    )

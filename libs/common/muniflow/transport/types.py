@@ -1,0 +1,99 @@
+"""The interface of a message transport. Every backend passes `tests/contract/test_transport.py`.
+
+Everything happens on one event loop (`muniflow.loop.Loop`) in one thread: callbacks are called from it and must not
+block. A transport connects by itself, connects again by itself after any trouble, and tells its owner of both. What
+was delivered before a lost connection comes back as new deliveries; settling an old one is ignored.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from muniflow.topology import EXCHANGE, Topology
+
+
+@dataclass(frozen=True)
+class OutgoingMessage:
+    """A message to publish: persistent, mandatory (except to a topic exchange), confirmed."""
+
+    routing_key: str
+    body: bytes
+    exchange: str = EXCHANGE
+    headers: Mapping[str, str | int] = field(default_factory=dict)
+    mandatory: bool = True
+    """Whether it is a problem when no queue takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that a consumer holds until it settles it."""
+
+    queue: str
+    body: bytes
+    tag: int
+    generation: int
+    """The connection that it came over; settling it over a later one is ignored."""
+    redelivered: bool = False
+    headers: Mapping[str, object] = field(default_factory=dict)
+    message_id: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishProblem:
+    """Why a group of messages is not known to be safe. Publishing the whole group again is always right."""
+
+    reason: str
+    """`returned: no queue for "…"`, `refused by the broker`, `connection lost`."""
+
+
+class Transport(Protocol):
+    """One installation's broker, seen from one process."""
+
+    def start(self, topology: Topology, on_ready: Callable[[], None], on_lost: Callable[[str], None]) -> None:
+        """Connect, declare `topology`, then call `on_ready`; again after each reconnect, with `on_lost` between.
+
+        `on_lost(reason)` comes once for each lost connection, before any attempt to connect again: all deliveries
+        are void then, and each unconfirmed publish has been told `PublishProblem("connection lost")`.
+        """
+        ...
+
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        """Take from `queue`, at most `prefetch` unsettled at a time; called again, it changes the prefetch.
+
+        Consumers are set up again after a reconnect, before `on_ready`.
+        """
+        ...
+
+    def cancel(self, queue: str) -> None:
+        """Take no more from `queue`; what was delivered can still be settled."""
+        ...
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle deliveries; contiguous ones in one frame. Stale ones are ignored."""
+        ...
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries back, for any consumer. Stale ones are ignored."""
+        ...
+
+    def reject(self, delivery: Delivery) -> None:
+        """Give a delivery to the dead-letter queue of its queue."""
+        ...
+
+    def publish(self, messages: Sequence[OutgoingMessage], on_settled: Callable[[PublishProblem | None], None]) -> None:
+        """Publish a group together; `on_settled(None)` once every one is confirmed, else the first problem, once."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is ready now."""
+        ...
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the broker takes no messages now (a memory or disk alarm), or `None`."""
+        ...
+
+    def stop(self, on_stopped: Callable[[], None]) -> None:
+        """Close; unsettled deliveries go back to their queues."""
+        ...
