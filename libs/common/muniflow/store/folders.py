@@ -1,0 +1,165 @@
+"""Folders of a local volume, reached one part at a time from the root so that no symbolic link is ever followed.
+
+Every function takes or gives folder descriptors and raises plain `OSError`.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from muniflow.store.types import Blob
+
+TEMPORARY = ".muniflow-tmp-"
+"""How the name of a file begins that is not yet a blob."""
+REMOVE_PASSES = 16
+"""How often a folder is emptied again when others keep writing into it."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BELOW = _FOLDER | os.O_NOFOLLOW
+
+
+def open_folder(root: str, parts: Sequence[str]) -> int:
+    """Descriptor of the folder at `parts` below `root`; the root itself may be a link.
+
+    Raises:
+        OSError: ELOOP where a part is a symbolic link.
+    """
+    fd = _open_root(root)
+    for part in parts:
+        fd = _step(fd, part)
+    return fd
+
+
+def make_folder(root: str, parts: Sequence[str], *, durable: bool) -> int:
+    """Like `open_folder`, and makes what is missing; `durable` syncs every folder on the way."""
+    Path(root).mkdir(parents=True, exist_ok=True)
+    fd = _open_root(root)
+    for part in parts:
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=fd)
+            if durable:
+                os.fsync(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        fd = _step(fd, part)
+    return fd
+
+
+@contextmanager
+def folder(root: str, parts: Sequence[str]) -> Iterator[int]:
+    """The folder at `parts` below `root`, open for a while."""
+    fd = open_folder(root, parts)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def list_folder(fd: int, prefix: str) -> Iterator[Blob]:
+    """All blobs below an open folder, in the order of their keys' bytes; holds the names of one branch in memory."""
+    for name in _ordered_names(fd):
+        if name.endswith("/"):
+            try:
+                below = _enter(fd, name[:-1])
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed, or replaced by a file, since the folder was read
+            try:
+                yield from list_folder(below, prefix + name)
+            finally:
+                os.close(below)
+        else:
+            with suppress(FileNotFoundError):
+                yield Blob(_text(prefix + name), os.stat(name, dir_fd=fd, follow_symlinks=False).st_size)
+
+
+def remove_folder(parent: int, name: str) -> None:
+    """Remove the folder `name` of an open folder and all below it.
+
+    One that others keep writing to is emptied `REMOVE_PASSES` times and then left; a mount point is emptied and left.
+    """
+    for _ in range(REMOVE_PASSES):
+        if _remove_once(parent, name):
+            return
+
+
+def _remove_once(parent: int, name: str) -> bool:
+    """Empty and remove a folder; false when it is not empty after all."""
+    fd = _enter(parent, name)
+    try:
+        for entry in _entries(fd):
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                if entry.is_dir(follow_symlinks=False):
+                    _remove_once(fd, entry.name)
+                else:
+                    os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+            raise
+        return error.errno == errno.EBUSY
+    return True
+
+
+def _open_root(root: str) -> int:
+    try:
+        return os.open(root, _FOLDER)
+    except NotADirectoryError:
+        # Not the fault of any one blob, so not ENOTDIR, which is.
+        raise OSError(errno.ENODEV, "the root of the store is not a folder") from None
+
+
+def _step(fd: int, part: str) -> int:
+    """Open a folder below `fd` and close `fd`, in any case."""
+    try:
+        return _enter(fd, part)
+    finally:
+        os.close(fd)
+
+
+def _enter(fd: int, name: str) -> int:
+    """Open the folder `name` of an open folder."""
+    try:
+        return os.open(name, _BELOW, dir_fd=fd)
+    except NotADirectoryError:
+        # Linux says ENOTDIR for a link too; the difference matters to whoever reads the message.
+        if _is_link(fd, name):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
+        raise
+
+
+def _is_link(fd: int, name: str) -> bool:
+    """Whether `name` in an open folder is a symbolic link."""
+    try:
+        os.readlink(name, dir_fd=fd)
+    except OSError:
+        return False
+    return True
+
+
+def _entries(fd: int) -> list[os.DirEntry[str]]:
+    with os.scandir(fd) as entries:
+        return list(entries)
+
+
+def _ordered_names(fd: int) -> list[str]:
+    """Names of files, and of folders with a `/` behind: so sorted, `a-b` comes before what is in the folder `a`."""
+    names = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                names.append(entry.name + "/")
+            elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(TEMPORARY):
+                names.append(entry.name)
+    return sorted(names, key=os.fsencode)
+
+
+def _text(key: str) -> str:
+    # A name that is not UTF-8 cannot travel in a message. Listed like this it is reported as missing, not left out.
+    return os.fsencode(key).decode(errors="replace")

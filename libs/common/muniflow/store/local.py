@@ -1,0 +1,250 @@
+"""Blobs as files on a local volume, with plain system calls (`docs/adr/0004-stores.md`)."""
+
+import errno
+import io
+import mmap
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.store.checks import Watched, probe, range_length, require_key, require_prefix
+from muniflow.store.folders import TEMPORARY, folder, list_folder, make_folder, open_folder, remove_folder
+from muniflow.store.oserrors import meaning, translated
+from muniflow.store.types import Blob
+
+Parts = list[str]
+Buffer = bytes | memoryview
+
+WRITE_ATTEMPTS = 16
+"""How often a write starts again when another process removes its folder meanwhile."""
+STREAM_BUFFER_BYTES = 1 << 20
+
+# O_NONBLOCK: to open a named pipe that someone left in a source folder would wait for ever.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+# Mapping all pages in one call is cheaper than a fault for each group of 16.
+_MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+
+
+class LocalStore:
+    """The store below the folder `root`, which is made by the first write.
+
+    A missing root is `Unavailable` for whoever reads or lists: a volume that is not mounted must not turn every image
+    into a failed one. Links below the root are never followed; blobs are replaced whole, never changed in place.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Use `root`, relative to the current folder of now; touches nothing."""
+        self._root = str(root.absolute())
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self._root!r})"
+
+    def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
+        """Map a range of a blob; the mapping (and one file descriptor) lives as long as the view."""
+        with self._blob(key) as (fd, size_bytes), translated(self._root, key):
+            length = range_length(key, size_bytes, offset_bytes, length_bytes)
+            if length == 0:
+                return memoryview(b"")
+            skip = offset_bytes % mmap.ALLOCATIONGRANULARITY
+            mapping = mmap.mmap(fd, skip + length, flags=_MAP, prot=mmap.PROT_READ, offset=offset_bytes - skip)
+            return memoryview(mapping)[skip:]
+
+    def open(self, key: str) -> BinaryIO:
+        """The blob as a stream."""
+        with self._blob(key) as (fd, _):
+            raw = _File(os.dup(fd), self._root, key)
+        return cast("BinaryIO", io.BufferedReader(raw, STREAM_BUFFER_BYTES))
+
+    def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
+        """Write a hidden file beside the blob's place, then rename it there."""
+        *parts, name = _parts(key)
+        if isinstance(data, bytes | bytearray | memoryview):
+            return self._write(parts, name, (data,), attempts=WRITE_ATTEMPTS, durable=durable)
+        watched = Watched(data)
+        try:
+            # A stream can be read only once, so it is not written again when its folder vanishes.
+            return self._write(parts, name, watched, attempts=1, durable=durable)
+        except Exception:
+            if watched.error is not None:
+                raise watched.error from None
+            raise
+
+    def size(self, key: str) -> int | None:
+        """Size by `stat`."""
+        *parts, name = _parts(key)
+        try:
+            with folder(self._root, parts) as fd:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise meaning(error, self._root, key) from error
+        if stat.S_ISLNK(status.st_mode):
+            raise meaning(OSError(errno.ELOOP, ""), self._root, key)
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def list(self, prefix: str = "") -> Iterator[Blob]:
+        """Blobs below `prefix`; the names of one folder at a time are held in memory (about 100 bytes each)."""
+        require_prefix(prefix, allow_empty=True)
+        return self._list(prefix)
+
+    def delete(self, key: str) -> None:
+        """Unlink the file; its folders stay."""
+        *parts, name = _parts(key)
+        # IsADirectoryError and NotADirectoryError: there is no such *blob*, so there is nothing to do.
+        with (
+            translated(self._root, key),
+            suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+            folder(self._root, parts) as fd,
+        ):
+            os.unlink(name, dir_fd=fd)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove a folder and all below it; what others write there meanwhile may stay."""
+        require_prefix(prefix, allow_empty=False)
+        *parts, name = prefix[:-1].split("/")
+        with (
+            translated(self._root, prefix),
+            suppress(FileNotFoundError, NotADirectoryError),
+            folder(self._root, parts) as fd,
+        ):
+            remove_folder(fd, name)
+
+    def check(self) -> None:
+        """Try a write, a read and a delete."""
+        probe(self)
+
+    def _write(self, parts: Parts, name: str, chunks: Iterable[Buffer], *, attempts: int, durable: bool) -> int:
+        key = "/".join([*parts, name])
+        with translated(self._root, key):
+            for _ in range(attempts):
+                with suppress(FileNotFoundError), self._new_folder(parts, durable=durable) as fd:
+                    return _write_whole(fd, name, chunks, durable=durable)
+        raise Unavailable("blob store", f"the folder of {key!r} was removed while it was written")
+
+    @contextmanager
+    def _blob(self, key: str) -> Iterator[tuple[int, int]]:
+        """Descriptor and size of a blob that is there."""
+        *parts, name = _parts(key)
+        try:
+            fd, size_bytes = _open_file(self._root, parts, name)
+        except FileNotFoundError as error:
+            self._require_root()
+            raise meaning(error, self._root, key) from error
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{meaning(error, self._root, key)}, not a blob") from error
+        except OSError as error:
+            raise meaning(error, self._root, key) from error
+        try:
+            yield fd, size_bytes
+        finally:
+            os.close(fd)
+
+    def _list(self, prefix: str) -> Iterator[Blob]:
+        try:
+            with folder(self._root, prefix.split("/")[:-1]) as fd:
+                yield from list_folder(fd, prefix)
+        except (FileNotFoundError, NotADirectoryError):
+            self._require_root()
+        except OSError as error:
+            raise meaning(error, self._root, prefix) from error
+
+    @contextmanager
+    def _new_folder(self, parts: Parts, *, durable: bool) -> Iterator[int]:
+        """The folder at `parts`, made only when it turns out to be missing."""
+        try:
+            fd = open_folder(self._root, parts)
+        except FileNotFoundError:
+            fd = make_folder(self._root, parts, durable=durable)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _require_root(self) -> None:
+        if not Path(self._root).is_dir():
+            raise Unavailable("blob store", f"the folder {self._root} is not there; is its volume mounted?")
+
+
+class _File(io.FileIO):
+    """A file whose read errors have muniflow's meaning."""
+
+    def __init__(self, fd: int, root: str, key: str) -> None:
+        super().__init__(fd, "rb")
+        self._place = (root, key)
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        with translated(*self._place):
+            return cast("int", super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        with translated(*self._place):
+            return super().readall()
+
+
+def _parts(key: str) -> Parts:
+    require_key(key)
+    parts = key.split("/")
+    if parts[-1].startswith(TEMPORARY):
+        raise Rejected(f"key {key!r}: names that start with {TEMPORARY!r} are taken by unfinished files")
+    return parts
+
+
+def _open_file(root: str, parts: Parts, name: str) -> tuple[int, int]:
+    """Descriptor and size of a regular file."""
+    with folder(root, parts) as parent:
+        fd = os.open(name, _READ, dir_fd=parent)
+    try:
+        return fd, _file_size(fd, "/".join([*parts, name]))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _file_size(fd: int, key: str) -> int:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file")
+    return status.st_size
+
+
+def _write_whole(folder_fd: int, name: str, chunks: Iterable[Buffer], *, durable: bool) -> int:
+    """Write `chunks` to a file that nobody sees and give it its name; leave nothing behind on an error."""
+    # Random, not counted: processes on several machines share a volume, and forked ones share counters.
+    temporary = TEMPORARY + secrets.token_hex(8)
+    fd = os.open(temporary, _WRITE, 0o666, dir_fd=folder_fd)
+    try:
+        try:
+            size_bytes = sum(_write_all(fd, chunk) for chunk in chunks)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder_fd)
+        raise
+    if durable:
+        os.fsync(folder_fd)
+    return size_bytes
+
+
+def _write_all(fd: int, data: Buffer) -> int:
+    """Write a C-contiguous buffer of any shape; returns its size in bytes."""
+    view = memoryview(data)
+    if view.nbytes == 0:
+        return 0
+    view = view.cast("B")
+    done = 0
+    while done < len(view):
+        done += os.write(fd, view[done:])
+    return done

@@ -1,0 +1,42 @@
+"""From the URL in a setting to a store."""
+
+from pathlib import Path
+
+from muniflow.errors import Fault, Invalid
+from muniflow.store.local import LocalStore
+from muniflow.store.types import Store
+
+OBJECT_SCHEMES = ("s3", "gs", "az")
+FORMS = "file:///absolute/folder, file://relative/folder, a plain path, s3://bucket/prefix, gs://… or az://…"
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`; connects to nothing and makes nothing yet (`Store.check` does).
+
+    Args:
+        url: `file:///absolute/folder`, `file://relative/folder` or a plain path (relative to the current folder),
+            `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`. What follows `file://` is a path as
+            it is: `%20` is not a space.
+
+    Raises:
+        Invalid: the URL is none of these, or the extra `objects` is missing.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "file", url
+    if scheme == "file" and rest and "\0" not in rest:
+        return LocalStore(Path(rest))
+    if scheme in OBJECT_SCHEMES and rest.strip("/"):
+        return _open_objects(url)
+    raise Invalid((Fault(url or "store URL", f"is not the address of a store; allowed are {FORMS}"),))
+
+
+def _open_objects(url: str) -> Store:
+    try:
+        from muniflow.store.objects import ObjectStore
+    except ModuleNotFoundError as error:
+        if error.name != "obstore":
+            raise
+        fault = Fault(url, "needs the extra 'objects': pip install 'muniflow[objects]'")
+        raise Invalid((fault,)) from error
+    return ObjectStore.from_url(url)

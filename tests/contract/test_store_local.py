@@ -1,0 +1,301 @@
+"""What only a local volume has: links, full disks, permissions, litter, descriptors."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.store.folders import TEMPORARY
+from muniflow.store.local import LocalStore
+
+HERE = Path(__file__).parent
+NOBODY = 65534
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def store(root: Path) -> LocalStore:
+    root.mkdir()
+    return LocalStore(root)
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A volume of 1 MiB."""
+    place = tmp_path / "volume"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], check=False, capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"cannot mount a small volume here: {mount.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def outside(tmp_path: Path, store: LocalStore, root: Path) -> Path:
+    """A folder with a secret beside the root, and three links to it in the root."""
+    place = tmp_path / "outside"
+    place.mkdir()
+    (place / "secret").write_bytes(b"secret")
+    store.write("folder/real", b"real")
+    (root / "folder/file").symlink_to(place / "secret")
+    (root / "folder/absolute").symlink_to(place)
+    (root / "relative").symlink_to("../outside")
+    return place
+
+
+LINKED_KEYS = ["folder/file", "folder/absolute/secret", "relative/secret", "relative"]
+
+
+@pytest.mark.parametrize("key", LINKED_KEYS)
+@pytest.mark.usefixtures("outside")
+def test_a_link_is_never_followed(store: LocalStore, key: str) -> None:
+    calls: list[Callable[[], object]] = [lambda: store.read(key), lambda: store.open(key), lambda: store.size(key)]
+    for call in calls:
+        with pytest.raises(Rejected, match="symbolic link") as caught:
+            call()
+        assert not isinstance(caught.value, NotFound)
+
+
+def test_nothing_is_written_or_removed_through_a_link(store: LocalStore, outside: Path) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.write("relative/new", b"x"),
+        lambda: store.write("folder/absolute/new/new", b"x"),
+        lambda: store.delete("relative/secret"),
+        lambda: store.delete_prefix("relative/"),
+        lambda: list(store.list("relative/")),
+    ]
+    for call in calls:
+        with pytest.raises(Rejected, match="symbolic link"):
+            call()
+    store.write("folder/file", b"in place of the link")
+    store.delete("folder/absolute")
+    store.delete_prefix("folder/")
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    assert (outside / "secret").read_bytes() == b"secret"
+
+
+@pytest.mark.usefixtures("outside")
+def test_links_and_pipes_are_not_listed(store: LocalStore, root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    assert [blob.key for blob in store.list()] == ["folder/real"]
+    with pytest.raises(Rejected, match="a pipe"):
+        store.read("pipe")
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path, store: LocalStore) -> None:
+    (tmp_path / "link").symlink_to("root")
+    LocalStore(tmp_path / "link").write("a/b", b"x")
+    assert bytes(store.read("a/b")) == b"x"
+
+
+def test_a_missing_root_is_trouble_for_readers_and_made_by_the_first_write(root: Path) -> None:
+    store = LocalStore(root / "deep")
+    calls: list[Callable[[], object]] = [lambda: store.read("a"), lambda: store.open("a"), lambda: list(store.list())]
+    for call in calls:
+        with pytest.raises(Unavailable, match="is its volume mounted"):
+            call()
+    assert store.size("a") is None
+    store.delete("a")
+    store.delete_prefix("a/")
+    assert not root.exists()
+    store.write("a", b"x")
+    assert bytes(store.read("a")) == b"x"
+
+
+def test_a_root_that_is_a_file_is_trouble(root: Path) -> None:
+    root.write_bytes(b"")
+    store = LocalStore(root)
+    calls: list[Callable[[], object]] = [lambda: store.read("a"), lambda: store.size("a"), store.check]
+    for call in calls:
+        with pytest.raises(Unavailable):
+            call()
+
+
+def test_a_name_is_a_file_or_a_folder(store: LocalStore) -> None:
+    store.write("a/b", b"x")
+    for key, reason in [("a", "it is a folder"), ("a/b/c", "is not a folder")]:
+        with pytest.raises(Rejected, match=reason):
+            store.write(key, b"x")
+    assert [blob.key for blob in store.list()] == ["a/b"]
+
+
+def test_a_path_too_long_for_the_volume_is_rejected(store: LocalStore) -> None:
+    store.write("/".join(["x" * 254] * 4), b"x")
+    with pytest.raises(Rejected):
+        store.write("é" * 128, b"x")
+
+
+def test_a_full_disk_is_trouble_and_leaves_no_litter(small_volume: Path) -> None:
+    store = LocalStore(small_volume)
+    store.write("a/old", b"old")
+    for data in (b"x" * (2 << 20), iter([b"x" * (1 << 19)] * 4)):
+        with pytest.raises(Unavailable, match="No space left"):
+            store.write("a/old", data)
+    assert os.listdir(small_volume / "a") == ["old"]  # noqa: PTH208 - hidden names count
+    assert bytes(store.read("a/old")) == b"old"
+    store.write("a/new", b"x" * (1 << 19))
+
+
+def test_a_read_only_volume_can_be_read(small_volume: Path) -> None:
+    store = LocalStore(small_volume)
+    store.write("a/blob", b"x")
+    subprocess.run(["mount", "-o", "remount,ro", small_volume], check=True)
+    assert bytes(store.read("a/blob")) == b"x"
+    calls: list[Callable[[], object]] = [
+        lambda: store.write("a/blob", b"y"),
+        lambda: store.write("b/c", b"y"),
+        lambda: store.delete("a/blob"),
+        lambda: store.delete_prefix("a/"),
+        store.check,
+    ]
+    for call in calls:
+        with pytest.raises(Unavailable, match="Read-only"):
+            call()
+    assert [blob.key for blob in store.list()] == ["a/blob"]
+
+
+def test_a_mount_point_is_emptied_and_left(tmp_path: Path, small_volume: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.write(f"{small_volume.name}/a/b", b"x")
+    store.delete_prefix(f"{small_volume.name}/")
+    assert list(small_volume.iterdir()) == []
+    assert list(store.list()) == []
+
+
+def test_a_blob_beyond_the_file_size_limit_is_rejected(store: LocalStore, root: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(Rejected, match="ulimit"):
+            store.write("blob", b"x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(root.iterdir()) == []
+
+
+def test_a_root_without_permission_names_the_user_and_the_folder(store: LocalStore, root: Path) -> None:
+    store.write("blob", b"x")
+    user = os.geteuid()
+    root.chmod(0)
+    if user == 0:  # root is refused nothing
+        os.seteuid(NOBODY)
+    try:
+        calls: list[Callable[[], object]] = [
+            lambda: store.read("blob"),
+            lambda: store.write("blob", b"y"),
+            lambda: store.size("blob"),
+            lambda: store.delete("blob"),
+            lambda: list(store.list()),
+        ]
+        for call in calls:
+            with pytest.raises(Unavailable, match=rf"root: Permission denied \(user {os.geteuid()} needs"):
+                call()
+    finally:
+        os.seteuid(user)
+        root.chmod(0o755)
+
+
+def test_what_a_killed_writer_left_is_hidden_and_goes_with_its_folder(store: LocalStore, root: Path) -> None:
+    done = subprocess.run([sys.executable, str(HERE / "store_crash.py"), str(root)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    left = [path.name for path in (root / "folder").iterdir()]
+    assert len(left) == 1
+    assert left[0].startswith(TEMPORARY)
+    assert list(store.list()) == []
+    for call in (store.read, store.size, lambda key: store.write(key, b"x")):
+        with pytest.raises(Rejected, match="unfinished files"):
+            call(f"folder/{left[0]}")
+    store.delete_prefix("folder/")
+    assert list(root.iterdir()) == []
+
+
+def test_durable_syncs_the_file_before_its_name_and_the_folders_after(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, rename = os.fsync, os.rename
+
+    def recorded_sync(fd: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        steps.append("sync file" if name.startswith(TEMPORARY) else f"sync {name}")
+        sync(fd)
+
+    def recorded_rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        steps.append("rename")
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    monkeypatch.setattr(os, "rename", recorded_rename)
+    store.write("a/b/blob", b"x", durable=True)
+    assert steps == [f"sync {root.name}", "sync a", "sync file", "rename", "sync b"]
+    steps.clear()
+    store.write("a/b/next", b"x", durable=True)
+    assert steps == ["sync file", "rename", "sync b"]
+    steps.clear()
+    store.write("a/b/third", b"x")
+    assert steps == ["rename"]
+
+
+def test_a_buffer_whose_folder_vanishes_is_written_again_and_a_stream_is_not(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vanish = [True]
+    rename = os.rename
+
+    def late_rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if vanish.pop():
+            store.delete_prefix("a/")
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", late_rename)
+    vanish[:] = [False, True]
+    store.write("a/b/blob", b"x")
+    assert bytes(store.read("a/b/blob")) == b"x"
+    vanish[:] = [True]
+    with pytest.raises(Unavailable, match="was removed while it was written"):
+        store.write("a/b/blob", iter([b"x"]))
+    assert list(root.iterdir()) == []
+
+
+def test_a_name_that_is_not_utf8_is_listed_as_one_that_is_missing(store: LocalStore, root: Path) -> None:
+    (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    (blob,) = store.list()
+    assert blob.key == "caf\N{REPLACEMENT CHARACTER}.jpg"
+    with pytest.raises(NotFound):
+        store.read(blob.key)
+
+
+def test_no_descriptor_stays_open(store: LocalStore, root: Path) -> None:
+    def use() -> None:
+        for name in ("a/b/1", "a/b/2", "a/c/3"):
+            store.write(name, b"x" * 5000)
+        store.read("a/b/1", 100, 10)
+        store.open("a/b/1").close()
+        listing = store.list()
+        next(listing)
+        del listing  # left half way
+        for refused in ("a", "a/b/1/x", "nothing", "nothing/x"):
+            with pytest.raises(Rejected):
+                store.read(refused)
+        store.delete_prefix("a/")
+
+    use()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(20):
+        use()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    shutil.rmtree(root)

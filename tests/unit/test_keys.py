@@ -1,0 +1,113 @@
+"""What may be a key, and where muniflow puts things."""
+
+import posixpath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniflow import keys
+from muniflow.lineage import Lineage
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a",
+        "a/b.jpg",
+        "...",
+        ".hidden",
+        "a/..b",
+        "straße 1/é.jpg",
+        "a b",
+        "100%20",
+        "a:b",
+        "x" * 255,
+        "/".join(["x" * 255] * 4),
+        "\N{GRINNING FACE}",
+    ],
+)
+def test_a_key(key: str) -> None:
+    assert keys.key_problem(key) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("", "empty"),
+        ("/", "cannot start with '/'"),
+        ("/etc/passwd", "cannot start with '/'"),
+        ("..", "nothing outside its root"),
+        ("../x", "nothing outside its root"),
+        ("a/../b", "nothing outside its root"),
+        ("a/..", "nothing outside its root"),
+        (".", "'.'"),
+        ("./a", "'.'"),
+        ("a//b", "empty parts"),
+        ("a/", "empty parts"),
+        ("a\\b", "separates folders with '/'"),
+        ("..\\a", "separates folders with '/'"),
+        ("a\0", "control characters"),
+        ("a\nb", "control characters"),
+        ("a\u202eb", "control characters"),
+        ("\udcff", "control characters"),
+        ("x" * 256, "a part of a key has at most 255 bytes"),
+        ("é" * 128, "a part of a key has at most 255 bytes"),
+        ("/".join(["x" * 204] * 5) + "x", "at most 1024 bytes"),
+        ("é/" * 350, "at most 1024 bytes"),
+    ],
+)
+def test_not_a_key(key: str, problem: str) -> None:
+    assert problem in (keys.key_problem(key) or "")
+
+
+@given(st.text(st.sampled_from("a./\\ \0é\udcff"), max_size=12) | st.text(max_size=40))
+def test_a_key_stays_below_its_root_and_has_one_spelling(key: str) -> None:
+    if keys.key_problem(key) is None:
+        assert posixpath.normpath("/root/" + key) == "/root/" + key
+        assert key.encode().decode() == key
+
+
+@pytest.mark.parametrize(
+    ("key", "stem"),
+    [
+        ("a.jpg", "a"),
+        ("north/a.jpg", "north/a"),
+        ("north.v2/a", "north.v2/a"),
+        ("a.tar.gz", "a.tar"),
+        (".hidden", ".hidden"),
+        ("x/.hidden", "x/.hidden"),
+        ("x/.hidden.jpg", "x/.hidden"),
+        ("a", "a"),
+    ],
+)
+def test_the_stem(key: str, stem: str) -> None:
+    assert keys.stem_of(key) == stem
+
+
+def test_the_intermediates_of_an_image_lie_below_its_prefix_and_its_batch() -> None:
+    key = keys.intermediate_key("city", 12_345, 2, 1, ((3, 4), (0, 6)))
+    assert keys.work_prefix("city", 12_345) == "city/12/12345/"
+    assert key.startswith(keys.work_prefix("city", 12_345))
+    assert key.startswith(keys.work_prefix("city"))
+
+
+places = st.tuples(
+    st.integers(0, 10**7),
+    st.integers(0, 99),
+    st.integers(0, 31),
+    st.lists(st.integers(1, 12).flatmap(lambda of: st.tuples(st.integers(0, of - 1), st.just(of))), max_size=4).map(
+        tuple
+    ),
+)
+
+
+@given(places, places)
+def test_each_place_has_its_own_key(one: tuple[int, int, int, Lineage], other: tuple[int, int, int, Lineage]) -> None:
+    first, second = keys.intermediate_key("b", *one), keys.intermediate_key("b", *other)
+    assert keys.key_problem(first) is None
+    assert (first == second) == (one == other)
+
+
+def test_an_output_lies_in_its_destination() -> None:
+    assert keys.output_key("out/city", "north/a-0.jpg") == "out/city/north/a-0.jpg"
