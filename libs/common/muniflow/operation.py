@@ -55,6 +55,13 @@ class Params(BaseModel):
         """
         raise NotImplementedError
 
+    def on_reduced(self, source: Size) -> Self | None:  # noqa: ARG002 - for those who override it
+        """For `decode: fast`: parameters that make the same size when `source` was decoded at 1/2, 1/4 or 1/8.
+
+        Only a step that scales its whole input to one image has them; `None`: the source is decoded whole.
+        """
+        return None
+
     @property
     def fan_out(self) -> int:
         """How many images this step makes of one; fixed by the parameters alone."""

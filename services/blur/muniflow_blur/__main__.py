@@ -1,0 +1,8 @@
+"""`python -m muniflow_blur` serves the queue; `python -m muniflow_blur once` is the filter on stdin and stdout."""
+
+import sys
+
+from muniflow.worker.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(default_operations=("blur",)))

@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.images import craft
+from tests.unit.images.catalogue import BadImage, bad_images
+from tests.unit.images.test_header import VALID
+
+from muniflow.errors import Rejected
+from muniflow.images.decode import decode, reduction
+from muniflow.images.header import ImageHeader, read_header
+from muniflow.images.limits import ImageLimits
+from muniflow.images.opencv import cv2
+from muniflow.operation import Size
+
+TIFF_TOO = ImageLimits(formats=("jpeg", "png", "webp", "tiff"))
+NOISE = craft.noise(7, 5)
+
+
+def read(data: bytes) -> np.ndarray:
+    return decode(memoryview(data), TIFF_TOO)
+
+
+def shown(image: np.ndarray, orientation: int) -> np.ndarray:
+    """What a viewer shows, by the definition in EXIF: where the first row and the first column are."""
+    rows_and_columns = {
+        1: image,
+        2: image[:, ::-1],
+        3: image[::-1, ::-1],
+        4: image[::-1],
+        5: image.transpose(1, 0, 2),
+        6: image[::-1].transpose(1, 0, 2),
+        7: image[::-1, ::-1].transpose(1, 0, 2),
+        8: image.transpose(1, 0, 2)[::-1],
+    }
+    return rows_and_columns[orientation]
+
+
+@pytest.mark.parametrize("bad", bad_images(), ids=str)
+def test_every_bad_image_is_refused_with_its_reason(bad: BadImage, capfd):
+    with pytest.raises(Rejected) as caught:
+        decode(memoryview(bad.data))
+    assert bad.reason in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("make", [craft.png, craft.lossless_webp, lambda image: craft.tiff(image[:, :, ::-1])])
+def test_lossless_files_give_their_very_pixels(make):
+    image = read(make(NOISE))
+    assert np.array_equal(image, NOISE)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(orientation):
+    block = craft.exif(orientation)
+    lossless = [
+        craft.with_chunk(craft.png(NOISE), (b"eXIf", block)),
+        craft.webp_of([craft.webp_canvas(7, 5, 8), *craft.webp_chunks(craft.lossless_webp(NOISE)), (b"EXIF", block)]),
+        craft.tiff(NOISE[:, :, ::-1], {274: orientation}),
+    ]
+    for data in lossless:
+        assert np.array_equal(read(data), shown(NOISE, orientation))
+    plain = craft.jpeg(craft.photo(24, 16))
+    turned = craft.after_start(plain, craft.jpeg_exif(orientation))
+    assert np.array_equal(read(turned), shown(read(plain), orientation))
+
+
+@pytest.mark.parametrize("make", [craft.png, craft.lossless_webp])
+def test_alpha_is_dropped_and_the_colour_under_it_stays(make):
+    with_alpha = craft.noise(7, 5, channels=4)
+    assert np.array_equal(read(make(with_alpha)), with_alpha[:, :, :3])
+
+
+def test_alpha_of_a_tiff_fades_to_black():
+    rgba = craft.noise(7, 5, channels=4)
+    faded = np.round(rgba[:, :, 2::-1] * (rgba[:, :, 3:] / 255.0))
+    assert np.abs(read(craft.tiff(rgba, {338: 2})) - faded).max() <= 1
+
+
+@pytest.mark.parametrize("make", [craft.png, lambda image: craft.tiff(image[:, :, ::-1])])
+def test_of_sixteen_bits_the_high_byte_stays(make):
+    deep = np.random.default_rng(3).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    assert np.array_equal(read(make(deep)), deep >> 8)
+
+
+@pytest.mark.parametrize("make", [craft.png, lambda image: craft.tiff(image[:, :, None])])
+def test_gray_becomes_three_equal_channels(make):
+    gray = craft.noise(7, 5)[:, :, 0].copy()
+    assert np.array_equal(read(make(gray)), np.repeat(gray[:, :, None], 3, axis=2))
+
+
+def test_a_gray_jpeg_becomes_three_equal_channels():
+    assert np.array_equal(read(craft.flat_jpeg((77,), adobe=False)), np.full((8, 8, 3), 77, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("ink", "bgr"),
+    [
+        ((255, 255, 255, 255), (255, 255, 255)),  # Adobe counts backwards: 255 is no ink
+        ((255, 255, 255, 0), (0, 0, 0)),
+        ((0, 255, 255, 255), (255, 255, 0)),
+        ((255, 0, 255, 255), (255, 0, 255)),
+        ((255, 255, 0, 255), (0, 255, 255)),
+    ],
+)
+def test_cmyk_is_read_as_adobe_writes_it(ink, bgr):
+    difference = read(craft.flat_jpeg(ink)).astype(int) - np.array(bgr)
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_file_cut_and_closed_is_refused_wherever_it_is_cut():
+    data = craft.jpeg(craft.photo(160, 120))
+    start = data.find(b"\xff\xda") + 14
+    for place in range(start, len(data) - 3, 211):
+        with pytest.raises(Rejected, match="the JPEG"):
+            read(data[:place].rstrip(b"\xff") + b"\xff\xd9")
+
+
+def test_stray_bytes_before_the_end_are_harmless():
+    data = craft.jpeg(NOISE)
+    assert np.array_equal(read(data[:-2] + b"\0\0\0" + data[-2:]), read(data))
+
+
+def test_a_header_that_lies_about_the_size_is_refused():
+    data = memoryview(craft.png(NOISE))
+    with pytest.raises(Rejected, match="states 8x5 pixels, and decodes to 7x5"):
+        decode(data, header=ImageHeader("png", 8, 5))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "factor"),
+    [
+        ((1024, 1024), (512, 512), 2),  # exact fits
+        ((1024, 1024), (256, 256), 4),
+        ((1024, 1024), (128, 128), 8),
+        ((1024, 1024), (127, 127), 4),  # 1/8 is 128: no room to average, 1/4 is 256 and leaves 2x
+        ((1024, 1024), (64, 64), 8),
+        ((1024, 1024), (63, 64), 8),
+        ((1024, 1024), (200, 200), 2),
+        ((1024, 1024), (400, 400), 1),
+        ((1024, 1024), (511, 512), 1),
+        ((1024, 1024), (1024, 64), 1),  # one side does not shrink
+        ((1023, 1024), (512, 512), 1),  # 1/2 would be 512 wide, but not the same pixels
+        ((1024, 1024), (2048, 2048), 1),
+        ((1, 1), (1, 1), 1),
+    ],
+)
+def test_reduction(source, target, factor):
+    assert reduction(Size(*source), Size(*target)) == factor
+
+
+sides = st.integers(1, 5000)
+
+
+@given(st.builds(Size, sides, sides), st.builds(Size, sides, sides))
+def test_a_reduced_decode_is_never_smaller_than_the_target(source, target):
+    factor = reduction(source, target)
+    if factor > 1:
+        assert -(-source.width_px // factor) >= target.width_px
+        assert -(-source.height_px // factor) >= target.height_px
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_jpeg_has_the_size_rounded_up(factor, orientation):
+    data = craft.after_start(craft.jpeg(craft.photo(101, 67)), craft.jpeg_exif(orientation))
+    expected = read_header(memoryview(data)).size
+    image = decode(memoryview(data), reduction=factor)
+    assert image.shape == (-(-expected.height_px // factor), -(-expected.width_px // factor), 3)
+
+
+@pytest.mark.parametrize("make", [craft.png, craft.lossless_webp])
+def test_only_jpeg_is_decoded_smaller(make):
+    assert np.array_equal(decode(memoryview(make(NOISE)), reduction=2), NOISE)
+
+
+@pytest.mark.parametrize("target", [(512, 384), (256, 192), (128, 96), (200, 150), (250, 100), (64, 48), (100, 75)])
+def test_fast_and_exact_are_alike_to_42_db(target):
+    source = Size(1024, 768)
+    data = memoryview(craft.encoded(".jpg", craft.photo(*source), [cv2.IMWRITE_JPEG_QUALITY, 95]))
+    factor = reduction(source, Size(*target))
+    assert factor > 1
+    exact = cv2.resize(decode(data), target, interpolation=cv2.INTER_AREA)
+    fast = cv2.resize(decode(data, reduction=factor), target, interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(exact, fast) >= 42
+
+
+@given(
+    st.sampled_from(sorted(VALID)),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_mutated_file_decodes_to_what_it_states_or_is_refused(name, changes):
+    data = bytearray(VALID[name])
+    for place, value in changes:
+        data[place % len(data)] = value
+    limits = ImageLimits(formats=TIFF_TOO.formats, max_pixels=10**6)
+    try:
+        image = decode(memoryview(data), limits)
+    except Rejected:
+        return
+    size = read_header(memoryview(data), limits).size
+    assert image.shape == (size.height_px, size.width_px, 3)
+    assert image.dtype == np.uint8
