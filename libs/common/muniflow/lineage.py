@@ -56,6 +56,7 @@ class Coverage:
     covered: Fraction = Fraction(0)
     """The part of the image that is settled, 0 to 1."""
     _settled: set[Lineage] = field(default_factory=set)
+    _deepest: int = 0
 
     @classmethod
     def of(cls, lineages: Iterable[Lineage]) -> "Coverage":
@@ -74,8 +75,14 @@ class Coverage:
         """Settle `lineage`; returns whether that covered anything new."""
         if any(lineage[:depth] in self._settled for depth in range(len(lineage) + 1)):
             return False
-        below = {known for known in self._settled if is_ancestor(lineage, known)}
-        self.covered += fraction(lineage) - sum((fraction(known) for known in below), Fraction(0))
+        below: set[Lineage] = set()
+        if len(lineage) < self._deepest:  # else nothing can be below: leaves, most of all lineages, skip the search
+            below = {known for known in self._settled if is_ancestor(lineage, known)}
+        self._deepest = max(self._deepest, len(lineage))
+        gained = fraction(lineage) - sum((fraction(known) for known in below), Fraction(0))
+        if not gained:
+            return False  # its descendants have settled all of it, so they stand
+        self.covered += gained
         # Descendants are dropped, so that the set holds only maximal lineages and the sum stays exact.
         self._settled -= below
         self._settled.add(lineage)

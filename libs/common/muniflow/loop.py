@@ -46,6 +46,10 @@ class Loop(Protocol):
         """Make `start` return."""
         ...
 
+    def close(self) -> None:
+        """Give back what the loop itself holds; after `start` returned."""
+        ...
+
 
 def new_loop() -> Loop:
     """A fresh event loop."""

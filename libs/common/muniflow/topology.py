@@ -85,6 +85,18 @@ def topology(operations: Iterable[str]) -> Topology:
     return Topology(tuple(exchanges), tuple(queues))
 
 
+def worker_topology(operations: Iterable[str]) -> Topology:
+    """What a worker of these operations declares by itself: its own queues, and what they hang on.
+
+    The rest is the coordinator's, without which there are no tasks; so a worker's user on the broker needs no right to
+    another stage's queues (the chart gives it none).
+    """
+    queues = []
+    for name in sorted(step_queue(operation) for operation in operations):
+        queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
+    return Topology((Exchange(EXCHANGE, "direct"), Exchange(DEAD_EXCHANGE, "direct")), tuple(queues))
+
+
 def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:
     return Queue(
         name,

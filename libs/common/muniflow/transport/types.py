@@ -53,13 +53,16 @@ class Transport(Protocol):
         """Connect, declare `topology`, then call `on_ready`; again after each reconnect, with `on_lost` between.
 
         `on_lost(reason)` comes once for each lost connection, before any attempt to connect again: all deliveries
-        are void then, and each unconfirmed publish has been told `PublishProblem("connection lost")`.
+        are void then, and each unconfirmed publish has been told `PublishProblem("connection lost")`. A broker that
+        answers and refuses `topology` is told so, too, once for each reason; one that does not answer is only logged.
         """
         ...
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Take from `queue`, at most `prefetch` unsettled at a time; called again, it changes the prefetch.
 
+        A change holds for what is delivered after it: what is unsettled already need not count against it. Change it
+        seldom: RabbitMQ counts what was just on its way as delivered once more.
         Consumers are set up again after a reconnect, before `on_ready`.
         """
         ...

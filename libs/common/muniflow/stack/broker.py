@@ -1,0 +1,273 @@
+"""A private RabbitMQ node: the current user's own, on free ports of 127.0.0.1, with its data in one folder.
+
+It touches nothing of a RabbitMQ that the machine already runs: it has its own ports, cookie, node name, epmd and logs.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from muniflow.errors import MuniflowError
+from muniflow.stack.node_files import (
+    ADVANCED,
+    HOST,
+    Identity,
+    configuration,
+    load_identity,
+    session_members,
+    speaks_amqp,
+)
+
+SERVER_FOLDERS = (
+    "/usr/lib/rabbitmq/bin",
+    "/opt/rabbitmq/sbin",
+    "/usr/local/sbin",
+    "/opt/homebrew/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+)
+"""Where packages put the real start script, in the order tried; then every folder of PATH."""
+POLL_S = 0.05
+LOG_TAIL_CHARACTERS = 2000
+
+
+def find_server(path: str | None = None) -> Path | None:
+    """The start script of an installed RabbitMQ, or `None`.
+
+    Debian's `/usr/sbin/rabbitmq-server` is a wrapper that changes to the user `rabbitmq`; the script that it calls is
+    taken instead.
+
+    Args:
+        path: folders to search after the usual ones, as in `PATH`; the process's own where it is left out.
+    """
+    folders = [*SERVER_FOLDERS, *(os.environ.get("PATH", "") if path is None else path).split(os.pathsep)]
+    for folder in folders:
+        script = (Path(folder) / "rabbitmq-server").resolve()
+        if script.name == "rabbitmq-server" and os.access(script, os.X_OK):
+            return script
+    return None
+
+
+class PrivateBroker:
+    """A RabbitMQ node of our own: `with PrivateBroker(home) as broker: connect(broker.amqp_url)`.
+
+    The node keeps its queues in `home`: stopped and started again, it has the same ports, the same password and the
+    same messages.
+    """
+
+    def __init__(
+        self, home: Path, *, schedulers: int = 2, start_timeout_s: float = 90.0, stop_timeout_s: float = 20.0
+    ) -> None:
+        """Describe the node; nothing is started or written yet.
+
+        Args:
+            home: folder of its data, logs and configuration; made if it is missing.
+            schedulers: threads that run Erlang code; two start in 4 s, one in 6 s, and idle ones cost nothing.
+            start_timeout_s: time until AMQP must answer.
+            stop_timeout_s: time for a graceful stop; then the node is killed.
+
+        Raises:
+            MuniflowError: no RabbitMQ is installed; the text says how to install one.
+        """
+        server = find_server()
+        if server is None:
+            raise MuniflowError(
+                "RabbitMQ is not installed: run `apt-get install rabbitmq-server` (`make demo` does it), "
+                "or give the URL of a running one as MUNIFLOW_AMQP_URL"
+            )
+        self.home = home.resolve()
+        self._server = server
+        self._schedulers = schedulers
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._identity: Identity | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Ports, name and secrets of the node; made at the first look, with free ports."""
+        if self._identity is None:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._identity = load_identity(self.home / "node.json")
+        return self._identity
+
+    @property
+    def amqp_url(self) -> str:
+        """The URL for clients, with its password."""
+        return f"amqp://muniflow:{self.identity.password}@{HOST}:{self.identity.amqp_port}/%2F"
+
+    @property
+    def metrics_url(self) -> str:
+        """The base URL of RabbitMQ's own metrics."""
+        return f"http://{HOST}:{self.identity.metrics_port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the node's process lives."""
+        return self._node is not None and self._node.poll() is None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that `start` made, each the leader of its own group; the node's comes first."""
+        return tuple(process.pid for process in (self._node, self._epmd) if process is not None)
+
+    def start(self) -> None:
+        """Start the node and wait until AMQP answers.
+
+        Raises:
+            MuniflowError: it ended or did not answer in time; the text has the end of its log.
+        """
+        if self.running:
+            return
+        self._write_files()
+        self._check_ports()
+        environment = self._environment()
+        with (self.home / "console.log").open("ab") as console:
+            if epmd := shutil.which("epmd"):
+                # Without this one, Erlang would leave an epmd of its own behind, for ever.
+                self._epmd = subprocess.Popen(
+                    [epmd, "-address", HOST, "-port", str(self.identity.epmd_port)],
+                    env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                    start_new_session=True,
+                )  # fmt: skip
+            self._node = subprocess.Popen(
+                [str(self._server)], env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=console,
+                stderr=console, start_new_session=True,
+            )  # fmt: skip
+        try:
+            self._wait_until_amqp_answers()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Stop the node gracefully, or by force when it takes too long. Nothing of it is left running.
+
+        RabbitMQ's metrics agent alone takes 5 s to stop; where the data is not needed again, `kill` is at once.
+        """
+        if self._node is not None and self._node.poll() is None:
+            self._node.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._node.wait(self._stop_timeout_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the node at once (SIGKILL), as a crash would; its data stays."""
+        for process in (self._node, self._epmd):
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                # Erlang's helpers have groups of their own, in the session that began with this process.
+                for pid in session_members(process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                process.wait()
+        self._node = self._epmd = None
+
+    def restart(self) -> None:
+        """Stop and start again, with the same ports and data."""
+        self.stop()
+        self.start()
+
+    def ctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
+        """Run `rabbitmqctl` on this node and return what it printed.
+
+        Raises:
+            MuniflowError: the command failed; the text is what it said.
+        """
+        command = [str(self._server.with_name("rabbitmqctl")), "--quiet", *arguments]
+        done = subprocess.run(
+            command, env=self._environment(), cwd=self.home, capture_output=True, text=True, timeout=timeout_s,
+            check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise MuniflowError(f"rabbitmqctl {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _wait_until_amqp_answers(self) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while not speaks_amqp(self.identity.amqp_port):
+            if not self.running:
+                raise MuniflowError(f"RabbitMQ ended while it started. {self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise MuniflowError(
+                    f"RabbitMQ did not answer on port {self.identity.amqp_port} within {self._start_timeout_s:.0f} s. "
+                    f"{self._log_tail()}"
+                )
+            time.sleep(POLL_S)
+
+    def _log_tail(self) -> str:
+        log = self.home / "console.log"
+        text = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:] if log.exists() else ""
+        return f"The end of {log}:\n{text}"
+
+    def _check_ports(self) -> None:
+        """RabbitMQ itself takes 20 s to say that a port is taken."""
+        for field_name, value in asdict(self.identity).items():
+            if field_name.endswith("_port"):
+                try:
+                    socket.create_server((HOST, value)).close()
+                except OSError as error:
+                    raise MuniflowError(
+                        f"port {value} of the private RabbitMQ in {self.home} is not free ({error.strerror}): "
+                        f"stop what uses it, or remove the folder to begin anew"
+                    ) from None
+
+    def _write_files(self) -> None:
+        identity = self.identity
+        cookie = self.home / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.touch(mode=0o600)
+            cookie.write_text(identity.cookie)
+            cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
+        (self.home / "rabbitmq.conf").touch(mode=0o600)
+        (self.home / "rabbitmq.conf").write_text(configuration(identity))
+        (self.home / "advanced.config").write_text(ADVANCED)
+        (self.home / "enabled_plugins").write_text("[rabbitmq_prometheus].\n")
+        # An empty one of our own keeps the machine's /etc/rabbitmq/rabbitmq-env.conf out.
+        (self.home / "rabbitmq-env.conf").write_text("")
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))
+        }
+        return inherited | self._variables()
+
+    def _variables(self) -> dict[str, str]:
+        only_here = "-kernel inet_dist_use_interface {127,0,0,1}"
+        return {
+            "HOME": str(self.home),
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(self.identity.epmd_port),
+            "RABBITMQ_NODENAME": self.identity.name,
+            "RABBITMQ_DIST_PORT": str(self.identity.distribution_port),
+            "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(self.home / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.home / "data"),
+            "RABBITMQ_LOG_BASE": str(self.home / "log"),
+            "RABBITMQ_PID_FILE": str(self.home / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S {self._schedulers}:{self._schedulers} +A 4 {only_here}",
+            "RABBITMQ_CTL_ERL_ARGS": f"+S 1:1 {only_here}",
+        }

@@ -1,0 +1,94 @@
+"""What makes a private RabbitMQ node: its identity, its configuration, its greeting."""
+
+import contextlib
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+HOST = "127.0.0.1"
+ADVANCED = "[{rabbit, [{quorum_tick_interval, 1000}]}].\n"
+"""The numbers of a queue are as old as this, in ms; 5000, the default, is long for who looks on."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a node itself; kept in `node.json`, so that the same folder is the same node again."""
+
+    amqp_port: int
+    distribution_port: int
+    epmd_port: int
+    metrics_port: int
+    name: str
+    password: str = field(repr=False)
+    cookie: str = field(repr=False)
+
+
+def configuration(identity: Identity) -> str:
+    """The text of `rabbitmq.conf`."""
+    settings = {
+        "listeners.tcp.1": f"{HOST}:{identity.amqp_port}",
+        "prometheus.tcp.ip": HOST,
+        "prometheus.tcp.port": identity.metrics_port,
+        "default_user": "muniflow",
+        "default_pass": identity.password,
+        "loopback_users.muniflow": "true",
+        "disk_free_limit.absolute": "50MB",
+        # The write-ahead log is kept in memory, too: 512 MB of it is too much for a private node.
+        "raft.wal_max_size_bytes": 64 * 2**20,
+        "log.console": "true",
+        "log.console.level": "warning",
+        "log.file": "false",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in settings.items())
+
+
+def load_identity(file: Path) -> Identity:
+    """Read the identity of a node, or make one with free ports."""
+    if file.exists():
+        return Identity(**json.loads(file.read_text()))
+    with _free_ports(4) as ports:
+        identity = Identity(
+            amqp_port=ports[0],
+            distribution_port=ports[1],
+            epmd_port=ports[2],
+            metrics_port=ports[3],
+            name=f"muniflow-{secrets.token_hex(4)}@localhost",
+            password=secrets.token_hex(16),
+            cookie=secrets.token_hex(16).upper(),
+        )
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(asdict(identity)))
+    return identity
+
+
+@contextlib.contextmanager
+def _free_ports(count: int) -> Iterator[list[int]]:
+    """Different free ports, all held until the end of the block."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        yield [opened.getsockname()[1] for opened in sockets]
+
+
+def speaks_amqp(port: int) -> bool:
+    """Whether a broker greets on this port: an open port alone says little."""
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.settimeout(2)
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return connection.recv(1) == b"\x01"
+    except OSError:
+        return False
+
+
+def session_members(session: int) -> list[int]:
+    """Process ids of a session; none where there is no `/proc` to ask."""
+    members = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            # The name, in brackets, may hold anything; after it: state, parent, group, session.
+            if int(status.read_text(errors="replace").rpartition(")")[2].split()[3]) == session:
+                members.append(int(status.parent.name))
+    return members

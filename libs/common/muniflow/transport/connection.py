@@ -1,0 +1,165 @@
+"""Connections to RabbitMQ: their parameters, their failures in words, and grouped writes."""
+
+import contextlib
+import logging
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from pika import URLParameters
+from pika.adapters.select_connection import SelectConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPHeartbeatTimeout,
+    ChannelClosed,
+    ConnectionBlockedTimeout,
+    ConnectionClosed,
+    IncompatibleProtocolError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+    StreamLostError,
+)
+
+from muniflow.errors import Fault, Invalid
+from muniflow.loop import Loop
+from muniflow.settings import BrokerSettings
+
+CLOSE_TIMEOUT_S = 5.0
+"""Time that the broker has to say goodbye; a blocked one never does."""
+FIRST_PAUSE_S = 0.2
+PRECONDITION_FAILED = 406
+
+logger = logging.getLogger(__name__)
+
+
+class GroupedConnection(SelectConnection):
+    """pika's connection, with many frames in one write to the socket.
+
+    pika writes each frame by itself, three for a message. `_adapter_emit_data` and `_adapter_disconnect_stream` are the
+    two methods by which pika's core talks to an adapter such as this one: the same since 1.0, not in its stubs.
+    """
+
+    _grouped: list[bytes] | None = None
+
+    @contextlib.contextmanager
+    def one_write(self) -> Iterator[None]:
+        """Keep the frames of the block and write them at its end. Nothing else runs meanwhile: it is one callback."""
+        if self._grouped is not None:  # inside another group already
+            yield
+            return
+        self._grouped = []
+        try:
+            yield
+        finally:
+            frames, self._grouped = self._grouped, None
+            if frames:
+                super()._adapter_emit_data(b"".join(frames))  # type: ignore[misc]
+
+    def abort(self) -> None:
+        """Close the socket without a word to the broker."""
+        if not self.is_closed:
+            self._adapter_disconnect_stream()  # type: ignore[attr-defined]
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._grouped is None:
+            super()._adapter_emit_data(data)  # type: ignore[misc]
+        else:
+            self._grouped.append(data)
+
+
+def parameters_of(settings: BrokerSettings, name: str) -> URLParameters:
+    """The parameters for pika; `name` is what RabbitMQ shows for the connection.
+
+    Raises:
+        Invalid: the URL is not one of a broker.
+    """
+    if not settings.amqp_url.startswith(("amqp://", "amqps://")):
+        raise Invalid((Fault("MUNIFLOW_AMQP_URL", "write amqp://user:password@host:5672/vhost, or amqps:// for TLS"),))
+    try:
+        parameters = URLParameters(settings.amqp_url)
+    except (ValueError, TypeError) as error:
+        raise Invalid((Fault("MUNIFLOW_AMQP_URL", f"not the URL of a broker: {error}"),)) from None
+    parameters.heartbeat = settings.heartbeat_s
+    parameters.blocked_connection_timeout = settings.blocked_timeout_s
+    parameters.socket_timeout = settings.connect_timeout_s
+    parameters.stack_timeout = settings.connect_timeout_s
+    parameters.connection_attempts = 1
+    parameters.client_properties = {"connection_name": name, "product": "muniflow"}
+    return parameters
+
+
+def shut(connection: GroupedConnection, loop: Loop) -> None:
+    """Close an open connection, by force when the broker does not answer; otherwise do nothing.
+
+    One that is still opening is left to open or to fail, which takes at most `connect_timeout_s`: pika 1.4 raises an
+    `AssertionError` out of the loop when it is closed in the middle of its handshake.
+    """
+    if connection.is_open:
+        connection.close()
+        loop.call_later(CLOSE_TIMEOUT_S, connection.abort)
+
+
+def pause_s(attempt: int, longest_s: float, share: float | None = None) -> float:
+    """The pause before attempt `attempt` (from 1) to connect again: doubling, with jitter, up to `longest_s`.
+
+    Args:
+        attempt: 1-based number of the attempt since the last success.
+        longest_s: upper bound, in seconds.
+        share: 0 to 1, the place in the jitter; random where it is left out.
+    """
+    # Jitter, so that a hundred pods do not come back to a restarted broker at the same moment.
+    jitter = random.random() if share is None else share  # noqa: S311 - not for secrets
+    return min(FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 20), longest_s) * (0.5 + 0.5 * jitter)
+
+
+def describe(error: BaseException, parameters: URLParameters) -> str:
+    """One line for a person: what went wrong with the broker at `parameters`, and what to look at."""
+    error = _cause(error)
+    place = f"{parameters.host}:{parameters.port}"
+    match error:
+        case ProbableAuthenticationError():
+            user = getattr(parameters.credentials, "username", "?")
+            return f"RabbitMQ at {place} refused the user {user!r} or its password: check MUNIFLOW_AMQP_URL"
+        case ProbableAccessDeniedError():
+            return (
+                f"RabbitMQ at {place} gives no access to the virtual host {parameters.virtual_host!r}: {_text(error)}"
+            )
+        case IncompatibleProtocolError():
+            return f"what answers at {place} does not speak AMQP 0-9-1 (TLS needs amqps://): {_text(error)}"
+        case AMQPHeartbeatTimeout():
+            return f"RabbitMQ at {place} was silent for longer than two heartbeats"
+        case ConnectionBlockedTimeout():
+            return f"RabbitMQ at {place} blocked the connection (memory or disk alarm) for too long"
+        case ChannelClosed() if error.reply_code == PRECONDITION_FAILED and "inequivalent arg" in error.reply_text:
+            return (
+                f"a queue or exchange exists with other settings ({error.reply_text}): "
+                "empty it, delete it, and it is made anew"
+            )
+        case ChannelClosed() | ConnectionClosed():
+            return f"RabbitMQ at {place} closed the connection: {error.reply_text} ({error.reply_code})"
+        case StreamLostError():
+            return f"the connection to RabbitMQ at {place} was cut"
+        case _:
+            return f"cannot connect to RabbitMQ at {place}: {_text(error)}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost error that says something: pika wraps what the socket said up to three times."""
+    inner: Any = None
+    match error:
+        case AMQPConnectionWorkflowFailed():
+            inner = error.exceptions[-1] if error.exceptions else None
+        case AMQPConnectorPhaseErrorBase():
+            inner = error.exception
+        case AMQPConnectionError() if type(error) is AMQPConnectionError and error.args:
+            inner = error.args[0]
+    return _cause(inner) if isinstance(inner, BaseException) else error
+
+
+def _text(error: BaseException) -> str:
+    match error:
+        case OSError() if error.strerror:
+            return error.strerror
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,179 @@
+"""The transport over RabbitMQ."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from muniflow.loop import Loop
+from muniflow.settings import BrokerSettings
+from muniflow.topology import Topology
+from muniflow.transport.confirms import LOST
+from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s
+from muniflow.transport.link import Link, LinkEvents, OnSettled, Wanted
+from muniflow.transport.subscription import Subscription
+from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
+
+logger = logging.getLogger(__name__)
+
+
+class RabbitTransport:
+    """A `Transport` over RabbitMQ 3.10 to 4.x. It connects again by itself, for as long as it is not stopped."""
+
+    def __init__(self, settings: BrokerSettings, loop: Loop, name: str) -> None:
+        """Prepare; `start` connects.
+
+        Args:
+            settings: where the broker is, and the times to wait for it.
+            loop: the process's event loop.
+            name: what RabbitMQ shows for the connections.
+
+        Raises:
+            Invalid: the URL of the broker is not one.
+        """
+        self._settings = settings
+        self._loop = loop
+        self._parameters = parameters_of(settings, name)
+        self._wanted: dict[str, Wanted] = {}
+        self._topology = Topology((), ())
+        self._on_ready: Callable[[], None] = _nothing
+        self._on_lost: Callable[[str], None] = lambda _reason: None
+        self._on_stopped: Callable[[], None] | None = None
+        self._link: Link | None = None
+        self._living: set[Link] = set()
+        self._generation = 0
+        self._attempt = 0
+        self._timer: Any = None
+        self._trouble: str | None = "not started"
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is ready now."""
+        return self._link is not None and self._link.ready
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the broker takes no messages now, or `None`. RabbitMQ says so at the first publish that it holds."""
+        return None if self._link is None else self._link.blocked
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is not connected, in one line for a person, or `None`."""
+        return None if self.connected else self._trouble
+
+    def start(self, topology: Topology, on_ready: Callable[[], None], on_lost: Callable[[str], None]) -> None:
+        """Connect, declare `topology`, then call `on_ready`; see `Transport.start`."""
+        self._topology = topology
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._trouble = "connecting"
+        self._connect()
+
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
+        """Take from `queue`; called again, it changes the prefetch. See `Transport.consume`."""
+        self._wanted[queue] = Wanted(prefetch, on_delivery)
+        if self._link is not None:
+            self._link.want(queue)
+
+    def cancel(self, queue: str) -> None:
+        """Take no more from `queue`; what was delivered can still be settled."""
+        if wanted := self._wanted.get(queue):
+            wanted.prefetch = None
+            if self._link is not None:
+                self._link.want(queue)
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle deliveries; the oldest contiguous ones in one frame."""
+        self._settle(deliveries, Subscription.ack)
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries back, for any consumer."""
+        self._settle(deliveries, Subscription.requeue)
+
+    def reject(self, delivery: Delivery) -> None:
+        """Give a delivery to the dead-letter queue of its queue."""
+        self._settle([delivery], Subscription.reject)
+
+    def publish(self, messages: Sequence[OutgoingMessage], on_settled: OnSettled) -> None:
+        """Publish a group together; `on_settled` comes later from the loop, once."""
+        if self._link is not None and self._link.ready and messages:
+            self._link.publish(messages, on_settled)
+        else:
+            problem = PublishProblem(LOST) if messages else None
+            self._loop.add_callback_threadsafe(lambda: on_settled(problem))
+
+    def stop(self, on_stopped: Callable[[], None]) -> None:
+        """Close; unsettled deliveries go back to their queues. Takes at most `CLOSE_TIMEOUT_S` and a second."""
+        self._on_stopped = on_stopped
+        self._trouble = "stopped"
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        if self._living:
+            self._timer = self._loop.call_later(CLOSE_TIMEOUT_S + 1, self._stopped)
+        else:
+            self._loop.add_callback_threadsafe(self._stopped)
+
+    def _settle(
+        self, deliveries: Sequence[Delivery], settle: Callable[[Subscription, Sequence[Delivery]], None]
+    ) -> None:
+        """Settle the deliveries of the current connection, by queue; older ones have come back already."""
+        if self._link is None:
+            return
+        by_queue: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            if delivery.generation == self._link.generation:
+                by_queue.setdefault(delivery.queue, []).append(delivery)
+        for queue, group in by_queue.items():
+            self._link.settle(queue, group, settle)
+
+    def _connect(self) -> None:
+        self._timer = None
+        self._attempt += 1
+        self._generation += 1
+        events = LinkEvents(self._ready, self._lost, self._ended)
+        self._link = Link(
+            self._loop,
+            parameters=self._parameters,
+            generation=self._generation,
+            topology=self._topology,
+            wanted=self._wanted,
+            events=events,
+        )
+        self._living.add(self._link)
+
+    def _ready(self) -> None:
+        self._attempt = 0
+        self._trouble = None
+        logger.info("connected to RabbitMQ at %s:%s", self._parameters.host, self._parameters.port)
+        self._on_ready()
+
+    def _lost(self, reason: str, was_open: bool) -> None:
+        self._link = None
+        told = reason == self._trouble
+        self._trouble = reason
+        pause = pause_s(max(self._attempt, 1), self._settings.reconnect_max_s)
+        self._timer = self._loop.call_later(pause, self._connect)
+        if not told:  # one line for each new reason, not one for each attempt
+            logger.warning("%s; trying again until it works", reason)
+            if was_open:
+                self._on_lost(reason)
+
+    def _ended(self, link: Link) -> None:
+        self._living.discard(link)
+        if self._on_stopped is not None and not self._living:
+            self._stopped()
+
+    def _stopped(self) -> None:
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+        if self._on_stopped is not None:
+            on_stopped, self._on_stopped = self._on_stopped, None
+            on_stopped()
+
+
+def _nothing() -> None:
+    """Do nothing."""

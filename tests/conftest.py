@@ -1,0 +1,96 @@
+"""The broker of the tests: the one that MUNIFLOW_TEST_AMQP_URL names, a private node, or a container."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from muniflow.errors import Unavailable
+from muniflow.operation import GROUP
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import PrivateBroker, find_server
+from muniflow.topology import topology
+from muniflow.transport.admin import delete_queues
+
+URL_VARIABLE = "MUNIFLOW_TEST_AMQP_URL"
+IMAGE = "rabbitmq:3.13-alpine"
+
+
+@dataclass(frozen=True)
+class BrokerOfTests:
+    """A real RabbitMQ."""
+
+    settings: BrokerSettings
+    node: PrivateBroker | None = None
+    """The node itself, where it is ours to restart and to trouble."""
+
+
+def _in_container() -> Iterator[BrokerOfTests]:
+    from testcontainers.rabbitmq import RabbitMqContainer
+
+    with RabbitMqContainer(IMAGE) as container:
+        host, port = container.get_container_host_ip(), container.get_exposed_port(5672)
+        url = f"amqp://{container.username}:{container.password}@{host}:{port}/%2F"
+        yield BrokerOfTests(BrokerSettings(amqp_url=url))
+
+
+def _engine_answers() -> bool:
+    import docker  # type: ignore[import-untyped]
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+
+    try:
+        client = docker.from_env(timeout=5)
+    except DockerException:
+        return False
+    client.close()
+    return True
+
+
+@pytest.fixture(scope="session")
+def broker_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerOfTests]:
+    """One RabbitMQ for each xdist worker: they may block and restart it without harm to each other."""
+    if url := os.environ.get(URL_VARIABLE):
+        yield BrokerOfTests(BrokerSettings(amqp_url=url))
+    elif find_server():
+        node = PrivateBroker(Path(tmp_path_factory.mktemp("rabbitmq")))
+        node.start()
+        try:
+            yield BrokerOfTests(BrokerSettings(amqp_url=node.amqp_url), node)
+        finally:
+            node.kill()  # its data is not needed again, and a graceful stop takes 6 s
+    elif _engine_answers():
+        yield from _in_container()
+    else:
+        missing = f"no RabbitMQ: {URL_VARIABLE} is not set, rabbitmq-server not installed, and no Docker engine answers"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+@pytest.fixture
+def broker(broker_of_tests: BrokerOfTests) -> BrokerSettings:
+    """A real RabbitMQ without any of muniflow's queues: each test begins with an empty one.
+
+    Deleting 20 queues takes some milliseconds; a virtual host of its own for each test takes a second.
+    """
+    names = [queue.name for queue in topology(entry.name for entry in entry_points(group=GROUP)).queues]
+    try:
+        delete_queues(broker_of_tests.settings, names)
+    except Unavailable:  # an earlier test has killed it
+        if broker_of_tests.node is None:
+            raise
+        broker_of_tests.node.kill()
+        broker_of_tests.node.start()
+        delete_queues(broker_of_tests.settings, names)
+    return broker_of_tests.settings
+
+
+@pytest.fixture
+def private_broker(broker: BrokerSettings, broker_of_tests: BrokerOfTests) -> PrivateBroker:
+    """The node behind `broker`, for tests that stop it, kill it or raise its alarms."""
+    if broker_of_tests.node is None:
+        pytest.skip(f"needs a node of our own: {broker.amqp_url.rpartition('@')[2]} belongs to somebody else")
+    return broker_of_tests.node

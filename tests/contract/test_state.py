@@ -1,0 +1,228 @@
+"""What every store of state promises. Today there is one backend; PostgreSQL joins the fixture when it comes."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniflow.errors import Invalid, Rejected, Unavailable
+from muniflow.lineage import Lineage
+from muniflow_coordinator.ledger import Leaf, SettledImage
+from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.opening import open_state
+from muniflow_coordinator.state.sql import SqlState
+from muniflow_coordinator.state.tables import SCHEMA_VERSION
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'folder' / 'state.sqlite'}"
+
+
+@pytest.fixture
+def state(url: str) -> Iterator[SqlState]:
+    opened = open_state(url)
+    yield opened
+    opened.close()
+
+
+def new(batch_id: str = "b", destination: str | None = None, municipality: str = "Utrecht") -> NewBatch:
+    return NewBatch(batch_id, "f" * 64, '{"x": 1}', municipality, 3, destination or batch_id, 12.5)
+
+
+def running(state: SqlState, images: int = 5, batch_id: str = "b") -> int:
+    number = state.insert_batch(new(batch_id))
+    state.insert_images(number, [ImageRow(n, f"north/{n}", ".jpg") for n in range(images)])
+    state.commit([Commit(number, counts=Counts(images), state="running")])
+    return number
+
+
+def states_of(state: SqlState, number: int) -> list[str]:
+    return [image.state for image in state.every_image(number)]
+
+
+def done(image: int, *, run: int = 0, had_rows: bool = False) -> SettledImage:
+    return SettledImage(image, run, "done", (), had_rows)
+
+
+def failed(image: int, *, run: int = 0) -> SettledImage:
+    return SettledImage(image, run, "failed", ("broken", "very “broken”"), had_rows=False)
+
+
+def test_a_batch_is_found_as_it_was_inserted(state: SqlState) -> None:
+    number = state.insert_batch(new())
+    row = state.find("b")
+    assert row is not None
+    assert (row.number, row.id, row.spec, row.state, row.weight, row.counts) == (
+        number, "b", '{"x": 1}', "intake", 3, Counts(),
+    )  # fmt: skip
+    assert (row.submitted_at, row.finished_at, row.report, row.cancelling) == (12.5, None, None, False)
+    assert state.find("c") is None
+
+
+def test_what_was_committed_survives_a_restart(state: SqlState, url: str) -> None:
+    number = running(state)
+    state.commit([Commit(number, settled=[done(1), failed(2)], counts=Counts(5, 1, 1))])
+    state.close()
+    again = open_state(url)
+    assert states_of(again, number) == ["pending", "done", "failed", "pending", "pending"]
+    assert next(again.unfinished().__iter__()).counts == Counts(5, 1, 1)
+    assert again.images(number, state="failed")[0].reasons == ("broken", "very “broken”")
+    again.close()
+
+
+def test_a_commit_twice_changes_nothing_more(state: SqlState) -> None:
+    number = running(state)
+    leaf = Leaf(0, 0, ((1, 2), (0, 3)), "broken", 2)
+    change = Commit(number, leaves=[leaf], settled=[done(1)], counts=Counts(5, 1))
+    state.commit([change])
+    state.commit([change])
+    assert states_of(state, number).count("done") == 1
+    assert state.leaves(number) == [leaf]
+    assert state.opened(number, [0, 99]) == [(ImageRow(0, "north/0", ".jpg"), [leaf])]
+
+
+def test_only_a_pending_image_of_this_run_is_settled(state: SqlState) -> None:
+    number = running(state)
+    state.commit([Commit(number, settled=[done(0), failed(1), done(2, run=1)])])
+    state.commit([Commit(number, settled=[failed(0), done(1)])])
+    assert states_of(state, number) == ["done", "failed", "pending", "pending", "pending"]
+
+
+@pytest.mark.parametrize("lineage", [(), ((0, 2),), ((3, 4), (63, 64))])
+def test_the_leaves_of_a_settled_image_are_removed(state: SqlState, lineage: Lineage) -> None:
+    number = running(state)
+    leaves = [Leaf(0, 0, lineage, None, 0), Leaf(1, 0, lineage, None, 0)]
+    state.commit([Commit(number, leaves=leaves)])
+    state.commit([Commit(number, settled=[done(0, had_rows=True)])])
+    assert state.leaves(number) == leaves[1:]
+
+
+def test_cancelling_spares_what_is_in_flight_or_settled(state: SqlState) -> None:
+    number = running(state, 6)
+    state.commit([Commit(number, settled=[done(1)], leaves=[Leaf(2, 0, ((0, 2),), None, 0)], counts=Counts(6, 1))])
+    counts = state.cancel_images(number, range(5), {0}, Counts(6, 1))
+    assert counts == Counts(6, 1, 0, 3)
+    assert states_of(state, number) == ["pending", "done", "cancelled", "cancelled", "cancelled", "pending"]
+    assert state.leaves(number) == []
+    assert state.unfinished()[0].counts == counts
+    assert state.cancel_images(number, range(5), {0}, counts) == counts
+
+
+def test_reopening_takes_failed_images_only_and_raises_their_run(state: SqlState) -> None:
+    number = running(state, 4)
+    state.commit(
+        [Commit(number, settled=[done(0), failed(1), failed(3)], counts=Counts(4, 1, 2, 1), state="cancelled",
+                report="r", finished_at=3.0, cancelling=True)]
+    )  # fmt: skip
+    assert state.unfinished() == []
+    counts = state.reopen_images(number, range(3), Counts(4, 1, 2, 1))
+    assert counts == Counts(4, 1, 1, 1)
+    (row,) = state.unfinished()
+    assert (row.state, row.cancelling, row.report, row.finished_at) == ("running", False, None, None)
+    assert [(image.state, image.run, image.reasons) for image in state.images(number, after=0, limit=1)] == [
+        ("pending", 1, ())
+    ]
+    assert state.reopen_images(number, range(3), counts) == counts
+
+
+def test_inserting_images_again_keeps_the_first(state: SqlState) -> None:
+    number = running(state, 3)
+    state.commit([Commit(number, settled=[done(1)])])
+    state.insert_images(number, [ImageRow(n, "other", ".png") for n in range(4)])
+    assert [image.stem for image in state.every_image(number)] == ["north/0", "north/1", "north/2", "other"]
+    assert states_of(state, number)[1] == "done"
+
+
+def test_dropping_leaves_nothing(state: SqlState) -> None:
+    number, other = running(state), running(state, batch_id="other")
+    state.commit([Commit(number, leaves=[Leaf(0, 0, ((0, 2),), None, 0)])])
+    state.drop_images(number, range(2))
+    assert len(states_of(state, number)) == 3
+    state.drop_batch(number)
+    assert states_of(state, number) == []
+    assert state.find("b") is None
+    assert len(states_of(state, other)) == 5
+    assert state.insert_batch(new()) > other, "a number is never used twice"
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted", "conflict"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a", True),
+        ("a/b", "a/b/c", True),
+        ("a/b", "a/bc", False),
+        ("a/b", "a/c", False),
+        ("a%", "a%/x", True),
+        ("a_/x", "a_", True),
+        ("ab/x", "a_", False),
+        ("A/b", "a", False),
+    ],
+)
+def test_destinations(state: SqlState, taken: str, wanted: str, *, conflict: bool) -> None:
+    state.insert_batch(new("first", taken))
+    assert state.owner_of(wanted) == ("first" if conflict else None)
+
+
+def test_pages_of_batches_come_newest_first(state: SqlState) -> None:
+    for number in range(5):
+        state.insert_batch(new(f"b{number}", municipality="Utrecht" if number % 2 else "Gouda"))
+    first = state.batches(limit=2)
+    assert [row.id for row in first] == ["b4", "b3"]
+    assert [row.id for row in state.batches(after=first[-1].number)] == ["b2", "b1", "b0"]
+    assert [row.id for row in state.batches(municipality="Gouda")] == ["b4", "b2", "b0"]
+    assert state.batches(state="done") == []
+    assert state.states() == {"intake": 5}
+
+
+def test_pages_of_images_come_by_number(state: SqlState) -> None:
+    number = running(state, 10)
+    state.commit([Commit(number, settled=[failed(n) for n in range(0, 10, 3)])])
+    assert [image.image for image in state.images(number, state="failed")] == [0, 3, 6, 9]
+    assert [image.image for image in state.images(number, state="pending", after=4, limit=2)] == [5, 7]
+    assert [image.image for image in state.images(number, state="done")] == []
+
+
+def test_stems_that_two_images_share(state: SqlState) -> None:
+    number = state.insert_batch(new())
+    keys = [("a", ".jpg"), ("b", ".jpg"), ("a", ".png"), ("c", ""), ("b", ".tif"), ("a", ".webp")]
+    state.insert_images(number, [ImageRow(n, stem, suffix) for n, (stem, suffix) in enumerate(keys)])
+    pairs = state.doubled_stems(number, 10)
+    assert [(first.image, second.image) for first, second in pairs] == [(0, 2), (1, 4)]
+    assert len(state.doubled_stems(number, 1)) == 1
+
+
+def test_trouble_is_unavailable_and_nothing_happened(state: SqlState, tmp_path: Path) -> None:
+    number = running(state)
+    other = sqlite3.connect(tmp_path / "folder" / "state.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="state database is unavailable: database is locked"):
+        state.commit([Commit(number, settled=[done(0)], counts=Counts(5, 1))])
+    assert states_of(state, number)[0] == "pending", "readers go on meanwhile"
+    other.execute("ROLLBACK")
+    other.close()
+    state.commit([Commit(number, settled=[done(0)], counts=Counts(5, 1))])
+    assert states_of(state, number)[0] == "done"
+
+
+def test_a_database_of_a_newer_version_is_refused(state: SqlState, url: str, tmp_path: Path) -> None:
+    state.close()
+    with sqlite3.connect(tmp_path / "folder" / "state.sqlite") as database:
+        database.execute("UPDATE schema_version SET version = version + 1")
+    database.close()
+    with pytest.raises(Rejected, match=f"schema {SCHEMA_VERSION + 1} and this muniflow knows up to {SCHEMA_VERSION}"):
+        open_state(url)
+
+
+@pytest.mark.parametrize("wrong", ["", "state.sqlite", "mysql://host/db", "sqlite://", "sqlite:///:memory:"])
+def test_a_url_that_is_no_use_is_refused_by_its_variable(wrong: str) -> None:
+    with pytest.raises(Invalid, match="MUNIFLOW_DATABASE_URL"):
+        open_state(wrong)
+
+
+def test_a_commit_survives_a_power_failure(state: SqlState) -> None:
+    with state._writer.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL

@@ -1,0 +1,85 @@
+"""Failures of a broker in words, and the pauses between attempts."""
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorSocketConnectError
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPHeartbeatTimeout,
+    ChannelClosedByBroker,
+    ConnectionBlockedTimeout,
+    ConnectionClosedByBroker,
+    IncompatibleProtocolError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+    StreamLostError,
+)
+
+from muniflow.errors import Invalid
+from muniflow.settings import BrokerSettings
+from muniflow.transport.connection import describe, parameters_of, pause_s
+
+SETTINGS = BrokerSettings(amqp_url="amqp://ann:secret@broker:5672/city")
+INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'muniflow.events' in vhost '/'"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ProbableAuthenticationError(ConnectionClosedByBroker(403, "no")), "refused the user 'ann'"),
+        (ProbableAccessDeniedError(ConnectionClosedByBroker(530, "no")), "no access to the virtual host 'city'"),
+        (IncompatibleProtocolError("odd"), "does not speak AMQP 0-9-1"),
+        (AMQPHeartbeatTimeout("late"), "was silent"),
+        (ConnectionBlockedTimeout("late"), "memory or disk alarm"),
+        (StreamLostError("reset"), "was cut"),
+        (ConnectionClosedByBroker(320, "CONNECTION_FORCED - bye"), "closed the connection: CONNECTION_FORCED - bye"),
+        (ChannelClosedByBroker(406, INEQUIVALENT), "'muniflow.events'"),
+        (ChannelClosedByBroker(404, "NOT_FOUND - no exchange 'x'"), "no exchange 'x'"),
+        (
+            AMQPConnectionError(
+                AMQPConnectionWorkflowFailed(
+                    [AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))]
+                )
+            ),
+            "cannot connect to RabbitMQ at broker:5672: Connection refused",
+        ),
+        (
+            AMQPConnectionWorkflowFailed([socket.gaierror(-2, "Name or service not known")]),
+            "broker:5672: Name or service not known",
+        ),
+    ],
+)
+def test_an_error_in_one_line(error, expected):
+    text = describe(error, parameters_of(SETTINGS, "test"))
+    assert expected in text
+    assert "\n" not in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("url", ["", "http://broker", "broker:5672", "amqp://broker:port/"])
+def test_what_is_no_url_of_a_broker(url):
+    with pytest.raises(Invalid, match="MUNIFLOW_AMQP_URL"):
+        parameters_of(BrokerSettings(amqp_url=url), "test")
+
+
+def test_the_settings_reach_pika():
+    settings = BrokerSettings(amqp_url="amqps://ann:secret@broker/%2F", heartbeat_s=12, blocked_timeout_s=34.0)
+    parameters = parameters_of(settings, "worker")
+    assert (parameters.heartbeat, parameters.blocked_connection_timeout, parameters.port) == (12, 34.0, 5671)
+    assert parameters.ssl_options is not None
+    assert (parameters.client_properties or {})["connection_name"] == "worker"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "share", "expected_s"), [(1, 1.0, 0.2), (2, 1.0, 0.4), (4, 0.0, 0.8), (9, 1.0, 15.0), (900, 0.0, 7.5)]
+)
+def test_pauses_double_up_to_the_limit(attempt, share, expected_s):
+    assert pause_s(attempt, 15.0, share) == pytest.approx(expected_s)
+
+
+@given(attempt=st.integers(1, 10_000), longest_s=st.floats(0.1, 600))
+def test_a_pause_is_never_none_and_never_too_long(attempt, longest_s):
+    assert 0 < pause_s(attempt, longest_s) <= longest_s

@@ -1,0 +1,88 @@
+"""The names and settings of exchanges and queues: what every supported RabbitMQ takes."""
+
+import pytest
+
+from muniflow.topology import (
+    BATCHES,
+    CONTROL,
+    DEAD_EXCHANGE,
+    DELAYS_S,
+    EVENTS,
+    EXCHANGE,
+    LOST,
+    dead_queue,
+    delay_exchange,
+    step_queue,
+    topology,
+)  # fmt: skip
+
+WHOLE = topology(["resize", "blur"])
+QUEUES = {queue.name: queue for queue in WHOLE.queues}
+ALLOWED = {
+    "x-queue-type", "x-delivery-limit", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy",
+    "x-overflow", "x-message-ttl",
+}  # fmt: skip
+
+
+def test_every_queue_is_there_once():
+    expected = {LOST, *(delay_exchange(delay_s) for delay_s in DELAYS_S)}
+    for name in (BATCHES, EVENTS, CONTROL, step_queue("blur"), step_queue("resize")):
+        expected |= {name, dead_queue(name)}
+    assert set(QUEUES) == expected
+    assert len(WHOLE.queues) == len(expected)
+
+
+def test_the_order_and_repetition_of_operations_do_not_matter():
+    assert topology(["blur", "resize"]) == WHOLE
+    assert topology(iter(["resize", "blur"])) == WHOLE
+
+
+def test_part_of_the_operations_declares_a_part():
+    part = topology(["blur"])
+    assert set(part.exchanges) == set(WHOLE.exchanges)
+    for queue in part.queues:
+        if queue.name != LOST:  # its bindings grow with the operations
+            assert queue in WHOLE.queues
+        assert QUEUES[queue.name].arguments == queue.arguments
+
+
+@pytest.mark.parametrize("queue", WHOLE.queues, ids=lambda queue: queue.name)
+def test_a_queue_holds_only_what_3_10_to_4_x_take(queue):
+    assert queue.arguments["x-queue-type"] == "quorum"
+    assert set(queue.arguments) <= ALLOWED
+    if "x-dead-letter-strategy" in queue.arguments:
+        assert queue.arguments["x-overflow"] == "reject-publish", "at-least-once needs it"
+        assert "x-dead-letter-exchange" in queue.arguments
+
+
+@pytest.mark.parametrize("queue", WHOLE.queues, ids=lambda queue: queue.name)
+def test_a_queue_is_bound_to_declared_exchanges(queue):
+    declared = {exchange.name for exchange in WHOLE.exchanges}
+    assert queue.bindings
+    assert {source for source, _ in queue.bindings} <= declared
+
+
+@pytest.mark.parametrize("name", [BATCHES, EVENTS, CONTROL, step_queue("blur")])
+def test_what_the_broker_gives_up_on_has_a_place(name):
+    arguments = QUEUES[name].arguments
+    assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == (
+        DEAD_EXCHANGE, dead_queue(name),
+    )  # fmt: skip
+    assert (DEAD_EXCHANGE, dead_queue(name)) in QUEUES[dead_queue(name)].bindings
+    assert "x-dead-letter-exchange" not in QUEUES[dead_queue(name)].arguments
+
+
+def test_the_coordinator_gets_a_copy_of_each_task_that_is_lost():
+    assert set(QUEUES[LOST].bindings) == {
+        (EXCHANGE, LOST),
+        (DEAD_EXCHANGE, dead_queue(step_queue("blur"))),
+        (DEAD_EXCHANGE, dead_queue(step_queue("resize"))),
+    }
+
+
+@pytest.mark.parametrize("delay_s", DELAYS_S)
+def test_a_delay_leads_back_under_the_own_key(delay_s):
+    arguments = QUEUES[delay_exchange(delay_s)].arguments
+    assert arguments["x-message-ttl"] == delay_s * 1000
+    assert arguments["x-dead-letter-exchange"] == EXCHANGE
+    assert "x-dead-letter-routing-key" not in arguments
