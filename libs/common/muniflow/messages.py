@@ -159,7 +159,7 @@ class Command(Message):
 
 
 class Notice(Message):
-    """A change in the life of a batch; its routing key is `batch.<state>`."""
+    """A change in the life of a batch; its routing key is `batch.<state>`, but `batch.accepted` for a new batch."""
 
     batch: str
     state: BatchState

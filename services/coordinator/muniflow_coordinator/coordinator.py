@@ -1,0 +1,150 @@
+"""The coordinator: its desks, one for each queue, and what connects them. Everything happens on one loop."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from muniflow.messages import Tally
+from muniflow.operation import Operations
+from muniflow.topology import BATCHES, CONTROL, EVENTS, LOST, topology
+from muniflow_coordinator.commands import CommandDesk
+from muniflow_coordinator.core import Core, Surroundings
+from muniflow_coordinator.dispatcher import Dispatcher
+from muniflow_coordinator.events import Actions, EventsDesk
+from muniflow_coordinator.finish import Finisher
+from muniflow_coordinator.intake_desk import IntakeDesk
+from muniflow_coordinator.ledger import Verdict
+from muniflow_coordinator.metrics import Live
+from muniflow_coordinator.runs import Run
+from muniflow_coordinator.settings import CoordinatorSettings
+from muniflow_coordinator.stages import StepRates
+from muniflow_coordinator.state.types import Commit
+
+log = logging.getLogger(__name__)
+
+BATCHES_PREFETCH = 8
+CONTROL_PREFETCH = 32
+LOST_PREFETCH = 200
+
+
+class Coordinator:
+    """Shards batches into tasks and keeps their ledger."""
+
+    def __init__(self, given: Surroundings, operations: Operations, settings: CoordinatorSettings) -> None:
+        """Connect the parts; `start` begins the work."""
+        core = Core.of(given, settings)
+        self.core = core
+        self.rates = StepRates()
+        self._settings = settings
+        self._operations = operations
+        self._dispatcher = Dispatcher(core)
+        self._finisher = Finisher(core, self._on_finished)
+        actions = Actions(
+            self._on_settled, core.cleaner.add, self._finisher.start, self._on_tally, self._dispatcher.pump
+        )
+        self._events = EventsDesk(core, actions, settings.events_linger_s)
+        self._intake = IntakeDesk(core, operations, self._resume, settings.intake_threads)
+        self._commands = CommandDesk(core, self._intake, self._complete, self._resume)
+        core.metrics.watch(self.live)
+
+    def start(self) -> None:
+        """Take up what was left unfinished, then connect.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        for row in self.core.state.unfinished():
+            if row.state == "intake":
+                self.core.state.drop_batch(row.number)  # its message was not acked, so it comes again
+                continue
+            run = Run.of(row)
+            run.ledger.recall(self.core.state.leaves(run.number))
+            self.core.runs.add(run)
+            if run.state == "finishing":
+                self._finisher.start(run)
+            elif run.cancelling:
+                self._commands.cancel_again(run)
+            else:
+                self._dispatcher.add(run)
+        self.core.transport.start(topology(self._operations), self._on_ready, self._on_lost)
+        self.core.transport.consume(EVENTS, self._settings.events_prefetch, self._events.on_delivery)
+        self.core.transport.consume(LOST, LOST_PREFETCH, self._events.on_delivery)
+        self.core.transport.consume(CONTROL, CONTROL_PREFETCH, self._commands.on_delivery)
+        self.core.transport.consume(BATCHES, BATCHES_PREFETCH, self._intake.on_delivery)
+
+    def stop(self, on_stopped: Callable[[], None]) -> None:
+        """Take nothing more, record what has come in, ack it, and close."""
+        self._dispatcher.stopped = True
+        for queue in (BATCHES, CONTROL, LOST, EVENTS):
+            self.core.transport.cancel(queue)
+        self._events.flush()
+        self.halt()
+        self.core.transport.stop(on_stopped)
+
+    def halt(self) -> None:
+        """End all threads and retries at once; what is not recorded is done again at the next start."""
+        self._dispatcher.stopped = True
+        self.core.patience.stop()
+        self.core.notifier.stop()
+        self._intake.stop()
+        self._finisher.stop()
+        self.core.cleaner.stop()
+
+    def live(self) -> Live:
+        """What is measured now; may be called from any thread."""
+        runs = list(self.core.runs)
+        oldest = min((started for run in runs for started in list(run.in_flight.values())[:1]), default=None)
+        return Live(
+            batches=Counter(run.state for run in runs),
+            pending=sum(run.counts.pending for run in runs),
+            in_flight=sum(len(run.in_flight) for run in runs),
+            oldest_s=0.0 if oldest is None else time.monotonic() - oldest,
+            cleanup=len(self.core.cleaner),
+            waiting=self.core.patience.waiting_for is not None,
+        )
+
+    def _on_ready(self) -> None:
+        self._dispatcher.pump()
+
+    def _on_lost(self, reason: str) -> None:
+        log.warning("broker lost: %s", reason)
+        self._events.forget()
+
+    def _resume(self, run: Run) -> None:
+        self._dispatcher.add(run)
+        self._dispatcher.pump()
+
+    def _on_settled(self, run: Run, verdict: Verdict) -> None:
+        released = 0
+        # A route of one step has no intermediates.
+        leaves_blobs = len(run.batch.route) > 1
+        for image in verdict.settled:
+            if run.in_flight.pop(image.image, None) is None:
+                run.settled_early.add(image.image)
+            else:
+                released += 1
+            if leaves_blobs:
+                self.core.cleaner.add(run.id, image.image)
+        failed = sum(image.state == "failed" for image in verdict.settled)
+        self.core.metrics.images_settled.labels("done").inc(len(verdict.settled) - failed)
+        self.core.metrics.images_settled.labels("failed").inc(failed)
+        run.rate.add(len(verdict.settled))
+        self.core.scheduler.release(run.number, released)
+
+    def _on_tally(self, run: Run, tally: Tally) -> None:
+        run.tallies.add(tally)
+        if 0 <= tally.step < len(run.batch.route):
+            self.rates.add(run.batch.route[tally.step].op, tally.done + tally.failed, tally.compute_s)
+
+    def _complete(self, run: Run) -> None:
+        now = time.time()
+        self.core.state.commit([Commit(run.number, state="finishing", finished_at=now)])
+        run.state, run.finished_at = "finishing", now
+        self._finisher.start(run)
+
+    def _on_finished(self, run: Run) -> None:
+        self.core.runs.remove(run)
+        self.core.scheduler.remove(run.number)
+        for held in run.held:
+            self.core.loop.call_later(0, held)

@@ -1,0 +1,118 @@
+"""Publishing the first tasks of images: whose turn it is (`scheduler`), within the windows, in groups with confirms."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from muniflow.transport.types import OutgoingMessage, PublishProblem
+from muniflow_coordinator.core import Core
+from muniflow_coordinator.runs import Run
+from muniflow_coordinator.state.types import ImageRow
+
+GROUP = 128
+"""Images published together."""
+READ_AHEAD = 1000
+"""Pending images read from the database at once."""
+AGAIN_S = 1.0
+"""Pause before a group is published again that was not confirmed."""
+
+
+class Dispatcher:
+    """Keeps the windows full."""
+
+    def __init__(self, core: Core) -> None:
+        """Dispatch the images of all runs."""
+        self._loop = core.loop
+        self._transport = core.transport
+        self._state = core.state
+        self._patience = core.patience
+        self._runs = core.runs
+        self._scheduler = core.scheduler
+        self._dispatched = core.metrics.images_dispatched
+        self._after_dispatch = core.failpoints.at("coordinator.after_dispatch")
+        self._asked = False
+        self.stopped = False
+
+    def add(self, run: Run) -> None:
+        """Give turns to a batch that has pending images."""
+        if not run.cancelling:
+            self._scheduler.add(run.number, run.batch.weight)
+
+    def pump(self) -> None:
+        """Dispatch soon what the windows have room for."""
+        if not self._asked and not self.stopped:
+            self._asked = True
+            self._patience.run(self._pump)
+
+    def _pump(self) -> None:
+        self._asked = False
+        if self.stopped or not self._transport.connected:
+            return  # asked again when it is ready
+        taken: list[tuple[Run, ImageRow]] = []
+        try:
+            while len(taken) < GROUP and (number := self._scheduler.take()) is not None:
+                self._take(number, taken)
+        finally:
+            self._publish_all(taken)
+        if len(taken) >= GROUP:
+            # Let the loop do other things between two groups.
+            self._asked = True
+            self._loop.call_later(0, lambda: self._patience.run(self._pump))
+
+    def _take(self, number: int, taken: list[tuple[Run, ImageRow]]) -> None:
+        run = self._runs.numbered(number)
+        try:
+            row = None if run is None else self._next_row(run)
+        except BaseException:
+            self._scheduler.give_back(number)
+            raise
+        if run is None or row is None:
+            self._scheduler.nothing_left(number)
+            return
+        run.in_flight[row.image] = time.monotonic()
+        run.ledger.open(row.image, row.run)
+        taken.append((run, row))
+
+    def _next_row(self, run: Run) -> ImageRow | None:
+        while True:
+            if not run.next_rows:
+                page = self._state.images(run.number, state="pending", after=run.cursor, limit=READ_AHEAD)
+                if not page:
+                    return None
+                run.settled_early.clear()
+                run.cursor = page[-1].image
+                run.next_rows.extend(row for row in page if row.image not in run.in_flight)
+                continue
+            row = run.next_rows.popleft()
+            if row.image not in run.settled_early:
+                return row
+
+    def _publish_all(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
+        now = time.time()
+        groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
+        for run, row in taken:
+            messages, runs = groups.setdefault(run.queue, ([], {}))
+            body = run.write_task(row.image, row.stem, row.suffix, row.run, now)
+            messages.append(OutgoingMessage(run.queue, body))
+            runs[run.number] = run
+        for messages, runs in groups.values():
+            self._publisher(messages, list(runs.values()))()
+        self._dispatched.inc(len(taken))
+
+    def _publisher(self, messages: Sequence[OutgoingMessage], runs: Sequence[Run]) -> Callable[[], None]:
+        def settled(problem: PublishProblem | None) -> None:
+            for run in runs:
+                run.waiting_for = None if problem is None else f"broker: {problem.reason}"
+            if problem is None:
+                self._after_dispatch()
+            elif not self.stopped:
+                self._loop.call_later(AGAIN_S, publish)
+
+        def publish() -> None:
+            if self.stopped:
+                return  # the images are pending; the next start dispatches them
+            if self._transport.connected:
+                self._transport.publish(messages, settled)
+            else:
+                self._loop.call_later(AGAIN_S, publish)
+
+        return publish

@@ -1,0 +1,196 @@
+"""Recording what the workers report: many events in one transaction, then ack, then act."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from muniflow.messages import Events, Settled, Tally
+from muniflow.topology import EVENTS
+from muniflow.transport.types import Delivery
+from muniflow_coordinator.core import Core
+from muniflow_coordinator.ledger import Verdict
+from muniflow_coordinator.messages_in import read_lost, read_message
+from muniflow_coordinator.runs import Run
+from muniflow_coordinator.state.types import Commit
+
+log = logging.getLogger(__name__)
+
+MOST_BUFFERED = 250
+"""Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What is to be done after a transaction; all of it may be done again."""
+
+    settled: Callable[[Run, Verdict], None]
+    """Release the window and remove intermediates of what was settled."""
+    late: Callable[[str, int], None]
+    """Remove the intermediates of an image that was settled before: a doubled task may have written them again."""
+    completed: Callable[[Run], None]
+    """All images of a batch are settled."""
+    tallied: Callable[[Run, Tally], None]
+    go_on: Callable[[], None]
+    """There is room in the windows."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    """Messages that are recorded together."""
+
+    deliveries: list[Delivery]
+    events: dict[str, list[Settled]] = field(default_factory=dict)
+    tallies: list[Tally] = field(default_factory=list)
+    verdicts: list[tuple[Run, Verdict]] | None = None
+    late: list[tuple[str, int]] = field(default_factory=list)
+    touched: dict[int, Run] = field(default_factory=dict)
+
+
+class EventsDesk:
+    """Takes `muniflow.events` and `muniflow.lost`."""
+
+    def __init__(self, core: Core, actions: Actions, linger_s: float) -> None:
+        """Record, then act by `actions`; events wait `linger_s` seconds for company."""
+        self._loop = core.loop
+        self._transport = core.transport
+        self._state = core.state
+        self._patience = core.patience
+        self._runs = core.runs
+        self._metrics = core.metrics
+        self._actions = actions
+        self._linger_s = linger_s
+        self._before_commit = core.failpoints.at("coordinator.before_commit")
+        self._after_commit = core.failpoints.at("coordinator.after_commit")
+        self._after_ack = core.failpoints.at("coordinator.after_ack")
+        self._buffer: list[Delivery] = []
+        self._timer = False
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Keep a delivery until its slice is recorded."""
+        self._buffer.append(delivery)
+        if len(self._buffer) >= MOST_BUFFERED:
+            self.flush()
+        elif not self._timer:
+            self._timer = True
+            self._loop.call_later(self._linger_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = False
+        self.flush()
+
+    def forget(self) -> None:
+        """Drop what is not recorded: it comes again over the next connection."""
+        self._buffer.clear()
+
+    def flush(self) -> None:
+        """Record what has come in so far."""
+        deliveries, self._buffer = self._buffer, []
+        if deliveries:
+            part = self._read(deliveries)
+            self._patience.run(lambda: self._record(part))
+
+    def _read(self, deliveries: Iterable[Delivery]) -> _Slice:
+        part = _Slice([])
+        for delivery in deliveries:
+            if delivery.queue == EVENTS:
+                message = read_message(Events, delivery)
+                settled = message.settled if message else None
+                part.tallies += message.tallies if message else ()
+            else:
+                lost = read_lost(delivery)
+                settled = None if lost is None else (lost,)
+            if settled is None:
+                self._refuse(delivery)
+                continue
+            part.deliveries.append(delivery)
+            for event in settled:
+                part.events.setdefault(event.batch, []).append(event)
+        return part
+
+    def _refuse(self, delivery: Delivery) -> None:
+        self._metrics.malformed.labels(delivery.queue).inc()
+        if delivery.queue == EVENTS:
+            self._transport.reject(delivery)
+        else:
+            self._transport.ack([delivery])  # a copy: the dead-letter queue of its step has the message itself
+
+    def _record(self, part: _Slice) -> None:
+        if part.verdicts is None:
+            self._look_up(part)
+            part.verdicts = self._judge(part)
+        for tally in part.tallies:
+            if (run := self._runs.get(tally.batch)) is not None:
+                part.touched[run.number] = run
+                self._actions.tallied(run, tally)
+        part.tallies = []
+        changes = self._changes(part)
+        started = time.perf_counter()
+        self._before_commit()
+        if changes:
+            self._state.commit(changes)
+        self._after_commit()
+        self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        for change in changes:
+            self._adopt(change)
+        self._transport.ack(part.deliveries)
+        self._after_ack()
+        self._act(part)
+
+    def _look_up(self, part: _Slice) -> None:
+        """Open the images that were heard of before they were dispatched again, and find the late ones."""
+        for batch_id, events in part.events.items():
+            run = self._runs.get(batch_id)
+            if run is not None:
+                total = run.counts.total
+                if unknown := {image for image in run.ledger.unknown(events) if 0 <= image < total}:
+                    for row, leaves in self._state.opened(run.number, unknown):
+                        if row.state == "pending":
+                            run.ledger.open(row.image, row.run, leaves)
+            elif (row_of_batch := self._state.find(batch_id)) is not None and row_of_batch.state != "intake":
+                total = row_of_batch.counts.total
+                part.late += [(batch_id, event.image) for event in events if 0 <= event.image < total]
+
+    def _judge(self, part: _Slice) -> list[tuple[Run, Verdict]]:
+        verdicts = []
+        for batch_id, events in part.events.items():
+            self._metrics.events.inc(len(events))
+            if (run := self._runs.get(batch_id)) is None:
+                continue
+            verdict = run.ledger.apply(events)
+            if verdict.misfits:
+                log.warning("events that fit no step of the route: ignored", extra={"batch": batch_id})
+            part.late += [(batch_id, image) for image in verdict.late if 0 <= image < run.counts.total]
+            verdicts.append((run, verdict))
+        return verdicts
+
+    def _changes(self, part: _Slice) -> list[Commit]:
+        changes: dict[int, Commit] = {}
+        for run, verdict in part.verdicts or ():
+            if verdict.leaves or verdict.settled:
+                failed = sum(image.state == "failed" for image in verdict.settled)
+                counts = run.counts.plus(done=len(verdict.settled) - failed, failed=failed)
+                change = changes[run.number] = Commit(run.number, verdict.leaves, verdict.settled, counts)
+                if not counts.pending and run.state == "running":
+                    change.state, change.finished_at = "finishing", time.time()
+        for number, run in part.touched.items():
+            changes.setdefault(number, Commit(number)).tallies = run.tallies.write()
+        return list(changes.values())
+
+    def _adopt(self, change: Commit) -> None:
+        run = self._runs.numbered(change.batch)
+        if run is None or change.counts is None:
+            return
+        run.counts = change.counts
+        if change.state is not None:
+            run.state, run.finished_at = change.state, change.finished_at
+
+    def _act(self, part: _Slice) -> None:
+        for run, verdict in part.verdicts or ():
+            self._actions.settled(run, verdict)
+        for batch_id, image in part.late:
+            self._actions.late(batch_id, image)
+        for run, verdict in part.verdicts or ():
+            if verdict.settled and run.state == "finishing":
+                self._actions.completed(run)
+        self._actions.go_on()

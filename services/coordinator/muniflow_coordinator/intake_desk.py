@@ -1,0 +1,209 @@
+"""Taking batches in: whole or not at all.
+
+A batch is acked only when all its images are recorded, or its rejection is published. Until then it has the state
+`intake`; what a crash leaves of it is removed at the next start, and the broker brings it again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from muniflow.batch import Batch, read_batch
+from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.operation import Operations
+from muniflow.transport.types import Delivery
+from muniflow_coordinator.core import Core
+from muniflow_coordinator.intake import Gate, Stopped, check, read_images
+from muniflow_coordinator.messages_in import batch_id_of
+from muniflow_coordinator.notices import event_of, notice_of_row, notice_of_run, rejection
+from muniflow_coordinator.runs import Run
+from muniflow_coordinator.spec import write_spec
+from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 2.0
+"""Pause before a batch is read again after the source store was away."""
+SLICE = 20_000
+"""Rows removed in one transaction."""
+
+
+@dataclass(eq=False)
+class Intake:
+    """A batch that is being read."""
+
+    batch: Batch
+    number: int
+    deliveries: list[Delivery]
+    submitted_at: float
+    held: list[Callable[[], None]] = field(default_factory=list)
+    """What waits until it is accepted or refused."""
+    kept: int = 0
+    """Images recorded so far."""
+    waiting_for: str | None = None
+
+
+class IntakeDesk:
+    """Takes `muniflow.batches`."""
+
+    def __init__(self, core: Core, operations: Operations, on_accepted: Callable[[Run], None], threads: int) -> None:
+        """Call `on_accepted` with each new batch once it is recorded; read `threads` batches at a time."""
+        self._loop = core.loop
+        self._transport = core.transport
+        self._state = core.state
+        self._patience = core.patience
+        self._notifier = core.notifier
+        self._runs = core.runs
+        self._source = core.stores.source
+        self._operations = operations
+        self._on_accepted = on_accepted
+        self._pool = ThreadPoolExecutor(threads, "intake")
+        self._stopping = threading.Event()
+        self._current: dict[str, Intake] = {}
+
+    def stop(self) -> None:
+        """Stop reading; what is not accepted comes again."""
+        self._stopping.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def current(self, batch_id: str) -> Intake | None:
+        """The batch of this id if it is being read now."""
+        return self._current.get(batch_id)
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Check a batch and begin to read its images, or refuse it."""
+        try:
+            batch = read_batch(delivery.body, self._operations)
+        except Invalid as invalid:
+            self._refuse([delivery], batch_id_of(delivery.body), invalid.faults)
+            return
+        self._patience.run(lambda: self._admit(batch, delivery))
+
+    def _admit(self, batch: Batch, delivery: Delivery) -> None:
+        current = self._current.get(batch.batch_id)
+        known = self._state.find(batch.batch_id)
+        if known is not None and known.fingerprint != batch.fingerprint:
+            text = f"{batch.batch_id} is the id of another batch with other content"
+            self._refuse([delivery], batch.batch_id, (Fault("batch_id", text),))
+        elif current is not None:
+            current.deliveries.append(delivery)  # most often the same message, over a new connection
+        elif known is not None:
+            self._answer(known, delivery)
+        elif (owner := self._state.owner_of(batch.destination)) is not None:
+            text = f"{batch.destination} is, holds or lies in the destination of batch {owner}; choose another one"
+            self._refuse([delivery], batch.batch_id, (Fault("destination", text),))
+        else:
+            self._begin(batch, delivery)
+
+    def _answer(self, known: BatchRow, delivery: Delivery) -> None:
+        run = self._runs.get(known.id)
+        message_id = delivery.message_id
+        notice = notice_of_row(known, message_id) if run is None else notice_of_run(run, message_id)
+        self._notifier.send(notice, lambda: self._transport.ack([delivery]), event=event_of(notice))
+
+    def _begin(self, batch: Batch, delivery: Delivery) -> None:
+        now = time.time()
+        new = NewBatch(
+            id=batch.batch_id,
+            fingerprint=batch.fingerprint,
+            spec=write_spec(batch),
+            municipality=batch.municipality,
+            weight=batch.weight,
+            destination=batch.destination,
+            submitted_at=now,
+        )
+        intake = Intake(batch, self._state.insert_batch(new), [delivery], now)
+        self._current[batch.batch_id] = intake
+        self._submit(intake)
+
+    def _submit(self, intake: Intake) -> None:
+        if not self._stopping.is_set():
+            self._pool.submit(self._read, intake)
+
+    def _read(self, intake: Intake) -> None:
+        """In a thread: everything that the loop is to do goes through `call`."""
+        call = self._loop.add_callback_threadsafe
+        gate = Gate(self._stopping)
+
+        def hand_over(chunk: list[ImageRow]) -> None:
+            call(lambda: self._patience.run(lambda: self._keep(intake, chunk, gate)))
+
+        try:
+            total = read_images(intake.batch, self._source, gate, hand_over)
+            check(intake.batch, intake.number, self._state)
+        except Stopped:
+            return
+        except Invalid as invalid:
+            self._take_back(intake, partial(self._end_refused, intake, invalid.faults))
+        except Unavailable as error:
+            if intake.waiting_for is None:
+                log.warning("reading a batch waits: %s", error, extra={"batch": intake.batch.batch_id})
+            intake.waiting_for = str(error)
+            self._take_back(intake, lambda: self._loop.call_later(AGAIN_S, lambda: self._submit(intake)))
+        except Exception as error:
+            log.exception("reading a batch failed", extra={"batch": intake.batch.batch_id})
+            fault = Fault("", f"internal error: {type(error).__name__}: {error}")
+            self._take_back(intake, partial(self._end_refused, intake, (fault,)))
+        else:
+            call(lambda: self._patience.run(lambda: self._accept(intake, total)))
+
+    def _keep(self, intake: Intake, chunk: list[ImageRow], gate: Gate) -> None:
+        self._state.insert_images(intake.number, chunk)
+        intake.kept = chunk[-1].image + 1
+        gate.leave()
+
+    def _take_back(self, intake: Intake, then: Callable[[], object]) -> None:
+        # Through `patience`, so that chunks which still wait to be recorded are recorded before they are forgotten.
+        drop = partial(self._drop, intake, then)
+        self._loop.add_callback_threadsafe(lambda: self._patience.run(drop))
+
+    def _drop(self, intake: Intake, then: Callable[[], object], first: int = 0) -> None:
+        """Forget the images recorded so far, slice by slice, then go on."""
+        if first >= intake.kept:
+            intake.kept = 0
+            then()
+            return
+
+        def forget() -> None:
+            self._state.drop_images(intake.number, range(first, first + SLICE))
+            self._loop.call_later(0, lambda: self._drop(intake, then, first + SLICE))
+
+        self._patience.run(forget)
+
+    def _end_refused(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
+        def forget() -> None:
+            self._state.drop_batch(intake.number)
+            self._end(intake)
+            self._refuse(intake.deliveries, intake.batch.batch_id, faults)
+
+        self._patience.run(forget)
+
+    def _accept(self, intake: Intake, total: int) -> None:
+        self._state.commit([Commit(intake.number, counts=Counts(total), state="running")])
+        row = self._state.find(intake.batch.batch_id)
+        if row is None:  # pragma: no cover - it was committed a moment ago
+            raise Unavailable("state database", "a batch is not there after its commit")
+        run = Run.of(row)
+        self._runs.add(run)
+        self._end(intake)
+        log.info("batch accepted", extra={"batch": run.id, "images": total})
+        for delivery in intake.deliveries:
+            self._answer(row, delivery)
+        self._on_accepted(run)
+
+    def _end(self, intake: Intake) -> None:
+        del self._current[intake.batch.batch_id]
+        for held in intake.held:
+            self._loop.call_later(0, held)
+
+    def _refuse(self, deliveries: list[Delivery], batch_id: str, faults: tuple[Fault, ...]) -> None:
+        log.warning("batch refused: %s", faults[0] if faults else "", extra={"batch": batch_id, "faults": len(faults)})
+        for delivery in deliveries:
+            self._notifier.send(
+                rejection(batch_id, faults, delivery.message_id),
+                partial(self._transport.reject, delivery),
+            )

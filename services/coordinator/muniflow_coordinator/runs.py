@@ -1,0 +1,105 @@
+"""The batches that are being worked on, in memory: bounded by the window, whatever their sizes."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from muniflow.batch import Batch
+from muniflow.messages import BatchState
+from muniflow_coordinator.ledger import Ledger
+from muniflow_coordinator.rates import Rate
+from muniflow_coordinator.spec import TaskWriter, first_queue, read_spec, task_writer
+from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
+from muniflow_coordinator.tallies import Tallies
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A batch that is not in a terminal state, or is about to be re-opened."""
+
+    number: int
+    batch: Batch
+    state: BatchState
+    counts: Counts
+    submitted_at: float
+    finished_at: float | None
+    cancelling: bool
+    ledger: Ledger
+    tallies: Tallies
+    queue: str
+    """Where its tasks go first."""
+    write_task: TaskWriter
+    in_flight: dict[int, float] = field(default_factory=dict)
+    """Images dispatched since the start and not settled, with the monotonic time of it, oldest first."""
+    next_rows: deque[ImageRow] = field(default_factory=deque)
+    """Pending images read ahead."""
+    cursor: int = -1
+    """The last image that was read ahead."""
+    settled_early: set[int] = field(default_factory=set)
+    """Images that were settled while they waited in `next_rows`: dispatched before a restart."""
+    held: list[Callable[[], None]] = field(default_factory=list)
+    """What waits until it is in a terminal state."""
+    rate: Rate = field(default_factory=Rate)
+    waiting_for: str | None = None
+
+    @classmethod
+    def of(cls, row: BatchRow) -> "Run":
+        """The batch of this row, with nothing in flight."""
+        batch = read_spec(row.spec)
+        return cls(
+            number=row.number,
+            batch=batch,
+            state=row.state,
+            counts=row.counts,
+            submitted_at=row.submitted_at,
+            finished_at=row.finished_at,
+            cancelling=row.cancelling,
+            ledger=Ledger(batch.route),
+            tallies=Tallies.read(row.tallies, len(batch.route)),
+            queue=first_queue(batch),
+            write_task=task_writer(batch),
+        )
+
+    @property
+    def id(self) -> str:
+        """The batch's id."""
+        return self.batch.batch_id
+
+    def read_again(self) -> None:
+        """Look for pending images from the first on: some were re-opened."""
+        self.cursor = -1
+        self.next_rows.clear()
+        self.settled_early.clear()
+
+
+class Runs:
+    """All runs, by id and by number."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._by_id: dict[str, Run] = {}
+        self._by_number: dict[int, Run] = {}
+
+    def add(self, run: Run) -> None:
+        """Keep a run."""
+        self._by_id[run.id] = run
+        self._by_number[run.number] = run
+
+    def remove(self, run: Run) -> None:
+        """Forget a run."""
+        self._by_id.pop(run.id, None)
+        self._by_number.pop(run.number, None)
+
+    def get(self, batch_id: str) -> Run | None:
+        """A run by the id of its batch."""
+        return self._by_id.get(batch_id)
+
+    def numbered(self, number: int) -> Run | None:
+        """A run by the number of its batch."""
+        return self._by_number.get(number)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)

@@ -1,0 +1,24 @@
+"""The coordinator's own settings."""
+
+from pydantic import Field
+
+from muniflow.settings import Settings
+
+
+class CoordinatorSettings(Settings):
+    """What the coordinator needs beside broker, stores and process settings."""
+
+    database_url: str = "sqlite:///.muniflow/coordinator.sqlite"
+    """Where the ledger is kept; SQLite needs a local volume."""
+    window_images: int = Field(256, gt=0)
+    """Images of one batch that may be in flight: bounds its intermediates."""
+    window_total: int = Field(1024, gt=0)
+    """Images of all batches that may be in flight."""
+    events_prefetch: int = Field(2000, gt=0, le=65535)
+    """Unacked messages of events; those that arrive together are recorded in one transaction."""
+    events_linger_s: float = Field(0.02, ge=0, le=1)
+    """How long events wait for company, in seconds."""
+    intake_threads: int = Field(2, gt=0, le=16)
+    """Batches that are read at the same time: a small one need not wait for a large one."""
+    rabbitmq_metrics_url: str | None = None
+    """`http://host:15692`, RabbitMQ's own metrics; without it the queues are asked over AMQP."""

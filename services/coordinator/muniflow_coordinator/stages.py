@@ -1,0 +1,115 @@
+"""How each operation's stage is doing: queue depths, polled beside the loop, and rates from the workers' tallies."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from muniflow.status import Stage, StageList
+from muniflow.topology import dead_queue, step_queue
+from muniflow_coordinator.rates import Rate
+
+log = logging.getLogger(__name__)
+
+POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Messages and consumers of one queue; `None`: not known."""
+
+    ready: int | None = None
+    unacked: int | None = None
+    consumers: int | None = None
+
+
+ReadDepths = Callable[[Sequence[str]], Mapping[str, Depth]]
+"""The depths of these queues, as far as they exist. May block and may raise anything."""
+
+
+class StepRates:
+    """Tasks and compute time of each operation over the last minute."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._tasks: dict[str, Rate] = {}
+        self._compute: dict[str, Rate] = {}
+
+    def add(self, operation: str, tasks: int, compute_s: float) -> None:
+        """Count what a worker did."""
+        self._tasks.setdefault(operation, Rate()).add(tasks)
+        self._compute.setdefault(operation, Rate()).add(compute_s)
+
+    def of(self, operation: str) -> tuple[float | None, float | None]:
+        """Tasks per second, and mean compute time of one in seconds; `None` where nothing is known."""
+        tasks, compute = self._tasks.get(operation), self._compute.get(operation)
+        rate = None if tasks is None else tasks.per_s()
+        spent = None if compute is None else compute.per_s()
+        return rate, (spent / rate if rate and spent is not None else None)
+
+
+class Stages:
+    """The stages of all operations, as of the last poll."""
+
+    def __init__(self, operations: Sequence[str], rates: StepRates, read_depths: ReadDepths) -> None:
+        """Ask `read_depths` in a thread of its own, every `POLL_S` seconds once started."""
+        self._operations = operations
+        self._rates = rates
+        self._read_depths = read_depths
+        self._depths: Mapping[str, Depth] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="stages", daemon=True)
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Poll no more."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def poll(self) -> None:
+        """Ask once; trouble is logged when it begins, and the last answer is dropped."""
+        queues = [step_queue(operation) for operation in self._operations]
+        queues += [dead_queue(name) for name in queues]
+        try:
+            self._depths = self._read_depths(queues)
+            self._trouble = None
+        except Exception as error:  # noqa: BLE001 - advisory figures must never stop the coordinator
+            self._depths = {}
+            if self._trouble is None:
+                log.warning("queue depths are not known: %s", error)
+            self._trouble = str(error)
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self.poll()
+            self._stopping.wait(POLL_S)
+
+    def answer(self) -> StageList:
+        """All stages now."""
+        return StageList(stages=tuple(self._stage(operation) for operation in self._operations))
+
+    def without_consumer(self, operation: str) -> bool:
+        """Whether it is known that nobody takes the tasks of an operation."""
+        return self._depths.get(step_queue(operation), Depth()).consumers == 0
+
+    def _stage(self, operation: str) -> Stage:
+        queue = step_queue(operation)
+        depth = self._depths.get(queue, Depth())
+        rate, service_s = self._rates.of(operation)
+        backlog = None if depth.ready is None else depth.ready + (depth.unacked or 0)
+        return Stage(
+            op=operation,
+            queue=queue,
+            ready=depth.ready,
+            unacked=depth.unacked,
+            consumers=depth.consumers,
+            dead=self._depths.get(dead_queue(queue), Depth()).ready,
+            rate_tasks_per_s=None if rate is None else round(rate, 3),
+            service_s=None if service_s is None else round(service_s, 6),
+            drain_s=round(backlog / rate, 1) if backlog is not None and rate else None,
+        )

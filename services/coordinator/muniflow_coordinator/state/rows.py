@@ -1,0 +1,118 @@
+"""Between rows of the database and the records of `types`."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Row
+
+from muniflow.lineage import label
+from muniflow_coordinator.ledger import Leaf, SettledImage, lineage_of
+from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
+
+Values = dict[str, object]
+
+
+def new_batch_values(batch: NewBatch) -> Values:
+    """The columns of a batch that comes in."""
+    return {
+        "id": batch.id,
+        "fingerprint": batch.fingerprint,
+        "spec": batch.spec,
+        "municipality": batch.municipality,
+        "state": "intake",
+        "cancelling": False,
+        "weight": batch.weight,
+        "destination": batch.destination,
+        "submitted_at": batch.submitted_at,
+        "tallies": "[]",
+        **count_values(Counts()),
+    }
+
+
+def changed_values(change: Commit) -> Values:
+    """The columns of a batch that a commit changes."""
+    columns: Values = {
+        "state": change.state,
+        "cancelling": change.cancelling,
+        "tallies": change.tallies,
+        "finished_at": change.finished_at,
+        "report": change.report,
+    }
+    changed = {name: value for name, value in columns.items() if value is not None}
+    return changed if change.counts is None else changed | count_values(change.counts)
+
+
+def count_values(counts: Counts) -> Values:
+    """The columns of the counts of a batch."""
+    return {"total": counts.total, "done": counts.done, "failed": counts.failed, "cancelled": counts.cancelled}
+
+
+def batch_row(row: Row[Any]) -> BatchRow:
+    """A batch."""
+    return BatchRow(
+        number=row.number,
+        id=row.id,
+        fingerprint=row.fingerprint,
+        spec=row.spec,
+        municipality=row.municipality,
+        state=row.state,
+        cancelling=row.cancelling,
+        weight=row.weight,
+        destination=row.destination,
+        submitted_at=row.submitted_at,
+        finished_at=row.finished_at,
+        report=row.report,
+        counts=Counts(row.total, row.done, row.failed, row.cancelled),
+        tallies=row.tallies,
+    )
+
+
+def image_values(batch: int, image: ImageRow) -> Values:
+    """The columns of an image."""
+    return {
+        "batch": batch,
+        "n": image.image,
+        "stem": image.stem,
+        "suffix": image.suffix,
+        "state": image.state,
+        "run": image.run,
+        "reasons": _reasons(image.reasons),
+    }
+
+
+def image_row(row: Row[Any]) -> ImageRow:
+    """An image."""
+    reasons = tuple(json.loads(row.reasons)) if row.reasons else ()
+    return ImageRow(row.n, row.stem, row.suffix, row.state, row.run, reasons)
+
+
+def settled_values(batch: int, image: SettledImage) -> Values:
+    """The parameters of the statement that settles an image."""
+    return {
+        "batch_": batch,
+        "n_": image.image,
+        "run_": image.run,
+        "state_": image.state,
+        "reasons_": _reasons(image.reasons),
+    }
+
+
+def _reasons(reasons: tuple[str, ...]) -> str | None:
+    return json.dumps(reasons) if reasons else None
+
+
+def leaf_values(batch: int, leaf: Leaf) -> Values:
+    """The columns of a settled part."""
+    return {
+        "batch": batch,
+        "n": leaf.image,
+        "run": leaf.run,
+        "lineage": label(leaf.lineage),
+        "reason": leaf.reason,
+        "step": leaf.step,
+    }
+
+
+def leaf_row(row: Row[Any]) -> Leaf:
+    """A settled part."""
+    return Leaf(row.n, row.run, lineage_of(row.lineage), row.reason, row.step)

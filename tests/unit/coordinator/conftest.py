@@ -1,0 +1,243 @@
+"""A small world around a real coordinator: SQLite in a file, local stores, the in-memory broker, and a fake worker."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from muniflow.failpoints import Failpoints
+from muniflow.lineage import Lineage
+from muniflow.loop import Loop, new_loop
+from muniflow.messages import Command, Events, Notice, Settled, Tally, Task
+from muniflow.operation import Operation, Params, Size
+from muniflow.store.local import LocalStore
+from muniflow.topology import BATCHES, CONTROL, EVENTS, NOTIFY_EXCHANGE, Exchange, Queue, Topology, step_queue, topology
+from muniflow.transport.memory import MemoryBroker, MemoryTransport
+from muniflow.transport.types import Delivery, OutgoingMessage
+from muniflow_coordinator.coordinator import Coordinator
+from muniflow_coordinator.core import Stores, Surroundings
+from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.settings import CoordinatorSettings
+from muniflow_coordinator.state.opening import open_state
+from muniflow_coordinator.state.sql import SqlState
+
+DEADLINE_S = 20.0
+
+
+class CopyParams(Params):
+    """Parameters of a made-up operation with any fan-out."""
+
+    of: int = 1
+
+    @classmethod
+    def from_short(cls, value: object) -> "CopyParams":
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("write a number of copies")  # noqa: TRY004 - pydantic turns only these into faults
+        return cls(of=value)
+
+    def sizes(self, source: Size) -> tuple[Size, ...]:
+        return (source,) * self.of
+
+    @property
+    def fan_out(self) -> int:
+        return self.of
+
+
+OPERATIONS = {
+    name: Operation(name, CopyParams, "Copies, for tests.", ([name, 1], {"op": name, "of": 2}))
+    for name in ("copy", "paste")
+}
+
+
+def leaves_of(task: Task) -> list[Lineage]:
+    """All leaves below the tile of this task."""
+    fans = [step.fan_out for step in task.route[task.step :] if step.fan_out > 1]
+    choices = [[(child, of) for child in range(of)] for of in fans]
+    return [(*task.lineage, *tail) for tail in product(*choices)]
+
+
+def all_done(task: Task) -> list[Events]:
+    """What a good worker that carries all operations answers."""
+    settled = tuple(Settled(batch=task.batch, image=task.image, run=task.run, lineage=leaf) for leaf in leaves_of(task))
+    tallies = tuple(Tally(batch=task.batch, step=step, done=1, pixels=10) for step in range(len(task.route)))
+    return [Events(settled=settled, tallies=tallies)]
+
+
+def failed(task: Task, reason: str = "not an image") -> list[Events]:
+    """What a worker answers when the image is broken."""
+    return [Events(settled=(Settled(batch=task.batch, image=task.image, run=task.run, reason=reason),))]
+
+
+Answer = Callable[[Task], list[Events]]
+
+
+class World:
+    """Everything around the coordinator; `coordinator` may be thrown away and made again at any time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.loop: Loop = new_loop()
+        self.broker = MemoryBroker(self.loop)
+        (root / "source").mkdir()
+        self.stores = Stores(LocalStore(root / "source"), LocalStore(root / "work"), LocalStore(root / "output"))
+        self.notices: list[Notice] = []
+        self.keys: list[str] = []
+        self.tasks: list[Task] = []
+        self.answer: Answer = all_done
+        self.hold = False
+        """Whether the worker keeps its tasks unanswered."""
+        self.held: list[Delivery] = []
+        self.coordinator: Coordinator | None = None
+        self.state: SqlState | None = None
+        self.user = self._listener()
+        self.worker = self.broker.transport("worker")
+        self.worker.start(topology(OPERATIONS), lambda: None, lambda _: None)
+        for name in OPERATIONS:
+            self.worker.consume(step_queue(name), 10_000, self._on_task)
+
+    def _listener(self) -> MemoryTransport:
+        user = self.broker.transport("user")
+        inbox = Queue("test.notices", {}, ((NOTIFY_EXCHANGE, "#"),))
+        user.start(Topology((Exchange(NOTIFY_EXCHANGE, "topic"),), (inbox,)), lambda: None, lambda _: None)
+
+        def on_notice(delivery: Delivery) -> None:
+            self.notices.append(Notice.from_bytes(delivery.body))
+            user.ack([delivery])
+
+        user.consume("test.notices", 1000, on_notice)
+        return user
+
+    def _on_task(self, delivery: Delivery) -> None:
+        if self.hold:
+            self.held.append(delivery)
+            return
+        task = Task.from_bytes(delivery.body)
+        self.tasks.append(task)
+        messages = [OutgoingMessage(EVENTS, events.to_bytes()) for events in self.answer(task)]
+        self.worker.publish(messages, lambda _problem: self.worker.ack([delivery]))
+
+    def let_go(self) -> None:
+        """The worker goes on, first with what it held."""
+        self.hold = False
+        held, self.held = self.held, []
+        for delivery in held:
+            self._on_task(delivery)
+
+    def start(self, failpoints: Failpoints | None = None, **settings: Any) -> Coordinator:
+        """A coordinator on the database of this world, as a fresh process would make it."""
+        self.state = open_state(f"sqlite:///{self.root / 'state.sqlite'}")
+        given = Surroundings(
+            loop=self.loop,
+            transport=self.broker.transport("coordinator"),
+            state=self.state,
+            stores=self.stores,
+            metrics=Metrics(CollectorRegistry()),
+            failpoints=failpoints or Failpoints(),
+        )
+        self.coordinator = Coordinator(given, OPERATIONS, CoordinatorSettings(events_linger_s=0.002, **settings))
+        self.coordinator.start()
+        return self.coordinator
+
+    def crash(self) -> None:
+        """Throw the coordinator away: nothing that it holds in memory survives, its deliveries come back."""
+        if self.coordinator is not None and self.state is not None:
+            self.coordinator.halt()
+            self.coordinator.core.transport.stop(lambda: None)
+            self.state.close()
+            self.coordinator = self.state = None
+
+    def until(self, condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
+        """Run the loop until `condition` holds; fails after the deadline."""
+        late = self.loop.call_later(deadline_s, self.loop.stop)
+        met = False
+
+        def look() -> None:
+            nonlocal met
+            met = bool(condition())
+            if met:
+                self.loop.stop()
+            else:
+                self.loop.call_later(0.002, look)
+
+        look_again = self.loop.call_later(0, look)
+        self.loop.start()
+        self.loop.remove_timeout(late)
+        if not met:
+            self.loop.remove_timeout(look_again)
+            pytest.fail(f"not met after {deadline_s} s; notices: {[notice.state for notice in self.notices]}")
+
+    def submit(self, wait: bool = True, **document: Any) -> None:
+        """Publish a batch document, as any AMQP client may."""
+        base = {"batch_id": "b", "source": "in", "operations": [["copy", 1]]}
+        self.publish(BATCHES, json.dumps(base | document).encode(), wait=wait)
+
+    def command(self, action: Any, batch: str = "b", image: int | None = None) -> None:
+        """Publish a command."""
+        self.publish(CONTROL, Command(action=action, batch=batch, image=image).to_bytes())
+
+    def publish(self, queue: str, body: bytes, wait: bool = True) -> None:
+        """Publish to a queue once it is there."""
+        confirmed: list[object] = []
+        if self.broker.queue(queue) is None:
+            self.until(lambda: self.broker.queue(queue) is not None)
+        self.user.publish([OutgoingMessage(queue, body)], confirmed.append)
+        if wait:
+            self.until(lambda: confirmed)
+            assert confirmed == [None]
+
+    def pictures(self, count: int, folder: str = "in") -> None:
+        """Make source blobs; what is in them does not matter to the coordinator."""
+        for number in range(count):
+            self.stores.source.write(f"{folder}/{number:04}.jpg", b"x")
+
+    def ended(self, batch: str = "b") -> Notice | None:
+        """The last notice of a batch if it says that the batch is in a terminal state, and the database agrees."""
+        mine = [notice for notice in self.notices if notice.batch == batch]
+        if not mine or mine[-1].state in {"running", "intake"}:
+            return None
+        if mine[-1].state != "rejected":
+            row = self.state.find(batch) if self.state else None
+            return mine[-1] if row and row.state == mine[-1].state else None
+        return mine[-1]
+
+    def finish(self, batch: str = "b", deadline_s: float = DEADLINE_S) -> Notice:
+        """Run until the batch has come to its end; returns its last notice."""
+        self.until(lambda: self.ended(batch), deadline_s)
+        notice = self.ended(batch)
+        assert notice is not None
+        return notice
+
+    def report(self, destination: str = "b") -> dict[str, Any]:
+        """The report of a batch."""
+        report: dict[str, Any] = json.loads(bytes(self.stores.output.read(f"{destination}/report.json")))
+        return report
+
+    def depth(self, queue: str) -> int:
+        """Ready messages of a queue."""
+        return self.broker.depths().get(queue, 0)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.crash()
+        self.worker.stop(lambda: None)
+        self.user.stop(lambda: None)
+        loop: Any = self.loop
+        loop.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world with nothing in it."""
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def answers() -> dict[str, Any]:
+    """What the fake worker can answer."""
+    return {"all_done": all_done, "failed": failed, "leaves_of": leaves_of}

@@ -1,0 +1,165 @@
+"""Reading a batch: every fault named by its place, nothing but `Invalid`, whatever comes in."""
+
+import json
+from contextlib import suppress
+from typing import Any, Self
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muniflow.batch import MAX_DOCUMENT_BYTES, MAX_STEPS, Batch, batch_schema, read_batch
+from muniflow.errors import Invalid
+from muniflow.operation import Operation, Params, Size
+
+
+class CutParams(Params):
+    """A made-up operation: `["cut", 3]`."""
+
+    into: int = 2
+    name: str | None = None
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError("write a number of parts")
+        return cls(into=value)
+
+    def sizes(self, source: Size) -> tuple[Size, ...]:
+        return (source,) * self.into
+
+    @property
+    def fan_out(self) -> int:
+        return self.into
+
+
+OPERATIONS = {"cut": Operation("cut", CutParams, "Cuts, for tests.", (["cut", 3], {"op": "cut", "into": 3}))}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    base = {"batch_id": "b", "source": "in", "operations": [["cut", 3]]}
+    return {name: value for name, value in (base | changes).items() if value is not None}
+
+
+def read(**changes: Any) -> Batch:
+    return read_batch(json.dumps(document(**changes)), OPERATIONS)
+
+
+def test_what_a_batch_becomes() -> None:
+    batch = read(municipality="Utrecht", source="in/", output={"format": "jpeg", "quality": 80}, weight=3)
+    assert (batch.batch_id, batch.source, batch.destination, batch.weight) == ("b", "in/", "b", 3)
+    assert (batch.encoding.format, batch.encoding.quality) == ("jpg", 80)
+    assert batch.route[0].model_dump() == {"op": "cut", "params": {"into": 3}, "fan_out": 3}
+    assert (batch.images, batch.manifest, batch.decode) == (None, None, "exact")
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ({"batch_id": "-b"}, ["batch_id"]),
+        ({"batch_id": "a/b"}, ["batch_id"]),
+        ({"batch_id": "b" * 81}, ["batch_id"]),
+        ({"batch_id": 7}, ["batch_id"]),
+        ({"colour": 1}, ["colour"]),
+        ({"municipality": "x" * 201}, ["municipality"]),
+        ({"source": None}, ["source"]),
+        ({"source": "../up"}, ["source"]),
+        ({"source": "/root"}, ["source"]),
+        ({"destination": "a/../b"}, ["destination"]),
+        ({"images": []}, ["images"]),
+        ({"images": ["ok.jpg", "", "a//b"]}, ["images[1]", "images[2]"]),
+        ({"images": ["ok.jpg", 7]}, ["images[1]"]),
+        ({"images": ["a.jpg"], "manifest": "list.txt"}, ["manifest"]),
+        ({"manifest": "a\\b"}, ["manifest"]),
+        ({"operations": []}, ["operations"]),
+        ({"operations": None}, ["operations"]),
+        ({"operations": [["cut", 1]] * (MAX_STEPS + 1)}, ["operations"]),
+        ({"operations": [["cut", 64]] * 3}, ["operations"]),
+        ({"operations": [["cut", 1], ["sharpen", 1]]}, ["operations[1]"]),
+        ({"operations": [["cut", "x"]]}, ["operations[0]"]),
+        ({"operations": [{"op": "cut", "into": "x"}]}, ["operations[0].into"]),
+        ({"operations": [{"op": "cut", "deep": 1}]}, ["operations[0].deep"]),
+        ({"operations": ["cut", {"op": 3}, [1, 2]]}, ["operations[0]", "operations[1]", "operations[2]"]),
+        ({"output": "gif"}, ["output"]),
+        ({"output": {"format": "gif"}}, ["output.format"]),
+        ({"output": {"format": "png", "quality": 3}}, ["output.quality"]),
+        ({"weight": 0}, ["weight"]),
+        ({"weight": 101}, ["weight"]),
+        ({"decode": "quick"}, ["decode"]),
+        ({"batch_id": "-", "output": "gif", "operations": [["x", 1]]}, ["operations[0]", "batch_id", "output"]),
+    ],
+)
+def test_every_fault_is_named_by_its_place(changes: dict[str, Any], places: list[str]) -> None:
+    with pytest.raises(Invalid) as raised:
+        read(**changes)
+    assert [fault.place for fault in raised.value.faults] == places
+    assert all(fault.problem for fault in raised.value.faults)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"null", b"\xff\xfe", b'{"a":' * 100_000, b'"' + b"x" * 100])
+def test_what_is_no_json_object_is_one_fault_of_the_whole(body: bytes) -> None:
+    with pytest.raises(Invalid) as raised:
+        read_batch(body, OPERATIONS)
+    (fault,) = raised.value.faults
+    assert fault.place == ""
+
+
+def test_a_document_that_is_too_large_says_what_to_do() -> None:
+    with pytest.raises(Invalid, match="name it as `manifest`"):
+        read_batch(b" " * (MAX_DOCUMENT_BYTES + 1), OPERATIONS)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+fields = st.sampled_from(
+    ["batch_id", "municipality", "source", "images", "manifest", "operations", "output", "destination", "decode", "x"]
+)
+entries = st.one_of(
+    json_values,
+    st.tuples(st.just("cut"), json_values).map(list),
+    st.fixed_dictionaries({"op": st.just("cut")}, optional={"into": json_values, "name": json_values}),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(changes=st.dictionaries(fields, json_values, max_size=4), operations=st.none() | st.lists(entries, max_size=4))
+def test_nothing_but_invalid_whatever_the_fields_hold(changes: dict[str, Any], operations: list[Any] | None) -> None:
+    whole = document(**changes) | ({} if operations is None else {"operations": operations})
+    with suppress(Invalid):
+        assert read_batch(json.dumps(whole), OPERATIONS).route
+
+
+@settings(deadline=None, max_examples=200)
+@given(body=st.binary(max_size=100) | st.text(max_size=100))
+def test_nothing_but_invalid_whatever_the_bytes(body: bytes | str) -> None:
+    with pytest.raises(Invalid):
+        read_batch(body, OPERATIONS)
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_its_form() -> None:
+    short = read()
+    assert read(operations=[{"op": "cut", "into": 3}]).fingerprint == short.fingerprint
+    assert read(batch_id="other").fingerprint == short.fingerprint
+    assert read(output={"format": "jpg"}).fingerprint == short.fingerprint
+    for changes in ({"output": "png"}, {"source": "other"}, {"operations": [["cut", 2]]}, {"weight": 2}):
+        assert read(**changes).fingerprint != short.fingerprint
+
+
+def test_a_batch_without_an_id_gets_one_from_its_content() -> None:
+    first, second = read(batch_id=None), read(batch_id=None)
+    assert first.batch_id == second.batch_id
+    assert first.batch_id.startswith("batch-")
+    assert first.destination == first.batch_id
+
+
+def test_the_schema_takes_what_the_reader_takes() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = batch_schema(OPERATIONS)
+    for good in (document(), document(operations=[{"op": "cut", "into": 2}], output={"format": "jpg", "quality": 3})):
+        read_batch(json.dumps(good), OPERATIONS)
+        jsonschema.validate(good, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document(operations=[{"op": "cut", "deep": 1}]), schema)
