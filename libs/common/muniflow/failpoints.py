@@ -37,6 +37,8 @@ PLACES = (
     "coordinator.after_dispatch",
     "coordinator.after_report",
     "coordinator.after_notice",
+    "gateway.before_publish",
+    "gateway.after_publish",
 )
 Hit = Callable[[], None]
 

@@ -1,0 +1,86 @@
+"""What became of a task, as data. No numpy here: the worker's parent process reads it, too."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from muniflow.messages import Settled, Tally, Task
+from muniflow.settle import Done, Fail, Fate
+
+
+@dataclass(slots=True)
+class StepMeasure:
+    """What one step cost in one task, over all tiles that the task made of its input."""
+
+    op: str
+    images: int = 0
+    """How many images or tiles went in and came out."""
+    failed: int = 0
+    pixels: int = 0
+    """Pixels that went in."""
+    compute_s: float = 0.0
+    """The pixel function alone."""
+    load_s: float = 0.0
+    """Reading and decoding, at the first step of the task."""
+    store_s: float = 0.0
+    """Encoding and writing, at the last step of the task."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of `muniflow.compute.process.process`."""
+
+    fate: Fate
+    """`Fail` when any part of the task failed; parts that did not fail follow or are settled all the same."""
+    follow: tuple[Task, ...] = ()
+    settled: tuple[Settled, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+    measures: tuple[StepMeasure, ...] = ()
+    outputs: tuple[str, ...] = ()
+    """Keys of the outputs that were written."""
+    failed_step: int = 0
+    """For `Fail`: the first step that failed, as an index into the route."""
+    dead_letter: bool = True
+    """For `Fail`: whether to keep a copy of the task. Not for a late duplicate whose input is gone for good."""
+
+
+@dataclass
+class Tallies:
+    """Tallies of several tasks, added up by batch and step."""
+
+    _sums: dict[tuple[str, int], Tally] = field(default_factory=dict)
+
+    def add(self, tallies: Iterable[Tally]) -> None:
+        """Add these."""
+        for tally in tallies:
+            key = (tally.batch, tally.step)
+            known = self._sums.get(key)
+            self._sums[key] = tally if known is None else _sum(known, tally)
+
+    def all(self) -> tuple[Tally, ...]:
+        """One tally for each batch and step."""
+        return tuple(self._sums.values())
+
+
+def _sum(one: Tally, other: Tally) -> Tally:
+    return Tally(
+        batch=one.batch,
+        step=one.step,
+        done=one.done + other.done,
+        failed=one.failed + other.failed,
+        pixels=one.pixels + other.pixels,
+        compute_s=one.compute_s + other.compute_s,
+    )
+
+
+def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:
+    """The outcome of a task that failed before it made anything, or that is to be retried."""
+    if not isinstance(fate, Fail):
+        return Outcome(fate)
+    settled = Settled(
+        batch=task.batch, image=task.image, run=task.run, lineage=task.lineage, reason=fate.reason, step=task.step
+    )
+    tally = Tally(batch=task.batch, step=task.step, failed=1)
+    return Outcome(fate, settled=(settled,), tallies=(tally,), failed_step=task.step, dead_letter=dead_letter)
+
+
+__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "failed_whole"]

@@ -1,0 +1,71 @@
+"""From outcomes to the messages that follow from them. Pure; the time is an argument."""
+
+from collections.abc import Iterable, Sequence
+
+from muniflow.compute.outcome import Outcome, Tallies
+from muniflow.messages import Events, Settled, Tally, Task
+from muniflow.settle import Fail, Retry
+from muniflow.topology import EVENTS, dead_queue, delay_exchange, step_queue
+from muniflow.transport.types import OutgoingMessage
+
+SETTLED_PER_MESSAGE = 1000
+"""About 200 KB; an image can have thousands of outputs, and brokers refuse messages that are too large."""
+MAX_REASON_LETTERS = 500
+
+Result = tuple[Task, Outcome]
+
+
+def messages_of(results: Sequence[Result], now_s: float) -> list[OutgoingMessage]:
+    """Everything to publish for a group of tasks, before the group is acked.
+
+    Args:
+        results: each task with its outcome.
+        now_s: unix time, seconds.
+    """
+    tallies = Tallies()
+    settled: list[Settled] = []
+    messages: list[OutgoingMessage] = []
+    for task, outcome in results:
+        tallies.add(outcome.tallies)
+        settled += outcome.settled
+        messages += [_follow(follow, now_s) for follow in outcome.follow]
+        match outcome.fate:
+            case Retry() as retry:
+                messages.append(_again(task, retry, now_s))
+            case Fail(reason) if outcome.dead_letter:
+                messages.append(_dead(task, reason, outcome.failed_step, now_s))
+    # Last, so that a coordinator that sees the end of an image has seen all that came before it.
+    return messages + _events(settled, tallies.all())
+
+
+def shorten(reason: str) -> str:
+    """A reason that fits a header and a table."""
+    return reason if len(reason) <= MAX_REASON_LETTERS else f"{reason[: MAX_REASON_LETTERS - 1]}…"
+
+
+def _follow(task: Task, now_s: float) -> OutgoingMessage:
+    body = task.model_copy(update={"published_at": now_s}).to_bytes()
+    return OutgoingMessage(step_queue(task.op), body)
+
+
+def _again(task: Task, retry: Retry, now_s: float) -> OutgoingMessage:
+    # The wait in the delay queue is no wait for a worker.
+    update = {"attempt": task.attempt + 1, "published_at": now_s + retry.delay_s}
+    body = task.model_copy(update=update).to_bytes()
+    return OutgoingMessage(step_queue(task.op), body, exchange=delay_exchange(retry.delay_s))
+
+
+def _dead(task: Task, reason: str, step: int, now_s: float) -> OutgoingMessage:
+    headers: dict[str, str | int] = {"reason": shorten(reason), "step": step, "failed_at": int(now_s)}
+    return OutgoingMessage(dead_queue(step_queue(task.op)), task.to_bytes(), headers=headers)
+
+
+def _events(settled: Sequence[Settled], tallies: Iterable[Tally]) -> list[OutgoingMessage]:
+    rest = tuple(tallies)
+    if not settled and not rest:
+        return []
+    bodies = []
+    for start in range(0, max(len(settled), 1), SETTLED_PER_MESSAGE):
+        part = tuple(settled[start : start + SETTLED_PER_MESSAGE])
+        bodies.append(Events(settled=part, tallies=rest if start == 0 else ()).to_bytes())
+    return [OutgoingMessage(EVENTS, body) for body in bodies]

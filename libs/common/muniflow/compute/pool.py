@@ -1,0 +1,231 @@
+"""The parent's side of the compute children, on the loop: groups go out, results come back, deaths are survived.
+
+Nothing here blocks and nothing here imports numpy or OpenCV. A child has one group at a time. When it dies, its cell
+says which task it worked on: that one is judged (`verdict`), the rest of the group is handed out again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from muniflow.compute.forkclient import ForkClient, ForkEvents
+from muniflow.compute.frames import FrameError
+from muniflow.compute.groups import GroupResult, decode_result
+from muniflow.compute.peer import Peer
+from muniflow.compute.spec import ChildSpec
+from muniflow.compute.tickets import Hand, Job, Ticket, failed_result
+from muniflow.compute.verdict import describe, too_slow, verdict
+from muniflow.errors import Unavailable
+from muniflow.loop import Loop
+from muniflow.settle import settle
+
+MAX_FAULTLESS_DEATHS = 3
+"""Deaths before or after a group's tasks, when no task can be blamed; then its tasks are retried later."""
+RESTART_FIRST_S = 0.1
+RESTART_MAX_S = 10.0
+WATCH_S = 0.25
+"""How often children are held against the wall clock."""
+
+
+@dataclass(frozen=True)
+class PoolEvents:
+    """Whom to tell."""
+
+    on_ready: Callable[[], None] = lambda: None
+    """The first child can take a group; once."""
+    on_idle: Callable[[], None] = lambda: None
+    """A child can take a group."""
+    on_failed: Callable[[str], None] = lambda _reason: None
+    """The first start failed: a step package cannot be imported. Nothing more comes."""
+    on_death: Callable[[str], None] = lambda _cause: None
+    """A child died in the middle of its work; for a log and a counter."""
+
+
+@dataclass
+class ComputePool:
+    """`children` compute children behind one fork server."""
+
+    loop: Loop
+    spec: ChildSpec
+    children: int
+    events: PoolEvents = field(default_factory=PoolEvents)
+    python_path: tuple[str, ...] = ()
+    """Further places where the fork server finds modules, for tests."""
+    _server: ForkClient = field(init=False)
+    _asked: deque[Peer] = field(default_factory=deque, init=False)
+    _peers: dict[int, Peer] = field(default_factory=dict, init=False)
+    _waiting: deque[Hand] = field(default_factory=deque, init=False)
+    _failures: int = field(default=0, init=False)
+    _was_ready: bool = field(default=False, init=False)
+    _serving: bool = field(default=False, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def start(self) -> None:
+        """Start the fork server and the children; `on_ready` follows."""
+        self._start_server()
+        self.loop.call_later(WATCH_S, self._watch)
+
+    @property
+    def idle(self) -> int:
+        """How many groups could start now."""
+        return max(sum(peer.hand is None for peer in self._peers.values()) - len(self._waiting), 0)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the children that run now."""
+        return tuple(self._peers)
+
+    def submit(self, jobs: Sequence[Job], on_done: Callable[[GroupResult], None]) -> None:
+        """Run a group; `on_done` is called once, whatever happens to children meanwhile."""
+        self._waiting.append(Hand(list(jobs), Ticket(len(jobs), on_done)))
+        self._hand_out()
+
+    def stop(self, on_stopped: Callable[[], None]) -> None:
+        """End all children now; groups in their hands are forgotten."""
+        self._stopping = True
+        self._drop_peers()
+        self._server.stop(on_stopped)
+
+    # The fork server
+
+    def _start_server(self) -> None:
+        if self._stopping:
+            return
+        events = ForkEvents(self._on_server, self._on_failed, self._on_forked, self._on_exited, self._on_lost)
+        self._server = ForkClient(self.loop, self.spec, events, self.python_path)
+        self._server.start()
+
+    def _on_server(self, _operations: tuple[str, ...]) -> None:
+        self._serving = True
+        for _ in range(self.children):
+            self._fork()
+
+    def _on_failed(self, reason: str) -> None:
+        if not self._was_ready:
+            self._stopping = True
+            self.events.on_failed(reason)
+
+    def _on_lost(self) -> None:
+        self._serving = False
+        hands = [peer.hand for peer in self._peers.values() if peer.hand is not None]
+        self._drop_peers()
+        if self._stopping:
+            return
+        self.events.on_death("the fork server ended")
+        for hand in hands:
+            self._again(hand, "the fork server ended")
+        self._failures += 1
+        self.loop.call_later(self._pause_s(), self._start_server)
+
+    def _drop_peers(self) -> None:
+        for peer in (*self._peers.values(), *self._asked):
+            peer.close()
+        self._peers.clear()
+        self._asked.clear()
+
+    # Children
+
+    def _fork(self) -> None:
+        if self._stopping or not self._serving:
+            return
+        peer = Peer(self.loop, on_frame=self._on_frame, on_broken=self._on_broken)
+        self._asked.append(peer)
+        peer.give_to(self._server.fork)
+
+    def _on_forked(self, pid: int) -> None:
+        peer = self._asked.popleft()
+        peer.pid = pid
+        self._peers[pid] = peer
+        if not self._was_ready:
+            self._was_ready = True
+            self.events.on_ready()
+        self._go_on()
+
+    def _on_exited(self, pid: int, status: int) -> None:
+        peer = self._peers.pop(pid, None)
+        if peer is None:
+            return
+        peer.read_rest()
+        hand, current = peer.hand, peer.cell.current()
+        peer.close()
+        if hand is None or current is None:
+            # Nobody's fault: perhaps children cannot live here at all, so not at once.
+            self._failures += 1
+        if hand is not None:
+            self.events.on_death(peer.kill_reason or describe(status))
+            if current is None or current.place >= len(hand.jobs):
+                self._again(hand, describe(status))
+            else:
+                self._failures = 0
+                self._judge(hand, current.place, status, peer.kill_reason)
+        self.loop.call_later(self._pause_s(), self._fork)
+
+    def _pause_s(self) -> float:
+        return min(RESTART_FIRST_S * 2 ** (self._failures - 1), RESTART_MAX_S) if self._failures else 0.0
+
+    def _on_broken(self, peer: Peer) -> None:
+        if peer.pid is not None:
+            self._server.kill(peer.pid)
+
+    def _watch(self) -> None:
+        if self._stopping:
+            return
+        limit_s = self.spec.task_timeout_s
+        for pid, peer in self._peers.items():
+            current = peer.cell.current() if peer.hand is not None else None
+            if current is not None and current.seconds > limit_s and peer.kill_reason is None:
+                peer.kill_reason = too_slow(limit_s)
+                self._server.kill(pid)
+            elif peer.hand is not None and current is None and peer.silent_s() > limit_s:
+                # Stuck between tasks: killed, and nobody's fault.
+                self._server.kill(pid)
+        self.loop.call_later(min(WATCH_S, limit_s / 4), self._watch)
+
+    # Groups
+
+    def _hand_out(self) -> None:
+        for peer in self._peers.values():
+            if not self._waiting:
+                return
+            if peer.hand is None:
+                peer.send(self._waiting.popleft())
+
+    def _on_frame(self, peer: Peer, parts: list[bytes]) -> None:
+        hand = peer.hand
+        if hand is None:
+            self._on_broken(peer)
+            return
+        result = decode_result(parts)
+        if len(result.tasks) != len(hand.jobs):
+            raise FrameError(f"{len(result.tasks)} results for {len(hand.jobs)} tasks")
+        peer.hand = None
+        self._failures = 0
+        hand.ticket.add(result, len(hand.jobs))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._hand_out()
+        if self.idle:
+            self.events.on_idle()
+
+    def _judge(self, hand: Hand, place: int, status: int, kill_reason: str | None) -> None:
+        culprit = hand.jobs.pop(place)
+        culprit.strikes += 1
+        fate = verdict(status, kill_reason, culprit.strikes, self.spec.task_timeout_s)
+        if hand.jobs:
+            self._waiting.appendleft(hand)
+        if fate is None:
+            self._waiting.append(Hand([culprit], hand.ticket))
+        else:
+            hand.ticket.add(failed_result([(culprit.task, fate)]), 1)
+        self._hand_out()
+
+    def _again(self, hand: Hand, cause: str) -> None:
+        hand.deaths += 1
+        if hand.deaths < MAX_FAULTLESS_DEATHS:
+            self._waiting.appendleft(hand)
+            self._hand_out()
+            return
+        error = Unavailable("compute child", cause)
+        failed = [(job.task, settle(error, job.task.attempt)) for job in hand.jobs]
+        hand.ticket.add(failed_result(failed), len(hand.jobs))

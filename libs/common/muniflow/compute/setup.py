@@ -1,0 +1,59 @@
+"""From a `ChildSpec` to a `Context`: in the fork server (imports) and in each child (stores)."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from muniflow.compute.process import Context
+from muniflow.compute.spec import ChildSpec
+from muniflow.compute.step import Step, Steps
+from muniflow.errors import Fault, Invalid
+from muniflow.failpoints import Failpoints
+from muniflow.images.limits import ImageLimits
+from muniflow.store.open import open_store
+
+
+def preload(spec: ChildSpec) -> Steps:
+    """Import everything that a child needs; returns its steps.
+
+    Raises:
+        Invalid: an operation of `spec` is not installed.
+        ImportError: a module cannot be imported.
+    """
+    for module in spec.preload:
+        importlib.import_module(module)
+    return load_steps(spec.steps, spec.operations)
+
+
+def load_steps(place: str, operations: tuple[str, ...] | None) -> Steps:
+    """The steps that `module:function` gives, restricted to `operations`.
+
+    Raises:
+        Invalid: one of the operations is not there.
+    """
+    module, _, function = place.partition(":")
+    load = cast("Callable[[], Mapping[str, Step]]", getattr(importlib.import_module(module), function))
+    found = load()
+    if missing := sorted(set(operations or ()) - set(found)):
+        installed = ", ".join(found) or "none"
+        raise Invalid((Fault("operations", f"{', '.join(missing)} not installed here; installed: {installed}"),))
+    return {name: found[name] for name in operations} if operations is not None else found
+
+
+def open_context(spec: ChildSpec, steps: Steps, env: Mapping[str, str]) -> Context:
+    """The context of a process: after a fork, because a store may have threads.
+
+    Raises:
+        Invalid: a store's URL, a limit or `MUNIFLOW_FAILPOINTS` is wrong.
+    """
+    failpoints = Failpoints.from_env(env)
+    return Context(
+        steps=steps,
+        source=open_store(spec.source_url),
+        work=open_store(spec.work_url),
+        output=open_store(spec.output_url),
+        limits=ImageLimits.model_validate(spec.limits),
+        durable_outputs=spec.durable_outputs,
+        after_load=failpoints.at("child.after_load"),
+        after_compute=failpoints.at("child.after_compute"),
+    )

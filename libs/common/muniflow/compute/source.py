@@ -1,0 +1,33 @@
+"""The encoded source of a task, decoded once: whole, or smaller where the batch asked for `decode: fast`."""
+
+from muniflow.compute.step import Image
+from muniflow.images.decode import decode, reduction
+from muniflow.images.header import read_header
+from muniflow.images.limits import ImageLimits
+from muniflow.messages import Decode
+from muniflow.operation import Params, Size
+
+
+def load_source(data: memoryview, limits: ImageLimits, params: Params, how: Decode) -> tuple[Image, Params]:
+    """Decode a source for a first step with `params`.
+
+    Returns:
+        The pixels, and the parameters to use on them: others than `params` when it was decoded smaller.
+
+    Raises:
+        Rejected: not an image that is allowed.
+    """
+    header = read_header(data, limits)
+    on_reduced = params.on_reduced(header.size) if how == "fast" else None
+    if on_reduced is None:
+        return decode(data, limits, header=header), params
+    factor = reduction(header.size, _target(params, header.size, on_reduced))
+    image = decode(data, limits, header=header, reduction=factor)
+    return image, params if factor == 1 else on_reduced
+
+
+def _target(params: Params, source: Size, on_reduced: Params) -> Size:
+    (target,) = params.sizes(source)
+    if on_reduced.sizes(source) != (target,):
+        raise RuntimeError(f"{params!r} makes {target}, and its form for a reduced decode does not")
+    return target

@@ -1,0 +1,53 @@
+"""The books of a compute pool: jobs, the hands that hold them, and the ticket that is told when all are back."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from muniflow.compute.groups import GroupResult, result_of
+from muniflow.compute.outcome import failed_whole
+from muniflow.messages import Task
+from muniflow.settle import Fate
+
+
+@dataclass
+class Job:
+    """A task on its way through the pool."""
+
+    task: Task
+    body: bytes
+    """The task as it came, for the child."""
+    strikes: int = 0
+    """How often a child died on it."""
+
+
+@dataclass
+class Ticket:
+    """A submitted group, whose jobs may come back in several parts."""
+
+    missing: int
+    on_done: Callable[[GroupResult], None]
+    result: GroupResult = field(default_factory=GroupResult)
+
+    def add(self, part: GroupResult, jobs: int) -> None:
+        """`jobs` of its jobs are back, with this result."""
+        self.result.add(part)
+        self.missing -= jobs
+        if self.missing == 0:
+            self.on_done(self.result)
+
+
+@dataclass
+class Hand:
+    """What one child holds, or will: jobs of one ticket."""
+
+    jobs: list[Job]
+    ticket: Ticket
+    deaths: int = 0
+    """How often a child died with this hand, and no job was to blame."""
+
+
+def failed_result(failures: Sequence[tuple[Task, Fate]]) -> GroupResult:
+    """The result of tasks that the parent itself settles."""
+    results = [(task, failed_whole(task, fate)) for task, fate in failures]
+    return result_of(results, [0.0] * len(results), time.time())

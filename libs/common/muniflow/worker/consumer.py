@@ -1,0 +1,221 @@
+"""From deliveries to groups, from results to confirmed messages to acks; on the loop, and without pixels.
+
+A group is acked only when everything that follows from it is confirmed. A lost connection makes all deliveries void:
+they are forgotten here, and what children still compute of them is dropped, because the broker delivers them again.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from muniflow.compute.groups import GroupResult
+from muniflow.compute.pool import ComputePool
+from muniflow.compute.tickets import Job
+from muniflow.failpoints import Failpoints
+from muniflow.loop import Loop
+from muniflow.messages import Task
+from muniflow.metrics import WorkerMetrics
+from muniflow.topology import step_queue
+from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
+from muniflow.worker.grouping import (
+    GROUPS_PER_CHILD,
+    Backlog,
+    Kind,
+    Pace,
+    PrefetchLimits,
+    group_length,
+    prefetch_for,
+)
+from muniflow.worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+FIRST_PREFETCH = 8
+PREFETCH_PAUSE_S = 2.0
+"""A prefetch is changed by consuming anew, so not at every group."""
+PREFETCH_FACTOR = 1.5
+"""And only when it is off by more than this."""
+PUBLISH_AGAIN_FIRST_S = 0.5
+PUBLISH_AGAIN_MAX_S = 30.0
+
+
+class Held(NamedTuple):
+    """A delivery that is a task."""
+
+    job: Job
+    delivery: Delivery
+    kind: Kind
+    pixels: int | None
+
+
+def read_task(body: bytes, operations: Sequence[str]) -> Task:
+    """Read a delivery.
+
+    Raises:
+        ValueError: it is no task for one of `operations`; the text says why.
+    """
+    try:
+        task = Task.from_bytes(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+    if task.step >= len(task.route):
+        raise ValueError(f"step {task.step} of a route of {len(task.route)}")
+    if task.op not in operations:
+        raise ValueError(f"operation {task.op!r} is not carried here")
+    return task
+
+
+@dataclass
+class Consumer:
+    """The heart of a worker. All methods are called on the loop."""
+
+    loop: Loop
+    transport: Transport
+    pool: ComputePool
+    operations: tuple[str, ...]
+    settings: WorkerSettings
+    metrics: WorkerMetrics
+    failpoints: Failpoints = field(default_factory=Failpoints)
+    _backlog: Backlog[Held] = field(default_factory=Backlog, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
+    _prefetch: dict[str, int] = field(default_factory=dict, init=False)
+    _prefetch_changed_s: float = field(default=0.0, init=False)
+    _epoch: int = field(default=0, init=False)
+    _running: int = field(default=0, init=False)
+    """Groups of this connection that are computed or published and not acked."""
+    _draining: bool = field(default=False, init=False)
+    _scheduled: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._before_publish = self.failpoints.at("worker.before_publish")
+        self._after_publish = self.failpoints.at("worker.after_publish")
+        self._after_confirm = self.failpoints.at("worker.after_confirm")
+        self._after_ack = self.failpoints.at("worker.after_ack")
+
+    def start(self) -> None:
+        """Consume from the queue of each operation, from the moment that the transport is ready."""
+        for operation in self.operations:
+            self._consume(operation, FIRST_PREFETCH)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing of it runs or waits for the broker, once `drain` was called."""
+        return self._draining and self._running == 0
+
+    def drain(self) -> None:
+        """Take no more, hand back what has not begun; `drained` tells when the rest is settled."""
+        self._draining = True
+        for operation in self.operations:
+            self.transport.cancel(step_queue(operation))
+        self.transport.requeue([held.delivery for held in self._backlog.clear()])
+
+    def lost(self) -> None:
+        """The connection is lost: what was delivered over it is void."""
+        self._epoch += 1
+        self._running = 0
+        self._backlog.clear()
+        self.metrics.connections_lost.inc()
+        self.metrics.held.set(0)
+
+    def wake(self) -> None:
+        """A child may take a group; looked at once for all that this turn of the loop brings."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.add_callback_threadsafe(self._hand_out)
+
+    def _consume(self, operation: str, prefetch: int) -> None:
+        self._prefetch[operation] = prefetch
+        self.metrics.prefetch.labels(operation).set(prefetch)
+        self.transport.consume(step_queue(operation), prefetch, self._on_delivery)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if self._draining:
+            self.transport.requeue([delivery])
+            return
+        try:
+            task = read_task(delivery.body, self.operations)
+        except ValueError as error:
+            log.warning(
+                "a message that is no task goes to the dead letters: %s", error, extra={"queue": delivery.queue}
+            )
+            self.metrics.malformed.inc()
+            self.transport.reject(delivery)
+            return
+        if task.published_at:
+            self.metrics.wait_seconds.labels(task.op).observe(max(time.time() - task.published_at, 0.0))
+        pixels = None if task.pixels is None else task.pixels.width_px * task.pixels.height_px
+        held = Held(Job(task, delivery.body), delivery, Kind(task.op, pixels is None), pixels)
+        self._backlog.add(delivery.queue, held)
+        self.metrics.held.inc()
+        self.wake()
+
+    def _hand_out(self) -> None:
+        self._scheduled = False
+        while self.pool.idle and len(self._backlog):
+            waiting = self._backlog.next_queue()
+            seconds = (self._pace.seconds(held.kind, held.pixels) for held in waiting)
+            length = group_length(seconds, self.settings.group_s, self.settings.group_tasks)
+            group = self._backlog.take(length)
+            self._running += 1
+            on_done = partial(self._on_result, group, self._epoch)
+            self.pool.submit([held.job for held in group], on_done)
+
+    def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
+        self.metrics.observe(result)
+        for task in result.tasks:
+            self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)
+        if epoch != self._epoch:
+            return
+        self._before_publish()
+        self._publish(group, epoch, result.messages, PUBLISH_AGAIN_FIRST_S)
+
+    def _publish(self, group: list[Held], epoch: int, messages: list[OutgoingMessage], pause_s: float) -> None:
+        if epoch == self._epoch:
+            self.transport.publish(
+                messages, lambda problem: self._on_published(group, epoch, messages, pause_s, problem)
+            )
+            self._after_publish()
+
+    def _on_published(
+        self,
+        group: list[Held],
+        epoch: int,
+        messages: list[OutgoingMessage],
+        pause_s: float,
+        problem: PublishProblem | None,
+    ) -> None:
+        if epoch != self._epoch:
+            return
+        if problem is not None:
+            log.warning("publishing again in %.1f s: %s", pause_s, problem.reason)
+            self.metrics.publish_problems.inc()
+            longer_s = min(pause_s * 2, PUBLISH_AGAIN_MAX_S)
+            self.loop.call_later(pause_s, lambda: self._publish(group, epoch, messages, longer_s))
+            return
+        self._after_confirm()
+        self.transport.ack([held.delivery for held in group])
+        self._after_ack()
+        self._running -= 1
+        self.metrics.held.dec(len(group))
+        self._adapt()
+
+    def _adapt(self) -> None:
+        """Let each queue's prefetch follow what its tasks take."""
+        now_s = time.monotonic()
+        if self._draining or now_s - self._prefetch_changed_s < PREFETCH_PAUSE_S:
+            return
+        limits = PrefetchLimits(self.settings.prefetch_min, self.settings.prefetch_max, self.settings.pixels_in_flight)
+        groups = GROUPS_PER_CHILD * self.settings.children
+        for operation, current in list(self._prefetch.items()):
+            pixels = self._pace.pixels(operation)
+            wanted = prefetch_for(self._pace.mean_s(operation), pixels, groups, self.settings.group_s, limits)
+            if pixels is not None and not current / PREFETCH_FACTOR < wanted < current * PREFETCH_FACTOR:
+                self._prefetch_changed_s = now_s
+                self._consume(operation, wanted)

@@ -1,0 +1,145 @@
+"""How much work to take and to hand to a child at a time. Pure.
+
+A group has about `group_s` seconds of work: enough that messaging costs nothing, little enough that an idle child
+elsewhere gets its part. What a task will take is guessed from those before it.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Generic, NamedTuple, TypeVar
+
+WEIGHT = 0.1
+"""Of the newest task in the average: about the last 20 tasks count."""
+FIRST_GUESS_S = 0.05
+"""Seconds of a task before any was seen."""
+GROUPS_PER_CHILD = 2
+"""One in its hands, one waiting for it."""
+
+
+class Kind(NamedTuple):
+    """Tasks that are alike."""
+
+    op: str
+    first: bool
+    """Whether the input is an encoded source, whose size is not known before it is read."""
+
+
+@dataclass
+class _Mean:
+    seconds: float
+    pixels: float
+
+    def add(self, seconds: float, pixels: int) -> None:
+        self.seconds += WEIGHT * (seconds - self.seconds)
+        self.pixels += WEIGHT * (pixels - self.pixels)
+
+
+@dataclass
+class Pace:
+    """What tasks took lately."""
+
+    _means: dict[Kind, _Mean] = field(default_factory=dict)
+
+    def learn(self, kind: Kind, seconds: float, pixels: int) -> None:
+        """A task of this kind and this many input pixels took so long."""
+        if seconds <= 0 or pixels <= 0:
+            return
+        if kind in self._means:
+            self._means[kind].add(seconds, pixels)
+        else:
+            self._means[kind] = _Mean(seconds, pixels)
+
+    def seconds(self, kind: Kind, pixels: int | None) -> float:
+        """Seconds that a task will take; `pixels` of its input, where they are known."""
+        mean = self._means.get(kind)
+        if mean is None:
+            return FIRST_GUESS_S
+        return mean.seconds if pixels is None else mean.seconds * pixels / mean.pixels
+
+    def pixels(self, op: str) -> float | None:
+        """The largest mean input of this operation's tasks, in pixels; `None` before any was seen."""
+        return max((mean.pixels for kind, mean in self._means.items() if kind.op == op), default=None)
+
+    def mean_s(self, op: str) -> float:
+        """The longest mean of this operation's tasks, in seconds."""
+        return max((mean.seconds for kind, mean in self._means.items() if kind.op == op), default=FIRST_GUESS_S)
+
+
+def group_length(seconds: Iterable[float], group_s: float, max_tasks: int) -> int:
+    """How many of the first tasks make a group: at most `group_s` of work, but one at least.
+
+    Args:
+        seconds: what each waiting task will take, in order.
+        group_s: seconds of work in a group.
+        max_tasks: tasks in a group.
+    """
+    total_s, length = 0.0, 0
+    for task_s in seconds:
+        total_s += task_s
+        if length and (total_s > group_s or length >= max_tasks):
+            break
+        length += 1
+    return length
+
+
+class PrefetchLimits(NamedTuple):
+    """Bounds of a queue's prefetch."""
+
+    least: int
+    most: int
+    pixels_in_flight: int
+
+
+def prefetch_for(mean_s: float, mean_pixels: float | None, groups: int, group_s: float, limits: PrefetchLimits) -> int:
+    """How many deliveries a queue may have unacked.
+
+    Args:
+        mean_s: seconds that one of its tasks takes.
+        mean_pixels: pixels of one of its tasks, or `None` when none was seen.
+        groups: groups of work to hold.
+        group_s: seconds of work in a group.
+        limits: bounds; the one on pixels is stronger than the least, except that one delivery is always taken.
+    """
+    wanted = ceil(groups * group_s / max(mean_s, 1e-6))
+    bounded = min(max(wanted, limits.least), limits.most)
+    if mean_pixels is not None:
+        bounded = min(bounded, int(limits.pixels_in_flight / max(mean_pixels, 1.0)))
+    return max(bounded, 1)
+
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Backlog(Generic[Item]):
+    """What was delivered and waits for a child, by queue; queues take turns, group by group."""
+
+    _queues: dict[str, deque[Item]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def add(self, queue: str, item: Item) -> None:
+        """One more at the end of its queue."""
+        self._queues.setdefault(queue, deque()).append(item)
+
+    def next_queue(self) -> Sequence[Item]:
+        """The items of the queue whose turn it is; empty when nothing waits."""
+        return next((waiting for waiting in self._queues.values() if waiting), ())
+
+    def take(self, count: int) -> list[Item]:
+        """The first `count` items of `next_queue`, whose turn ends."""
+        for name, waiting in self._queues.items():
+            if waiting:
+                taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+                self._queues[name] = self._queues.pop(name)
+                return taken
+        return []
+
+    def clear(self) -> list[Item]:
+        """Empty it; returns what was there."""
+        items = [item for waiting in self._queues.values() for item in waiting]
+        self._queues.clear()
+        return items

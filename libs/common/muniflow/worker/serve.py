@@ -1,0 +1,195 @@
+"""The life of a worker process: start everything in parallel, serve, drain on a signal."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from muniflow import logs
+from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.errors import Fault, Invalid
+from muniflow.failpoints import Failpoints
+from muniflow.images.limits import ImageLimits
+from muniflow.loop import Loop, new_loop
+from muniflow.metrics import WorkerMetrics
+from muniflow.operation import installed_operations
+from muniflow.serve import HttpServer
+from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.topology import worker_topology
+from muniflow.transport.rabbitmq import RabbitTransport
+from muniflow.transport.types import Transport
+from muniflow.worker.consumer import Consumer
+from muniflow.worker.settings import WorkerSettings, child_spec
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+BEAT_LIMIT_S = 15.0
+"""A loop that did not turn for this long is stuck; nothing on it takes more than milliseconds."""
+DRAIN_POLL_S = 0.02
+FAILED = 1
+
+
+@dataclass
+class Worker:
+    """One worker process."""
+
+    loop: Loop
+    transport: Transport
+    operations: tuple[str, ...]
+    settings: WorkerSettings
+    pool: ComputePool
+    consumer: Consumer
+    metrics: WorkerMetrics
+    exit_code: int = 0
+    _ready: bool = field(default=False, init=False)
+    _draining: bool = field(default=False, init=False)
+    _ended: bool = field(default=False, init=False)
+    _beat_s: float = field(default_factory=time.monotonic, init=False)
+
+    def run(self) -> int:
+        """Serve until a signal or a failed start; returns the exit code."""
+        self._beat()
+        self.pool.start()
+        self.consumer.start()
+        self.transport.start(worker_topology(self.operations), self._on_connected, self._on_lost)
+        self.loop.start()
+        return self.exit_code
+
+    def alive(self) -> bool:
+        """Whether the loop turns; called from the HTTP server's thread."""
+        return time.monotonic() - self._beat_s < BEAT_LIMIT_S
+
+    def not_ready(self) -> str | None:
+        """Why tasks are not taken or cannot be run, or `None`; called from the HTTP server's thread."""
+        if self._draining:
+            return "draining"
+        if not self.transport.connected:
+            return "not connected to the broker"
+        return None if self._ready else "compute children are starting"
+
+    def stop(self) -> None:
+        """Drain, then stop; called again, stop at once. The signal handlers' part, on the loop."""
+        if self._draining:
+            self._end()
+            return
+        log.info("draining")
+        self._draining = True
+        self.consumer.drain()
+        self._await_drained(time.monotonic() + self.settings.drain_timeout_s)
+
+    def on_pool_ready(self) -> None:
+        """A compute child can take work."""
+        self._ready = True
+        self.consumer.wake()
+
+    def on_pool_failed(self, reason: str) -> None:
+        """The step packages cannot be used: nothing can ever be done here."""
+        log.error("compute children cannot start: %s", reason)
+        self.exit_code = FAILED
+        self._end()
+
+    def on_death(self, cause: str) -> None:
+        """A compute child died at work."""
+        log.warning("a compute child died: %s", cause)
+        self.metrics.child_deaths.inc()
+
+    def _on_connected(self) -> None:
+        self.metrics.connected.set(1)
+        log.info("serving %s", ", ".join(self.operations))
+
+    def _on_lost(self, reason: str) -> None:
+        self.metrics.connected.set(0)
+        log.warning("connection lost: %s", reason)
+        self.consumer.lost()
+
+    def _beat(self) -> None:
+        self._beat_s = time.monotonic()
+        self.loop.call_later(BEAT_S, self._beat)
+
+    def _await_drained(self, until_s: float) -> None:
+        if self.consumer.drained:
+            self._end()
+        elif time.monotonic() > until_s:
+            log.warning("not drained in time; the rest is delivered again elsewhere")
+            self._end()
+        else:
+            self.loop.call_later(DRAIN_POLL_S, lambda: self._await_drained(until_s))
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.transport.stop(lambda: self.pool.stop(self.loop.stop))
+
+
+def new_worker(
+    loop: Loop,
+    transport: Transport,
+    pool: ComputePool,
+    *,
+    operations: tuple[str, ...],
+    settings: WorkerSettings,
+    metrics: WorkerMetrics,
+    failpoints: Failpoints | None = None,
+) -> Worker:
+    """Put a worker together; the pool's events become the worker's."""
+    consumer = Consumer(loop, transport, pool, operations, settings, metrics, failpoints or Failpoints())
+    worker = Worker(loop, transport, operations, settings, pool, consumer, metrics)
+    pool.events = PoolEvents(worker.on_pool_ready, consumer.wake, worker.on_pool_failed, worker.on_death)
+    return worker
+
+
+def serve(default_operations: tuple[str, ...], env: Mapping[str, str]) -> int:
+    """Run a worker with the settings of `env`; returns its exit code.
+
+    Raises:
+        Invalid: a setting is wrong.
+    """
+    process = read_env(ProcessSettings, env)
+    settings = read_env(WorkerSettings, env)
+    logs.configure(
+        process.log_format, process.log_level, "+".join(settings.operations or default_operations) or "worker"
+    )
+    operations = known_operations(settings.operations or default_operations)
+    spec = child_spec(settings, read_env(StoreSettings, env), read_env(ImageLimits, env), operations)
+    loop = new_loop()
+    name = f"worker {'+'.join(operations)} {socket.gethostname()} {os.getpid()}"
+    transport = RabbitTransport(read_env(BrokerSettings, env), loop, name)
+    registry = CollectorRegistry()
+    pool = ComputePool(loop, spec, settings.children)
+    worker = new_worker(
+        loop,
+        transport,
+        pool,
+        operations=operations,
+        settings=settings,
+        metrics=WorkerMetrics(registry),
+        failpoints=Failpoints.from_env(env),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.add_callback_threadsafe(worker.stop))
+    with HttpServer(process.http_bind, registry, {}, live=worker.alive, ready=worker.not_ready):
+        code = worker.run()
+    loop.close()
+    return code
+
+
+def known_operations(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The operations to carry; all that are installed when none is named.
+
+    Raises:
+        Invalid: one is not installed, or none is.
+    """
+    installed = installed_operations()
+    if missing := [name for name in wanted if name not in installed]:
+        known = ", ".join(installed) or "none"
+        raise Invalid((Fault("MUNIFLOW_OPERATIONS", f"{', '.join(missing)} not installed; installed: {known}"),))
+    if not (wanted or installed):
+        raise Invalid((Fault("MUNIFLOW_OPERATIONS", "no step package is installed"),))
+    return tuple(wanted or installed)

@@ -1,0 +1,212 @@
+"""A real worker process on a real broker: it serves, drains, dies and comes back without losing or doubling."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+import pytest
+
+from muniflow.images.encode import encode
+from muniflow.lineage import Coverage
+from muniflow.messages import Encoding, Events, RouteStep, Task
+from muniflow.operation import installed_operations
+from muniflow.store.local import LocalStore
+from muniflow.topology import EVENTS, dead_queue, step_queue, topology
+
+IMAGES = 60
+LIMIT_S = 60.0
+QUEUE = step_queue("resize")
+
+
+class Coordinator:
+    """The other side of a worker, with a plain client."""
+
+    def __init__(self, settings):
+        self.connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
+        self.channel = self.connection.channel()
+        declared = topology(installed_operations())
+        for exchange in declared.exchanges:
+            self.channel.exchange_declare(exchange.name, exchange.kind, durable=True)
+        for queue in declared.queues:
+            self.channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+            for bound_to, key in queue.bindings:
+                self.channel.queue_bind(queue.name, bound_to, key)
+        self.channel.confirm_delivery()
+        self.coverage = {}
+        self.reasons = {}
+
+    def publish(self, tasks):
+        for task in tasks:
+            self.channel.basic_publish("muniflow", step_queue(task.op), task.to_bytes(), mandatory=True)
+
+    def collect(self, until, limit_s=LIMIT_S):
+        """Take events until `until()` holds."""
+        end_s = time.monotonic() + limit_s
+        for method, _, body in self.channel.consume(EVENTS, inactivity_timeout=0.05):
+            if method is not None and body is not None:
+                for part in Events.from_bytes(body).settled:
+                    self.coverage.setdefault(part.image, Coverage()).add(part.lineage)
+                    self.reasons.setdefault(part.image, part.reason)
+                self.channel.basic_ack(method.delivery_tag or 0)
+            if until():
+                break
+            assert time.monotonic() < end_s, f"{len(self.coverage)} images after {limit_s} s"
+        self.channel.cancel()
+
+    def depth(self, queue):
+        return self.channel.queue_declare(queue, passive=True).method.message_count
+
+
+@pytest.fixture
+def coordinator(broker):
+    made = Coordinator(broker)
+    yield made
+    made.connection.close()
+
+
+@pytest.fixture
+def root(tmp_path):
+    import numpy as np
+
+    noise = np.random.default_rng(1)
+    for number in range(IMAGES):
+        pixels = noise.integers(0, 255, (96 + number, 128, 3), dtype=np.uint8)
+        LocalStore(tmp_path / "source").write(f"{number}.jpg", encode(pixels, Encoding(format="jpg")))
+    return tmp_path
+
+
+def tasks(images=IMAGES):
+    resize = RouteStep(
+        op="resize", params=installed_operations()["resize"].params.from_short("50%").model_dump(mode="json")
+    )
+    return [
+        Task(
+            batch="b", image=n, source=f"{n}.jpg", stem=str(n), destination="out",
+            encoding=Encoding(format="png"), route=(resize,),
+        )
+        for n in range(images)
+    ]  # fmt: skip
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def worker(broker, root, **env):
+    port = free_port()
+    settings = {
+        "MUNIFLOW_AMQP_URL": broker.amqp_url,
+        "MUNIFLOW_SOURCE_URL": str(root / "source"),
+        "MUNIFLOW_WORK_URL": str(root / "work"),
+        "MUNIFLOW_OUTPUT_URL": str(root / "output"),
+        "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{port}",
+        "MUNIFLOW_DURABLE_OUTPUTS": "false",
+    }
+    process: Any = subprocess.Popen(
+        [sys.executable, "-m", "muniflow_resize"], env={**os.environ, **settings, **env}, start_new_session=True
+    )
+    process.http = f"http://127.0.0.1:{port}"
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def get(process, path):
+    try:
+        with urllib.request.urlopen(process.http + path, timeout=5) as answer:  # noqa: S310 - our own server
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def await_status(process, path, status):
+    end_s = time.monotonic() + 20
+    while get(process, path)[0] != status:
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def outputs(root):
+    return sorted(path.name for path in (root / "output").rglob("*.png"))
+
+
+def test_a_worker_serves_says_so_and_drains(broker, coordinator, root):
+    coordinator.publish(tasks())
+    with worker(broker, root) as process:
+        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+        assert get(process, "/livez")[0] == 200
+        assert get(process, "/readyz")[0] == 200
+        assert f'muniflow_tasks_total{{outcome="done",step="resize"}} {IMAGES}.0' in get(process, "/metrics")[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert set(coordinator.reasons.values()) == {None}
+    assert len(outputs(root)) == IMAGES
+    assert coordinator.depth(QUEUE) == 0
+
+
+def test_sigterm_hands_back_what_has_not_begun(broker, coordinator, root):
+    coordinator.publish(tasks())
+    with worker(broker, root, MUNIFLOW_FAILPOINTS="child.after_load=stall:0.05@*", MUNIFLOW_GROUP_TASKS="3") as process:
+        coordinator.collect(lambda: coordinator.coverage)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    done = len(outputs(root))
+    assert 1 <= done < IMAGES
+    with worker(broker, root):
+        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+    assert len(outputs(root)) == IMAGES
+
+
+@pytest.mark.parametrize(
+    "place", ["child.after_compute", "worker.before_publish", "worker.after_publish", "worker.after_confirm"]
+)
+def test_a_worker_that_is_killed_loses_nothing(broker, coordinator, root, place):
+    coordinator.publish(tasks())
+    with worker(broker, root, MUNIFLOW_FAILPOINTS=f"{place}=kill@2", MUNIFLOW_GROUP_TASKS="8") as process:
+        assert process.wait(30) == -signal.SIGKILL
+    with worker(broker, root):
+        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+    assert all(coverage.complete for coverage in coordinator.coverage.values())
+    assert set(coordinator.reasons.values()) == {None}
+    assert len(outputs(root)) == IMAGES
+
+
+def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, coordinator, root):
+    (root / "source/1.jpg").write_bytes(b"no image")
+    coordinator.channel.basic_publish("muniflow", QUEUE, b"no task")
+    coordinator.publish(tasks(4))
+    with worker(broker, root):
+        coordinator.collect(lambda: len(coordinator.coverage) == 4 and coordinator.depth(dead_queue(QUEUE)) == 2)
+    assert [image for image, reason in coordinator.reasons.items() if reason] == [1]
+
+
+def test_a_worker_waits_for_its_broker(root, broker):
+    away = broker.model_copy(update={"amqp_url": f"amqp://127.0.0.1:{free_port()}"})
+    with worker(away, root) as process:
+        await_status(process, "/livez", 200)
+        assert get(process, "/readyz")[0] == 503
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_wrong_setting_is_named(root, broker):
+    with worker(broker, root, MUNIFLOW_CHILDREN="many") as process:
+        assert process.wait(20) == 2

@@ -1,0 +1,77 @@
+"""A compute pool with real children, driven to an end on its own loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from compute_help import SUPPORT
+
+from muniflow.compute.groups import GroupResult
+from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.compute.spec import ChildSpec
+from muniflow.compute.tickets import Job
+from muniflow.loop import Loop, new_loop
+from muniflow.messages import Events, Settled, Task
+from muniflow.topology import EVENTS
+
+LIMIT_S = 60.0
+
+
+@dataclass
+class PoolRun:
+    spec: ChildSpec
+    children: int = 1
+    loop: Loop = field(default_factory=new_loop)
+    deaths: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    on_tick: Callable[["PoolRun"], None] = lambda _run: None
+    tick_s: float = 0.02
+
+    def run(self, groups: Sequence[Sequence[Task]]) -> list[GroupResult]:
+        """Results in the order of `groups`; ends the pool."""
+        results: dict[int, GroupResult] = {}
+        events = PoolEvents(lambda: None, lambda: None, self._fail, self.deaths.append)
+        self.pool = ComputePool(self.loop, self.spec, self.children, events, (str(SUPPORT),))
+
+        def done(number: int, result: GroupResult) -> None:
+            assert number not in results
+            results[number] = result
+            if len(results) == len(groups):
+                self.end()
+
+        self.pool.start()
+        for number, group in enumerate(groups):
+            jobs = [Job(task, task.to_bytes()) for task in group]
+            self.pool.submit(jobs, partial(done, number))
+        self.loop.call_later(LIMIT_S, self.end)
+        self._tick()
+        self.loop.start()
+        self.loop.close()
+        return [results[number] for number in sorted(results)]
+
+    def end(self) -> None:
+        self.pool.stop(self.loop.stop)
+
+    def _fail(self, reason: str) -> None:
+        self.failed.append(reason)
+        self.end()
+
+    def _tick(self) -> None:
+        self.on_tick(self)
+        self.loop.call_later(self.tick_s, self._tick)
+
+
+def settled(results: Sequence[GroupResult]) -> dict[int, Settled]:
+    """What was settled, by image; each exactly once."""
+    found: dict[int, Settled] = {}
+    for result in results:
+        for message in result.messages:
+            if message.routing_key == EVENTS:
+                for part in Events.from_bytes(message.body).settled:
+                    assert part.image not in found
+                    found[part.image] = part
+    return found
+
+
+def reasons(results: Sequence[GroupResult]) -> dict[int, str | None]:
+    return {image: part.reason for image, part in settled(results).items()}

@@ -1,0 +1,72 @@
+"""From outcomes to messages."""
+
+from compute_help import task
+
+from muniflow.compute.outcome import Outcome, failed_whole
+from muniflow.compute.outgoing import messages_of
+from muniflow.messages import Events, Settled, Tally, Task
+from muniflow.settle import Done, Fail, Retry
+
+NOW_S = 1000.5
+FIRST = task("a.jpg", "half", "smooth")
+SECOND = task("b.jpg", "half", "smooth", image=1, attempt=2)
+TALLY = Tally(batch="b", step=0, done=1, pixels=10, compute_s=0.5)
+
+
+def settled(image, reason=None):
+    return Settled(batch="b", image=image, reason=reason)
+
+
+def places(messages):
+    return [(message.exchange, message.routing_key) for message in messages]
+
+
+def test_what_follows_goes_to_the_queue_of_its_operation():
+    follow = FIRST.model_copy(update={"step": 1})
+    (message,) = messages_of([(FIRST, Outcome(Done(), follow=(follow,)))], NOW_S)
+    assert places([message]) == [("muniflow", "muniflow.step.smooth")]
+    assert Task.from_bytes(message.body) == follow.model_copy(update={"published_at": NOW_S})
+    assert message.mandatory
+
+
+def test_a_group_has_one_message_of_events_with_added_tallies():
+    outcomes = [(FIRST, Outcome(Done(), settled=(settled(0),), tallies=(TALLY,)))]
+    outcomes += [(SECOND, Outcome(Done(), settled=(settled(1),), tallies=(TALLY,)))]
+    (message,) = messages_of(outcomes, NOW_S)
+    events = Events.from_bytes(message.body)
+    assert places([message]) == [("muniflow", "muniflow.events")]
+    assert events.settled == (settled(0), settled(1))
+    assert events.tallies == (Tally(batch="b", step=0, done=2, pixels=20, compute_s=1.0),)
+
+
+def test_a_retry_goes_through_its_delay_queue_with_the_next_attempt():
+    (message,) = messages_of([(SECOND, failed_whole(SECOND, Retry(30, "store")))], NOW_S)
+    assert places([message]) == [("muniflow.delay.30s", "muniflow.step.half")]
+    again = Task.from_bytes(message.body)
+    assert (again.attempt, again.published_at) == (3, NOW_S + 30)
+
+
+def test_a_failure_is_settled_and_kept():
+    dead, events = messages_of([(FIRST, failed_whole(FIRST, Fail("not an image")))], NOW_S)
+    assert places([dead]) == [("muniflow", "muniflow.step.half.dead")]
+    assert dead.headers == {"reason": "not an image", "step": 0, "failed_at": 1000}
+    assert Task.from_bytes(dead.body) == FIRST
+    assert Events.from_bytes(events.body).settled == (settled(0, "not an image"),)
+
+
+def test_a_late_copy_is_settled_and_not_kept():
+    (events,) = messages_of([(FIRST, failed_whole(FIRST, Fail("gone"), dead_letter=False))], NOW_S)
+    assert places([events]) == [("muniflow", "muniflow.events")]
+
+
+def test_nothing_to_say_is_no_message():
+    assert messages_of([(FIRST, Outcome(Done()))], NOW_S) == []
+
+
+def test_thousands_of_outputs_go_in_several_messages():
+    parts = tuple(settled(n) for n in range(2500))
+    messages = messages_of([(FIRST, Outcome(Done(), settled=parts, tallies=(TALLY,)))], NOW_S)
+    events = [Events.from_bytes(message.body) for message in messages]
+    assert [len(event.settled) for event in events] == [1000, 1000, 500]
+    assert [len(event.tallies) for event in events] == [1, 0, 0]
+    assert sum((event.settled for event in events), ()) == parts

@@ -1,0 +1,200 @@
+"""A real fork server with real children that crash, hang, eat memory and are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compute_help import files, picture, spec, task, write_source
+from pool_help import PoolRun, reasons
+
+from muniflow.topology import dead_queue, step_queue
+
+BAD_WIDTH = 40
+
+
+@pytest.fixture
+def root(tmp_path):
+    for number in range(8):
+        write_source(tmp_path, f"{number}.png", picture(30 + number, 20, seed=number))
+    write_source(tmp_path, "bad.png", picture(BAD_WIDTH, 20))
+    return tmp_path
+
+
+def group(op, *, bad_at=None, images=6, **params):
+    """Tasks of one operation; the one at `bad_at` has the picture on which it misbehaves."""
+    step = (op, {"width_px": BAD_WIDTH, **params})
+    return [task("bad.png" if n == bad_at else f"{n}.png", step, image=n) for n in range(images)]
+
+
+def server_of(run: PoolRun) -> Any:
+    return run.pool._server._process
+
+
+def pids_of(run):
+    return [pid for pid in run.pool.pids if pid > 0]
+
+
+def test_groups_come_back_with_everything_ready_to_publish(root):
+    run = PoolRun(spec(root), children=2)
+    results = run.run([group("smooth", images=3), group("smooth", images=2)])
+    assert [len(result.tasks) for result in results] == [3, 2]
+    assert {result.fate for part in results for result in part.tasks} == {"done"}
+    assert run.deaths == []
+    assert list(files(root / "output")) == ["out/0-0.png", "out/1-0.png", "out/2-0.png"]
+    assert all(taken.pixels > 0 and taken.seconds > 0 and taken.first for taken in results[0].tasks)
+
+
+@pytest.mark.parametrize("bad_at", [0, 3, 5])
+def test_a_crash_fails_its_task_alone(root, bad_at):
+    run = PoolRun(spec(root))
+    results = run.run([group("abort", bad_at=bad_at)])
+    expected = dict.fromkeys(range(6)) | {bad_at: "crashed the decoder or the operation (signal 6, SIGABRT)"}
+    assert reasons(results) == expected
+    assert run.deaths == ["signal 6, SIGABRT"]
+    (dead,) = [message for message in results[0].messages if message.routing_key == dead_queue(step_queue("abort"))]
+    assert dead.headers["reason"] == expected[bad_at]
+
+
+def test_every_task_of_a_group_can_crash(root):
+    run = PoolRun(spec(root))
+    results = run.run([[task("bad.png", "abort", image=n) for n in range(4)]])
+    assert len(reasons(results)) == 4
+    assert all(reasons(results).values())
+
+
+def test_a_task_that_hangs_is_stopped_and_its_neighbours_go_on(root):
+    run = PoolRun(spec(root, task_timeout_s=0.5))
+    results = run.run([group("hang", bad_at=2), group("smooth", images=1)])
+    assert reasons(results[:1]) == dict.fromkeys(range(6)) | {2: "took longer than 0.5 s"}
+    assert reasons(results[1:]) == {0: None}
+    assert run.deaths == ["took longer than 0.5 s"]
+
+
+def test_a_task_that_needs_too_much_memory_fails_in_a_child_that_survives(root):
+    run = PoolRun(spec(root, memory_limit_bytes=4 * 2**30))
+    results = run.run([group("greedy", bad_at=1)])
+    assert reasons(results) == dict.fromkeys(range(6)) | {1: "the image needs more memory than a compute child may use"}
+    assert run.deaths == []
+
+
+def test_one_kill_from_outside_harms_nobody(root):
+    killed: list[int] = []
+
+    def kill_once(run):
+        current = [peer.cell.current() for peer in run.pool._peers.values()]
+        if not killed and any(found is not None and found.place == 2 for found in current):
+            killed.extend(pids_of(run))
+            os.kill(killed[0], signal.SIGKILL)
+
+    run = PoolRun(spec(root), on_tick=kill_once)
+    results = run.run([group("nap", bad_at=2, seconds=0.4)])
+    assert len(killed) == 1
+    assert reasons(results) == dict.fromkeys(range(6))
+    assert run.deaths == ["signal 9, SIGKILL"]
+
+
+def test_a_task_that_always_gets_its_child_killed_fails_alone(root):
+    def kill_at_the_bad_one(run):
+        for pid, peer in run.pool._peers.items():
+            current = peer.cell.current()
+            if current is not None and peer.hand and peer.hand.jobs[current.place].task.source == "bad.png":
+                os.kill(pid, signal.SIGKILL)
+
+    run = PoolRun(spec(root), children=2, on_tick=kill_at_the_bad_one)
+    results = run.run([group("nap", bad_at=2, seconds=0.4)])
+    reason = "ended 2 compute children (signal 9, SIGKILL); most likely it needs more memory than there is"
+    assert reasons(results) == dict.fromkeys(range(6)) | {2: reason}
+
+
+def test_a_death_before_the_first_task_is_nobodys_fault(root):
+    killed: list[int] = []
+
+    def kill_idle(run):
+        if pids_of(run) and not killed:
+            (pid,) = pids_of(run)
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    run = PoolRun(spec(root), on_tick=kill_idle, tick_s=0.0005)
+    results = run.run([group("smooth")])
+    assert killed
+    assert reasons(results) == dict.fromkeys(range(6))
+
+
+def test_children_that_cannot_live_make_the_work_one_to_retry(root):
+    # A child dies while it opens its stores.
+    run = PoolRun(spec(root, source_url="nowhere://"))
+    (result,) = run.run([group("smooth", images=2)])
+    assert [taken.fate for taken in result.tasks] == ["retry", "retry"]
+    assert [message.exchange for message in result.messages] == ["muniflow.delay.5s"] * 2
+
+
+def test_the_fork_server_is_started_again(root):
+    killed: list[int] = []
+
+    def kill_server(run):
+        server = server_of(run)
+        if pids_of(run) and not killed and any(peer.cell.current() for peer in run.pool._peers.values()):
+            killed.append(server.pid)
+            os.kill(server.pid, signal.SIGKILL)
+
+    run = PoolRun(spec(root), on_tick=kill_server)
+    results = run.run([group("nap", bad_at=0, seconds=0.3), group("smooth", images=2)])
+    assert killed
+    assert run.deaths == ["the fork server ended"]
+    assert reasons(results[:1]) == dict.fromkeys(range(6))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"steps": "compute_steps:no_steps"}, "ImportError: a step package is broken"),
+        ({"preload": ("no_such_module",)}, "No module named 'no_such_module'"),
+        ({"operations": ("smooth", "sharpen")}, "sharpen not installed here"),
+    ],
+)
+def test_a_preload_that_fails_is_said_and_not_passed_over(root, fields, problem):
+    run = PoolRun(spec(root, **fields))
+    assert run.run([group("smooth")]) == []
+    assert len(run.failed) == 1
+    assert problem in run.failed[0]
+
+
+def test_a_pool_that_is_stopped_at_work_leaves_nothing_running(root, capfd):
+    pids = set()
+
+    def stop_at_work(run):
+        pids.update(pids_of(run))
+        if any(peer.cell.current() for peer in run.pool._peers.values()):
+            run.on_tick = lambda _run: None
+            os.kill(next(iter(pids)), signal.SIGKILL)  # its exit report is never read
+            run.end()
+
+    run = PoolRun(spec(root), children=2, on_tick=stop_at_work)
+    assert run.run([group("hang", bad_at=0), group("hang", bad_at=0)]) == []
+    assert server_of(run).poll() == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_nothing_is_left_running(root):
+    run = PoolRun(spec(root), children=2)
+    pids = set()
+    run.on_tick = lambda run: pids.update(pids_of(run))
+    run.run([group("nap", bad_at=0, seconds=0.1)])
+    assert pids
+    assert server_of(run).poll() == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_the_parent_imports_neither_numpy_nor_opencv():
+    code = (
+        "import sys, muniflow.compute.pool, muniflow.worker.main, muniflow.worker.consumer, muniflow.worker.serve;"
+        "print([name for name in ('numpy', 'cv2', 'muniflow_resize') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

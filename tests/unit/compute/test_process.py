@@ -1,0 +1,207 @@
+"""What a task does, on real stores and real pixels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from compute_help import context, files, picture, run_hop_by_hop, task, write_source
+
+from muniflow.compute.process import process
+from muniflow.errors import Unavailable
+from muniflow.images.decode import decode
+from muniflow.images.limits import ImageLimits
+from muniflow.lineage import Coverage
+from muniflow.messages import Encoding, RawRef, Task
+from muniflow.settle import Done, Fail, Retry
+
+
+def ref(task: Task) -> RawRef:
+    assert task.pixels is not None
+    return task.pixels
+
+
+ROUTES = [
+    ("smooth",),
+    ("half", "quarter", "smooth"),
+    ("quarter", "quarter"),
+    ("quarter", "half", "quarter", "smooth"),
+    (("quarter", {"copies": True}), "quarter", "smooth"),
+    ("half", "smooth", "half"),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: "-".join(map(str, route)))
+def test_a_chain_in_memory_writes_what_the_same_steps_write_one_by_one(tmp_path, route):
+    for name in ("chained", "hops"):
+        write_source(tmp_path / name, "a.jpg", picture(101, 67))
+    first = task("a.jpg", *route)
+    outcome = process(first, context(tmp_path / "chained"))
+    settled = run_hop_by_hop(first, tmp_path / "hops")
+    assert outcome.fate == Done()
+    assert outcome.follow == ()
+    assert {part.lineage for part in outcome.settled} == {part.lineage for part in settled}
+    assert Coverage.of(part.lineage for part in settled).complete
+    assert files(tmp_path / "chained" / "output") == files(tmp_path / "hops" / "output") != {}
+    assert sorted(outcome.outputs) == list(files(tmp_path / "chained" / "output"))
+
+
+def test_tiles_of_an_intermediate_travel_by_reference(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", "half", "quarter", "quarter", "smooth")
+    (after_half,) = process(first, context(tmp_path, only="half")).follow
+    before = files(tmp_path / "work")
+    tiles = process(after_half, context(tmp_path, only="quarter")).follow
+    assert len(tiles) == 16
+    assert files(tmp_path / "work") == before
+    assert {ref(tile).key for tile in tiles} == {ref(after_half).key}
+    assert {(ref(tile).width_px, ref(tile).height_px) for tile in tiles} == {(8, 6)}
+
+
+def test_a_first_split_writes_the_decoded_source_once(tmp_path):
+    image = picture(64, 48)
+    write_source(tmp_path, "a.png", image)
+    tiles = process(task("a.png", "quarter", "quarter", "smooth"), context(tmp_path, only="quarter")).follow
+    (content,) = files(tmp_path / "work").values()
+    assert content == image.tobytes()
+    assert len({ref(tile).offset_bytes for tile in tiles}) == len(tiles) == 16
+
+
+def test_tiles_that_are_copies_are_written_each(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", ("quarter", {"copies": True}), "smooth")
+    process(first, context(tmp_path, only="quarter"))
+    assert sorted(len(content) for content in files(tmp_path / "work").values()) == [32 * 24 * 3] * 4
+
+
+def test_running_a_task_again_changes_nothing(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", "half", "quarter", "smooth")
+    outcomes = []
+    contents = []
+    for _ in range(2):
+        outcomes.append(process(first, context(tmp_path, only="half")))
+        contents.append(files(tmp_path))
+    assert outcomes[0].follow == outcomes[1].follow
+    assert contents[0] == contents[1]
+
+
+def test_a_tile_fails_alone(tmp_path):
+    write_source(tmp_path, "a.png", picture(65, 48))
+    outcome = process(task("a.png", "quarter", ("refuse", {"width_px": 33})), context(tmp_path))
+    failed = {part.lineage: part.reason for part in outcome.settled if part.reason}
+    assert failed == {((1, 4),): "this operation refuses", ((3, 4),): "this operation refuses"}
+    assert {part.lineage for part in outcome.settled} - set(failed) == {((0, 4),), ((2, 4),)}
+    assert (outcome.fate, outcome.failed_step) == (Fail("this operation refuses"), 1)
+    assert list(files(tmp_path / "output")) == ["out/a-0.png", "out/a-2.png"]
+    assert {tally.step: (tally.done, tally.failed) for tally in outcome.tallies} == {0: (1, 0), 1: (2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "reason"),
+    [
+        ("missing.png", ("smooth",), "missing.png"),
+        ("text.png", ("smooth",), "not an image"),
+        ("a.png", ("refuse",), "this operation refuses"),
+        ("a.png", ("broken",), "internal error: ZeroDivisionError: a bug"),
+        ("a.png", ("greedy",), "more memory"),
+        ("a.png", ("liar",), "internal error: RuntimeError: step liar made"),
+        ("a.png", ("double", "double"), "double would make 256x192 px, 49152 in all; the limit is 20000 pixels"),
+        ("tiny.png", ("quarter",), "1x1 is too small to cut"),
+    ],
+)
+def test_what_cannot_be_done_fails_with_its_reason(tmp_path, source, steps, reason):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    write_source(tmp_path, "tiny.png", picture(1, 1))
+    (tmp_path / "source/text.png").write_text("hello")
+    outcome = process(task(source, *steps), context(tmp_path, limits=ImageLimits(max_pixels=20000)))
+    (settled,) = outcome.settled
+    assert reason in (settled.reason or "")
+    assert settled.lineage == ()
+    assert isinstance(outcome.fate, Fail)
+    assert outcome.dead_letter
+
+
+class Away:
+    """A store that is away."""
+
+    def read(self, *_):
+        raise Unavailable("blob store")
+
+    def write(self, *_, **__):
+        raise Unavailable("blob store")
+
+
+@pytest.mark.parametrize("which", ["source", "work", "output"])
+def test_a_store_that_is_away_makes_the_whole_task_one_to_retry(tmp_path, which):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    steps = ("quarter",) if which == "output" else ("quarter", "smooth")
+    outcome = process(task("a.png", *steps), context(tmp_path, only="quarter", **{which: Away()}))
+    assert outcome.fate == Retry(5, "blob store is unavailable")
+    assert (outcome.settled, outcome.follow) == ((), ())
+
+
+def test_a_store_that_stays_away_fails_the_task_in_the_end(tmp_path):
+    outcome = process(task("a.png", "smooth", attempt=12), context(tmp_path, source=Away()))
+    assert outcome.fate == Fail("gave up after 12 attempts: blob store is unavailable")
+    assert [part.lineage for part in outcome.settled] == [()]
+
+
+def test_a_late_copy_whose_input_is_gone_fails_without_a_dead_letter(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    (late,) = process(task("a.png", "half", "smooth"), context(tmp_path, only="half")).follow
+    context(tmp_path).work.delete_prefix("b/")
+    outcome = process(late, context(tmp_path))
+    assert isinstance(outcome.fate, Fail)
+    assert not outcome.dead_letter
+
+
+def test_a_fast_decode_gives_the_same_size_and_nearly_the_same_pixels(tmp_path):
+    write_source(tmp_path, "a.jpg", np.full((1024, 512, 3), 90, np.uint8))
+    outputs = {}
+    for how in ("exact", "fast"):
+        outcome = process(task("a.jpg", "half", decode=how, destination=how), context(tmp_path))
+        outputs[how] = decode(context(tmp_path).output.read(outcome.outputs[0]))
+    assert outputs["exact"].shape == outputs["fast"].shape == (512, 256, 3)
+    assert np.abs(outputs["exact"].astype(int) - outputs["fast"]).max() <= 2
+
+
+def test_measures_say_what_each_step_cost(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    outcome = process(task("a.png", "half", "quarter"), context(tmp_path))
+    by_op = {measure.op: measure for measure in outcome.measures}
+    assert (by_op["half"].images, by_op["half"].pixels) == (1, 64 * 48)
+    assert (by_op["quarter"].images, by_op["quarter"].pixels) == (1, 32 * 24)
+    assert by_op["half"].load_s > 0
+    assert by_op["quarter"].store_s > 0
+
+
+def test_wrong_parameters_fail_the_task_and_not_the_process(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    good = task("a.png", "smooth")
+    step = good.route[0].model_copy(update={"params": {"radius": 3}})
+    outcome = process(good.model_copy(update={"route": (step,)}), context(tmp_path))
+    assert "parameters of smooth" in (outcome.settled[0].reason or "")
+
+
+def test_outputs_take_the_encoding_of_the_batch(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    process(task("a.png", "smooth", encoding=Encoding(format="webp")), context(tmp_path))
+    assert list(files(tmp_path / "output")) == ["out/a-0.webp"]
+
+
+def test_a_follow_up_task_is_a_valid_message_with_a_fresh_attempt(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    (follow,) = process(task("a.png", "half", "smooth", attempt=3), context(tmp_path, only="half")).follow
+    assert Task.from_bytes(follow.to_bytes()) == follow
+    assert (follow.step, follow.attempt) == (1, 1)
+
+
+def test_failpoints_are_hit_in_their_places(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    hits: list[str] = []
+    watched = context(tmp_path)
+    process(
+        task("a.png", "half", "smooth"),
+        replace(watched, after_load=lambda: hits.append("load"), after_compute=lambda: hits.append("compute")),
+    )
+    assert hits == ["load", "compute", "compute"]

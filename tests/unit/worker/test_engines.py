@@ -1,0 +1,92 @@
+"""One meaning: every engine gives the same bytes."""
+
+import json
+
+import pytest
+from compute_help import SUPPORT, context, files, picture, route, run_hop_by_hop, spec, write_source
+from worker_help import run_over_memory_broker
+
+from muniflow.batch import Batch
+from muniflow.engine.local import run_batch
+from muniflow.errors import Invalid
+from muniflow.messages import Encoding
+from muniflow.shards import first_task, iter_images
+
+SIZES = [(120, 90), (64, 64), (33, 71), (200, 50), (5, 4)]
+STEPS = ("half", "quarter", "smooth", "quarter", "smooth")
+
+
+def batch(**fields):
+    values = {
+        "batch_id": "b", "municipality": "", "source": "", "images": None, "manifest": None, "route": route(*STEPS),
+        "encoding": Encoding(format="jpg"), "destination": "out", "decode": "exact", "weight": 1, "fingerprint": "f",
+    }  # fmt: skip
+    return Batch(**{**values, **fields})
+
+
+@pytest.fixture
+def sources(tmp_path):
+    for number, (width_px, height_px) in enumerate(SIZES):
+        write_source(tmp_path, f"{number}.jpg", picture(width_px, height_px, number))
+    (tmp_path / "source/broken.jpg").write_bytes(b"no image")
+    return tmp_path
+
+
+def local(root, into, jobs):
+    run_spec = spec(root, output_url=str(root / into), work_url=str(root / f"{into}-work"))
+    return run_batch(batch(), run_spec, jobs=jobs, python_path=(str(SUPPORT),))
+
+
+def test_all_engines_give_the_same_bytes(sources):
+    results = {jobs: local(sources, f"jobs-{jobs}", jobs) for jobs in (1, 2)}
+    source = context(sources).source
+    tasks = [first_task(batch(), shard) for shard in iter_images(batch(), source)]
+    for first in tasks:
+        run_hop_by_hop(first, sources)
+    run_over_memory_broker(sources, tasks, spec(sources, output_url=str(sources / "broker")))
+    expected = files(sources / "output/out")
+    # 5x4 becomes 2x2, whose quarters cannot be cut again; the other four give 16 each.
+    assert len(expected) == 64
+    for into in ("jobs-1", "jobs-2", "broker"):
+        found = dict(files(sources / into / "out"))
+        report = found.pop("report.json", None)
+        assert found == expected, into
+        assert (report is None) == (into == "broker")
+    for result in results.values():
+        assert (result.state, result.done, result.failed, result.outputs) == ("partial", 4, 2, 64)
+
+
+def test_the_report_is_the_same_whatever_the_number_of_jobs(sources):
+    reports = []
+    for jobs in (1, 2):
+        result = local(sources, f"jobs-{jobs}", jobs)
+        report = json.loads((sources / f"jobs-{jobs}" / result.report).read_text())
+        assert report.pop("times")["seconds"] >= 0
+        reports.append(report)
+    assert reports[0] == reports[1]
+    by_source = {entry["source"]: entry for entry in reports[0]["images"]}
+    assert by_source["broken.jpg"]["state"] == "failed"
+    assert by_source["4.jpg"]["reasons"] == ["1x1 is too small to cut"]
+    assert by_source["0.jpg"]["outputs"] == [f"out/0-{index}.jpg" for index in range(16)]
+    assert reports[0]["totals"] == {"images": 6, "done": 4, "failed": 2, "cancelled": 0, "outputs": 64}
+
+
+def test_intermediates_are_gone_in_the_end(sources):
+    local(sources, "one", 1)
+    local(sources, "two", 2)
+    assert files(sources / "one-work") == files(sources / "two-work") == {}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_step_that_is_not_there_is_said_before_anything_runs(sources, jobs):
+    with pytest.raises(Invalid, match="sharpen not installed here"):
+        run_batch(batch(), spec(sources, operations=("sharpen",)), jobs=jobs, python_path=(str(SUPPORT),))
+    assert files(sources / "output") == {}
+
+
+def test_a_crash_in_parallel_fails_one_image(sources):
+    crashing = batch(route=route(("abort", {"width_px": 33})))
+    result = run_batch(crashing, spec(sources), jobs=2, python_path=(str(SUPPORT),))
+    assert (result.done, result.failed) == (4, 2)
+    report = json.loads((sources / "output" / result.report).read_text())
+    assert "SIGABRT" in report["images"][2]["reasons"][0]

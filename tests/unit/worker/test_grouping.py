@@ -1,0 +1,97 @@
+"""How much work is taken and handed on at a time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniflow.worker.grouping import (
+    FIRST_GUESS_S,
+    Backlog,
+    Kind,
+    Pace,
+    PrefetchLimits,
+    group_length,
+    prefetch_for,
+)
+
+SECONDS = st.lists(st.floats(0.0, 10.0), max_size=80)
+LIMITS = PrefetchLimits(2, 64, 64_000_000)
+
+
+@given(SECONDS, st.floats(0.01, 2.0), st.integers(1, 40))
+def test_a_group_is_the_longest_that_keeps_its_bounds(seconds, group_s, max_tasks):
+    length = group_length(seconds, group_s, max_tasks)
+    assert (length == 0) == (not seconds)
+    assert length <= max_tasks
+    assert length <= 1 or sum(seconds[:length]) <= group_s
+    if 0 < length < min(len(seconds), max_tasks):
+        assert sum(seconds[: length + 1]) > group_s
+
+
+@pytest.mark.parametrize(
+    ("mean_s", "mean_pixels", "groups", "expected"),
+    [
+        (0.004, 262_144, 2, 64),  # 512x512: many
+        (0.013, 1_048_576, 2, 31),
+        (0.05, 4_194_304, 2, 8),
+        (0.4, 32_000_000, 2, 2),  # panoramas: two
+        (2.0, 134_217_728, 2, 1),  # one beyond the limit is still taken
+        (0.05, None, 2, 8),
+        (0.05, None, 1, 4),
+        (9.0, None, 1, 2),
+    ],
+)
+def test_prefetch_follows_the_size_of_images(mean_s, mean_pixels, groups, expected):
+    assert prefetch_for(mean_s, mean_pixels, groups, 0.2, LIMITS) == expected
+
+
+@given(st.floats(0, 100), st.none() | st.floats(1, 1e9), st.integers(1, 50))
+def test_prefetch_keeps_its_bounds(mean_s, mean_pixels, groups):
+    prefetch = prefetch_for(mean_s, mean_pixels, groups, 0.2, LIMITS)
+    assert 1 <= prefetch <= 64
+    assert prefetch == 1 or (mean_pixels or 0) * prefetch <= LIMITS.pixels_in_flight
+
+
+def test_a_guess_follows_the_pixels_of_the_task():
+    pace, kind = Pace(), Kind("blur", first=False)
+    assert pace.seconds(kind, 100) == FIRST_GUESS_S
+    pace.learn(kind, 0.1, 1000)
+    assert pace.seconds(kind, 500) == pytest.approx(0.05)
+    assert pace.seconds(kind, None) == pytest.approx(0.1)
+    for _ in range(100):
+        pace.learn(kind, 0.2, 1000)
+    assert pace.seconds(kind, 1000) == pytest.approx(0.2, rel=0.01)
+
+
+def test_failures_teach_nothing():
+    pace, kind = Pace(), Kind("blur", first=True)
+    pace.learn(kind, 0.0001, 0)
+    assert pace.pixels("blur") is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=40))
+def test_a_backlog_loses_nothing_and_keeps_the_order_of_each_queue(steps):
+    backlog: Backlog[tuple[str, int]] = Backlog()
+    expected: dict[str, list[int]] = {name: [] for name in "abc"}
+    taken: dict[str, list[int]] = {name: [] for name in "abc"}
+    for number, (name, count) in enumerate(steps):
+        backlog.add(name, (name, number))
+        expected[name].append(number)
+        if number % 3 == 0:
+            for queue, item in backlog.take(count):
+                taken[queue].append(item)
+    for queue, item in backlog.clear():
+        taken[queue].append(item)
+    assert taken == expected
+    assert len(backlog) == 0
+
+
+def test_queues_take_turns():
+    backlog: Backlog[str] = Backlog()
+    for n in range(6):
+        backlog.add("busy", f"busy-{n}")
+    backlog.add("quiet", "quiet-0")
+    assert [backlog.take(2) for _ in range(4)] == [
+        ["busy-0", "busy-1"], ["quiet-0"], ["busy-2", "busy-3"], ["busy-4", "busy-5"],
+    ]  # fmt: skip
+    assert backlog.take(2) == []
