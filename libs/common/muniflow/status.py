@@ -9,7 +9,7 @@
 | `/v1/stages` | `StageList` |
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -51,6 +51,10 @@ class BatchStatus(Answer):
     waiting_for: str | None = None
     """What holds it up, if something does: `broker: memory alarm`, `no consumer: blur`."""
     steps: tuple[StepProgress, ...] = ()
+    operations: tuple[dict[str, Any], ...] = ()
+    """The route, each step in its long form: `{"op": "resize", "width": 200, …}`."""
+    output: dict[str, Any] = {}
+    """How outputs are encoded: `{"format": "jpg"}`."""
     outputs_per_image: int = 1
     rate_images_per_s: float | None = None
     eta_s: float | None = None

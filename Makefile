@@ -1,0 +1,56 @@
+# Bare `make` prints the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix run daemon stop devconsole lock clean
+
+BIN := .venv/bin
+PATHS := libs services tests
+# `make test PYTEST_ARGS="-k route"` runs a part; `make run WORKERS=resize=2,blur=4` starts more workers.
+PYTEST_ARGS ?=
+WORKERS ?=
+CHAIN ?=
+UP_ARGS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(CHAIN),--chain $(CHAIN))
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## run a batch through a private RabbitMQ, and again without one; compare every byte
+	@scripts/bootstrap
+	@$(BIN)/muniflow demo
+
+test: lint ## lint, then all tests, against a real RabbitMQ
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: ## ruff, mypy strict, import contracts
+	@scripts/bootstrap dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(PATHS)
+	$(BIN)/lint-imports
+
+fix: ## let ruff repair what it can
+	@scripts/bootstrap dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+run: ## the whole stack in the foreground; Ctrl-C drains
+	@scripts/bootstrap
+	@$(BIN)/muniflow up $(UP_ARGS)
+
+daemon: ## the whole stack in the background
+	@scripts/bootstrap
+	@$(BIN)/muniflow up --detach $(UP_ARGS)
+
+stop: ## drain and stop what `make daemon` or `make run` started
+	@if [ -x $(BIN)/muniflow ]; then $(BIN)/muniflow down; fi
+
+devconsole: ## a Python console with the library loaded and the stack's settings
+	@scripts/bootstrap
+	@$(BIN)/muniflow console
+
+lock: ## write requirements/*.txt anew from requirements/*.in
+	@scripts/bootstrap dev
+	scripts/lock
+
+clean: stop ## stop the stack; remove its data, caches and build products (.venv stays)
+	rm -rf .muniflow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find libs services tests -depth \( -name __pycache__ -o -name '*.egg-info' \) -exec rm -rf {} +

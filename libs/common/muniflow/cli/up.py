@@ -1,0 +1,129 @@
+"""`muniflow up`."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from muniflow.cli import exits
+from muniflow.cli.output import examples, json_option, plain, show_json, show_table
+
+if TYPE_CHECKING:
+    from muniflow.settings import StoreSettings
+    from muniflow.stack.local import StackPlan
+    from muniflow.stack.state import StackState
+
+
+GATEWAY_BIND = "127.0.0.1:8080"
+
+
+@click.command(
+    epilog=examples(
+        "muniflow up",
+        "muniflow up --workers resize=2,blur=4",
+        "muniflow up --chain resize,split,blur --workers resize=2",
+        "muniflow up --detach && muniflow submit examples/demo.json --wait; muniflow down",
+    )
+)
+@click.option("--workers", default="", metavar="OP=N,…", help="Worker processes of each operation; 1 where not named.")
+@click.option("--chain", "chains", multiple=True, metavar="OP,OP,…", help="One worker carries these, without a hop.")
+@click.option("--gateway/--no-gateway", default=True, help="The HTTP API and the page (MUNIFLOW_GATEWAY_BIND).")
+@click.option("--detach", is_flag=True, help="Go on in the background; `muniflow down` ends it.")
+@json_option
+def command(workers: str, chains: tuple[str, ...], *, gateway: bool, detach: bool, as_json: bool) -> int:
+    """Start the whole stack on this machine: RabbitMQ, the coordinator and the workers.
+
+    A private RabbitMQ node is started unless MUNIFLOW_AMQP_URL names one that runs. Everything is kept in .muniflow/
+    (MUNIFLOW_STATE_DIR): logs, ledger, intermediates, outputs. Sources are read below the current folder
+    (MUNIFLOW_SOURCE_URL). A process that ends by itself is started again. Ctrl-C drains.
+    """
+    plan = _plan(workers, chains, gateway=gateway)
+    if detach:
+        from muniflow.stack.detach import start_detached
+
+        arguments = ["--workers", workers, *(word for chain in chains for word in ("--chain", chain))]
+        arguments += [] if gateway else ["--no-gateway"]
+        _show(start_detached(plan.state_dir, arguments, os.environ), as_json=as_json)
+        return exits.OK
+    return _run(plan, as_json=as_json)
+
+
+def _plan(workers: str, chains: tuple[str, ...], *, gateway: bool) -> "StackPlan":
+    from muniflow.cli.target import ClientSettings
+    from muniflow.errors import Fault, Invalid
+    from muniflow.operation import installed_operations
+    from muniflow.settings import read_env, variable
+    from muniflow.stack.local import StackPlan
+    from muniflow.stack.plan import read_chain, read_workers, worker_groups
+    from muniflow.stack.state import StackSettings, read_state
+
+    operations = tuple(installed_operations())
+    groups = worker_groups(read_workers(workers, operations), [read_chain(chain, operations) for chain in chains])
+    folder = Path(read_env(StackSettings, os.environ).state_dir)
+    state = read_state(folder)
+    if state is not None and state.running:
+        raise Invalid(
+            (Fault("", f"a stack runs here already (process {state.supervisor.pid}); end it with `muniflow down`"),)
+        )
+    client = read_env(ClientSettings, os.environ)
+    return StackPlan(
+        state_dir=folder,
+        groups=groups,
+        stores=_stores(folder),
+        amqp_url=os.environ.get(variable("amqp_url")) or None,
+        rabbitmq_metrics_url=client.rabbitmq_metrics_url,
+        database_url=client.database_url,
+        gateway_bind=_gateway_bind() if gateway else None,
+    )
+
+
+def _gateway_bind() -> str | None:
+    """Where the gateway listens, when it is installed."""
+    from importlib.util import find_spec
+
+    from muniflow.settings import variable
+    from muniflow.stack.plan import GATEWAY_MODULE
+
+    installed = find_spec(GATEWAY_MODULE) is not None
+    return os.environ.get(variable("gateway_bind")) or GATEWAY_BIND if installed else None
+
+
+def _stores(folder: Path) -> "StoreSettings":
+    """The stores by their variables; those that are not set are folders, given by their full path."""
+    from muniflow.settings import StoreSettings, read_env, variable
+
+    stores = read_env(StoreSettings, os.environ)
+    here = {"source_url": Path(), "work_url": folder / "work", "output_url": folder / "output"}
+    unset = {field: f"file://{path.resolve()}" for field, path in here.items() if not os.environ.get(variable(field))}
+    return stores.model_copy(update=unset)
+
+
+def _run(plan: "StackPlan", *, as_json: bool) -> int:
+    from muniflow.stack.local import LocalStack
+    from muniflow.stack.supervisor import Signals
+
+    def say(text: str) -> None:
+        click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
+
+    with Signals().installed() as signals:
+        LocalStack(plan, os.environ, say, signals).run(lambda state: _show(state, as_json=as_json))
+    say("stopped")
+    return exits.OK
+
+
+def _show(state: "StackState", *, as_json: bool) -> None:
+    if as_json:
+        show_json(state)
+        return
+    show_table(
+        "",
+        ("process", "pid>", "address", "log"),
+        [(plain(each.name), each.identity.pid, each.url, plain(each.log or "")) for each in state.processes],
+    )
+    click.echo(f"sources: {state.stores.source_url}")
+    click.echo(f"outputs: {state.stores.output_url}")
+    if state.gateway_url:
+        click.echo(f"page and API: {state.gateway_url}")
+    click.echo("ready: muniflow submit examples/demo.json --wait")

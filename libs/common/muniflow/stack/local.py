@@ -1,0 +1,177 @@
+"""The stack of one machine, from the first process to the last: `muniflow up`."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from muniflow.errors import Unavailable
+from muniflow.settings import BrokerSettings, StoreSettings, to_env
+from muniflow.stack.broker import PrivateBroker
+from muniflow.stack.plan import WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
+from muniflow.stack.processes import identify
+from muniflow.stack.state import ProcessState, StackState, forget_state, write_state
+from muniflow.stack.stop import stop_left
+from muniflow.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, free_ports, last_lines
+
+START_TIMEOUT_S = 60.0
+MAX_FAILED_STARTS = 3
+"""A process that ends so many times before the stack was ready once will not start at all."""
+IDLE_TICK_S = 1.0
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What `up` was asked for."""
+
+    state_dir: Path
+    groups: Sequence[WorkerGroup]
+    stores: StoreSettings
+    amqp_url: str | None = None
+    """A broker that runs already; `None` starts a private one."""
+    rabbitmq_metrics_url: str | None = None
+    database_url: str | None = None
+    gateway_bind: str | None = None
+    """Where the gateway listens; `None` starts none."""
+
+
+@dataclass
+class LocalStack:
+    """Broker, coordinator and workers, started and ended in order."""
+
+    plan: StackPlan
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+    signals: Signals
+    _broker: PrivateBroker | None = None
+    _supervisor: Supervisor | None = None
+    _state: StackState | None = field(default=None)
+
+    def run(self, on_ready: Callable[[StackState], None]) -> None:
+        """Start everything, tell `on_ready`, keep it running until a signal asks to stop, then drain and end all.
+
+        Raises:
+            Unavailable: something did not become ready in time; all that was started is ended then.
+        """
+        try:
+            self._start()
+            if self._wait_until_ready():
+                self._write(ready=True)
+                on_ready(self._current)
+                self._keep()
+        finally:
+            self._drain()
+
+    def _start(self) -> None:
+        folder = self.plan.state_dir
+        log_dir = folder / "logs"
+        log_dir.mkdir(parents=True, exist_ok=True)
+        stop_left(folder)
+        amqp_url, metrics_url = self.plan.amqp_url, self.plan.rabbitmq_metrics_url
+        if amqp_url is None:
+            self.say("starting a private RabbitMQ node")
+            self._broker = PrivateBroker(folder / "broker")
+            self._broker.start()
+            amqp_url, metrics_url = self._broker.amqp_url, self._broker.metrics_url
+        ports = free_ports(2 + replica_count(self.plan.groups))
+        gateway_bind = self._gateway_bind()
+        supervisor = identify(os.getpid())
+        if supervisor is None:
+            raise Unavailable("/proc", "the local stack needs it to know its processes")
+        self._state = StackState(
+            supervisor=supervisor,
+            amqp_url=amqp_url,
+            coordinator_url=f"http://127.0.0.1:{ports[0]}",
+            gateway_url=f"http://{gateway_bind}" if gateway_bind else None,
+            rabbitmq_metrics_url=metrics_url,
+            database_url=self.plan.database_url or f"sqlite:///{folder.resolve() / 'ledger.db'}",
+            stores=self.plan.stores,
+        )
+        self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
+        processes = [coordinator_plan(ports[0]), *worker_plans(self.plan.groups, ports[2:])]
+        if gateway_bind:
+            processes.append(gateway_plan(ports[1], gateway_bind, str(folder.resolve() / "api-keys")))
+        for process in processes:
+            self._supervisor.add(process)
+            self._write(ready=False)
+
+    def _gateway_bind(self) -> str | None:
+        """Where the gateway is to listen: as asked for, or at a free port where that one is taken."""
+        bind = self.plan.gateway_bind
+        if bind is None or can_listen(bind):
+            return bind
+        host = bind.rpartition(":")[0]
+        (port,) = free_ports(1)
+        self.say(f"{bind} is taken; the gateway listens at {host}:{port}")
+        return f"{host}:{port}"
+
+    def _wait_until_ready(self) -> bool:
+        """Whether all is ready; `False` when a signal came first."""
+        supervisor = self._running
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not supervisor.ready:
+            if self.signals.asked_to_stop:
+                return False
+            hopeless = [child for child in supervisor.children if child.quick_ends >= MAX_FAILED_STARTS]
+            late = [child for child in supervisor.children if not child.ready]
+            if hopeless or time.monotonic() > deadline_s:
+                child = (hopeless or late)[0]
+                raise Unavailable(
+                    child.plan.name, f"it does not start. The end of {child.log}:\n{last_lines(child.log)}"
+                )
+            self.signals.wait(TICK_S)
+            supervisor.tick()
+        return True
+
+    def _keep(self) -> None:
+        while not self.signals.asked_to_stop:
+            if self._running.tick():
+                self._write(ready=self._running.ready)
+            # Short while somebody is away, so that a restart is not late.
+            self.signals.wait(IDLE_TICK_S if self._running.ready else TICK_S)
+
+    def _drain(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.end("gateway", self.signals)
+            self.say("draining the workers")
+            self._supervisor.end("worker", self.signals)
+            self.say("ending the coordinator")
+            self._supervisor.end("coordinator", self.signals)
+        if self._broker is not None:
+            self.say("ending the broker")
+            self._broker.stop()
+        forget_state(self.plan.state_dir)
+
+    def _write(self, *, ready: bool) -> None:
+        processes = (*self._running.states(), *self._broker_states())
+        self._state = self._current.model_copy(update={"ready": ready, "processes": processes})
+        write_state(self.plan.state_dir, self._state)
+
+    def _broker_states(self) -> tuple[ProcessState, ...]:
+        if self._broker is None:
+            return ()
+        known = zip(("broker", "epmd"), map(identify, self._broker.pids), strict=False)
+        return tuple(ProcessState(name=name, role="broker", identity=found) for name, found in known if found)
+
+    def _variables(self, state: StackState) -> dict[str, str]:
+        settings = to_env(BrokerSettings(amqp_url=state.amqp_url), state.stores)
+        variables = {
+            **self.environment,
+            **settings,
+            "MUNIFLOW_DATABASE_URL": state.database_url,
+            "MUNIFLOW_COORDINATOR_URL": state.coordinator_url,
+        }
+        if state.rabbitmq_metrics_url:
+            variables["MUNIFLOW_RABBITMQ_METRICS_URL"] = state.rabbitmq_metrics_url
+        return variables
+
+    @property
+    def _current(self) -> StackState:
+        assert self._state is not None, "the stack was not started"  # noqa: S101  # tells mypy
+        return self._state
+
+    @property
+    def _running(self) -> Supervisor:
+        assert self._supervisor is not None, "the stack was not started"  # noqa: S101  # tells mypy
+        return self._supervisor

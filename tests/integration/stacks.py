@@ -1,0 +1,53 @@
+"""A whole local stack for tests, with the command line as its users call it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 90
+
+
+def clean_environment():
+    """The environment without anything that names another stack."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`muniflow`, called in one folder."""
+
+    folder: Path
+
+    def __call__(self, *arguments, timeout_s=TIMEOUT_S):
+        """Run a command; returns what it left."""
+        return subprocess.run(
+            [sys.executable, "-m", "muniflow.cli.main", *arguments],
+            cwd=self.folder,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def read(self, *arguments, code=0):
+        """Run a command with `--json`; returns what it printed."""
+        done = self(*arguments, "--json")
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def write_batch(self, name, **fields):
+        """A batch file in the folder."""
+        document = {
+            "batch_id": name,
+            "source": "examples/images/",
+            "operations": [["resize", "50%"], ["split", True], ["blur", "gaussian"]],
+            **fields,
+        }
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps(document))
+        return str(path)

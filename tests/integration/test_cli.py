@@ -1,0 +1,210 @@
+"""The command line against a whole stack on this machine: broker, coordinator and workers as processes."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+from tests.integration.stacks import ROOT, CommandLine
+
+from muniflow.stack.broker import find_server
+from muniflow.stack.processes import is_running
+from muniflow.stack.state import read_state
+
+pytestmark = [
+    pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
+    pytest.mark.timeout(300),
+]
+
+
+def eventually(condition, timeout_s=60):
+    deadline_s = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, "not in time"
+        time.sleep(0.1)
+    return value
+
+
+@pytest.fixture(scope="module")
+def muniflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stack")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    cli = CommandLine(folder)
+    done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
+    assert done.returncode == 0, done.stderr
+    yield cli
+    cli("down", timeout_s=200)
+
+
+def state_of(muniflow):
+    return read_state(muniflow.folder / ".muniflow")
+
+
+def test_a_batch_goes_through(muniflow):
+    batch = muniflow.write_batch("whole")
+
+    status = muniflow.read("submit", batch, "--wait")
+
+    assert (status["state"], status["total"], status["done"]) == ("done", 6, 6)
+    outputs = sorted((muniflow.folder / ".muniflow/output/whole").glob("*.jpg"))
+    assert len(outputs) == 24
+    assert muniflow.read("report", "whole")["totals"]["outputs"] == 24
+    assert muniflow.read("status", "whole")["state"] == "done"
+    assert "whole" in [each["batch_id"] for each in muniflow.read("status")["batches"]]
+    assert muniflow.read("watch", "whole")["state"] == "done"
+
+
+def test_the_same_batch_again_is_not_run_again(muniflow):
+    batch = muniflow.write_batch("twice", images=["coffee.png"])
+    first = muniflow.read("submit", batch, "--wait")
+
+    second = muniflow.read("submit", batch, "--wait")
+
+    assert second["submitted_at"] == first["submitted_at"]
+
+
+def test_progress_in_a_log_is_lines_and_a_table(muniflow):
+    done = muniflow("submit", muniflow.write_batch("lines", images=["coffee.png"]), "--wait")
+
+    assert done.returncode == 0
+    assert "lines: done · images 1/1 · 1 resize 1/1 · 2 split 1/1 · 3 blur 4/4" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "report: lines/report.json" in done.stdout
+
+
+def test_a_wrong_batch_is_refused_before_it_is_sent(muniflow):
+    batch = muniflow.write_batch("wrong", operations=[["sharpen", 1], ["blur", "much"]], output="gif")
+
+    done = muniflow("submit", batch)
+
+    assert done.returncode == 2
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == [
+        "error", "operations[0]", "operations[1]", "output",
+    ]  # fmt: skip
+
+
+def test_the_same_id_with_other_content_is_refused_by_the_coordinator(muniflow):
+    muniflow.read("submit", muniflow.write_batch("taken", images=["coffee.png"]), "--wait")
+
+    answer = muniflow.read("submit", muniflow.write_batch("taken", images=["rocket.jpg"]), code=2)
+
+    assert answer["state"] == "rejected"
+    assert answer["faults"][0]["place"] == "batch_id"
+
+
+def test_a_missing_image_fails_alone_and_is_replayed_when_it_is_there(muniflow):
+    batch = muniflow.write_batch("replayed", images=["coffee.png", "late.jpg"])
+
+    status = muniflow.read("submit", batch, "--wait", code=1)
+
+    assert (status["state"], status["done"], status["failed"]) == ("partial", 1, 1)
+    [letter] = muniflow.read("dead", "list", "--batch", "replayed")
+    assert letter["image"] == 1
+    assert "late.jpg" in letter["reason"]
+    [whole] = muniflow.read("dead", "show", "--batch", "replayed", "--image", "1")
+    assert whole["message"]["source"] == "examples/images/late.jpg"
+
+    images = muniflow.folder / "examples/images"
+    shutil.copy(images / "rocket.jpg", images / "late.jpg")
+    try:
+        assert muniflow.read("dead", "replay", "--batch", "replayed") == {"replayed": 1}
+        eventually(lambda: muniflow.read("status", "replayed")["state"] == "done")
+    finally:
+        (images / "late.jpg").unlink()
+    assert muniflow.read("dead", "list", "--batch", "replayed") == []
+    assert muniflow.read("report", "replayed")["state"] == "done"
+
+
+def test_dead_letters_are_dropped_only_when_named(muniflow):
+    muniflow.read("submit", muniflow.write_batch("dropped", images=["nowhere.jpg"]), "--wait", code=1)
+
+    assert muniflow("dead", "drop").returncode == 2
+    assert muniflow.read("dead", "drop", "--batch", "another") == {"dropped": 0}
+    assert muniflow.read("dead", "drop", "--batch", "dropped") == {"dropped": 1}
+    assert muniflow.read("dead", "list", "--batch", "dropped") == []
+
+
+def test_a_batch_that_is_not_known_is_a_sentence(muniflow):
+    for arguments in (["status", "unknown"], ["watch", "unknown"], ["cancel", "unknown"], ["report", "unknown"]):
+        done = muniflow(*arguments)
+        assert done.returncode == 2, arguments
+        assert "unknown" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_batch_that_ended_cannot_be_cancelled(muniflow):
+    muniflow.read("submit", muniflow.write_batch("ended", images=["coffee.png"]), "--wait")
+
+    done = muniflow("cancel", "ended")
+
+    assert done.returncode == 2
+    assert "it is done" in done.stderr
+
+
+def test_the_stages_are_listed(muniflow):
+    stages = {stage["op"]: stage for stage in muniflow.read("stages")["stages"]}
+
+    assert set(stages) == {"resize", "split", "blur"}
+    assert muniflow("stages").returncode == 0
+
+
+def test_the_doctor_finds_nothing_wrong(muniflow):
+    findings = muniflow.read("doctor")
+
+    assert [finding for finding in findings if finding["level"] == "error"] == []
+    checks = {finding["check"] for finding in findings}
+    assert checks >= {"broker", "permissions", "queues", "alarm", "coordinator", "ledger", "output store", "limits"}
+
+
+def test_a_second_stack_in_the_same_folder_is_refused(muniflow):
+    done = muniflow("up")
+
+    assert done.returncode == 2
+    assert "muniflow down" in done.stderr
+
+
+def test_a_worker_that_is_killed_is_started_again(muniflow):
+    def worker():
+        [found] = [each for each in state_of(muniflow).processes if each.name == "split-1"] or [None]
+        return found
+
+    first = worker()
+    os.kill(first.identity.pid, signal.SIGKILL)
+
+    eventually(lambda: (now := worker()) and now.identity != first.identity and state_of(muniflow).ready)
+    assert "split-1 was ended by SIGKILL" in (muniflow.folder / ".muniflow/up.log").read_text()
+
+
+def test_the_console_knows_the_stack(muniflow):
+    import subprocess
+
+    from tests.integration.stacks import clean_environment
+
+    done = subprocess.run(
+        [sys.executable, "-m", "muniflow.cli.main", "console"],
+        input="print(coordinator.info().operations)\n",
+        cwd=muniflow.folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "('blur', 'resize', 'split')" in done.stdout
+
+
+def test_what_a_killed_supervisor_left_is_ended_by_down(muniflow):
+    """The last one: it ends the stack."""
+    state = state_of(muniflow)
+    os.kill(state.supervisor.pid, signal.SIGKILL)
+    eventually(lambda: not state_of(muniflow).running)
+    assert state.left, "the processes go on without it"
+
+    assert json.loads(muniflow("down", "--json", timeout_s=120).stdout) == {"stopped": True}
+
+    assert [each.name for each in state.processes if is_running(each.identity)] == []
+    assert json.loads(muniflow("down", "--json").stdout) == {"stopped": False}

@@ -1,0 +1,122 @@
+import sqlite3
+
+import pytest
+
+from muniflow.cli.check_broker import alarm_findings, check_broker, depth_findings, version_finding
+from muniflow.cli.check_here import check_alarms, check_coordinator, check_database, check_operations, check_stores
+from muniflow.cli.findings import Finding, worst
+from muniflow.cli.target import find_target
+from muniflow.settings import BrokerSettings, StoreSettings
+from muniflow.stack.supervisor import free_ports
+from muniflow.topology import topology
+from muniflow.transport.admin import Depth
+
+
+def levels(findings):
+    return {finding.check: finding.level for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "level"),
+    [
+        ("RabbitMQ", "3.10.8", "ok"),
+        ("RabbitMQ", "4.3.0", "ok"),
+        ("RabbitMQ", "3.9.29", "error"),
+        ("LavinMQ", "2.0.0", "warning"),
+        ("RabbitMQ", "?", "warning"),
+    ],
+)
+def test_the_version_of_the_broker(product, version, level):
+    assert version_finding({"product": product, "version": version}).level == level
+
+
+def test_who_consumes_and_what_was_given_up():
+    depths = {
+        "muniflow.step.blur": Depth(5, 0),
+        "muniflow.step.resize": Depth(0, 0),
+        "muniflow.step.split": Depth(9, 1),
+        "muniflow.step.split.dead": Depth(2, 0),
+        "muniflow.delay.5s": Depth(3, 0),
+        "muniflow.events": Depth(0, 1),
+    }
+
+    findings = {finding.check: finding for finding in depth_findings(depths)}
+
+    assert levels(findings.values()) == {
+        "queue muniflow.step.blur": "error",
+        "queue muniflow.step.resize": "warning",
+        "queue muniflow.step.split.dead": "warning",
+    }
+    assert "muniflow dead list --queue split" in findings["queue muniflow.step.split.dead"].to_do
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("rabbitmq_alarms_memory_used_watermark 0\n", "ok"),
+        ("# HELP rabbitmq_alarms_memory_used_watermark is 1\n", "ok"),
+        ("rabbitmq_alarms_memory_used_watermark 1\n", "error"),
+        ('rabbitmq_alarms_free_disk_space_watermark{node="a"} 1\n', "error"),
+    ],
+)
+def test_alarms(text, level):
+    assert worst(alarm_findings(text)) == level
+
+
+def test_a_broker_that_is_away_is_one_finding_with_what_to_do():
+    [port] = free_ports(1)
+
+    [finding] = check_broker(BrokerSettings(amqp_url=f"amqp://127.0.0.1:{port}"), topology(["blur"]))
+
+    assert finding.level == "error"
+    assert "muniflow up" in finding.to_do
+
+
+def test_metrics_and_coordinator_that_are_away(tmp_path):
+    [port] = free_ports(1)
+    env = {"MUNIFLOW_STATE_DIR": str(tmp_path), "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{port}"}
+
+    assert levels(check_coordinator(find_target(env))) == {"coordinator": "error"}
+    assert levels(check_alarms(f"http://127.0.0.1:{port}")) == {"alarm": "warning"}
+    assert levels(check_alarms(None)) == {"alarm": "warning"}
+
+
+def test_stores(tmp_path):
+    (tmp_path / "file").touch()
+    stores = StoreSettings(
+        source_url=f"file://{tmp_path}/nowhere",
+        work_url=f"file://{tmp_path}/work",
+        output_url=f"file://{tmp_path}/file",
+    )
+
+    assert levels(check_stores(stores)) == {"source store": "error", "work store": "ok", "output store": "error"}
+
+
+def test_the_ledger(tmp_path):
+    good, bad = tmp_path / "good.db", tmp_path / "bad.db"
+    with sqlite3.connect(good) as connection:
+        connection.execute("CREATE TABLE images (n INTEGER)")
+    connection.close()
+    bad.write_bytes(b"not a database" * 100)
+
+    assert levels(check_database(f"sqlite:///{good}")) == {"ledger": "ok"}
+    assert levels(check_database(f"sqlite:///{bad}")) == {"ledger": "error"}
+    assert levels(check_database(f"sqlite:///{tmp_path}/new.db")) == {"ledger": "warning"}
+    assert check_database("postgresql://elsewhere") == []
+
+
+def test_no_operation_is_a_warning():
+    assert levels(check_operations({})) == {"operations": "warning"}
+
+
+def test_every_finding_that_is_not_ok_says_what_to_do():
+    findings = [
+        *depth_findings({"muniflow.events": Depth(0, 0), "muniflow.step.blur": Depth(1, 0)}),
+        *alarm_findings("rabbitmq_alarms_memory_used_watermark 1"),
+        *check_operations({}),
+        version_finding({"product": "RabbitMQ", "version": "3.8.1"}),
+    ]
+
+    assert all(finding.to_do for finding in findings if finding.level != "ok")
+    assert worst(findings) == "error"
+    assert worst([Finding("ok", "a", "b"), Finding("warning", "a", "b", "c")]) == "warning"

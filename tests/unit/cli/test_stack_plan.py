@@ -1,0 +1,69 @@
+import pytest
+
+from muniflow.errors import Invalid
+from muniflow.stack.plan import WorkerGroup, read_chain, read_workers, replica_count, worker_groups, worker_plans
+from muniflow.stack.supervisor import restart_delay_s
+
+OPERATIONS = ("blur", "resize", "split")
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"),
+    [
+        ("", {"blur": 1, "resize": 1, "split": 1}),
+        ("resize=2,blur=4", {"blur": 4, "resize": 2, "split": 1}),
+        (" resize=2 , ", {"blur": 1, "resize": 2, "split": 1}),
+        ("split=0", {"blur": 1, "resize": 1, "split": 0}),
+    ],
+)
+def test_workers(text, workers):
+    assert read_workers(text, OPERATIONS) == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sharpen=1", "unknown operation 'sharpen'; installed: blur, resize, split"),
+        ("blur", "write blur=<0 to 64>"),
+        ("blur=-1", "write blur=<0 to 64>"),
+        ("blur=many", "write blur=<0 to 64>"),
+        ("blur=65", "write blur=<0 to 64>"),
+    ],
+)
+def test_wrong_workers(text, problem):
+    with pytest.raises(Invalid, match=problem):
+        read_workers(text, OPERATIONS)
+
+
+def test_wrong_chains():
+    with pytest.raises(Invalid, match="unknown operation 'sharpen'"):
+        read_chain("resize,sharpen", OPERATIONS)
+    with pytest.raises(Invalid, match="once"):
+        read_chain("blur,blur", OPERATIONS)
+
+
+def test_a_chain_replaces_the_workers_of_its_operations():
+    workers = read_workers("resize=2", OPERATIONS)
+    chain = read_chain("resize,split", OPERATIONS)
+
+    groups = worker_groups(workers, [chain])
+
+    assert groups == (WorkerGroup(("resize", "split"), 2), WorkerGroup(("blur",), 1))
+    assert replica_count(groups) == 3
+
+
+def test_one_process_for_each_replica_with_its_own_port():
+    plans = worker_plans((WorkerGroup(("resize", "split"), 2), WorkerGroup(("blur",), 1)), [7001, 7002, 7003])
+
+    assert [(plan.name, plan.http_port) for plan in plans] == [
+        ("resize+split-1", 7001),
+        ("resize+split-2", 7002),
+        ("blur-1", 7003),
+    ]
+    assert plans[0].variables["MUNIFLOW_OPERATIONS"] == "resize,split"
+    assert plans[2].command[-1] == "muniflow_blur"
+
+
+@pytest.mark.parametrize(("quick_ends", "delay_s"), [(1, 0.5), (2, 1), (3, 2), (6, 16), (7, 30), (100, 30)])
+def test_the_pause_before_a_restart_doubles(quick_ends, delay_s):
+    assert restart_delay_s(quick_ends) == delay_s
