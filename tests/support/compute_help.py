@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import compute_steps
 import numpy as np
+from tests.support import compute_steps
 
 from muniflow.compute.outcome import Outcome
 from muniflow.compute.process import Context, process
@@ -17,8 +17,9 @@ from muniflow.images.limits import ImageLimits
 from muniflow.messages import Encoding, RouteStep, Settled, Task
 from muniflow.store.local import LocalStore
 
-SUPPORT = Path(__file__).parent
-STEPS = "compute_steps:steps"
+SUPPORT = Path(__file__).parents[2]
+"""The root of the repository: with it on their path, fork servers find `tests.support.compute_steps`, too."""
+STEPS = "tests.support.compute_steps:steps"
 
 
 def picture(width_px: int, height_px: int, seed: int = 0) -> Image:

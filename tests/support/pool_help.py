@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from compute_help import SUPPORT
+from tests.support.compute_help import SUPPORT
 
 from muniflow.compute.groups import GroupResult
 from muniflow.compute.pool import ComputePool, PoolEvents

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compute_help import SUPPORT
 from prometheus_client import CollectorRegistry
+from tests.support.compute_help import SUPPORT
 
 from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec

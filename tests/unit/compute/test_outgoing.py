@@ -1,6 +1,6 @@
 """From outcomes to messages."""
 
-from compute_help import task
+from tests.support.compute_help import task
 
 from muniflow.compute.outcome import Outcome, failed_whole
 from muniflow.compute.outgoing import messages_of

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compute_help import files, picture, spec, task, write_source
-from pool_help import PoolRun, reasons
+from tests.support.compute_help import files, picture, spec, task, write_source
+from tests.support.pool_help import PoolRun, reasons
 
 from muniflow.topology import dead_queue, step_queue
 
@@ -152,7 +152,7 @@ def test_the_fork_server_is_started_again(root):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"steps": "compute_steps:no_steps"}, "ImportError: a step package is broken"),
+        ({"steps": "tests.support.compute_steps:no_steps"}, "ImportError: a step package is broken"),
         ({"preload": ("no_such_module",)}, "No module named 'no_such_module'"),
         ({"operations": ("smooth", "sharpen")}, "sharpen not installed here"),
     ],

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from compute_help import context, files, picture, run_hop_by_hop, task, write_source
+from tests.support.compute_help import context, files, picture, run_hop_by_hop, task, write_source
 
 from muniflow.compute.process import process
 from muniflow.errors import Unavailable

@@ -5,8 +5,8 @@ import os
 import signal
 
 import pytest
-from compute_help import context, files, picture, spec, task, write_source
-from worker_help import World, published
+from tests.support.compute_help import context, files, picture, spec, task, write_source
+from tests.support.worker_help import World, published
 
 from muniflow.compute.process import process
 from muniflow.messages import Task
@@ -188,7 +188,7 @@ def test_a_worker_with_several_operations_serves_all_their_queues(root):
 
 
 def test_a_step_package_that_is_broken_ends_the_worker_with_an_error(root):
-    world = World(spec(root, steps="compute_steps:no_steps"), ("smooth",))
+    world = World(spec(root, steps="tests.support.compute_steps:no_steps"), ("smooth",))
     world.run(published(tasks("smooth", images=2)))
     assert world.exit_code == 1
     assert world.broker.depths()[step_queue("smooth")] == 2

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from compute_help import SUPPORT, context, files, picture, route, run_hop_by_hop, spec, write_source
-from worker_help import run_over_memory_broker
+from tests.support.compute_help import SUPPORT, context, files, picture, route, run_hop_by_hop, spec, write_source
+from tests.support.worker_help import run_over_memory_broker
 
 from muniflow.batch import Batch
 from muniflow.engine.local import run_batch

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from compute_help import files, picture, write_source
+from tests.support.compute_help import files, picture, write_source
 
 from muniflow.errors import Invalid
 from muniflow.operation import installed_operations

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from compute_help import files, picture, task, write_source
+from tests.support.compute_help import files, picture, task, write_source
 
 from muniflow.batch import read_batch
 from muniflow.compute.spec import ChildSpec

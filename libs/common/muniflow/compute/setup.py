@@ -50,8 +50,8 @@ def open_context(spec: ChildSpec, steps: Steps, env: Mapping[str, str]) -> Conte
     return Context(
         steps=steps,
         source=open_store(spec.source_url),
-        work=open_store(spec.work_url),
-        output=open_store(spec.output_url),
+        work=open_store(spec.work_url, failpoints),
+        output=open_store(spec.output_url, failpoints),
         limits=ImageLimits.model_validate(spec.limits),
         durable_outputs=spec.durable_outputs,
         after_load=failpoints.at("child.after_load"),

@@ -34,6 +34,8 @@ SERVER_FOLDERS = (
     "/usr/local/opt/rabbitmq/sbin",
 )
 """Where packages put the real start script, in the order tried; then every folder of PATH."""
+SERVER_VARIABLE = "MUNIFLOW_RABBITMQ_SERVER"
+"""Names the start script of another RabbitMQ than the installed one; `rabbitmqctl` and `epmd` are taken beside it."""
 POLL_S = 0.05
 LOG_TAIL_CHARACTERS = 2000
 
@@ -41,12 +43,19 @@ LOG_TAIL_CHARACTERS = 2000
 def find_server(path: str | None = None) -> Path | None:
     """The start script of an installed RabbitMQ, or `None`.
 
-    Debian's `/usr/sbin/rabbitmq-server` is a wrapper that changes to the user `rabbitmq`; the script that it calls is
-    taken instead.
+    The variable `MUNIFLOW_RABBITMQ_SERVER` comes before all. Debian's `/usr/sbin/rabbitmq-server` is a wrapper that
+    changes to the user `rabbitmq`; the script that it calls is taken instead.
 
     Args:
         path: folders to search after the usual ones, as in `PATH`; the process's own where it is left out.
+
+    Raises:
+        MuniflowError: the variable names something that cannot be run.
     """
+    if named := os.environ.get(SERVER_VARIABLE):
+        if not os.access(named, os.X_OK):
+            raise MuniflowError(f"{SERVER_VARIABLE} is {named}, which is not a program that can be run")
+        return Path(named)
     folders = [*SERVER_FOLDERS, *(os.environ.get("PATH", "") if path is None else path).split(os.pathsep)]
     for folder in folders:
         script = (Path(folder) / "rabbitmq-server").resolve()
@@ -131,7 +140,7 @@ class PrivateBroker:
         self._check_ports()
         environment = self._environment()
         with (self.home / "console.log").open("ab") as console:
-            if epmd := shutil.which("epmd"):
+            if epmd := shutil.which("epmd", path=self._beside_server()):
                 # Without this one, Erlang would leave an epmd of its own behind, for ever.
                 self._epmd = subprocess.Popen(
                     [epmd, "-address", HOST, "-port", str(self.identity.epmd_port)],
@@ -202,6 +211,10 @@ class PrivateBroker:
     ) -> None:
         """Stop it."""
         self.stop()
+
+    def _beside_server(self) -> str:
+        """Where to look for programs: Erlang's own may be of another version than the machine's."""
+        return os.pathsep.join((str(self._server.parent), os.environ.get("PATH", os.defpath)))
 
     def _wait_until_amqp_answers(self) -> None:
         deadline = time.monotonic() + self._start_timeout_s

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings, StoreSettings, to_env
-from muniflow.stack.broker import PrivateBroker
+from muniflow.stack.docker_broker import LocalBroker, local_broker
 from muniflow.stack.plan import WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
 from muniflow.stack.processes import identify
 from muniflow.stack.state import ProcessState, StackState, forget_state, write_state
@@ -44,7 +44,7 @@ class LocalStack:
     environment: Mapping[str, str]
     say: Callable[[str], None]
     signals: Signals
-    _broker: PrivateBroker | None = None
+    _broker: LocalBroker | None = None
     _supervisor: Supervisor | None = None
     _state: StackState | None = field(default=None)
 
@@ -71,7 +71,7 @@ class LocalStack:
         amqp_url, metrics_url = self.plan.amqp_url, self.plan.rabbitmq_metrics_url
         if amqp_url is None:
             self.say("starting a private RabbitMQ node")
-            self._broker = PrivateBroker(folder / "broker")
+            self._broker = local_broker(folder / "broker")
             self._broker.start()
             amqp_url, metrics_url = self._broker.amqp_url, self._broker.metrics_url
         ports = free_ports(2 + replica_count(self.plan.groups))

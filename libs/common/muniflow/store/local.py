@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.failpoints import Failpoints, Hit
 from muniflow.store.checks import Watched, probe, range_length, require_key, require_prefix
 from muniflow.store.folders import TEMPORARY, folder, list_folder, make_folder, open_folder, remove_folder
 from muniflow.store.oserrors import meaning, translated
@@ -29,6 +30,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # Mapping all pages in one call is cheaper than a fault for each group of 16.
 _MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+NONE = Failpoints()
 
 
 class LocalStore:
@@ -38,9 +40,11 @@ class LocalStore:
     into a failed one. Links below the root are never followed; blobs are replaced whole, never changed in place.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, failpoints: Failpoints = NONE) -> None:
         """Use `root`, relative to the current folder of now; touches nothing."""
         self._root = str(root.absolute())
+        self._after_temp_write = failpoints.at("store.after_temp_write")
+        self._after_rename = failpoints.at("store.after_rename")
 
     def __repr__(self) -> str:
         return f"LocalStore({self._root!r})"
@@ -125,7 +129,9 @@ class LocalStore:
         with translated(self._root, key):
             for _ in range(attempts):
                 with suppress(FileNotFoundError), self._new_folder(parts, durable=durable) as fd:
-                    return _write_whole(fd, name, chunks, durable=durable)
+                    size_bytes = _write_whole(fd, name, chunks, self._after_temp_write, durable=durable)
+                    self._after_rename()
+                    return size_bytes
         raise Unavailable("blob store", f"the folder of {key!r} was removed while it was written")
 
     @contextmanager
@@ -216,7 +222,9 @@ def _file_size(fd: int, key: str) -> int:
     return status.st_size
 
 
-def _write_whole(folder_fd: int, name: str, chunks: Iterable[Buffer], *, durable: bool) -> int:
+def _write_whole(
+    folder_fd: int, name: str, chunks: Iterable[Buffer], after_temp_write: Hit, *, durable: bool
+) -> int:
     """Write `chunks` to a file that nobody sees and give it its name; leave nothing behind on an error."""
     # Random, not counted: processes on several machines share a volume, and forked ones share counters.
     temporary = TEMPORARY + secrets.token_hex(8)
@@ -228,6 +236,7 @@ def _write_whole(folder_fd: int, name: str, chunks: Iterable[Buffer], *, durable
                 os.fsync(fd)
         finally:
             os.close(fd)
+        after_temp_write()
         os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
     except BaseException:
         with suppress(OSError):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
+from muniflow.failpoints import Failpoints
 from muniflow.store.local import LocalStore
 from muniflow.store.types import Store
 
@@ -10,13 +11,14 @@ OBJECT_SCHEMES = ("s3", "gs", "az")
 FORMS = "file:///absolute/folder, file://relative/folder, a plain path, s3://bucket/prefix, gs://… or az://…"
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, failpoints: Failpoints | None = None) -> Store:
     """The store at `url`; connects to nothing and makes nothing yet (`Store.check` does).
 
     Args:
         url: `file:///absolute/folder`, `file://relative/folder` or a plain path (relative to the current folder),
             `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`. What follows `file://` is a path as
             it is: `%20` is not a space.
+        failpoints: where a test may trouble the writes of a local volume.
 
     Raises:
         Invalid: the URL is none of these, or the extra `objects` is missing.
@@ -25,7 +27,7 @@ def open_store(url: str) -> Store:
     if not separator:
         scheme, rest = "file", url
     if scheme == "file" and rest and "\0" not in rest:
-        return LocalStore(Path(rest))
+        return LocalStore(Path(rest), failpoints or Failpoints())
     if scheme in OBJECT_SCHEMES and rest.strip("/"):
         return _open_objects(url)
     raise Invalid((Fault(url or "store URL", f"is not the address of a store; allowed are {FORMS}"),))

@@ -1,0 +1,147 @@
+"""RabbitMQ in a container: for machines with a Docker engine and without RabbitMQ's package."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Protocol
+
+from muniflow.errors import MuniflowError
+from muniflow.stack.broker import PrivateBroker, find_server
+from muniflow.stack.node_files import HOST, load_identity, speaks_amqp
+
+IMAGE = "rabbitmq:4.1"
+"""The official image; it serves AMQP at 5672 and its metrics at 15692."""
+ENGINE_TIMEOUT_S = 10.0
+PULL_TIMEOUT_S = 600.0
+START_TIMEOUT_S = 90.0
+POLL_S = 0.1
+
+
+class LocalBroker(Protocol):
+    """A broker that the local stack starts and ends."""
+
+    @property
+    def amqp_url(self) -> str:
+        """The URL for clients, with its password."""
+        ...
+
+    @property
+    def metrics_url(self) -> str:
+        """The base URL of RabbitMQ's own metrics."""
+        ...
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that `start` made on this machine."""
+        ...
+
+    def start(self) -> None:
+        """Start it and wait until AMQP answers."""
+        ...
+
+    def stop(self) -> None:
+        """Stop it; its messages stay."""
+        ...
+
+
+def local_broker(home: Path) -> LocalBroker:
+    """A broker with its data in `home`: a private node, or a container where only Docker is at hand.
+
+    Raises:
+        MuniflowError: there is neither; the text says what to install.
+    """
+    if find_server() is None and engine_answers():
+        return DockerBroker(home)
+    return PrivateBroker(home)
+
+
+def engine_answers(docker: str = "docker") -> bool:
+    """Whether a Docker engine is there and answers."""
+    if shutil.which(docker) is None:
+        return False
+    try:
+        found = subprocess.run([docker, "info"], capture_output=True, timeout=ENGINE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return found.returncode == 0
+
+
+class DockerBroker:
+    """A container of its own, with its messages in a volume of its own; both are named after `home`'s identity."""
+
+    def __init__(self, home: Path, image: str = IMAGE, docker: str = "docker") -> None:
+        """Describe it; nothing is started yet. `docker` is the client's command."""
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._identity = load_identity(home / "node.json")
+        self._image = image
+        self._docker = docker
+
+    @property
+    def name(self) -> str:
+        """Of the container and of its volume."""
+        return self._identity.name.partition("@")[0]
+
+    @property
+    def amqp_url(self) -> str:
+        """The URL for clients, with its password."""
+        return f"amqp://muniflow:{self._identity.password}@{HOST}:{self._identity.amqp_port}/%2F"
+
+    @property
+    def metrics_url(self) -> str:
+        """The base URL of RabbitMQ's own metrics."""
+        return f"http://{HOST}:{self._identity.metrics_port}"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """None: its processes belong to the engine."""
+        return ()
+
+    def start(self) -> None:
+        """Start the container and wait until AMQP answers; one that an earlier stack left behind is removed first.
+
+        Raises:
+            MuniflowError: the engine refused, or AMQP did not answer in time.
+        """
+        self._remove()
+        self._run("run", "--detach", "--name", self.name, "--hostname", self.name, *self._options(), self._image)
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not speaks_amqp(self._identity.amqp_port):
+            if time.monotonic() > deadline_s:
+                log = self._run("logs", "--tail", "20", self.name)
+                self._remove()
+                raise MuniflowError(f"RabbitMQ in a container did not answer within {START_TIMEOUT_S:.0f} s:\n{log}")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Stop and remove the container; the volume keeps its messages."""
+        self._run("stop", self.name)
+        self._remove()
+
+    def _options(self) -> list[str]:
+        identity = self._identity
+        return [
+            "--volume", f"{self.name}:/var/lib/rabbitmq",
+            "--publish", f"{HOST}:{identity.amqp_port}:5672",
+            "--publish", f"{HOST}:{identity.metrics_port}:15692",
+            "--env", "RABBITMQ_DEFAULT_USER=muniflow",
+            "--env", f"RABBITMQ_DEFAULT_PASS={identity.password}",
+        ]  # fmt: skip
+
+    def _remove(self) -> None:
+        try:
+            self._run("rm", "--force", self.name)
+        except MuniflowError as error:
+            if "No such container" not in str(error):
+                raise
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                [self._docker, *arguments], capture_output=True, text=True, timeout=PULL_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise MuniflowError(f"docker {arguments[0]} did not end within {PULL_TIMEOUT_S:.0f} s") from None
+        if done.returncode != 0:
+            raise MuniflowError(f"docker {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
