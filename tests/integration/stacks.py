@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,13 +22,15 @@ class CommandLine:
     """`muniflow`, called in one folder."""
 
     folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment."""
 
     def __call__(self, *arguments, timeout_s=TIMEOUT_S):
         """Run a command; returns what it left."""
         return subprocess.run(
             [sys.executable, "-m", "muniflow.cli.main", *arguments],
             cwd=self.folder,
-            env=clean_environment(),
+            env={**clean_environment(), **self.variables},
             capture_output=True,
             text=True,
             timeout=timeout_s,
