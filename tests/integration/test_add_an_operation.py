@@ -35,7 +35,8 @@ def muniflow(guide, tmp_path_factory):
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", site]
     subprocess.run([sys.executable, *install, folder / "services/mirror"], check=True, timeout=120)
     shutil.copytree(ROOT / "examples", folder / "examples")
-    (folder / "mirror.json").write_text(BATCH.search(guide)[1])
+    (batch,) = BATCH.findall(guide)
+    (folder / "mirror.json").write_text(batch)
     return CommandLine(folder, {"PYTHONPATH": str(site)})
 
 

@@ -30,9 +30,15 @@ def muniflow(tmp_path_factory):
     return CommandLine(folder)
 
 
+def read(path):
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return image
+
+
 def write_photographs(folder):
     """Windows of the example photographs, in many sizes, odd ones too, as JPEG and PNG."""
-    sources = [cv2.imread(str(path)) for path in sorted((ROOT / "examples/images").iterdir()) if path.suffix != ".md"]
+    sources = [read(path) for path in sorted((ROOT / "examples/images").iterdir())]
     random = np.random.default_rng(20261122)
     for number in range(IMAGES):
         source = sources[number % len(sources)]
