@@ -7,6 +7,7 @@ from typing import Any, Self
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from muniflow.batch import MAX_DOCUMENT_BYTES, MAX_STEPS, Batch, batch_schema, read_batch
 from muniflow.errors import Invalid
@@ -16,7 +17,7 @@ from muniflow.operation import Operation, Params, Size
 class CutParams(Params):
     """A made-up operation: `["cut", 3]`."""
 
-    into: int = 2
+    into: int = Field(default=2, ge=1)
     name: str | None = None
 
     @classmethod

@@ -1,0 +1,147 @@
+{{/* Every resource name, label and URL of the chart. No template spells a name by itself. */}}
+
+{{- define "muniflow.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A part of the system: (list $ "coordinator"). Parts are coordinator, gateway, broker, store, client, test. */}}
+{{- define "muniflow.part" -}}
+{{- printf "%s-%s" (include "muniflow.fullname" (index . 0)) (index . 1) -}}
+{{- end -}}
+
+{{/* The component of a stage: "step-resize". Operations may have a "_", names of resources may not. */}}
+{{- define "muniflow.step.component" -}}
+{{- printf "step-%s" (replace "_" "-" .) -}}
+{{- end -}}
+
+{{/* The queue of an operation; `muniflow.topology.step_queue` says the same, and a test compares them. */}}
+{{- define "muniflow.step.queue" -}}
+{{- printf "muniflow.step.%s" . -}}
+{{- end -}}
+
+{{/* A stage's settings, complete, as YAML: (list $ "resize"). */}}
+{{- define "muniflow.step.settings" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $step := mustMergeOverwrite (deepCopy $root.Values.stepDefaults) (deepCopy (default dict (index $root.Values.steps $name))) -}}
+{{- if not $step.operations -}}{{- $_ := set $step "operations" (list $name) -}}{{- end -}}
+{{- if not $step.image.repository -}}{{- $_ := set $step.image "repository" (printf "muniflow-%s" (replace "_" "-" $name)) -}}{{- end -}}
+{{- toYaml $step -}}
+{{- end -}}
+
+{{/* Labels that select a part: (list $ "coordinator"). They never change in the life of a release. */}}
+{{- define "muniflow.selector" -}}
+app.kubernetes.io/name: {{ default (index . 0).Chart.Name (index . 0).Values.nameOverride }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* All labels of a part. */}}
+{{- define "muniflow.labels" -}}
+{{ include "muniflow.selector" . }}
+app.kubernetes.io/part-of: muniflow
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Name, namespace and labels: (list $ "coordinator"), or with a suffix of the name: (list $ "coordinator" "data"). */}}
+{{- define "muniflow.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ include "muniflow.part" . }}{{ if gt (len .) 2 }}-{{ index . 2 }}{{ end }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "muniflow.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* An image: (list $ .Values.coordinator.image "-gpu"). A digest keeps its place behind the tag. */}}
+{{- define "muniflow.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $suffix := index . 2 -}}
+{{- $tag := coalesce $image.tag $root.Values.image.tag $root.Chart.AppVersion -}}
+{{- if and $suffix (not (contains "@" $tag)) -}}{{- $tag = printf "%s%s" $tag $suffix -}}{{- end -}}
+{{- $path := $image.repository -}}
+{{- if $root.Values.image.registry -}}{{- $path = printf "%s/%s" (trimSuffix "/" $root.Values.image.registry) $path -}}{{- end -}}
+{{- printf "%s:%s" $path $tag -}}
+{{- end -}}
+
+{{/* AMQP users, one per service: a YAML list. */}}
+{{- define "muniflow.users" -}}
+- coordinator
+- client
+- monitor
+{{- if .Values.gateway.enabled }}
+- gateway
+{{- end }}
+{{- range $name := keys .Values.steps | sortAlpha }}
+- {{ include "muniflow.step.component" $name }}
+{{- end }}
+{{- end -}}
+
+{{/* The Secret with the credentials of an AMQP user, keys `username` and `password`: (list $ "coordinator"). */}}
+{{- define "muniflow.user.secret" -}}
+{{- $root := index . 0 -}}
+{{- if eq $root.Values.broker.kind "clusterOperator" -}}
+{{- printf "%s-amqp-%s-user-credentials" (include "muniflow.fullname" $root) (index . 1) -}}
+{{- else -}}
+{{- printf "%s-amqp-%s" (include "muniflow.fullname" $root) (index . 1) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of the broker's pods: the operator labels its pods by the name of the cluster. */}}
+{{- define "muniflow.broker.selector" -}}
+{{- if eq .Values.broker.kind "clusterOperator" -}}
+app.kubernetes.io/name: {{ include "muniflow.part" (list . "broker") }}
+{{- else -}}
+{{- include "muniflow.selector" (list . "broker") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "muniflow.broker.host" -}}
+{{- printf "%s.%s.svc" (include "muniflow.part" (list . "broker")) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "muniflow.coordinator.url" -}}
+{{- printf "http://%s.%s.svc:9100" (include "muniflow.part" (list . "coordinator")) .Release.Namespace -}}
+{{- end -}}
+
+{{/* The claim of `store.kind: volume`. */}}
+{{- define "muniflow.store.claim" -}}
+{{- default (include "muniflow.part" (list . "store")) .Values.store.volume.existingClaim -}}
+{{- end -}}
+
+{{/* The Secret of store credentials, or nothing where workload identity is used. */}}
+{{- define "muniflow.store.secret" -}}
+{{- if eq .Values.store.kind "builtin" -}}{{- include "muniflow.part" (list . "store") -}}
+{{- else -}}{{- .Values.store.existingSecret -}}{{- end -}}
+{{- end -}}
+
+{{/* Where a root of the store is: (list $ "source"). */}}
+{{- define "muniflow.store.url" -}}
+{{- $root := index . 0 -}}
+{{- $which := index . 1 -}}
+{{- $given := index $root.Values.store.urls $which -}}
+{{- if $given -}}{{- $given -}}
+{{- else if eq $root.Values.store.kind "builtin" -}}{{- printf "s3://%s" $which -}}
+{{- else if eq $root.Values.store.kind "volume" -}}{{- printf "file:///data/%s" $which -}}
+{{- else -}}{{- fail (printf "store.urls.%s: required with store.kind %q" $which $root.Values.store.kind) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The signal that stages scale on: work or messages. */}}
+{{- define "muniflow.signal" -}}
+{{- if .Values.autoscaling.signal -}}{{- .Values.autoscaling.signal -}}
+{{- else if or .Values.autoscaling.prometheusUrl (eq .Values.autoscaling.mode "hpa") -}}work
+{{- else -}}messages
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,187 @@
+{{/* Parts of pods that all services share. */}}
+
+{{/* Security of a pod that runs as the given user: (list $ 10001). */}}
+{{- define "muniflow.pod.security" -}}
+{{- $root := index . 0 -}}
+runAsNonRoot: true
+{{- if not (kindIs "invalid" $root.Values.podSecurity.runAsUser) }}
+runAsUser: {{ index . 1 }}
+runAsGroup: {{ index . 1 }}
+{{- end }}
+{{- if not (kindIs "invalid" $root.Values.podSecurity.fsGroup) }}
+fsGroup: {{ $root.Values.podSecurity.fsGroup }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "muniflow.container.security" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Spread over nodes and zones: (list $ "coordinator" true), the last: count the pods of a revision by itself. */}}
+{{- define "muniflow.spread" -}}
+{{- $context := . -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "muniflow.selector" $context | nindent 6 }}
+  {{- if index $context 2 }}
+  matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Liveness never depends on the broker; readiness does. */}}
+{{- define "muniflow.probes" -}}
+startupProbe:
+  httpGet: {path: /livez, port: metrics}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /livez, port: metrics}
+  periodSeconds: 15
+  timeoutSeconds: 5
+  failureThreshold: 4
+readinessProbe:
+  httpGet: {path: /readyz, port: metrics}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{/* Pod fields that every service takes from its values: (list $ values "component" "service account"). */}}
+{{- define "muniflow.pod.common" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
+serviceAccountName: {{ include "muniflow.part" (list $root (index . 2)) }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* How to reach the broker as a user: (list $ "step-resize"). */}}
+{{- define "muniflow.env.broker" -}}
+{{- $root := index . 0 -}}
+{{- $user := index . 1 -}}
+{{- $broker := $root.Values.broker -}}
+{{- if eq $broker.kind "external" }}
+- name: AMQP_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "broker.external.existingSecret: required with broker.kind external" $broker.external.existingSecret }}
+      key: {{ eq $broker.external.keys "perService" | ternary $user "url" }}
+- name: MUNIFLOW_AMQP_URL
+  value: $(AMQP_URL){{ include "muniflow.amqp.options" $root }}
+{{- else }}
+{{- range $key := list "username" "password" }}
+- name: AMQP_{{ upper $key }}
+  valueFrom:
+    secretKeyRef: {name: {{ include "muniflow.user.secret" (list $root $user) }}, key: {{ $key }}}
+{{- end }}
+- name: MUNIFLOW_AMQP_URL
+  value: {{ printf "%s://$(AMQP_USERNAME):$(AMQP_PASSWORD)@%s:%s/%s%s" (ternary "amqps" "amqp" $broker.tls.enabled) (include "muniflow.broker.host" $root) (ternary "5671" "5672" $broker.tls.enabled) (urlquery $broker.vhost) (include "muniflow.amqp.options" $root) }}
+{{- end }}
+{{- end -}}
+
+{{/* What a client adds to its AMQP URL: pika reads it as a Python literal. */}}
+{{- define "muniflow.amqp.options" -}}
+{{- if and .Values.broker.tls.enabled .Values.broker.tls.caSecret -}}
+?ssl_options=%7B%27ca_certs%27%3A%27/etc/muniflow/broker-ca/ca.crt%27%7D
+{{- end -}}
+{{- end -}}
+
+{{/* How to reach the store. */}}
+{{- define "muniflow.env.store" -}}
+{{- $root := . -}}
+{{- range $which := list "source" "work" "output" }}
+- name: MUNIFLOW_{{ upper $which }}_URL
+  value: {{ include "muniflow.store.url" (list $root $which) | quote }}
+{{- end }}
+{{- if eq .Values.store.kind "builtin" }}
+- {name: AWS_ENDPOINT_URL, value: "http://{{ include "muniflow.part" (list . "store") }}.{{ .Release.Namespace }}.svc:7070"}
+- {name: AWS_ALLOW_HTTP, value: "true"}
+- {name: AWS_REGION, value: us-east-1}
+{{- end }}
+{{- include "muniflow.env.map" .Values.store.env }}
+{{- end -}}
+
+{{- define "muniflow.env.map" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "muniflow.env.process" -}}
+- {name: MUNIFLOW_HTTP_BIND, value: "0.0.0.0:9100"}
+- {name: MUNIFLOW_LOG_FORMAT, value: json}
+{{- end -}}
+
+{{- define "muniflow.envFrom.store" -}}
+{{- with include "muniflow.store.secret" . }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
+{{/* Mounts that every service has: (list $ true), the last: it touches the store. */}}
+{{- define "muniflow.mounts" -}}
+{{- $root := index . 0 -}}
+- {name: scratch, mountPath: /tmp}
+{{- if and $root.Values.broker.tls.enabled $root.Values.broker.tls.caSecret }}
+- {name: broker-ca, mountPath: /etc/muniflow/broker-ca, readOnly: true}
+{{- end }}
+{{- if eq $root.Values.store.kind "volume" }}
+- {name: store, mountPath: /data}
+{{- end }}
+{{- end -}}
+
+{{/* Their volumes: (list $ "64Mi"). */}}
+{{- define "muniflow.volumes" -}}
+{{- $root := index . 0 -}}
+- name: scratch
+  emptyDir: {medium: Memory, sizeLimit: {{ index . 1 }}}
+{{- if and $root.Values.broker.tls.enabled $root.Values.broker.tls.caSecret }}
+- name: broker-ca
+  secret:
+    secretName: {{ $root.Values.broker.tls.caSecret }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- if eq $root.Values.store.kind "volume" }}
+- name: store
+  persistentVolumeClaim: {claimName: {{ include "muniflow.store.claim" $root }}}
+{{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of a service's pods: (list $ values "component"). */}}
+{{- define "muniflow.pod.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
+labels:
+  {{- include "muniflow.labels" (list $root (index . 2)) | nindent 2 }}
+  {{- with mustMerge (deepCopy $values.podLabels) $root.Values.serviceAccount.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

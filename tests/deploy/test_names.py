@@ -1,0 +1,157 @@
+"""Names in the chart are the names that the code declares."""
+
+import json
+import re
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pika import PlainCredentials
+from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, pods, rendered
+
+import muniflow_coordinator.settings as coordinator
+from muniflow.operation import installed_operations
+from muniflow.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, variable
+from muniflow.topology import step_queue, topology
+from muniflow.transport.connection import parameters_of
+
+AWAITED = {"MUNIFLOW_DEVICE"}
+"""Set for GPU stages; the worker does not read it yet."""
+RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
+
+
+def known_variables() -> set[str]:
+    import muniflow.worker.settings as worker
+
+    models: set[type[Settings]] = {BrokerSettings, ProcessSettings, StoreSettings}
+    for module in (coordinator, worker):
+        models |= {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Settings)}
+    return (
+        {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")} | AWAITED
+    )
+
+
+def test_the_chart_has_a_stage_for_every_operation_of_the_code():
+    values = load((CHART / "values.yaml").read_text())[0]
+    assert set(values["steps"]) == set(installed_operations())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_variable_is_one_that_the_code_reads(case):
+    known = known_variables()
+    for name, pod in pods(rendered(case)).items():
+        ours = {key for key in environment(pod) if key.startswith("MUNIFLOW_")}
+        assert ours <= known, f"{name}: {ours - known}"
+
+
+def test_keda_watches_the_queues_that_the_code_declares():
+    watched = {
+        trigger["metadata"]["queueName"]
+        for item in of_kind(rendered("keda-messages"), "ScaledObject")
+        for trigger in item["spec"]["triggers"]
+    }
+    assert watched == {step_queue(name) for name in installed_operations()}
+
+
+def test_a_chained_stage_watches_all_its_queues():
+    stage = next(
+        item for item in of_kind(rendered("chained-and-new"), "ScaledObject") if "chain" in item["metadata"]["name"]
+    )
+    queues = [trigger["metadata"]["queueName"] for trigger in stage["spec"]["triggers"]]
+    assert queues == [step_queue(name) for name in ("resize", "split", "blur")]
+
+
+def test_the_rules_count_work_queues_and_no_others():
+    text = RULES.read_text()
+    pattern = re.search(r'queue=~"([^"]+)"', text)
+    assert pattern
+    everything = {queue.name for queue in topology(installed_operations()).queues}
+    counted = {name for name in everything if re.fullmatch(pattern[1], name)}
+    assert counted == {step_queue(name) for name in installed_operations()}
+
+
+def test_hpa_metrics_adapter_rules_and_recording_rules_have_the_same_names():
+    recorded = {rule["record"] for group in load(RULES.read_text())[0]["groups"] for rule in group["rules"]}
+    adapter = load((ROOT / "deploy" / "prometheus" / "adapter-rules.yaml").read_text())[0]
+    offered = {rule["name"]["as"]: rule["seriesQuery"].split("{")[0] for rule in adapter["rules"]["external"]}
+    assert set(offered.values()) <= recorded
+    for case in ("hpa-work", "hpa-messages"):
+        for item in of_kind(rendered(case), "HorizontalPodAutoscaler"):
+            assert {metric["external"]["metric"]["name"] for metric in item["spec"]["metrics"]} <= offered.keys()
+
+
+def test_the_service_time_is_a_metric_that_the_workers_have():
+    used = set(re.findall(r"\b(muniflow_\w+?)_(?:sum|count)\b", RULES.read_text()))
+    declared = "".join(path.read_text() for path in (ROOT / "libs" / "common" / "muniflow").rglob("*.py"))
+    assert used
+    assert all(f'"{name}"' in declared for name in used), used
+
+
+def amqp_url(case: str) -> str:
+    url = environment(pods(rendered(case))["Deployment/muniflow-step-blur"])["MUNIFLOW_AMQP_URL"]
+    return url.replace("$(AMQP_USERNAME)", "step-blur").replace("$(AMQP_PASSWORD)", "secret")
+
+
+def test_the_client_understands_the_url_that_the_chart_makes():
+    parameters = parameters_of(BrokerSettings(amqp_url=amqp_url("default")), "test")
+    assert (parameters.host, parameters.port) == ("muniflow-broker.imagery.svc", 5672)
+    assert parameters.virtual_host == "muniflow"
+    assert parameters.credentials == PlainCredentials("step-blur", "secret")
+    assert parameters.ssl_options is None
+
+
+def certificate_authority() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+    begin = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(begin).not_valid_after(begin + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_with_tls_the_client_trusts_the_given_authority_alone_and_checks_the_name(tmp_path):
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(certificate_authority())
+    url = amqp_url("operator-tls-postgres-s3").replace("/etc/muniflow/broker-ca/ca.crt", str(authority))
+    assert str(authority) in url
+    parameters = parameters_of(BrokerSettings(amqp_url=url), "test")
+    options = parameters.ssl_options
+    assert options is not None
+    # pika checks the certificate against the host of the URL where no other name is given.
+    assert (parameters.port, options.server_hostname or parameters.host) == (5671, "muniflow-broker.imagery.svc")
+    context = options.context
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509_ca"] == 1
+
+
+def test_the_definitions_of_the_builtin_broker_are_json_with_one_user_per_service():
+    config = next(
+        item
+        for item in of_kind(rendered("default"), "ConfigMap")
+        if item["metadata"]["name"] == "muniflow-broker-config"
+    )
+    definitions = json.loads(config["data"]["definitions.json"])
+    users = {user["name"] for user in definitions["users"]}
+    assert users == {"coordinator", "client", "monitor", *(f"step-{name}" for name in installed_operations())}
+    assert {item["user"] for item in definitions["permissions"]} == users
+
+
+def test_the_documented_rights_are_the_rights_of_the_chart():
+    text = (ROOT / "docs" / "operations.md").read_text().replace("\\|", "|")
+    config = next(
+        item
+        for item in of_kind(rendered("default"), "ConfigMap")
+        if item["metadata"]["name"] == "muniflow-broker-config"
+    )
+    for rights in json.loads(config["data"]["definitions.json"])["permissions"]:
+        if rights["user"] in {"step-split", "step-blur"}:
+            continue  # the table shows one step for all
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{rights['user']}`"))
+        for kind in ("configure", "write", "read"):
+            assert f"`{rights[kind]}`" in row

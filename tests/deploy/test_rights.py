@@ -1,0 +1,157 @@
+"""The chart's AMQP users on a real broker: each can do its work, and nothing else."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
+from tests.deploy.chart import of_kind, rendered
+
+from muniflow.stack.broker import PrivateBroker
+from muniflow.topology import (
+    BATCHES,
+    CONTROL,
+    DEAD_EXCHANGE,
+    DELAYS_S,
+    EVENTS,
+    EXCHANGE,
+    LOST,
+    NOTIFY_EXCHANGE,
+    Topology,
+    dead_queue,
+    delay_exchange,
+    step_queue,
+    topology,
+    worker_topology,
+)
+from muniflow.transport.admin import declare
+
+OPERATIONS = ("resize", "split", "blur")
+WORKER = "step-resize"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A broker that has read the chart's definitions."""
+
+    port: int
+    host: str
+    vhost: str
+
+    @contextmanager
+    def channel(self, user: str) -> Iterator[BlockingChannel]:
+        credentials = pika.PlainCredentials(user, f"password-of-{user}")
+        parameters = pika.ConnectionParameters(self.host, self.port, self.vhost, credentials)
+        with pika.BlockingConnection(parameters) as connection:
+            yield connection.channel()
+
+
+def definitions() -> dict[str, list[dict[str, str]]]:
+    config = next(
+        item
+        for item in of_kind(rendered("default"), "ConfigMap")
+        if item["metadata"]["name"] == "muniflow-broker-config"
+    )
+    found: dict[str, list[dict[str, str]]] = json.loads(config["data"]["definitions.json"])
+    for user in found["users"]:
+        assert user["password"] == f"@@{user['name']}@@"
+        user["password"] = f"password-of-{user['name']}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def installation(broker_of_tests, tmp_path_factory) -> Iterator[Installation]:
+    node: PrivateBroker | None = broker_of_tests.node
+    if node is None:
+        pytest.skip("users are made on a private node only, and this broker is somebody's")
+    path = tmp_path_factory.mktemp("definitions") / "definitions.json"
+    path.write_text(json.dumps(definitions()))
+    node.ctl("import_definitions", str(path))
+    yield Installation(node.identity.amqp_port, "127.0.0.1", "muniflow")
+    node.ctl("delete_vhost", "muniflow")
+    for user in definitions()["users"]:
+        node.ctl("delete_user", user["name"])
+
+
+@pytest.fixture(scope="module")
+def declared(installation: Installation) -> Installation:
+    with installation.channel("coordinator") as channel:
+        declare(channel, topology(OPERATIONS))
+    return installation
+
+
+def test_a_worker_declares_its_own_part_before_there_is_a_coordinator(installation):
+    with installation.channel(WORKER) as channel:
+        declare(channel, worker_topology(["resize"]))
+
+
+def test_the_coordinator_declares_everything_and_consumes(declared):
+    with declared.channel("coordinator") as channel:
+        for queue in (BATCHES, EVENTS, CONTROL, LOST):
+            channel.basic_consume(queue, lambda *_: None)
+        channel.basic_publish(NOTIFY_EXCHANGE, "batch.done", b"")
+        channel.queue_purge(step_queue("resize"))
+
+
+def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
+    with declared.channel(WORKER) as channel:
+        channel.confirm_delivery()
+        channel.basic_consume(step_queue("resize"), lambda *_: None)
+        for key in (EVENTS, step_queue("blur"), dead_queue(step_queue("resize"))):
+            channel.basic_publish(EXCHANGE, key, b"", mandatory=True)
+        for delay_s in DELAYS_S:
+            channel.basic_publish(delay_exchange(delay_s), step_queue("resize"), b"", mandatory=True)
+
+
+def test_the_topology_of_a_worker_is_a_part_of_the_whole():
+    whole, part = topology(OPERATIONS), worker_topology(["resize"])
+    assert isinstance(part, Topology)
+    assert set(part.exchanges) < set(whole.exchanges)
+    assert [queue for queue in part.queues if queue not in whole.queues] == []
+
+
+def test_a_client_may_publish_a_batch(declared):
+    with declared.channel("client") as channel:
+        channel.confirm_delivery()
+        channel.basic_publish(EXCHANGE, BATCHES, b"{}", mandatory=True)
+
+
+@pytest.mark.parametrize(
+    ("user", "forbidden"),
+    [
+        (WORKER, lambda channel: channel.basic_get(step_queue("blur"))),
+        (WORKER, lambda channel: channel.basic_get(BATCHES)),
+        (WORKER, lambda channel: channel.basic_get(EVENTS)),
+        (WORKER, lambda channel: channel.queue_delete(step_queue("blur"))),
+        (WORKER, lambda channel: channel.queue_purge(EVENTS)),
+        (WORKER, lambda channel: channel.queue_declare("muniflow.step.other", durable=True)),
+        ("client", lambda channel: channel.basic_get(BATCHES)),
+        ("client", lambda channel: channel.queue_declare("mine")),
+        ("client", lambda channel: channel.queue_delete(BATCHES)),
+        ("monitor", lambda channel: channel.basic_get(BATCHES)),
+        ("coordinator", lambda channel: channel.queue_declare("somebody-else", durable=True)),
+    ],
+)
+def test_nobody_does_what_is_not_theirs(declared, user, forbidden):
+    with declared.channel(user) as channel, pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+        forbidden(channel)
+
+
+@pytest.mark.parametrize(
+    ("user", "exchange"), [(WORKER, NOTIFY_EXCHANGE), ("client", DEAD_EXCHANGE), ("monitor", EXCHANGE)]
+)
+def test_nobody_publishes_where_they_have_no_business(declared, user, exchange):
+    with declared.channel(user) as channel:
+        channel.confirm_delivery()
+        with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+            channel.basic_publish(exchange, "anything", b"")
+
+
+def test_there_is_no_guest_in_the_virtual_host(declared):
+    credentials = pika.PlainCredentials("guest", "guest")
+    with pytest.raises(AMQPConnectionError):
+        pika.BlockingConnection(pika.ConnectionParameters(declared.host, declared.port, declared.vhost, credentials))

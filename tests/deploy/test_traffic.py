@@ -1,0 +1,49 @@
+"""Default deny both ways: what may talk is a list, and the list is short."""
+
+import pytest
+from tests.deploy.chart import CASES, NAMESPACE, rendered, values_of
+from tests.deploy.policies import pod_labels
+from tests.deploy.traffic import flows, isolated, outside
+
+STEPS = ("step-blur", "step-resize", "step-split")
+
+
+def test_the_default_installation_talks_like_this_and_no_other_way():
+    services = (*STEPS, "coordinator", "test")
+    assert flows(rendered("default")) == {
+        *(f"{service} > broker:5672" for service in services),
+        *(f"{service} > store:7070" for service in services),
+        "coordinator > broker:15692",
+        "test > coordinator:9100",
+    }
+
+
+def test_nothing_leaves_the_default_installation_but_questions_to_dns():
+    assert outside(rendered("default")) == {f"{service}:53" for service in (*STEPS, "coordinator", "test")}
+
+
+def test_with_cloud_services_workers_reach_the_store_and_only_the_coordinator_its_database():
+    assert outside(rendered("operator-tls-postgres-s3")) == {
+        *(f"{service}:{port}" for service in (*STEPS, "coordinator", "test") for port in (53, 443)),
+        "coordinator:5432",
+        *(f"broker:{port}" for port in (53, 443, 6443)),
+    }
+
+
+def test_only_the_encrypted_port_is_open_with_tls():
+    assert {flow for flow in flows(rendered("builtin-tls")) if "broker:567" in flow} == {
+        f"{service} > broker:5671" for service in (*STEPS, "coordinator", "test")
+    }
+
+
+def test_the_gateway_asks_the_coordinator_and_is_asked_from_outside():
+    allowed = flows(rendered("gcs-gateway-ingress"))
+    assert "gateway > coordinator:9100" in allowed
+    assert not any(flow.endswith("> gateway:8080") for flow in allowed)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if values_of(case).get("networkPolicy", {}).get("enabled", 1)])
+def test_every_pod_is_closed_in_both_directions(case):
+    closed = isolated(rendered(case))
+    assert set(closed) == {name.split("/")[1].removeprefix("muniflow-") for name in pod_labels(rendered(case))}
+    assert all(directions == {"Ingress", "Egress"} for directions in closed.values()), (NAMESPACE, closed)
