@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections a test can cut, as a network does."""
+"""A TCP proxy whose connections a test can cut or silence, as a network does."""
 
 import contextlib
 import socket
@@ -17,6 +17,9 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._silent: frozenset[str] = frozenset()
+        self._whole = threading.Event()
+        self._whole.set()
         self.port: int = self._listener.getsockname()[1]
         self._run(self._accept)
 
@@ -28,9 +31,21 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    def swallow(self, *sides: str) -> None:
+        """Take what these sides (`client`, `server`) say, and pass none of it on; nobody is told."""
+        self._silent = frozenset(sides)
+        self._whole.clear()
+
+    def recover(self) -> None:
+        """Cut the connections that have a hole in them; new ones are whole."""
+        self.cut()
+        self._silent = frozenset()
+        self._whole.set()
+
     def close(self) -> None:
         """Refuse new connections, cut the old ones, end the threads."""
         self._closed = True
+        self._whole.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -59,14 +74,16 @@ class Proxy:
             with self._lock:
                 self._sockets |= {client, server}
             done = threading.Barrier(2)
-            for source, sink in ((client, server), (server, client)):
-                self._run(lambda source, sink, done=done: self._pump(source, sink, done), source, sink)
+            for side, source, sink in (("client", client, server), ("server", server, client)):
+                self._run(lambda source, sink, side=side, done=done: self._pump(side, source, sink, done), source, sink)
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, done: threading.Barrier) -> None:
+    def _pump(self, side: str, source: socket.socket, sink: socket.socket, done: threading.Barrier) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
-                sink.sendall(data)
+                if side not in self._silent:
+                    sink.sendall(data)
+        if side in self._silent:
+            self._whole.wait(60)  # a black hole says nothing of an end either
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
         done.wait(10)  # both directions are over: now the sockets can be closed

@@ -2,11 +2,12 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from tests.contract.transport_world import eventually
+from tests.contract.transport_world import DURABLE_AFTER_S, eventually
 
 from muniflow.errors import MuniflowError
 from muniflow.settings import BrokerSettings
@@ -48,8 +49,7 @@ def test_a_node_from_start_to_end(tmp_path):
         ]
         assert len(listening) >= 4, "AMQP, metrics, distribution, epmd"
         assert set(listening) <= {"127.0.0.1", "::1"}
-        # RabbitMQ 3.10 forgets a quorum queue that is killed in the first half second of its life (it saves the list
-        # of them that often); one that reports itself is older.
+        time.sleep(DURABLE_AFTER_S)
         eventually(lambda: "kept" in queue_metrics(node.metrics_url))
         node.kill()
         eventually(lambda: processes_of(home) == [])  # their end takes the kernel a moment
@@ -83,6 +83,7 @@ def test_without_rabbitmq_it_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_debians_wrapper_is_not_taken(monkeypatch, tmp_path):
+    monkeypatch.delenv(module.SERVER_VARIABLE, raising=False)
     monkeypatch.setattr(module, "SERVER_FOLDERS", ())
     wrapper = tmp_path / "lib" / "rabbitmq-script-wrapper"
     real = tmp_path / "opt" / "rabbitmq-server"
@@ -94,3 +95,12 @@ def test_debians_wrapper_is_not_taken(monkeypatch, tmp_path):
     folders = [str(tmp_path / "lib"), str(tmp_path / "opt")]
     assert find_server(folders[0]) is None
     assert find_server(os.pathsep.join(folders)) == real
+
+
+def test_another_server_can_be_named(monkeypatch, tmp_path):
+    named = tmp_path / "rabbitmq-server"
+    monkeypatch.setenv(module.SERVER_VARIABLE, str(named))
+    with pytest.raises(MuniflowError, match=f"{named}, which is not a program"):
+        find_server()
+    named.touch(0o755)
+    assert find_server() == named

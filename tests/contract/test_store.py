@@ -107,6 +107,13 @@ def test_what_is_written_is_read(
         assert stream.read() == expected
 
 
+def test_sync_changes_nothing_that_can_be_read(store: Store) -> None:
+    store.write("north/a", b"a")
+    store.sync(["north/a"])
+    store.sync([])
+    assert bytes(store.read("north/a")) == b"a"
+
+
 def test_a_numpy_image_is_written_without_help(store: Store) -> None:
     numpy = pytest.importorskip("numpy")
     image = numpy.arange(24, dtype=numpy.uint8).reshape(2, 4, 3)

@@ -13,7 +13,7 @@ import pytest
 
 from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.store.folders import TEMPORARY
-from muniflow.store.local import LocalStore
+from muniflow.store.local import SYNC_FILES, LocalStore
 
 HERE = Path(__file__).parent
 NOBODY = 65534
@@ -248,6 +248,38 @@ def test_durable_syncs_the_file_before_its_name_and_the_folders_after(
     steps.clear()
     store.write("a/b/third", b"x")
     assert steps == ["rename"]
+
+
+def test_sync_covers_every_file_and_every_folder_on_its_way_once(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def recorded_sync(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        sync(fd)
+
+    keys = ["a/b/1", "a/b/2", "a/3"]
+    for key in keys:
+        store.write(key, key.encode())
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    store.sync(keys)
+    assert synced[:3] == ["1", "2", "3"]
+    assert sorted(synced[3:]) == sorted([root.name, "a", "b"])
+    assert [bytes(store.read(key)) for key in keys] == [b"a/b/1", b"a/b/2", b"a/3"]
+
+
+def test_more_files_are_synced_than_descriptors_may_be_open(store: LocalStore) -> None:
+    keys = [f"many/{number}" for number in range(SYNC_FILES * 2 + 1)]
+    for key in keys:
+        store.write(key, b"x")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, SYNC_FILES + 200), hard))
+    try:
+        store.sync(keys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_buffer_whose_folder_vanishes_is_written_again_and_a_stream_is_not(

@@ -23,6 +23,8 @@ QUIET_S = 0.2
 """How long a test watches that something does not happen."""
 DELIVERY_LIMIT = 2
 DELAY_MS = 1000
+DURABLE_AFTER_S = 1.5
+"""A node that is killed in the first second of a queue forgets it (3.10 to 4.3), and takes 5 s to delete its rest."""
 
 
 class World(Protocol):

@@ -1,10 +1,14 @@
 """Failures of a broker in words, and the pauses between attempts."""
 
+import inspect
 import socket
+import ssl
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pika.adapters.select_connection import SelectConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorSocketConnectError
 from pika.exceptions import (
     AMQPConnectionError,
@@ -20,7 +24,7 @@ from pika.exceptions import (
 
 from muniflow.errors import Invalid
 from muniflow.settings import BrokerSettings
-from muniflow.transport.connection import describe, parameters_of, pause_s
+from muniflow.transport.connection import GroupedConnection, describe, parameters_of, pause_s
 
 SETTINGS = BrokerSettings(amqp_url="amqp://ann:secret@broker:5672/city")
 INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'muniflow.events' in vhost '/'"
@@ -35,6 +39,8 @@ INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for qu
         (AMQPHeartbeatTimeout("late"), "was silent"),
         (ConnectionBlockedTimeout("late"), "memory or disk alarm"),
         (StreamLostError("reset"), "was cut"),
+        (ssl.SSLCertVerificationError(1, "CERTIFICATE_VERIFY_FAILED"), "a certificate that is not trusted here"),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "does not speak TLS"),
         (ConnectionClosedByBroker(320, "CONNECTION_FORCED - bye"), "closed the connection: CONNECTION_FORCED - bye"),
         (ChannelClosedByBroker(406, INEQUIVALENT), "'muniflow.events'"),
         (ChannelClosedByBroker(404, "NOT_FOUND - no exchange 'x'"), "no exchange 'x'"),
@@ -83,3 +89,27 @@ def test_pauses_double_up_to_the_limit(attempt, share, expected_s):
 @given(attempt=st.integers(1, 10_000), longest_s=st.floats(0.1, 600))
 def test_a_pause_is_never_none_and_never_too_long(attempt, longest_s):
     assert 0 < pause_s(attempt, longest_s) <= longest_s
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"), [("_adapter_emit_data", ["self", "data"]), ("_adapter_disconnect_stream", ["self"])]
+)
+def test_pika_still_has_the_two_methods_that_we_build_on(method, parameters):
+    hint = f"pika has changed {method}: look at GroupedConnection anew, or pin pika"
+    assert hasattr(SelectConnection, method), hint
+    assert list(inspect.signature(getattr(SelectConnection, method)).parameters) == parameters, hint
+
+
+def test_pika_hands_every_frame_to_the_method_that_groups_them(monkeypatch):
+    written = []
+    monkeypatch.setattr(SelectConnection, "_adapter_emit_data", lambda _self, data: written.append(data))
+    connection: Any = GroupedConnection.__new__(GroupedConnection)
+    for name, value in {"bytes_sent": 0, "frames_sent": 0}.items():
+        setattr(connection, name, value)
+    with connection.one_write():
+        connection._output_marshaled_frames([b"a", b"b"])
+        with connection.one_write():
+            connection._output_marshaled_frames([b"c"])
+        assert written == [], "kept until the end of the block"
+    connection._output_marshaled_frames([b"d"])
+    assert written == [b"abc", b"d"]

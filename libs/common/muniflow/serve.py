@@ -95,6 +95,7 @@ class HttpServer:
         *,
         live: Callable[[], bool],
         ready: Callable[[], str | None],
+        status: Callable[[], str] = lambda: "ok",
     ) -> None:
         """Take the port.
 
@@ -104,6 +105,7 @@ class HttpServer:
             routes: by path, with `*` for a part that varies.
             live: whether the process's loop beats.
             ready: why the process is not ready, or `None` when it is.
+            status: what a ready process is, in a word: `ok`, `leader`, `standby`.
 
         Raises:
             Invalid: `bind` is not an address.
@@ -114,6 +116,7 @@ class HttpServer:
         self._routes = dict(routes or {})
         self._live = live
         self._ready = ready
+        self._status = status
         try:
             self._server = _Server((host, port), _handler(self.reply))
         except OSError as error:
@@ -152,7 +155,7 @@ class HttpServer:
             case "/livez":
                 return _health(None if self._live() else "the event loop does not beat")
             case "/readyz":
-                return _health(self._ready())
+                return _health(self._ready(), self._status())
             case path:
                 return self._route(path, parts.query)
 
@@ -167,9 +170,9 @@ class HttpServer:
         return problem(HTTPStatus.NOT_FOUND, "there is no such path")
 
 
-def _health(why_not: str | None) -> Reply:
+def _health(why_not: str | None, status: str = "ok") -> Reply:
     if why_not is None:
-        return HTTPStatus.OK, CONTENT_JSON, b'{"status": "ok"}'
+        return HTTPStatus.OK, CONTENT_JSON, json.dumps({"status": status}).encode()
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, why_not)
 
 

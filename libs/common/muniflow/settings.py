@@ -4,13 +4,16 @@ Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, and so on; nothing reads t
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muniflow.errors import Fault, Invalid
 
 PREFIX = "MUNIFLOW_"
+Device = Literal["cpu", "opencl"]
+"""Where pixels are computed; see `muniflow.compute.device`."""
+CPU: Final = "cpu"
 
 
 class Settings(BaseModel):
@@ -24,8 +27,10 @@ class BrokerSettings(Settings):
 
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
     heartbeat_s: int = Field(30, ge=5, le=300)
-    blocked_timeout_s: float = Field(300.0, gt=0)
-    """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again."""
+    blocked_timeout_s: float = Field(86_400.0, gt=0)
+    """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again. That ends no
+    alarm, and what a worker holds comes back and counts as delivered once more, until the broker gives it up: so not
+    within any night that an alarm may last."""
     connect_timeout_s: float = Field(10.0, gt=0)
     reconnect_max_s: float = Field(15.0, gt=0)
     """Longest pause between two attempts to connect."""
@@ -42,6 +47,14 @@ class StoreSettings(Settings):
     """Where outputs and reports are written."""
     durable_outputs: bool = True
     """Whether an output survives a power failure before its image is settled (fsync)."""
+
+
+class DeviceSettings(Settings):
+    """What every process that computes pixels has."""
+
+    device: Device = CPU
+    """`opencl` computes on the OpenCL device of this machine, within 1 gray level of `cpu`; without one it does not
+    start."""
 
 
 class ProcessSettings(Settings):

@@ -2,12 +2,12 @@ import sqlite3
 
 import pytest
 
-from muniflow.cli.check_broker import alarm_findings, check_broker, depth_findings, version_finding
+from muniflow.cli.check_broker import alarm_findings, check_broker, depth_findings, version_findings
 from muniflow.cli.check_here import check_alarms, check_coordinator, check_database, check_operations, check_stores
 from muniflow.cli.findings import Finding, worst
 from muniflow.cli.target import find_target
 from muniflow.settings import BrokerSettings, StoreSettings
-from muniflow.stack.supervisor import free_ports
+from muniflow.stack.ports import free_ports
 from muniflow.topology import topology
 from muniflow.transport.admin import Depth
 
@@ -21,13 +21,16 @@ def levels(findings):
     [
         ("RabbitMQ", "3.10.8", "ok"),
         ("RabbitMQ", "4.3.0", "ok"),
+        ("RabbitMQ", "4.4.0", "warning"),
         ("RabbitMQ", "3.9.29", "error"),
         ("LavinMQ", "2.0.0", "warning"),
         ("RabbitMQ", "?", "warning"),
     ],
 )
 def test_the_version_of_the_broker(product, version, level):
-    assert version_finding({"product": product, "version": version}).level == level
+    findings = version_findings({"product": product, "version": version})
+    assert levels(findings)["broker"] == level
+    assert worst(findings) == level
 
 
 def test_who_consumes_and_what_was_given_up():
@@ -114,7 +117,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do():
         *depth_findings({"muniflow.events": Depth(0, 0), "muniflow.step.blur": Depth(1, 0)}),
         *alarm_findings("rabbitmq_alarms_memory_used_watermark 1"),
         *check_operations({}),
-        version_finding({"product": "RabbitMQ", "version": "3.8.1"}),
+        *version_findings({"product": "RabbitMQ", "version": "3.8.1"}),
     ]
 
     assert all(finding.to_do for finding in findings if finding.level != "ok")

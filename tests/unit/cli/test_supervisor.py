@@ -8,8 +8,9 @@ import time
 import pytest
 
 from muniflow.stack.plan import ProcessPlan
+from muniflow.stack.ports import free_ports
 from muniflow.stack.processes import Identity, identify, is_running, send_signal
-from muniflow.stack.supervisor import Signals, Supervisor, free_ports
+from muniflow.stack.supervisor import Signals, Supervisor
 
 SERVER = """
 import http.server, sys

@@ -8,14 +8,13 @@ from muniflow.cli.findings import Finding, Level
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.settings import BrokerSettings
 from muniflow.topology import LOST, Queue, Topology
+from muniflow.transport import versions
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from muniflow.transport.admin import Depth
 
-OLDEST = (3, 10)
-"""The oldest version that the tests run against."""
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
 MANY_DEAD = 1
 
@@ -26,7 +25,7 @@ def check_broker(settings: BrokerSettings, declared: Topology) -> list[Finding]:
 
     try:
         with open_channel(settings, "muniflow doctor") as channel:
-            findings = [version_finding(_server_properties(channel)), *_permissions(channel)]
+            findings = [*version_findings(_server_properties(channel)), *_permissions(channel)]
             findings += _declared(channel, declared)
         depths = queue_depths(settings, [queue.name for queue in declared.queues])
     except MuniflowError as error:
@@ -35,15 +34,14 @@ def check_broker(settings: BrokerSettings, declared: Topology) -> list[Finding]:
     return findings + list(depth_findings(depths))
 
 
-def version_finding(properties: Mapping[str, Any]) -> Finding:
-    """Judge what the broker says of itself."""
+def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
+    """Judge what the broker says of itself, and say what is special about its version."""
     product, version = str(properties.get("product", "?")), str(properties.get("version", "?"))
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if product != "RabbitMQ" or found is None:
-        return Finding("warning", "broker", f"it is {product} {version}", "muniflow is tested with RabbitMQ only")
-    if (int(found[1]), int(found[2])) < OLDEST:
-        return Finding("error", "broker", f"RabbitMQ {version}", "upgrade it: muniflow needs 3.10 or later")
-    return Finding("ok", "broker", f"RabbitMQ {version}")
+    judged = versions.judge(product, version)
+    finding = Finding(judged.level, "broker", judged.what, judged.to_do)
+    if judged.level == "error" or product != "RabbitMQ":
+        return [finding]
+    return [finding, *(Finding("ok", "broker version", each) for each in versions.differences(version))]
 
 
 def depth_findings(depths: "Mapping[str, Depth]") -> Iterator[Finding]:

@@ -139,7 +139,7 @@ def run_here(
 def _spec(stores: "StoreSettings") -> "ChildSpec":
     from muniflow.compute.spec import ChildSpec
     from muniflow.images.limits import ImageLimits
-    from muniflow.settings import read_env
+    from muniflow.settings import DeviceSettings, read_env
 
     return ChildSpec(
         source_url=stores.source_url,
@@ -147,6 +147,7 @@ def _spec(stores: "StoreSettings") -> "ChildSpec":
         output_url=stores.output_url,
         durable_outputs=stores.durable_outputs,
         limits=read_env(ImageLimits, os.environ).model_dump(mode="json"),
+        device=read_env(DeviceSettings, os.environ).device,
     )
 
 

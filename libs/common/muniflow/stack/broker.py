@@ -18,13 +18,13 @@ from typing import Self
 from muniflow.errors import MuniflowError
 from muniflow.stack.node_files import (
     ADVANCED,
-    HOST,
     Identity,
     configuration,
     load_identity,
     session_members,
     speaks_amqp,
 )
+from muniflow.stack.ports import HOST
 
 SERVER_FOLDERS = (
     "/usr/lib/rabbitmq/bin",
@@ -37,6 +37,7 @@ SERVER_FOLDERS = (
 SERVER_VARIABLE = "MUNIFLOW_RABBITMQ_SERVER"
 """Names the start script of another RabbitMQ than the installed one; `rabbitmqctl` and `epmd` are taken beside it."""
 POLL_S = 0.05
+KILL_TIMEOUT_S = 5.0
 LOG_TAIL_CHARACTERS = 2000
 
 
@@ -169,15 +170,12 @@ class PrivateBroker:
         self.kill()
 
     def kill(self) -> None:
-        """End the node at once (SIGKILL), as a crash would; its data stays."""
+        """End the node at once (SIGKILL), as a crash would; its data stays, its ports are free again."""
         for process in (self._node, self._epmd):
             if process is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                # Erlang's helpers have groups of their own, in the session that began with this process.
-                for pid in session_members(process.pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                self._kill_session(process.pid)
                 process.wait()
         self._node = self._epmd = None
 
@@ -211,6 +209,19 @@ class PrivateBroker:
     ) -> None:
         """Stop it."""
         self.stop()
+
+    @staticmethod
+    def _kill_session(session: int) -> None:
+        """Kill what is left of a session, and wait for its end, which takes the kernel a moment.
+
+        Erlang's helpers have groups of their own, in the session that began with the process that we started.
+        """
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while (pids := session_members(session)) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_S)
 
     def _beside_server(self) -> str:
         """Where to look for programs: Erlang's own may be of another version than the machine's."""

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from muniflow.errors import MuniflowError
 from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.stack.node_files import HOST, load_identity, speaks_amqp
+from muniflow.stack.node_files import load_identity, speaks_amqp
+from muniflow.stack.ports import HOST
 
 IMAGE = "rabbitmq:4.1"
 """The official image; it serves AMQP at 5672 and its metrics at 15692."""

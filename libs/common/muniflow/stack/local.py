@@ -10,10 +10,11 @@ from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings, StoreSettings, to_env
 from muniflow.stack.docker_broker import LocalBroker, local_broker
 from muniflow.stack.plan import WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
+from muniflow.stack.ports import free_ports
 from muniflow.stack.processes import identify
 from muniflow.stack.state import ProcessState, StackState, forget_state, write_state
 from muniflow.stack.stop import stop_left
-from muniflow.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, free_ports, last_lines
+from muniflow.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, last_lines
 
 START_TIMEOUT_S = 60.0
 MAX_FAILED_STARTS = 3

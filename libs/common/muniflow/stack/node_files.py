@@ -4,11 +4,11 @@ import contextlib
 import json
 import secrets
 import socket
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from muniflow.stack.ports import HOST, free_ports
+
 ADVANCED = "[{rabbit, [{quorum_tick_interval, 1000}]}].\n"
 """The numbers of a queue are as old as this, in ms; 5000, the default, is long for who looks on."""
 
@@ -49,27 +49,19 @@ def load_identity(file: Path) -> Identity:
     """Read the identity of a node, or make one with free ports."""
     if file.exists():
         return Identity(**json.loads(file.read_text()))
-    with _free_ports(4) as ports:
-        identity = Identity(
-            amqp_port=ports[0],
-            distribution_port=ports[1],
-            epmd_port=ports[2],
-            metrics_port=ports[3],
-            name=f"muniflow-{secrets.token_hex(4)}@localhost",
-            password=secrets.token_hex(16),
-            cookie=secrets.token_hex(16).upper(),
-        )
+    ports = free_ports(4)
+    identity = Identity(
+        amqp_port=ports[0],
+        distribution_port=ports[1],
+        epmd_port=ports[2],
+        metrics_port=ports[3],
+        name=f"muniflow-{secrets.token_hex(4)}@localhost",
+        password=secrets.token_hex(16),
+        cookie=secrets.token_hex(16).upper(),
+    )
     file.touch(mode=0o600)
     file.write_text(json.dumps(asdict(identity)))
     return identity
-
-
-@contextlib.contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
-    """Different free ports, all held until the end of the block."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        yield [opened.getsockname()[1] for opened in sockets]
 
 
 def speaks_amqp(port: int) -> bool:
@@ -84,11 +76,14 @@ def speaks_amqp(port: int) -> bool:
 
 
 def session_members(session: int) -> list[int]:
-    """Process ids of a session; none where there is no `/proc` to ask."""
+    """Ids of the living processes of a session; none where there is no `/proc` to ask."""
     members = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            # The name, in brackets, may hold anything; after it: state, parent, group, session.
-            if int(status.read_text(errors="replace").rpartition(")")[2].split()[3]) == session:
+            # The name, in brackets, may hold anything; after it: state, parent, group, session, …, threads.
+            fields = status.read_text(errors="replace").rpartition(")")[2].split()
+            # A zombie holds nothing, unless threads of it are still on their way out.
+            alive = fields[0] not in "ZX" or int(fields[17]) > 1
+            if int(fields[3]) == session and alive:
                 members.append(int(status.parent.name))
     return members

@@ -197,19 +197,6 @@ def says_ready(port: int, timeout_s: float = 1.0) -> bool:
         connection.close()
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def can_listen(bind: str) -> bool:
     """Whether nobody listens at `host:port` yet."""
     host, _, port = bind.rpartition(":")

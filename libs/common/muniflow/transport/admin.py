@@ -16,11 +16,11 @@ from pika import BasicProperties, BlockingConnection, DeliveryMode
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPChannelError, AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 
-from muniflow.errors import NotFound, Unavailable
+from muniflow.errors import Fault, Invalid, NotFound, Unavailable
 from muniflow.settings import BrokerSettings
 from muniflow.topology import Topology
 from muniflow.transport.connection import describe, parameters_of
-from muniflow.transport.types import OutgoingMessage
+from muniflow.transport.types import OutgoingMessage, size_problem
 
 METRICS = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
 METRICS_TIMEOUT_S = 5.0
@@ -74,7 +74,7 @@ def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterat
     parameters = parameters_of(settings, name)
     try:
         connection = BlockingConnection(parameters)
-    except AMQPError as error:
+    except (AMQPError, OSError) as error:  # of TLS, and of names, pika passes on what the socket said
         raise Unavailable("broker", describe(error, parameters)) from None
     try:
         channel = connection.channel()
@@ -142,6 +142,7 @@ def publish_once(settings: BrokerSettings, message: OutgoingMessage, topology: T
     """Declare `topology`, publish one message and wait until the broker has it.
 
     Raises:
+        Invalid: the message is larger than RabbitMQ takes.
         Unavailable: the broker is away, refuses the message, or has other settings for a queue.
         NotFound: no queue takes the message.
     """
@@ -157,9 +158,12 @@ def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:
     """Publish on an open channel and wait until the broker has it.
 
     Raises:
+        Invalid: it is larger than RabbitMQ takes.
         Unavailable: the broker refuses the message.
         NotFound: no queue takes it.
     """
+    if problem := size_problem([message]):
+        raise Invalid((Fault("", problem.reason),))
     properties = BasicProperties(
         content_type="application/json",
         delivery_mode=DeliveryMode.Persistent.value,

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,10 +139,21 @@ def describe(error: BaseException, parameters: URLParameters) -> str:
             )
         case ChannelClosed() | ConnectionClosed():
             return f"RabbitMQ at {place} closed the connection: {error.reply_text} ({error.reply_code})"
+        case ssl.SSLError():
+            return _describe_tls(error, place)
         case StreamLostError():
             return f"the connection to RabbitMQ at {place} was cut"
         case _:
             return f"cannot connect to RabbitMQ at {place}: {_text(error)}"
+
+
+def _describe_tls(error: ssl.SSLError, place: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"RabbitMQ at {place} has a certificate that is not trusted here ({_text(error)}): give its CA, "
+            "MUNIFLOW_AMQP_URL=amqps://…?ssl_options={'ca_certs':'/path/ca.pem'}"
+        )
+    return f"what answers at {place} does not speak TLS as we do (without TLS it is amqp://): {_text(error)}"
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -159,6 +171,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _text(error: BaseException) -> str:
     match error:
+        case ssl.SSLCertVerificationError() if hasattr(error, "verify_message"):
+            return error.verify_message
         case OSError() if error.strerror:
             return error.strerror
         case _:

@@ -1,5 +1,6 @@
 """One generation of a transport: a connection to consume and one to publish, which live and end together."""
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ SETUP_TIMEOUT_S = 60.0
 """From connected to ready: making quorum queues on a busy cluster takes a while."""
 
 OnSettled = Callable[[PublishProblem | None], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -215,7 +218,7 @@ class Link:
             self.ready = True
             self._loop.remove_timeout(self._setup_timer)
             self._setup_timer = None
-            self._events.ready()
+            self._call(self._events.ready)
             early, self._early = self._early, []
             for delivery in early:
                 self._on_delivery(delivery)
@@ -224,7 +227,18 @@ class Link:
         if not self.ready and not self._down:
             self._early.append(delivery)  # the owner hears of them after it hears that all is ready
         elif not self._down:
-            self._wanted[delivery.queue].on_delivery(delivery)
+            self._call(lambda: self._wanted[delivery.queue].on_delivery(delivery))
+
+    def _call(self, owner: Callable[[], None]) -> None:
+        """Call the owner. An error of it is a bug, and what it held is unknown: all of it is to come again.
+
+        pika would cut the connection too, but without a word.
+        """
+        try:
+            owner()
+        except Exception as error:
+            logger.exception("internal error while a message was handled")
+            self.fail(f"internal error: {type(error).__name__}: {error}")
 
     def _on_channel_closed(self, _channel: Channel, reason: BaseException) -> None:
         self.fail(reason)
@@ -242,16 +256,19 @@ class Link:
         tag = int((properties.message_id or ".0").rpartition(".")[2])
         self._confirms.returned(tag, f'returned: no queue for "{method.routing_key}"')
 
-    def _on_confirm(self, frame: Method[Any]) -> None:
+    def _on_confirm(self, frame: "Method[Any]") -> None:  # quoted: in pika 1.3, Method takes no argument
         answer = frame.method
         refused = isinstance(answer, Basic.Nack)
-        _tell(self._confirms.confirmed(answer.delivery_tag, multiple=answer.multiple, refused=refused))
+        settled = self._confirms.confirmed(answer.delivery_tag, multiple=answer.multiple, refused=refused)
+        self._call(lambda: _tell(settled))
 
-    def _on_blocked(self, _connection: object, frame: Method[Any]) -> None:
+    def _on_blocked(self, _connection: object, frame: "Method[Any]") -> None:
         self.blocked = str(frame.method.reason or "resource alarm")
+        logger.warning("RabbitMQ takes no messages now: %s; waiting", self.blocked)
 
-    def _on_unblocked(self, _connection: object, _frame: Method[Any]) -> None:
+    def _on_unblocked(self, _connection: object, _frame: "Method[Any]") -> None:
         self.blocked = None
+        logger.info("RabbitMQ takes messages again")
 
 
 def _tell(settled: Sequence[SettledGroup[OnSettled]]) -> None:

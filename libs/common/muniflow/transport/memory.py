@@ -13,7 +13,7 @@ from muniflow.loop import Loop
 from muniflow.topology import Topology
 from muniflow.transport.confirms import LOST
 from muniflow.transport.memory_queues import Exchanges, Message, QueueState
-from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
+from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
 RECONNECT_S = 0.02
 
@@ -203,8 +203,9 @@ class MemoryTransport:
 
     def publish(self, messages: Sequence[OutgoingMessage], on_settled: Callable[[PublishProblem | None], None]) -> None:
         """Publish a group together; `on_settled` comes later from the loop, once."""
-        if not self._connected or not messages:
-            problem = PublishProblem(LOST) if messages else None
+        problem = size_problem(messages)
+        if not self._connected or not messages or problem is not None:
+            problem = problem or (PublishProblem(LOST) if messages else None)
             self._loop.add_callback_threadsafe(lambda: on_settled(problem))
             return
         self._last += 1

@@ -1,6 +1,7 @@
 """The transport over RabbitMQ."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ from muniflow.transport.confirms import LOST
 from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s
 from muniflow.transport.link import Link, LinkEvents, OnSettled, Wanted
 from muniflow.transport.subscription import Subscription
-from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
+from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
+
+STABLE_S = 10.0
+"""A connection that was ready this long had worked: what ends it later is another trouble, with short pauses again."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class RabbitTransport:
         self._living: set[Link] = set()
         self._generation = 0
         self._attempt = 0
+        self._ready_at_s: float | None = None
         self._timer: Any = None
         self._trouble: str | None = "not started"
 
@@ -95,10 +100,11 @@ class RabbitTransport:
 
     def publish(self, messages: Sequence[OutgoingMessage], on_settled: OnSettled) -> None:
         """Publish a group together; `on_settled` comes later from the loop, once."""
-        if self._link is not None and self._link.ready and messages:
+        problem = size_problem(messages)  # sent, it would close the channel under everybody else's messages
+        if self._link is not None and self._link.ready and messages and problem is None:
             self._link.publish(messages, on_settled)
         else:
-            problem = PublishProblem(LOST) if messages else None
+            problem = problem or (PublishProblem(LOST) if messages else None)
             self._loop.add_callback_threadsafe(lambda: on_settled(problem))
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
@@ -145,7 +151,7 @@ class RabbitTransport:
         self._living.add(self._link)
 
     def _ready(self) -> None:
-        self._attempt = 0
+        self._ready_at_s = time.monotonic()
         self._trouble = None
         logger.info("connected to RabbitMQ at %s:%s", self._parameters.host, self._parameters.port)
         self._on_ready()
@@ -154,6 +160,9 @@ class RabbitTransport:
         self._link = None
         told = reason == self._trouble
         self._trouble = reason
+        if self._ready_at_s is not None and time.monotonic() - self._ready_at_s > STABLE_S:
+            self._attempt = 0
+        self._ready_at_s = None
         pause = pause_s(max(self._attempt, 1), self._settings.reconnect_max_s)
         self._timer = self._loop.call_later(pause, self._connect)
         if not told:  # one line for each new reason, not one for each attempt

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from muniflow.topology import EXCHANGE, Topology
 
+MAX_MESSAGE_BYTES = 16 * 2**20
+"""RabbitMQ 4 closes the channel of a larger message; no version takes one from us, so that all behave alike."""
+
 
 @dataclass(frozen=True)
 class OutgoingMessage:
@@ -43,7 +46,18 @@ class PublishProblem:
     """Why a group of messages is not known to be safe. Publishing the whole group again is always right."""
 
     reason: str
-    """`returned: no queue for "…"`, `refused by the broker`, `connection lost`."""
+    """`returned: no queue for "…"`, `refused by the broker`, `connection lost`, `too large: …`."""
+
+
+def size_problem(messages: Sequence[OutgoingMessage]) -> PublishProblem | None:
+    """The first message that is too large for RabbitMQ 4, as a problem of its group."""
+    for message in messages:
+        if len(message.body) > MAX_MESSAGE_BYTES:
+            return PublishProblem(
+                f'too large: a message for "{message.routing_key}" has {len(message.body)} bytes, '
+                f"RabbitMQ takes at most {MAX_MESSAGE_BYTES}"
+            )
+    return None
 
 
 class Transport(Protocol):
@@ -76,7 +90,11 @@ class Transport(Protocol):
         ...
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        """Hand deliveries back, for any consumer. Stale ones are ignored."""
+        """Hand deliveries back, for any consumer. Stale ones are ignored.
+
+        Before RabbitMQ 4.3 it counts towards the delivery limit of the queue, from 4.3 on it does not; a consumer that
+        dies with its deliveries counts on all versions.
+        """
         ...
 
     def reject(self, delivery: Delivery) -> None:
@@ -90,6 +108,11 @@ class Transport(Protocol):
     @property
     def connected(self) -> bool:
         """Whether it is ready now."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is not connected, in one line for a person, or `None`."""
         ...
 
     @property

@@ -1,0 +1,262 @@
+"""What muniflow's own queues do on a real broker, and where RabbitMQ's versions differ."""
+
+import re
+import urllib.request
+from typing import Any, Literal
+
+import pytest
+from pika import BasicProperties
+from pika.exceptions import ChannelClosedByBroker
+from tests.contract.transport_world import Peer, eventually, rabbit_world, run_for, run_until, stop_all
+
+from muniflow.cli.check_broker import alarm_findings, check_broker
+from muniflow.errors import Invalid
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import PrivateBroker
+from muniflow.topology import DELIVERY_LIMIT, EXCHANGE, LOST, Topology, dead_queue, step_queue, topology
+from muniflow.transport import OutgoingMessage
+from muniflow.transport.admin import BrowsedMessage, browse, open_channel, publish_once, queue_depths, queue_metrics
+from muniflow.transport.types import MAX_MESSAGE_BYTES, PublishProblem
+
+TOPOLOGY = topology(["blur"])
+WORK = step_queue("blur")
+NAMES = [queue.name for queue in TOPOLOGY.queues]
+OVER_AND_OVER = DELIVERY_LIMIT + 10
+HAND_BACK_IS_FREE = (4, 3)
+"""From this version on, `basic.nack` does not count towards the delivery limit."""
+SMALL_MESSAGES = (4, 0)
+"""From this version on, RabbitMQ refuses messages over 16 MiB; before, over 128 MiB."""
+LISTS_DEPRECATED = (3, 13)
+IGNORES_X_DEATH = (4, 0)
+"""From this version on, an `x-death` header that a client writes does not count."""
+TOO_LARGE = b"x" * (MAX_MESSAGE_BYTES + 1)
+
+
+@pytest.fixture
+def version(broker: BrokerSettings) -> tuple[int, int]:
+    """The broker's version, as it tells it itself."""
+    [finding] = [each for each in check_broker(broker, Topology((), ())) if each.check == "broker"]
+    found = re.search(r"RabbitMQ (\d+)\.(\d+)", finding.what)
+    assert found, finding
+    return int(found[1]), int(found[2])
+
+
+@pytest.fixture
+def task(broker: BrokerSettings) -> None:
+    """One message in the work queue of muniflow's own topology."""
+    publish_once(broker, OutgoingMessage(WORK, b"task", headers={"n": 1}), TOPOLOGY)
+
+
+def deliver_and_die(settings: BrokerSettings, queue: str) -> bool:
+    """Take a message and lose the connection with it; returns whether there was one."""
+    with open_channel(settings) as channel:
+        return channel.basic_get(queue)[0] is not None
+
+
+def deliver_and(settle: str, settings: BrokerSettings, times: int) -> int:
+    """Take a message and hand it back by `basic.nack` or `basic.reject`; returns how often it was there."""
+    count = 0
+    with open_channel(settings) as channel:
+        for _ in range(times):
+            method, _, _ = channel.basic_get(WORK)
+            if method is None:
+                break
+            count += 1
+            getattr(channel, settle)(method.delivery_tag, requeue=True)
+    return count
+
+
+def give_up(settings: BrokerSettings) -> None:
+    """Take a task and reject it for good."""
+    with open_channel(settings) as channel:
+        method, _, _ = channel.basic_get(WORK)
+        assert method is not None
+        channel.basic_reject(method.delivery_tag or 0, requeue=False)
+
+
+def ready(settings: BrokerSettings) -> dict[str, int]:
+    """Messages by queue, of those that have any."""
+    return {queue: depth.ready for queue, depth in queue_depths(settings, NAMES).items() if depth.ready}
+
+
+def headers_of(settings: BrokerSettings, queue: str) -> dict[str, object]:
+    """The headers of the one message in a queue; it stays there."""
+    seen: list[BrowsedMessage] = []
+
+    def keep(message: BrowsedMessage, _publish: object) -> Literal["keep"]:
+        seen.append(message)
+        return "keep"
+
+    browse(settings, queue, keep)
+    [message] = seen
+    return message.headers
+
+
+@pytest.mark.usefixtures("task")
+def test_a_task_whose_worker_dies_too_often_is_in_the_dead_queue_and_told_to_the_coordinator(broker):
+    times = 0
+    while deliver_and_die(broker, WORK):
+        times += 1
+        assert times <= DELIVERY_LIMIT + 1
+        if times <= DELIVERY_LIMIT:
+            eventually(lambda: ready(broker).get(WORK) == 1)
+    assert times == DELIVERY_LIMIT + 1
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+    for queue in (dead_queue(WORK), LOST):
+        headers = headers_of(broker, queue)
+        assert headers["n"] == 1
+        assert headers["x-first-death-reason"] == "delivery_limit"
+        assert headers["x-first-death-queue"] == WORK
+
+
+@pytest.mark.usefixtures("task")
+def test_a_rejected_task_is_in_both_at_once(broker):
+    give_up(broker)
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+
+
+@pytest.mark.usefixtures("task")
+def test_handing_back_counts_before_4_3_and_not_after(broker, version):
+    times = deliver_and("basic_nack", broker, OVER_AND_OVER)
+    if version >= HAND_BACK_IS_FREE:
+        assert (times, ready(broker)) == (OVER_AND_OVER, {WORK: 1})
+    else:
+        assert times == DELIVERY_LIMIT + 1
+        eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+
+
+@pytest.mark.usefixtures("task")
+def test_a_reject_that_hands_back_counts_on_every_version(broker):
+    assert deliver_and("basic_reject", broker, OVER_AND_OVER) == DELIVERY_LIMIT + 1
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+
+
+@pytest.mark.usefixtures("task")
+def test_dead_letters_can_be_looked_at_as_often_as_one_likes(broker):
+    give_up(broker)
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+    for _ in range(OVER_AND_OVER):
+        assert headers_of(broker, dead_queue(WORK))["n"] == 1
+        assert deliver_and_die(broker, dead_queue(WORK))
+        eventually(lambda: ready(broker).get(dead_queue(WORK)) == 1)
+
+
+def test_a_dead_letter_waits_in_its_queue_until_there_is_a_place_for_it(broker, private_broker):
+    # RabbitMQ asks again every three minutes, unless it is told otherwise before the queue is made.
+    set_patience(private_broker, 500)
+    try:
+        publish_once(broker, OutgoingMessage(WORK, b"first"), TOPOLOGY)
+        with open_channel(broker) as channel:
+            for queue in (dead_queue(WORK), LOST):
+                channel.queue_delete(queue)
+        give_up(broker)
+        publish_once(broker, OutgoingMessage(WORK, b"next"), Topology((), ()))
+        assert ready(broker) == {WORK: 1}
+        publish_once(broker, OutgoingMessage(WORK, b"third"), TOPOLOGY)
+        eventually(lambda: ready(broker) == {WORK: 2, dead_queue(WORK): 1, LOST: 1})
+    finally:
+        set_patience(private_broker, 180_000)
+
+
+def set_patience(node: PrivateBroker, time_ms: int) -> None:
+    node.ctl("eval", f"application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, {time_ms}).")
+
+
+def test_a_message_over_16_mib_is_refused_on_every_version_and_harms_no_other(broker):
+    with rabbit_world(broker) as world:
+        peer = Peer(world, TOPOLOGY).ready()
+        peer.publish(OutgoingMessage(WORK, b"good"))
+        problem = peer.publish_and_wait(OutgoingMessage(WORK, b"small"), OutgoingMessage(WORK, TOO_LARGE))
+        run_until(world, lambda: len(peer.settled) == 2, "both groups are settled")
+        assert isinstance(problem, PublishProblem) or None in peer.settled
+        [told] = [each for each in peer.settled if each is not None]
+        assert f'"{WORK}" has {len(TOO_LARGE)} bytes, RabbitMQ takes at most {MAX_MESSAGE_BYTES}' in told.reason
+        run_for(world)
+        assert (peer.transport.connected, peer.lost_reasons) == (True, [])
+        assert ready(broker) == {WORK: 1}
+        assert peer.publish_and_wait(OutgoingMessage(WORK, TOO_LARGE[:MAX_MESSAGE_BYTES])) is None, "the largest"
+        stop_all(world, [peer])
+    with pytest.raises(Invalid, match="too large"):
+        publish_once(broker, OutgoingMessage(WORK, TOO_LARGE), TOPOLOGY)
+
+
+@pytest.mark.usefixtures("task")
+def test_what_the_broker_itself_says_of_a_large_message(broker, version):
+    def publish() -> None:
+        with open_channel(broker) as channel:
+            channel.basic_publish("", WORK, TOO_LARGE, mandatory=True)
+
+    if version >= SMALL_MESSAGES:
+        with pytest.raises(ChannelClosedByBroker, match="larger than"):
+            publish()
+    else:
+        publish()
+
+
+@pytest.mark.usefixtures("task")
+def test_the_metrics_have_the_names_that_we_read(broker, private_broker):
+    with open_channel(broker) as channel:
+        publish_once(broker, OutgoingMessage(WORK, b"second"), TOPOLOGY)
+        channel.basic_qos(prefetch_count=1)
+        channel.basic_consume(WORK, lambda *_: None)
+        eventually(
+            lambda: (
+                (found := queue_metrics(private_broker.metrics_url).get(WORK)) is not None
+                and (found.ready, found.unacked, found.consumers) == (1, 1, 1)
+            )
+        )
+    alarms = metrics_text(private_broker)
+    for name in ("memory_used_watermark", "free_disk_space_watermark"):  # 4.3 has no file_descriptor_limit any more
+        assert re.search(rf"^rabbitmq_alarms_{name}(\{{.*\}})? 0$", alarms, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "alarm"),
+    [
+        (["set_vm_memory_high_watermark", "absolute", "1MB"], ["set_vm_memory_high_watermark", "0.6"], "memory_used"),
+        (["set_disk_free_limit", "1000000GB"], ["set_disk_free_limit", "50MB"], "free_disk_space"),
+    ],
+)
+def test_doctor_sees_an_alarm_in_the_metrics(private_broker, on, off, alarm):
+    private_broker.ctl(*on)
+    try:
+        eventually(lambda: {each.level for each in alarm_findings(metrics_text(private_broker))} == {"error"})
+        [finding] = alarm_findings(metrics_text(private_broker))
+        assert alarm in finding.what
+    finally:
+        private_broker.ctl(*off)
+    eventually(lambda: {each.level for each in alarm_findings(metrics_text(private_broker))} == {"ok"})
+
+
+@pytest.mark.usefixtures("task")
+def test_nothing_that_we_declare_is_on_the_way_out(private_broker, version):
+    if version < LISTS_DEPRECATED:
+        pytest.skip("this version has no list of deprecated features")
+    used = private_broker.ctl("list_deprecated_features", "--used", "name")
+    assert "transient_nonexcl_queues" not in used
+    assert "global_qos" not in used
+
+
+def test_an_x_death_header_of_a_client_does_not_count_from_4_0(broker, version):
+    forged: Any = {"queue": WORK, "reason": "rejected", "count": 7, "exchange": EXCHANGE, "routing-keys": [WORK]}
+    publish_once(broker, OutgoingMessage(LOST, b"x"), TOPOLOGY)
+    with open_channel(broker) as channel:
+        channel.queue_purge(LOST)
+        channel.basic_publish(EXCHANGE, WORK, b"task", BasicProperties(headers={"x-death": [forged]}), mandatory=True)
+    give_up(broker)
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+    [death, *_] = headers_of(broker, dead_queue(WORK))["x-death"]  # type: ignore[misc]
+    assert death["count"] == (1 if version >= IGNORES_X_DEATH else 8)  # type: ignore[has-type]
+
+
+@pytest.mark.usefixtures("task")
+def test_doctor_is_content_with_what_we_declare(broker):
+    findings = {finding.check: finding for finding in check_broker(broker, TOPOLOGY)}
+    assert findings["broker"].level == "ok", findings["broker"]
+    assert findings["queues"].level == "ok"
+    assert findings["permissions"].level == "ok"
+
+
+def metrics_text(node: PrivateBroker) -> str:
+    with urllib.request.urlopen(f"{node.metrics_url}/metrics", timeout=5) as answer:  # noqa: S310
+        return str(answer.read().decode())
