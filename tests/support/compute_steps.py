@@ -1,5 +1,6 @@
 """Steps for tests, well-behaved and not; a fork server imports this module by its name."""
 
+import mmap
 import os
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from muniflow.compute.step import Image, Step
 from muniflow.errors import Rejected
+from muniflow.images.opencv import cv2
 from muniflow.operation import Operation, Params, Size
 
 
@@ -146,6 +148,26 @@ def steps() -> dict[str, Step]:
     found = [_step(name, Plain, apply) for name, apply in plain.items()]
     found += [_step("half", Half, half), _step("double", Double, double), _step("quarter", Quarter, quarter)]
     return {step.operation.name: step for step in found}
+
+
+def reserve(image: Image, _params: Plain) -> list[Image]:
+    # As drivers of GPUs do: addresses, and no memory behind them.
+    with mmap.mmap(-1, 64 * 2**30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0):
+        return [image]
+
+
+def lost(image: cv2.UMat, _size: Size, params: Plain) -> list[cv2.UMat]:
+    if params.seconds:  # stands for "only at first": a later task has none
+        error = cv2.error("no such device any more")
+        error.code, error.err = cv2.Error.OpenCLApiCallError, "CL_DEVICE_NOT_AVAILABLE"
+        raise error
+    return [image]
+
+
+def opencl_steps() -> dict[str, Step]:
+    """Those of `steps`, and some that are only for children with `device="opencl"`."""
+    gone = Step(Operation("lost", Plain, "lost, for tests", (["lost", True],)), broken, lost)
+    return {**steps(), "reserve": _step("reserve", Plain, reserve), "lost": gone}
 
 
 def no_steps() -> dict[str, Step]:

@@ -1,6 +1,6 @@
 """What the HTTP interface answers, in the threads of its server: it reads the database and looks at the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ from muniflow_coordinator.core import Core
 from muniflow_coordinator.runs import Run
 from muniflow_coordinator.spec import read_spec
 from muniflow_coordinator.stages import Stages
-from muniflow_coordinator.state.types import BatchRow, ImageRow
+from muniflow_coordinator.state.types import BatchRow, ImageRow, State
 from muniflow_coordinator.tallies import Tallies
 
 MOST_BATCHES = 500
@@ -26,8 +26,12 @@ MOST_IMAGES = 5000
 class Answers:
     """The JSON routes of the coordinator."""
 
-    def __init__(self, core: Core, operations: Operations, stages: Stages) -> None:
-        """Answer from these parts."""
+    def __init__(self, state: State, core: Callable[[], Core | None], operations: Operations, stages: Stages) -> None:
+        """Answer from the database, and from the `core` of the coordinator while this process works.
+
+        A standby answers, too: with what the database knows, so without what is in flight, rates and reasons to wait.
+        """
+        self._state = state
         self._core = core
         self._operations = operations
         self._stages = stages
@@ -44,19 +48,20 @@ class Answers:
 
     def info(self) -> Info:
         """The coordinator itself."""
-        transport = self._core.transport
+        core = self._core()
         return Info(
             version=__version__,
             operations=tuple(self._operations),
-            connected=transport.connected,
-            blocked=transport.blocked,
+            connected=core is not None and core.transport.connected,
+            blocked=None if core is None else core.transport.blocked,
+            leader=core is not None,
         )
 
     def batches(self, query: Query) -> BatchList:
         """A page of batches, newest first."""
         limit = _number(query, "limit", 50, MOST_BATCHES)
         after = _number(query, "after", 0) or None
-        rows = self._core.state.batches(
+        rows = self._state.batches(
             state=query.get("state"), municipality=query.get("municipality"), after=after, limit=limit
         )
         last = str(rows[-1].number) if len(rows) == limit else None
@@ -64,23 +69,24 @@ class Answers:
 
     def batch(self, batch_id: str) -> BatchStatus | None:
         """A batch now, or `None`."""
-        row = self._core.state.find(batch_id)
+        row = self._state.find(batch_id)
         return None if row is None else self._status(row)
 
     def images(self, batch_id: str, query: Query) -> BaseModel | None:
         """A page of images by number, or `None`."""
-        row = self._core.state.find(batch_id)
+        row = self._state.find(batch_id)
         if row is None:
             return None
         limit = _number(query, "limit", 100, MOST_IMAGES)
         after = _number(query, "after", -1)
-        found = self._core.state.images(row.number, state=query.get("state"), after=after, limit=limit)
+        found = self._state.images(row.number, state=query.get("state"), after=after, limit=limit)
         batch = read_spec(row.spec)
         last = found[-1].image if len(found) == limit else None
         return ImageList(images=tuple(_image(batch, image) for image in found), next=last)
 
     def _status(self, row: BatchRow) -> BatchStatus:
-        run = self._core.runs.get(row.id)
+        core = self._core()
+        run = None if core is None else core.runs.get(row.id)
         batch = read_spec(row.spec) if run is None else run.batch
         counts = row.counts if run is None else run.counts
         tallies = Tallies.read(row.tallies, len(batch.route)) if run is None else run.tallies
@@ -95,7 +101,7 @@ class Answers:
             failed=counts.failed,
             cancelled=counts.cancelled,
             in_flight=0 if run is None else len(run.in_flight),
-            waiting_for=self._waiting_for(row, run),
+            waiting_for=None if core is None else self._waiting_for(core, row, run),
             steps=tallies.progress(batch, counts.total),
             operations=tuple({"op": step.op, **step.params} for step in batch.route),
             output=batch.encoding.model_dump(mode="json", exclude_none=True),
@@ -107,20 +113,21 @@ class Answers:
             report=row.report,
         )
 
-    def _waiting_for(self, row: BatchRow, run: Run | None) -> str | None:
-        core = self._core
+    def _waiting_for(self, core: Core, row: BatchRow, run: Run | None) -> str | None:
         if run is None and row.state != "intake":
             return None
         if core.patience.waiting_for is not None:
             return core.patience.waiting_for
         if run is None:
-            return None
+            return core.intake_waits.get(row.id)
         if not core.transport.connected:
             return "broker: not connected"
         if core.transport.blocked is not None:
             return f"broker: {core.transport.blocked}"
         if run.waiting_for is not None or run.state != "running":
             return run.waiting_for
+        if run.retrying is not None:
+            return run.retrying
         idle = [step.op for step in run.batch.route if self._stages.without_consumer(step.op)]
         return f"no consumer: {', '.join(dict.fromkeys(idle))}" if idle else None
 

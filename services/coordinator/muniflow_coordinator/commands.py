@@ -121,7 +121,7 @@ class CommandDesk:
             return
         within = range(first, first + SLICE)
         before = run.counts.cancelled
-        run.counts = self._state.cancel_images(run.number, within, run.in_flight.keys(), run.counts)
+        run.counts = self._state.cancel_images(run.number, within, run.in_flight.keys())
         run.ledger.keep_only(run.in_flight)
         self._metrics.images_settled.labels("cancelled").inc(run.counts.cancelled - before)
         if within.stop < run.counts.total:
@@ -136,14 +136,12 @@ class CommandDesk:
     def _begin_reopen(self, job: Job, run: Run | None) -> None:
         if run is None:
             row = self._state.find(job.command.batch)
-            if row is None or not row.counts.failed:
+            if row is None or not (row.counts.failed or row.state == "running"):
                 self._end(job)
                 return
             run = Run.of(row)
-        if not self._cleaner.forget(run.id):
-            # What removes intermediates of the failed run must not meet those of the next one.
-            self._later(CLEANER_AGAIN_S, lambda: self._begin(job))
-            return
+            if row.state == "running":
+                self._reopened(run, known=False)  # an earlier try was committed, and the answer to that was lost
         image = job.command.image
         images = range(run.counts.total)
         if image is not None:
@@ -158,9 +156,14 @@ class CommandDesk:
         if not images:
             self._end(job)  # there is no such image
             return
+        if not self._cleaner.forget(run.id):
+            # What removes intermediates of the failed run must not meet those of the next one. In each slice: late
+            # events may have come between two of them.
+            self._later(CLEANER_AGAIN_S, lambda: self._reopen_slice(job, run, images))
+            return
         within = images[:SLICE]
         before = run.counts.failed
-        run.counts = self._state.reopen_images(run.number, within, run.counts)
+        run.counts = self._state.reopen_images(run.number, within)
         if run.counts.failed != before:
             self._reopened(run, known=known)
         if len(images) > SLICE and run.counts.failed:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from muniflow.messages import Tally
@@ -14,11 +13,13 @@ from muniflow_coordinator.dispatcher import Dispatcher
 from muniflow_coordinator.events import Actions, EventsDesk
 from muniflow_coordinator.finish import Finisher
 from muniflow_coordinator.intake_desk import IntakeDesk
-from muniflow_coordinator.ledger import Verdict
+from muniflow_coordinator.ledger import Leaf, Verdict
+from muniflow_coordinator.live import live_of
 from muniflow_coordinator.metrics import Live
+from muniflow_coordinator.probe import Probe
+from muniflow_coordinator.redispatch import Redispatcher
 from muniflow_coordinator.runs import Run
 from muniflow_coordinator.settings import CoordinatorSettings
-from muniflow_coordinator.stages import StepRates
 from muniflow_coordinator.state.types import Commit
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Coordinator:
         """Connect the parts; `start` begins the work."""
         core = Core.of(given, settings)
         self.core = core
-        self.rates = StepRates()
+        self.rates = given.rates
         self._settings = settings
         self._operations = operations
         self._dispatcher = Dispatcher(core)
@@ -46,27 +47,48 @@ class Coordinator:
         self._events = EventsDesk(core, actions, settings.events_linger_s)
         self._intake = IntakeDesk(core, operations, self._resume, settings.intake_threads)
         self._commands = CommandDesk(core, self._intake, self._complete, self._resume)
-        core.metrics.watch(self.live)
+        self._redispatcher = Redispatcher(
+            core,
+            self._dispatcher,
+            self._events.settle,
+            after_s=settings.redispatch_after_s,
+            no_task_waits=given.no_task_waits,
+        )
+        self._probe = Probe(core)
+        self._name = given.name
 
     def start(self) -> None:
-        """Take up what was left unfinished, then connect.
+        """Take over the database, take up what was left unfinished, then connect; waits while the database is away."""
+        self.core.patience.run(self._take_over)
 
-        Raises:
-            Unavailable: the database is away.
-        """
-        for row in self.core.state.unfinished():
+    def _take_over(self) -> None:
+        state = self.core.state
+        epoch = state.take_over(self._name)
+        found = state.unfinished()
+        leaves = {row.number: state.leaves(row.number) for row in found if row.state != "intake"}
+        documents = {row.number: state.document(row.number) for row in found if row.state == "intake"}
+        # From here on nothing can fail, so nothing is done twice.
+        for row in found:
             if row.state == "intake":
-                self.core.state.drop_batch(row.number)  # its message was not acked, so it comes again
-                continue
-            run = Run.of(row)
-            run.ledger.recall(self.core.state.leaves(run.number))
-            self.core.runs.add(run)
-            if run.state == "finishing":
-                self._finisher.start(run)
-            elif run.cancelling:
-                self._commands.cancel_again(run)
+                self._intake.take_up(row, documents[row.number])
             else:
-                self._dispatcher.add(run)
+                self._take_up(Run.of(row), leaves[row.number])
+        log.info("working", extra={"epoch": epoch, "unfinished": len(found)})
+        self._redispatcher.start()
+        self._probe.start()
+        self._connect()
+
+    def _take_up(self, run: Run, leaves: list[Leaf]) -> None:
+        run.ledger.recall(leaves)
+        self.core.runs.add(run)
+        if run.state == "finishing":
+            self._finisher.start(run)
+        elif run.cancelling:
+            self._commands.cancel_again(run)
+        else:
+            self._dispatcher.add(run)
+
+    def _connect(self) -> None:
         self.core.transport.start(topology(self._operations), self._on_ready, self._on_lost)
         self.core.transport.consume(EVENTS, self._settings.events_prefetch, self._events.on_delivery)
         self.core.transport.consume(LOST, LOST_PREFETCH, self._events.on_delivery)
@@ -85,6 +107,8 @@ class Coordinator:
     def halt(self) -> None:
         """End all threads and retries at once; what is not recorded is done again at the next start."""
         self._dispatcher.stopped = True
+        self._redispatcher.stop()
+        self._probe.stop()
         self.core.patience.stop()
         self.core.notifier.stop()
         self._intake.stop()
@@ -93,22 +117,14 @@ class Coordinator:
 
     def live(self) -> Live:
         """What is measured now; may be called from any thread."""
-        runs = list(self.core.runs)
-        oldest = min((started for run in runs for started in list(run.in_flight.values())[:1]), default=None)
-        return Live(
-            batches=Counter(run.state for run in runs),
-            pending=sum(run.counts.pending for run in runs),
-            in_flight=sum(len(run.in_flight) for run in runs),
-            oldest_s=0.0 if oldest is None else time.monotonic() - oldest,
-            cleanup=len(self.core.cleaner),
-            waiting=self.core.patience.waiting_for is not None,
-        )
+        return live_of(self.core, self._settings.window_total)
 
     def _on_ready(self) -> None:
         self._dispatcher.pump()
 
     def _on_lost(self, reason: str) -> None:
         log.warning("broker lost: %s", reason)
+        self.core.metrics.connections_lost.inc()
         self._events.forget()
 
     def _resume(self, run: Run) -> None:
@@ -134,6 +150,8 @@ class Coordinator:
 
     def _on_tally(self, run: Run, tally: Tally) -> None:
         run.tallies.add(tally)
+        if tally.waiting_for is not None or tally.done or tally.failed:
+            run.retrying = tally.waiting_for
         if 0 <= tally.step < len(run.batch.route):
             self.rates.add(run.batch.route[tally.step].op, tally.done + tally.failed, tally.compute_s)
 

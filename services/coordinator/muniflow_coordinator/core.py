@@ -1,6 +1,7 @@
 """What all desks of the coordinator share."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from muniflow.failpoints import Failpoints
 from muniflow.loop import Loop
@@ -10,6 +11,7 @@ from muniflow_coordinator.cleaner import Cleaner
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.notices import Notifier
 from muniflow_coordinator.patience import Patience
+from muniflow_coordinator.rates import StepRates
 from muniflow_coordinator.runs import Runs
 from muniflow_coordinator.scheduler import Scheduler
 from muniflow_coordinator.settings import CoordinatorSettings
@@ -35,6 +37,13 @@ class Surroundings:
     stores: Stores
     metrics: Metrics
     failpoints: Failpoints
+    give_up: Callable[[str], None]
+    """Called once, from the loop, when this process must not work any more; `Coordinator.halt` is to follow."""
+    rates: StepRates = field(default_factory=StepRates)
+    no_task_waits: Callable[[str], bool] = lambda _operation: False
+    """Whether it is known that no task of an operation waits in a queue."""
+    name: str = "coordinator"
+    """Who this is, for people."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Core:
     runs: Runs
     scheduler: Scheduler
     cleaner: Cleaner
+    intake_waits: dict[str, str]
+    """What the reading of a batch waits for, by the batch's id."""
 
     @classmethod
     def of(cls, given: Surroundings, settings: CoordinatorSettings) -> "Core":
@@ -63,9 +74,10 @@ class Core:
             stores=given.stores,
             metrics=given.metrics,
             failpoints=given.failpoints,
-            patience=Patience(given.loop),
+            patience=Patience(given.loop, given.give_up),
             notifier=Notifier(given.loop, given.transport),
             runs=Runs(),
             scheduler=Scheduler(settings.window_images, settings.window_total),
             cleaner=Cleaner(given.stores.work),
+            intake_waits={},
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from muniflow.transport.types import OutgoingMessage, PublishProblem
 from muniflow_coordinator.core import Core
-from muniflow_coordinator.runs import Run
+from muniflow_coordinator.runs import Flight, Run
 from muniflow_coordinator.state.types import ImageRow
 
 GROUP = 128
@@ -28,6 +28,7 @@ class Dispatcher:
         self._runs = core.runs
         self._scheduler = core.scheduler
         self._dispatched = core.metrics.images_dispatched
+        self._confirm_seconds = core.metrics.confirm_seconds
         self._after_dispatch = core.failpoints.at("coordinator.after_dispatch")
         self._asked = False
         self.stopped = False
@@ -52,7 +53,7 @@ class Dispatcher:
             while len(taken) < GROUP and (number := self._scheduler.take()) is not None:
                 self._take(number, taken)
         finally:
-            self._publish_all(taken)
+            self.publish(taken)
         if len(taken) >= GROUP:
             # Let the loop do other things between two groups.
             self._asked = True
@@ -68,7 +69,8 @@ class Dispatcher:
         if run is None or row is None:
             self._scheduler.nothing_left(number)
             return
-        run.in_flight[row.image] = time.monotonic()
+        now_s = time.monotonic()
+        run.in_flight[row.image] = Flight(now_s, now_s)
         run.ledger.open(row.image, row.run)
         taken.append((run, row))
 
@@ -86,7 +88,8 @@ class Dispatcher:
             if row.image not in run.settled_early:
                 return row
 
-    def _publish_all(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
+    def publish(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
+        """Publish the first tasks of these images, which are in flight, until the broker has confirmed them."""
         now = time.time()
         groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
         for run, row in taken:
@@ -99,18 +102,23 @@ class Dispatcher:
         self._dispatched.inc(len(taken))
 
     def _publisher(self, messages: Sequence[OutgoingMessage], runs: Sequence[Run]) -> Callable[[], None]:
+        began_s = 0.0
+
         def settled(problem: PublishProblem | None) -> None:
             for run in runs:
                 run.waiting_for = None if problem is None else f"broker: {problem.reason}"
             if problem is None:
+                self._confirm_seconds.observe(time.perf_counter() - began_s)
                 self._after_dispatch()
             elif not self.stopped:
                 self._loop.call_later(AGAIN_S, publish)
 
         def publish() -> None:
+            nonlocal began_s
             if self.stopped:
                 return  # the images are pending; the next start dispatches them
             if self._transport.connected:
+                began_s = time.perf_counter()
                 self._transport.publish(messages, settled)
             else:
                 self._loop.call_later(AGAIN_S, publish)

@@ -42,6 +42,7 @@ class _Slice:
     deliveries: list[Delivery]
     events: dict[str, list[Settled]] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
+    published_at: list[float] = field(default_factory=list)
     verdicts: list[tuple[Run, Verdict]] | None = None
     late: list[tuple[str, int]] = field(default_factory=list)
     touched: dict[int, Run] = field(default_factory=dict)
@@ -83,6 +84,13 @@ class EventsDesk:
         """Drop what is not recorded: it comes again over the next connection."""
         self._buffer.clear()
 
+    def settle(self, events: list[Settled]) -> None:
+        """Record what the coordinator itself has found out."""
+        part = _Slice([])
+        for event in events:
+            part.events.setdefault(event.batch, []).append(event)
+        self._patience.run(lambda: self._record(part))
+
     def flush(self) -> None:
         """Record what has come in so far."""
         deliveries, self._buffer = self._buffer, []
@@ -97,6 +105,7 @@ class EventsDesk:
                 message = read_message(Events, delivery)
                 settled = message.settled if message else None
                 part.tallies += message.tallies if message else ()
+                part.published_at += (message.published_at,) if message and message.published_at else ()
             else:
                 lost = read_lost(delivery)
                 settled = None if lost is None else (lost,)
@@ -135,6 +144,9 @@ class EventsDesk:
             self._adopt(change)
         self._transport.ack(part.deliveries)
         self._after_ack()
+        now = time.time()
+        for published_at in part.published_at:
+            self._metrics.events_lag_seconds.observe(max(now - published_at, 0.0))
         self._act(part)
 
     def _look_up(self, part: _Slice) -> None:
@@ -186,7 +198,11 @@ class EventsDesk:
             run.state, run.finished_at = change.state, change.finished_at
 
     def _act(self, part: _Slice) -> None:
+        now_s = time.monotonic()
         for run, verdict in part.verdicts or ():
+            for leaf in verdict.leaves:
+                if flight := run.in_flight.get(leaf.image):
+                    flight.heard_s = now_s
             self._actions.settled(run, verdict)
         for batch_id, image in part.late:
             self._actions.late(batch_id, image)

@@ -68,16 +68,21 @@ def write_report(ending: Ending, state: State, output: Store, stopping: threadin
         submitted_at=ending.submitted_at,
         finished_at=ending.finished_at,
     )
-    images = until_stopped(state.every_image(ending.number), stopping)
+    images = until_stopped(state, ending.number, stopping)
     output.write(ending.report_key, report_chunks(header, entries(ending.batch, images)), durable=True)
 
 
-def until_stopped(images: Iterator[ImageRow], stopping: threading.Event) -> Iterator[ImageRow]:
-    """These images; a report of a million must not hold up the end of the process."""
-    for image in images:
+def until_stopped(state: State, batch: int, stopping: threading.Event) -> Iterator[ImageRow]:
+    """All images of a batch, while this process works; a report of a million must not hold up its end.
+
+    The last look comes before the report takes its place: the report of a successor is not replaced by an older one.
+    """
+    for image in state.every_image(batch):
         if stopping.is_set():
             raise Unavailable("the coordinator", "it is stopping")
         yield image
+    if not state.mine():
+        raise Unavailable("the coordinator", "another one has taken over")
 
 
 class Finisher:
@@ -95,6 +100,7 @@ class Finisher:
         self._on_finished = on_finished
         self._after_report = core.failpoints.at("coordinator.after_report")
         self._after_notice = core.failpoints.at("coordinator.after_notice")
+        self._after_end = core.failpoints.at("coordinator.after_end")
         self._pool = ThreadPoolExecutor(2, "finish")
         self._stopping = threading.Event()
 
@@ -113,6 +119,7 @@ class Finisher:
             try:
                 write_report(ending, self._state, self._output, self._stopping)
                 self._after_report()
+                self._remain(run)
                 self._work.delete_prefix(work_prefix(run.id))
             except MuniflowError as error:
                 self._wait(run, str(error))
@@ -123,6 +130,11 @@ class Finisher:
                 run.waiting_for = None
                 self._loop.add_callback_threadsafe(lambda: self._announce(run, ending))
                 return
+
+    def _remain(self, run: Run) -> None:
+        """Do not remove what a successor may have made meanwhile for the next run of an image."""
+        if self._stopping.is_set() or not self._state.mine():
+            raise Unavailable("the coordinator", f"another one finishes batch {run.id}")
 
     def _wait(self, run: Run, reason: str) -> None:
         if run.waiting_for is None and not self._stopping.is_set():
@@ -141,8 +153,10 @@ class Finisher:
 
         def recorded() -> None:
             self._state.commit([Commit(run.number, state=state, report=ending.report_key)])
+            self._after_end()
             run.state = state
             self._metrics.batches_ended.labels(state).inc()
+            self._metrics.batch_seconds.observe(max(time.time() - ending.submitted_at, 0.0))
             log.info("batch %s", state, extra={"batch": run.id, "done": counts.done, "failed": counts.failed})
             self._on_finished(run)
 

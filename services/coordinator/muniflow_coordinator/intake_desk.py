@@ -1,7 +1,8 @@
 """Taking batches in: whole or not at all.
 
 A batch is acked only when all its images are recorded, or its rejection is published. Until then it has the state
-`intake`; what a crash leaves of it is removed at the next start, and the broker brings it again.
+`intake`, and its document is kept: the next start reads it again, whether or not the broker brings it again (a message
+that comes over twenty connections is given up by the broker; the batch is not).
 """
 
 import logging
@@ -22,7 +23,7 @@ from muniflow_coordinator.messages_in import batch_id_of
 from muniflow_coordinator.notices import event_of, notice_of_row, notice_of_run, rejection
 from muniflow_coordinator.runs import Run
 from muniflow_coordinator.spec import write_spec
-from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.types import BatchRow, ImageRow, NewBatch
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,6 @@ class Intake:
     submitted_at: float
     held: list[Callable[[], None]] = field(default_factory=list)
     """What waits until it is accepted or refused."""
-    kept: int = 0
-    """Images recorded so far."""
-    waiting_for: str | None = None
 
 
 class IntakeDesk:
@@ -59,8 +57,11 @@ class IntakeDesk:
         self._notifier = core.notifier
         self._runs = core.runs
         self._source = core.stores.source
+        self._waits = core.intake_waits
         self._operations = operations
         self._on_accepted = on_accepted
+        self._before_accept = core.failpoints.at("coordinator.before_accept")
+        self._after_accept = core.failpoints.at("coordinator.after_accept")
         self._pool = ThreadPoolExecutor(threads, "intake")
         self._stopping = threading.Event()
         self._current: dict[str, Intake] = {}
@@ -73,6 +74,30 @@ class IntakeDesk:
     def current(self, batch_id: str) -> Intake | None:
         """The batch of this id if it is being read now."""
         return self._current.get(batch_id)
+
+    def take_up(self, row: BatchRow, document: bytes | None) -> None:
+        """Go on with a batch that was being read when the last coordinator ended."""
+        try:
+            batch = read_batch(document or b"", self._operations)
+        except Invalid as invalid:
+            # The steps that it names have gone meanwhile, or an old muniflow kept no document: its message comes again.
+            faults = invalid.faults if document else ()
+            self._patience.run(partial(self._forget, row, faults))
+            return
+        self._restart(Intake(batch, row.number, [], row.submitted_at))
+
+    def _restart(self, intake: Intake) -> None:
+        self._current[intake.batch.batch_id] = intake
+        self._patience.run(lambda: self._drop(intake.number, lambda: self._submit(intake)))
+
+    def _forget(self, row: BatchRow, faults: tuple[Fault, ...]) -> None:
+        def end() -> None:
+            self._state.drop_batch(row.number)
+            if faults:
+                self._refuse([], row.id, faults)
+                self._notifier.send(rejection(row.id, faults, None))
+
+        self._drop(row.number, end)
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Check a batch and begin to read its images, or refuse it."""
@@ -91,6 +116,9 @@ class IntakeDesk:
             self._refuse([delivery], batch.batch_id, (Fault("batch_id", text),))
         elif current is not None:
             current.deliveries.append(delivery)  # most often the same message, over a new connection
+        elif known is not None and known.state == "intake":
+            # Its insertion was committed, and the answer to that was lost.
+            self._restart(Intake(batch, known.number, [delivery], known.submitted_at))
         elif known is not None:
             self._answer(known, delivery)
         elif (owner := self._state.owner_of(batch.destination)) is not None:
@@ -115,6 +143,7 @@ class IntakeDesk:
             weight=batch.weight,
             destination=batch.destination,
             submitted_at=now,
+            document=delivery.body,
         )
         intake = Intake(batch, self._state.insert_batch(new), [delivery], now)
         self._current[batch.batch_id] = intake
@@ -140,9 +169,9 @@ class IntakeDesk:
         except Invalid as invalid:
             self._take_back(intake, partial(self._end_refused, intake, invalid.faults))
         except Unavailable as error:
-            if intake.waiting_for is None:
+            if intake.batch.batch_id not in self._waits:
                 log.warning("reading a batch waits: %s", error, extra={"batch": intake.batch.batch_id})
-            intake.waiting_for = str(error)
+            self._waits[intake.batch.batch_id] = str(error)
             self._take_back(intake, lambda: self._loop.call_later(AGAIN_S, lambda: self._submit(intake)))
         except Exception as error:
             log.exception("reading a batch failed", extra={"batch": intake.batch.batch_id})
@@ -153,37 +182,34 @@ class IntakeDesk:
 
     def _keep(self, intake: Intake, chunk: list[ImageRow], gate: Gate) -> None:
         self._state.insert_images(intake.number, chunk)
-        intake.kept = chunk[-1].image + 1
         gate.leave()
 
     def _take_back(self, intake: Intake, then: Callable[[], object]) -> None:
         # Through `patience`, so that chunks which still wait to be recorded are recorded before they are forgotten.
-        drop = partial(self._drop, intake, then)
+        drop = partial(self._drop, intake.number, then)
         self._loop.add_callback_threadsafe(lambda: self._patience.run(drop))
 
-    def _drop(self, intake: Intake, then: Callable[[], object], first: int = 0) -> None:
+    def _drop(self, number: int, then: Callable[[], object]) -> None:
         """Forget the images recorded so far, slice by slice, then go on."""
-        if first >= intake.kept:
-            intake.kept = 0
+        if self._state.drop_images(number, SLICE):
+            self._loop.call_later(0, lambda: self._patience.run(lambda: self._drop(number, then)))
+        else:
             then()
-            return
-
-        def forget() -> None:
-            self._state.drop_images(intake.number, range(first, first + SLICE))
-            self._loop.call_later(0, lambda: self._drop(intake, then, first + SLICE))
-
-        self._patience.run(forget)
 
     def _end_refused(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
         def forget() -> None:
             self._state.drop_batch(intake.number)
             self._end(intake)
             self._refuse(intake.deliveries, intake.batch.batch_id, faults)
+            if not intake.deliveries:
+                self._notifier.send(rejection(intake.batch.batch_id, faults, None))
 
         self._patience.run(forget)
 
     def _accept(self, intake: Intake, total: int) -> None:
-        self._state.commit([Commit(intake.number, counts=Counts(total), state="running")])
+        self._before_accept()
+        self._state.accept_batch(intake.number, total)
+        self._after_accept()
         row = self._state.find(intake.batch.batch_id)
         if row is None:  # pragma: no cover - it was committed a moment ago
             raise Unavailable("state database", "a batch is not there after its commit")
@@ -197,6 +223,7 @@ class IntakeDesk:
 
     def _end(self, intake: Intake) -> None:
         del self._current[intake.batch.batch_id]
+        self._waits.pop(intake.batch.batch_id, None)
         for held in intake.held:
             self._loop.call_later(0, held)
 

@@ -1,11 +1,53 @@
-"""Every metric of the coordinator. Labels are bounded: never a batch, an image or a municipality."""
+"""Every metric of the coordinator, each declared once. Labels are bounded: never a batch, image or municipality."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+
+from muniflow.catalogue import counter, gauge, histogram
+from muniflow.metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST, MALFORMED
+
+COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)
+BATCH_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0)
+
+LEADER = gauge("muniflow_leader", "1 where this coordinator works, 0 where it stands by.")
+BATCHES = gauge("muniflow_batches", "Batches that are not in a terminal state.", "state")
+BATCHES_HELD = gauge(
+    "muniflow_batches_held",
+    "Batches that wait for something other than compute: `broker`, `ledger`, `store` (workers try again), `report`.",
+    "cause",
+)
+BATCHES_ENDED = counter("muniflow_batches_ended", "Batches that came to a terminal state.", "state")
+BATCH = histogram("muniflow_batch_seconds", "Time from submission to the end of a batch.", buckets=BATCH_SECONDS)
+OLDEST_BATCH = gauge(
+    "muniflow_oldest_batch_age_seconds", "Time since the submission of the oldest batch that is not ended."
+)
+ETA = gauge(
+    "muniflow_slowest_batch_eta_seconds", "Time until the last of the running batches ends, at its own present rate."
+)
+PENDING = gauge("muniflow_images_pending", "Images that are not settled.")
+IN_FLIGHT = gauge("muniflow_images_in_flight", "Images dispatched and not settled.")
+WINDOW = gauge("muniflow_window_images", "Images that may be in flight.")
+OLDEST = gauge("muniflow_oldest_image_age_seconds", "Time since the oldest image in flight was dispatched.")
+DISPATCHED = counter("muniflow_images_dispatched", "Images published as tasks, also again after a restart.")
+AGAIN = counter("muniflow_images_redispatched", "Images dispatched again because nothing was heard of them.")
+SETTLED = counter("muniflow_images_settled", "Images that came to their end.", "state")
+EVENTS = counter("muniflow_events", "Events read, also late and doubled ones.")
+LAG = histogram(
+    "muniflow_events_lag_seconds",
+    "Time from a worker's publishing of events to their transaction in the ledger.",
+    buckets=LAG_SECONDS,
+)
+COMMIT = histogram("muniflow_ledger_commit_seconds", "Time of one transaction of the ledger.", buckets=COMMIT_SECONDS)
+LEDGER_WAITING = gauge("muniflow_ledger_waiting", "1 while the database is away and all work waits for it.")
+CLEANUP = gauge("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.")
+
+STATES = ("intake", "running", "finishing")
+CAUSES = ("broker", "ledger", "store", "report")
 
 
 @dataclass(frozen=True)
@@ -19,6 +61,14 @@ class Live:
     oldest_s: float
     cleanup: int
     waiting: bool
+    leader: bool = True
+    connected: bool = False
+    blocked: bool = False
+    window: int = 0
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Batches that wait, by cause."""
+    oldest_batch_s: float = 0.0
+    eta_s: float = 0.0
 
 
 class _LiveCollector(Collector):
@@ -27,53 +77,46 @@ class _LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         live = self._read()
-        batches = GaugeMetricFamily(
-            "muniflow_batches", "Batches that are not in a terminal state, by state.", labels=["state"]
-        )
-        for state, count in live.batches.items():
-            batches.add_metric([state], count)
-        yield batches
-        for name, text, value in (
-            ("muniflow_images_pending", "Images that are not settled.", live.pending),
-            ("muniflow_images_in_flight", "Images dispatched and not settled.", live.in_flight),
-            (
-                "muniflow_oldest_image_age_seconds",
-                "Time since the oldest image in flight was dispatched.",
-                live.oldest_s,
-            ),
-            ("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.", live.cleanup),
-            ("muniflow_ledger_waiting", "1 while the database is away and all work waits for it.", int(live.waiting)),
+        yield BATCHES.family({(state,): live.batches.get(state, 0) for state in STATES})
+        yield BATCHES_HELD.family({(cause,): live.held.get(cause, 0) for cause in CAUSES})
+        for entry, value in (
+            (LEADER, live.leader),
+            (CONNECTED, live.connected),
+            (BLOCKED, live.blocked),
+            (PENDING, live.pending),
+            (IN_FLIGHT, live.in_flight),
+            (WINDOW, live.window),
+            (OLDEST, live.oldest_s),
+            (OLDEST_BATCH, live.oldest_batch_s),
+            (ETA, live.eta_s),
+            (CLEANUP, live.cleanup),
+            (LEDGER_WAITING, live.waiting),
         ):
-            yield GaugeMetricFamily(name, text, value=value)
+            yield entry.family(float(value))
 
 
 class Metrics:
-    """The catalogue; its counters grow on the loop."""
+    """The metrics of a process; its counters grow on the loop."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register everything with `registry`."""
         self._registry = registry
-        self.images_settled = Counter(
-            "muniflow_images_settled", "Images that came to their end.", ["state"], registry=registry
-        )
-        self.images_dispatched = Counter(
-            "muniflow_images_dispatched", "Images published as tasks, also again after a restart.", registry=registry
-        )
-        self.batches_ended = Counter(
-            "muniflow_batches_ended", "Batches that came to a terminal state.", ["state"], registry=registry
-        )
-        self.events = Counter("muniflow_events", "Events read, also late and doubled ones.", registry=registry)
-        self.malformed = Counter(
-            "muniflow_malformed_messages", "Messages that could not be read.", ["queue"], registry=registry
-        )
-        self.commit_seconds = Histogram(
-            "muniflow_ledger_commit_seconds",
-            "Time of one transaction of the ledger.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
-            registry=registry,
-        )
+        self.images_settled = SETTLED.counter(registry)
+        self.images_dispatched = DISPATCHED.counter(registry)
+        self.images_again = AGAIN.counter(registry)
+        self.batches_ended = BATCHES_ENDED.counter(registry)
+        self.batch_seconds = BATCH.histogram(registry)
+        self.events = EVENTS.counter(registry)
+        self.events_lag_seconds = LAG.histogram(registry)
+        self.malformed = MALFORMED.counter(registry)
+        self.commit_seconds = COMMIT.histogram(registry)
+        self.confirm_seconds = CONFIRM.histogram(registry)
+        self.connections_lost = CONNECTIONS_LOST.counter(registry)
+        # Present from the start, so that a rate over them is never "no data".
         for state in ("done", "failed", "cancelled"):
-            self.images_settled.labels(state)  # present from the start, so that a rate over it is never "no data"
+            self.images_settled.labels(state)
+        for state in ("done", "partial", "failed", "cancelled"):
+            self.batches_ended.labels(state)
 
     def watch(self, read: Callable[[], Live]) -> None:
         """Ask `read` for the current values with each scrape; it is called from another thread."""

@@ -40,3 +40,24 @@ class Rate:
     def _forget(self, now: float) -> None:
         while self._buckets and now - self._buckets[0][0] > WINDOW_S:
             self._buckets.popleft()
+
+
+class StepRates:
+    """Tasks and compute time of each operation over the last minute."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._tasks: dict[str, Rate] = {}
+        self._compute: dict[str, Rate] = {}
+
+    def add(self, operation: str, tasks: int, compute_s: float) -> None:
+        """Count what a worker did."""
+        self._tasks.setdefault(operation, Rate()).add(tasks)
+        self._compute.setdefault(operation, Rate()).add(compute_s)
+
+    def of(self, operation: str) -> tuple[float | None, float | None]:
+        """Tasks per second, and mean compute time of one in seconds; `None` where nothing is known."""
+        tasks, compute = self._tasks.get(operation), self._compute.get(operation)
+        rate = None if tasks is None else tasks.per_s()
+        spent = None if compute is None else compute.per_s()
+        return rate, (spent / rate if rate and spent is not None else None)

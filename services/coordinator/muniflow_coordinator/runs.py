@@ -13,6 +13,17 @@ from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
 from muniflow_coordinator.tallies import Tallies
 
 
+@dataclass(slots=True)
+class Flight:
+    """An image that is dispatched and not settled; times are monotonic seconds."""
+
+    dispatched_s: float
+    heard_s: float
+    """When it was dispatched last, or something of it was settled last."""
+    again: int = 0
+    """How often it was dispatched again for want of news."""
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """A batch that is not in a terminal state, or is about to be re-opened."""
@@ -29,8 +40,8 @@ class Run:
     queue: str
     """Where its tasks go first."""
     write_task: TaskWriter
-    in_flight: dict[int, float] = field(default_factory=dict)
-    """Images dispatched since the start and not settled, with the monotonic time of it, oldest first."""
+    in_flight: dict[int, Flight] = field(default_factory=dict)
+    """Images dispatched since the start and not settled, oldest first."""
     next_rows: deque[ImageRow] = field(default_factory=deque)
     """Pending images read ahead."""
     cursor: int = -1
@@ -41,6 +52,8 @@ class Run:
     """What waits until it is in a terminal state."""
     rate: Rate = field(default_factory=Rate)
     waiting_for: str | None = None
+    retrying: str | None = None
+    """Why workers retry tasks of it, by their last report."""
 
     @classmethod
     def of(cls, row: BatchRow) -> "Run":

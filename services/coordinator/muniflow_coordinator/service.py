@@ -4,8 +4,7 @@ import logging
 import os
 import signal
 import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -15,62 +14,24 @@ from muniflow.errors import Fault, Invalid
 from muniflow.failpoints import Failpoints
 from muniflow.loop import Loop, new_loop
 from muniflow.operation import installed_operations
-from muniflow.serve import HttpServer
+from muniflow.serve import HttpServer, Route
 from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.signals import signals_on
 from muniflow.store.open import open_store
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow_coordinator.answers import Answers
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.core import Stores, Surroundings
 from muniflow_coordinator.depths import depth_reader
+from muniflow_coordinator.leadership.choose import claim_of
 from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.process import Process
+from muniflow_coordinator.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.stages import Stages
-from muniflow_coordinator.state.opening import open_state
+from muniflow_coordinator.state.opening import connect_state
 
 log = logging.getLogger(__name__)
-
-BEAT_S = 1.0
-BEAT_LIMIT_S = 30.0
-"""A loop that did not turn for this long is stuck; the longest piece of work on it is one slice of a transaction."""
-
-
-class Process:
-    """The coordinator's life beside its loop: heartbeat, readiness, end."""
-
-    def __init__(self, loop: Loop, coordinator: Coordinator) -> None:
-        """Watch over `coordinator`."""
-        self._loop = loop
-        self._coordinator = coordinator
-        self._beat_s = time.monotonic()
-        self._draining = False
-
-    def beat(self) -> None:
-        """Turn up once a second."""
-        self._beat_s = time.monotonic()
-        self._loop.call_later(BEAT_S, self.beat)
-
-    def alive(self) -> bool:
-        """Whether the loop turns; called from the HTTP server's thread."""
-        return time.monotonic() - self._beat_s < BEAT_LIMIT_S
-
-    def why_not_ready(self) -> str | None:
-        """Why it does not work now, or `None`; called from the HTTP server's thread."""
-        core = self._coordinator.core
-        if self._draining:
-            return "draining"
-        if not core.transport.connected:
-            return "the broker is not connected"
-        return core.patience.waiting_for
-
-    def stop(self) -> None:
-        """Record and ack what has come, then end; called again, end at once. On the loop."""
-        if self._draining:
-            self._loop.stop()
-            return
-        log.info("draining")
-        self._draining = True
-        self._coordinator.stop(self._loop.stop)
 
 
 def serve(env: Mapping[str, str]) -> int:
@@ -78,7 +39,7 @@ def serve(env: Mapping[str, str]) -> int:
 
     Raises:
         Invalid: a setting is wrong.
-        MuniflowError: the database or the port cannot be had.
+        MuniflowError: the port cannot be had, or the database is one of a newer muniflow.
     """
     process_settings = read_env(ProcessSettings, env)
     logs.configure(process_settings.log_format, process_settings.log_level, "coordinator")
@@ -88,32 +49,44 @@ def serve(env: Mapping[str, str]) -> int:
         raise Invalid((Fault("", "no step package is installed: no batch could be accepted"),))
     loop: Any = new_loop()
     registry = CollectorRegistry()
-    given = Surroundings(
-        loop=loop,
-        transport=RabbitTransport(broker, loop, f"coordinator {socket.gethostname()} {os.getpid()}"),
-        state=open_state(settings.database_url),
-        stores=_open_stores(read_env(StoreSettings, env)),
-        metrics=Metrics(registry),
-        failpoints=Failpoints.from_env(env),
-    )
-    coordinator = Coordinator(given, operations, settings)
-    process = Process(loop, coordinator)
-    stages = Stages(tuple(operations), coordinator.rates, depth_reader(broker, settings.rabbitmq_metrics_url))
-    routes = Answers(coordinator.core, operations, stages).routes()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.add_callback_threadsafe(process.stop))
-    with HttpServer(process_settings.http_bind, registry, routes, live=process.alive, ready=process.why_not_ready):
+    metrics = Metrics(registry)
+    state = connect_state(settings.database_url)
+    rates = StepRates()
+    stages = Stages(tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
+    name = f"{socket.gethostname()} {os.getpid()}"
+    stores, failpoints = _open_stores(read_env(StoreSettings, env)), Failpoints.from_env(env)
+
+    def make(give_up: Callable[[str], None]) -> Coordinator:
+        transport = RabbitTransport(broker, loop, f"coordinator {name}")
+        given = Surroundings(
+            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, name
+        )
+        return Coordinator(given, operations, settings)
+
+    process = Process(loop, state, claim_of(settings), make)
+    metrics.watch(process.live)
+    routes = Answers(state, process.core, operations, stages).routes()
+    _run(process, loop, stages, _server(process_settings.http_bind, registry, routes, process))
+    state.close()
+    loop.close()
+    if process.error is not None:
+        raise process.error
+    return 0
+
+
+def _server(bind: str, registry: CollectorRegistry, routes: Mapping[str, Route], process: Process) -> HttpServer:
+    return HttpServer(bind, registry, routes, live=process.alive, ready=process.why_not_ready, status=process.part)
+
+
+def _run(process: Process, loop: Loop, stages: Stages, server: HttpServer) -> None:
+    with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), process.stop):
         try:
-            process.beat()
-            coordinator.start()
+            process.start()
             stages.start()
-            loop.start()
+            process.run()
         finally:
             stages.stop()
-            coordinator.halt()
-    given.state.close()
-    loop.close()
-    return 0
+            process.end()
 
 
 def _open_stores(settings: StoreSettings) -> Stores:

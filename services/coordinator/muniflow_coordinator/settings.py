@@ -1,5 +1,7 @@
 """The coordinator's own settings."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from muniflow.settings import Settings
@@ -9,7 +11,14 @@ class CoordinatorSettings(Settings):
     """What the coordinator needs beside broker, stores and process settings."""
 
     database_url: str = "sqlite:///.muniflow/coordinator.sqlite"
-    """Where the ledger is kept; SQLite needs a local volume."""
+    """Where the ledger is kept: `sqlite:///…` on a local volume, or `postgresql+psycopg://…`."""
+    leader_election: Literal["database", "lease"] = "database"
+    """Which of several coordinators works: a lock in the database (or beside its file), or a Kubernetes Lease."""
+    lease_name: str = "muniflow-coordinator"
+    lease_namespace: str | None = None
+    """The namespace of the pod, where it is left out."""
+    pod_name: str | None = None
+    """Who asks for the lease; the host name, where it is left out."""
     window_images: int = Field(256, gt=0)
     """Images of one batch that may be in flight: bounds its intermediates."""
     window_total: int = Field(1024, gt=0)
@@ -20,5 +29,10 @@ class CoordinatorSettings(Settings):
     """How long events wait for company, in seconds."""
     intake_threads: int = Field(2, gt=0, le=16)
     """Batches that are read at the same time: a small one need not wait for a large one."""
+    redispatch_after_s: float = Field(3600.0, ge=0)
+    """Images in flight of which nothing was heard for so long, while no queue holds tasks, are dispatched again.
+
+    0: never.
+    """
     rabbitmq_metrics_url: str | None = None
     """`http://host:15692`, RabbitMQ's own metrics; without it the queues are asked over AMQP."""

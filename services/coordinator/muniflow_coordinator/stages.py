@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from muniflow.status import Stage, StageList
-from muniflow.topology import dead_queue, step_queue
-from muniflow_coordinator.rates import Rate
+from muniflow.topology import DELAYS_S, dead_queue, delay_exchange, step_queue
+from muniflow_coordinator.rates import StepRates
 
 log = logging.getLogger(__name__)
 
 POLL_S = 2.0
+_DELAY_QUEUES = [delay_exchange(delay_s) for delay_s in DELAYS_S]
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,6 @@ class Depth:
 
 ReadDepths = Callable[[Sequence[str]], Mapping[str, Depth]]
 """The depths of these queues, as far as they exist. May block and may raise anything."""
-
-
-class StepRates:
-    """Tasks and compute time of each operation over the last minute."""
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._tasks: dict[str, Rate] = {}
-        self._compute: dict[str, Rate] = {}
-
-    def add(self, operation: str, tasks: int, compute_s: float) -> None:
-        """Count what a worker did."""
-        self._tasks.setdefault(operation, Rate()).add(tasks)
-        self._compute.setdefault(operation, Rate()).add(compute_s)
-
-    def of(self, operation: str) -> tuple[float | None, float | None]:
-        """Tasks per second, and mean compute time of one in seconds; `None` where nothing is known."""
-        tasks, compute = self._tasks.get(operation), self._compute.get(operation)
-        rate = None if tasks is None else tasks.per_s()
-        spent = None if compute is None else compute.per_s()
-        return rate, (spent / rate if rate and spent is not None else None)
 
 
 class Stages:
@@ -75,6 +55,7 @@ class Stages:
         """Ask once; trouble is logged when it begins, and the last answer is dropped."""
         queues = [step_queue(operation) for operation in self._operations]
         queues += [dead_queue(name) for name in queues]
+        queues += _DELAY_QUEUES
         try:
             self._depths = self._read_depths(queues)
             self._trouble = None
@@ -96,6 +77,11 @@ class Stages:
     def without_consumer(self, operation: str) -> bool:
         """Whether it is known that nobody takes the tasks of an operation."""
         return self._depths.get(step_queue(operation), Depth()).consumers == 0
+
+    def no_task_waits(self, operation: str) -> bool:
+        """Whether it is known that no task of an operation waits in a queue; tasks that wait for a retry count, too."""
+        depths = [self._depths.get(name) for name in (step_queue(operation), *_DELAY_QUEUES)]
+        return all(depth is not None and depth.ready == 0 and not depth.unacked for depth in depths)
 
     def _stage(self, operation: str) -> Stage:
         queue = step_queue(operation)

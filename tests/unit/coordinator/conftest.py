@@ -91,6 +91,8 @@ class World:
         self.hold = False
         """Whether the worker keeps its tasks unanswered."""
         self.held: list[Delivery] = []
+        self.given_up: list[str] = []
+        """Why a coordinator gave up."""
         self.coordinator: Coordinator | None = None
         self.state: SqlState | None = None
         self.user = self._listener()
@@ -137,6 +139,8 @@ class World:
             stores=self.stores,
             metrics=Metrics(CollectorRegistry()),
             failpoints=failpoints or Failpoints(),
+            give_up=self.given_up.append,
+            no_task_waits=lambda operation: not self.depth(step_queue(operation)),
         )
         self.coordinator = Coordinator(given, OPERATIONS, CoordinatorSettings(events_linger_s=0.002, **settings))
         self.coordinator.start()

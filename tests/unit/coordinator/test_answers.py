@@ -14,7 +14,7 @@ from muniflow.messages import Events, Settled, Task
 from muniflow.serve import HttpServer
 from muniflow_coordinator.answers import Answers
 from muniflow_coordinator.metrics import Metrics
-from muniflow_coordinator.service import Process
+from muniflow_coordinator.process import Process
 from muniflow_coordinator.stages import Depth, Stages
 
 if TYPE_CHECKING:
@@ -27,6 +27,29 @@ def read_depths(queues: Sequence[str]) -> Mapping[str, Depth]:
     return {name: Depth(3, 4, 0 if "paste" in name else 2) for name in queues}
 
 
+class Here(Process):
+    """A process whose coordinator works, and needs no claim for it."""
+
+    def __init__(self, coordinator: Any) -> None:
+        super().__init__(coordinator.core.loop, coordinator.core.state, Nobody(), lambda _give_up: coordinator)
+        self.coordinator = coordinator
+
+
+class Nobody:
+    """A claim that is never asked for."""
+
+    poll_s = renew_s = valid_s = 1.0
+    holder = None
+
+    def acquire(self) -> bool:
+        raise NotImplementedError
+
+    renew = acquire
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+
 class Site:
     """The coordinator's HTTP server in a world; requests are answered while the loop turns."""
 
@@ -35,13 +58,19 @@ class Site:
         self.world = world
         self.stages = Stages(("copy", "paste"), coordinator.rates, read_depths)
         self.stages.poll()
-        answers = Answers(coordinator.core, {"copy": None, "paste": None}, self.stages)  # type: ignore[dict-item]
+        operations: Any = {"copy": None, "paste": None}
+        process = Here(coordinator)
+        answers = Answers(coordinator.core.state, process.core, operations, self.stages)
         registry = CollectorRegistry()
         self.metrics = Metrics(registry)
         self.metrics.watch(coordinator.live)
-        process = Process(world.loop, coordinator)
         self.server = HttpServer(
-            "127.0.0.1:0", registry, answers.routes(), live=process.alive, ready=process.why_not_ready
+            "127.0.0.1:0",
+            registry,
+            answers.routes(),
+            live=process.alive,
+            ready=process.why_not_ready,
+            status=process.part,
         )
         self.server.start()
         self.pool = ThreadPoolExecutor(1)
@@ -133,7 +162,7 @@ def test_readiness_follows_the_broker(site: Site, world: "World") -> None:
     world.until(lambda: transport.connected)
     assert site.text("/readyz")[0] == 200
     world.coordinator.core.transport.stop(lambda: None)
-    assert site.text("/readyz") == (503, '{"error": "the broker is not connected"}')
+    assert site.text("/readyz") == (503, '{"error": "not connected to the broker: stopped"}')
     assert site.get("/v1/info")["connected"] is False
 
 

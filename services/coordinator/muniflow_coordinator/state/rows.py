@@ -12,13 +12,18 @@ from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow,
 Values = dict[str, object]
 
 
+def storable(text: str) -> str:
+    """Text that every database takes: PostgreSQL has no character NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def new_batch_values(batch: NewBatch) -> Values:
     """The columns of a batch that comes in."""
     return {
         "id": batch.id,
         "fingerprint": batch.fingerprint,
         "spec": batch.spec,
-        "municipality": batch.municipality,
+        "municipality": storable(batch.municipality),
         "state": "intake",
         "cancelling": False,
         "weight": batch.weight,
@@ -47,6 +52,11 @@ def count_values(counts: Counts) -> Values:
     return {"total": counts.total, "done": counts.done, "failed": counts.failed, "cancelled": counts.cancelled}
 
 
+def counts_of(row: Any) -> Counts:
+    """The counts of a batch."""
+    return Counts(row.total, row.done, row.failed, row.cancelled)
+
+
 def batch_row(row: Row[Any]) -> BatchRow:
     """A batch."""
     return BatchRow(
@@ -62,7 +72,7 @@ def batch_row(row: Row[Any]) -> BatchRow:
         submitted_at=row.submitted_at,
         finished_at=row.finished_at,
         report=row.report,
-        counts=Counts(row.total, row.done, row.failed, row.cancelled),
+        counts=counts_of(row),
         tallies=row.tallies,
     )
 
@@ -108,7 +118,7 @@ def leaf_values(batch: int, leaf: Leaf) -> Values:
         "n": leaf.image,
         "run": leaf.run,
         "lineage": label(leaf.lineage),
-        "reason": leaf.reason,
+        "reason": None if leaf.reason is None else storable(leaf.reason),
         "step": leaf.step,
     }
 

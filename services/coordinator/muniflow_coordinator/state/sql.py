@@ -1,22 +1,20 @@
-"""The store of state on SQLAlchemy Core: SQLite now, in SQL that PostgreSQL takes, too."""
+"""The store of state on SQLAlchemy Core, in SQL that SQLite and PostgreSQL both take."""
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
-from muniflow.errors import Unavailable
-from muniflow_coordinator.ledger import Leaf
+from muniflow_coordinator.leadership.types import Deposed
 from muniflow_coordinator.state import rows
-from muniflow_coordinator.state.tables import batches, images, leaves
-from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
-
-_UNFINISHED = ("intake", "running", "finishing")
-_MANY = 500
-"""Keys in one `in (…)`."""
+from muniflow_coordinator.state.reading import SqlReads
+from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
+from muniflow_coordinator.state.trouble import translated
+from muniflow_coordinator.state.types import Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.upgrade import check_version, upgrade
 
 _SETTLE = (
     update(images)
@@ -29,26 +27,18 @@ _SETTLE = (
     .values(state=bindparam("state_"), reasons=bindparam("reasons_"))
 )
 _FORGET_LEAVES = delete(leaves).where(leaves.c.batch == bindparam("batch_"), leaves.c.n == bindparam("n_"))
+# The lock on the row makes a successor wait for this transaction, and this one see a successor that came first.
+_MINE = select(leadership.c.epoch).where(leadership.c.epoch == bindparam("mine")).with_for_update(read=True)
+_COUNTS = select(batches.c.total, batches.c.done, batches.c.failed, batches.c.cancelled)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn trouble of the database into `Unavailable`; a bug in a statement stays what it is."""
-    try:
-        yield
-    except DBAPIError as error:
-        if type(error.orig).__name__ in {"OperationalError", "InterfaceError", "DatabaseError"}:
-            raise Unavailable("state database", str(error.orig)) from error
-        raise
-
-
-class SqlState:
+class SqlState(SqlReads):
     """`muniflow_coordinator.state.types.State` on a database."""
 
     def __init__(self, writer: Engine, readers: Engine) -> None:
-        """Write through `writer`, read through `readers`; their schema is up to date (see `open_state`)."""
+        """Write through `writer`, read through `readers`; nothing is opened before the first use."""
+        super().__init__(readers)
         self._writer = writer
-        self._readers = readers
         dialect = postgresql if writer.dialect.name == "postgresql" else sqlite
         self._keep_images: Insert = dialect.insert(images).on_conflict_do_nothing()
         self._keep_leaves: Insert = dialect.insert(leaves).on_conflict_do_nothing()
@@ -56,26 +46,54 @@ class SqlState:
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with translated(), self._writer.begin() as connection:
+            if connection.execute(_MINE, {"mine": self._epoch}).first() is None:
+                raise Deposed("another coordinator has taken over the database")
             yield connection
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with translated(), self._readers.connect() as connection:
-            yield connection
+    def prepare(self) -> None:
+        """Make or upgrade the tables.
+
+        Raises:
+            Rejected: the database was written by a newer version of muniflow.
+        """
+        with translated():
+            upgrade(self._writer)
+
+    def take_over(self, holder: str) -> int:
+        """Become the one that writes, until another one takes over; returns the new epoch."""
+        with translated(), self._writer.begin() as connection:
+            check_version(connection)
+            connection.execute(
+                update(leadership).values(epoch=leadership.c.epoch + 1, holder=rows.storable(holder), since=time.time())
+            )
+            epoch = int(connection.execute(select(leadership.c.epoch)).scalar_one())
+        self._epoch = epoch
+        return epoch
+
+    def resign(self) -> None:
+        """Write nothing more before the next `take_over`."""
+        self._epoch = None
 
     def insert_batch(self, batch: NewBatch) -> int:
-        """Keep a new batch; returns its number."""
+        """Keep a new batch with its document; returns its number."""
         values = rows.new_batch_values(batch)
         with self._write() as connection:
-            result = connection.execute(insert(batches).values(values))
-            key = result.inserted_primary_key
-        return int(key[0]) if key else 0
+            key = connection.execute(insert(batches).values(values)).inserted_primary_key
+            number = int(key[0]) if key else 0
+            connection.execute(insert(documents).values(batch=number, body=batch.document))
+        return number
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Keep images; those that are kept already stay as they are."""
         if new:
             with self._write() as connection:
                 connection.execute(self._keep_images, [rows.image_values(batch, image) for image in new])
+
+    def accept_batch(self, batch: int, total: int) -> None:
+        """All images of a batch are kept: it runs, and its document is not needed any more."""
+        with self._write() as connection:
+            self._update_batch(connection, batch, {"state": "running", **rows.count_values(Counts(total))})
+            connection.execute(delete(documents).where(documents.c.batch == batch))
 
     def commit(self, changes: Sequence[Commit]) -> None:
         """Apply all of this in one durable transaction."""
@@ -101,7 +119,11 @@ class SqlState:
     def _update_batch(self, connection: Connection, batch: int, values: rows.Values) -> None:
         connection.execute(update(batches).where(batches.c.number == batch).values(values))
 
-    def cancel_images(self, batch: int, within: range, but: Collection[int], counts: Counts) -> Counts:
+    def _counts(self, connection: Connection, batch: int) -> Counts:
+        """The counts as they are kept: right also when an earlier call did it all and its answer was lost."""
+        return rows.counts_of(connection.execute(_COUNTS.where(batches.c.number == batch)).one())
+
+    def cancel_images(self, batch: int, within: range, but: Collection[int]) -> Counts:
         """Cancel the pending ones of a range of images, `but` these; keeps and returns the batch's new counts."""
         where = (images.c.batch == batch, images.c.n.between(within.start, within.stop - 1))
         kept = [image for image in but if image in within]
@@ -111,7 +133,7 @@ class SqlState:
                 .where(*where, images.c.state == "pending", images.c.n.not_in(kept))
                 .values(state="cancelled")
             ).rowcount
-            after = counts.plus(cancelled=changed)
+            after = self._counts(connection, batch).plus(cancelled=changed)
             self._update_batch(connection, batch, rows.count_values(after))
             # An image that another process heard of before a restart may have leaves; they are of no use now.
             connection.execute(
@@ -123,7 +145,7 @@ class SqlState:
             )
         return after
 
-    def reopen_images(self, batch: int, within: range, counts: Counts) -> Counts:
+    def reopen_images(self, batch: int, within: range) -> Counts:
         """Make the failed ones of a range of images pending with the next run; the batch runs and has new counts."""
         with self._write() as connection:
             changed = connection.execute(
@@ -135,129 +157,28 @@ class SqlState:
                 )
                 .values(state="pending", run=images.c.run + 1, reasons=None)
             ).rowcount
-            after = counts.plus(failed=-changed)
+            after = self._counts(connection, batch).plus(failed=-changed)
             if changed:
                 values: rows.Values = {"state": "running", "cancelling": False, "finished_at": None, "report": None}
                 self._update_batch(connection, batch, values | rows.count_values(after))
         return after
 
-    def drop_images(self, batch: int, within: range) -> None:
-        """Forget a range of images."""
+    def drop_images(self, batch: int, most: int) -> bool:
+        """Forget up to `most` images of a batch, the last ones first; returns whether any are left."""
         with self._write() as connection:
+            last = connection.execute(select(func.max(images.c.n)).where(images.c.batch == batch)).scalar_one()
+            if last is None:
+                return False
             for table in (leaves, images):
-                connection.execute(
-                    delete(table).where(table.c.batch == batch, table.c.n.between(within.start, within.stop - 1))
-                )
+                connection.execute(delete(table).where(table.c.batch == batch, table.c.n > last - most))
+        return bool(last - most >= 0)
 
     def drop_batch(self, batch: int) -> None:
         """Forget a batch with all that belongs to it."""
         with self._write() as connection:
-            for table in (leaves, images):
+            for table in (leaves, images, documents):
                 connection.execute(delete(table).where(table.c.batch == batch))
             connection.execute(delete(batches).where(batches.c.number == batch))
-
-    def find(self, batch_id: str) -> BatchRow | None:
-        """A batch by its id."""
-        with self._read() as connection:
-            row = connection.execute(select(batches).where(batches.c.id == batch_id)).one_or_none()
-        return None if row is None else rows.batch_row(row)
-
-    def owner_of(self, destination: str) -> str | None:
-        """The id of a batch whose destination is this one, above it or below it."""
-        parts = destination.split("/")
-        above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-        below = destination + "/"
-        query = select(batches.c.id, batches.c.destination).where(
-            batches.c.destination.in_(above) | batches.c.destination.startswith(below, autoescape=True)
-        )
-        with self._read() as connection:
-            for row in connection.execute(query):
-                # SQLite's LIKE does not tell letter cases apart; keys do.
-                if row.destination in above or row.destination.startswith(below):
-                    return str(row.id)
-        return None
-
-    def unfinished(self) -> list[BatchRow]:
-        """All batches that are not in a terminal state, oldest first."""
-        query = select(batches).where(batches.c.state.in_(_UNFINISHED)).order_by(batches.c.number)
-        with self._read() as connection:
-            return [rows.batch_row(row) for row in connection.execute(query)]
-
-    def batches(
-        self, *, state: str | None = None, municipality: str | None = None, after: int | None = None, limit: int = 100
-    ) -> list[BatchRow]:
-        """A page of batches, newest first, with numbers below `after`."""
-        query = select(batches).order_by(batches.c.number.desc()).limit(limit)
-        if state is not None:
-            query = query.where(batches.c.state == state)
-        if municipality is not None:
-            query = query.where(batches.c.municipality == municipality)
-        if after is not None:
-            query = query.where(batches.c.number < after)
-        with self._read() as connection:
-            return [rows.batch_row(row) for row in connection.execute(query)]
-
-    def images(self, batch: int, *, state: str | None = None, after: int = -1, limit: int = 1000) -> list[ImageRow]:
-        """A page of images by number, with numbers above `after`."""
-        query = select(images).where(images.c.batch == batch, images.c.n > after)
-        if state is not None:
-            query = query.where(images.c.state == state)
-        if state not in {None, "done"}:
-            query = query.where(images.c.state != "done")  # says that the small index has them all
-        with self._read() as connection:
-            return [rows.image_row(row) for row in connection.execute(query.order_by(images.c.n).limit(limit))]
-
-    def every_image(self, batch: int) -> Iterator[ImageRow]:
-        """All images of a batch by number, in constant memory."""
-        after = -1
-        while page := self.images(batch, after=after, limit=5000):
-            yield from page
-            after = page[-1].image
-
-    def opened(self, batch: int, wanted: Collection[int]) -> list[tuple[ImageRow, list[Leaf]]]:
-        """These images, as far as they exist, with the leaves that are kept of them."""
-        found: list[tuple[ImageRow, list[Leaf]]] = []
-        numbers = sorted(wanted)
-        with self._read() as connection:
-            for first in range(0, len(numbers), _MANY):
-                some = numbers[first : first + _MANY]
-                kept: dict[int, list[Leaf]] = {}
-                query = select(leaves).where(leaves.c.batch == batch, leaves.c.n.in_(some))
-                for row in connection.execute(query):
-                    kept.setdefault(row.n, []).append(rows.leaf_row(row))
-                result = connection.execute(select(images).where(images.c.batch == batch, images.c.n.in_(some)))
-                found += [(rows.image_row(row), kept.get(row.n, [])) for row in result]
-        return found
-
-    def leaves(self, batch: int) -> list[Leaf]:
-        """All leaves that are kept of a batch: those of images that were open."""
-        with self._read() as connection:
-            return [rows.leaf_row(row) for row in connection.execute(select(leaves).where(leaves.c.batch == batch))]
-
-    def doubled_stems(self, batch: int, limit: int) -> list[tuple[ImageRow, ImageRow]]:
-        """The first two images of each stem that several images of a batch share, at most `limit`."""
-        numbers = (
-            select(func.min(images.c.n).label("first"))
-            .where(images.c.batch == batch)
-            .group_by(images.c.stem)
-            .having(func.count() > 1)
-            .order_by(func.min(images.c.n))
-            .limit(limit)
-        )
-        pairs = []
-        with self._read() as connection:
-            for number in connection.execute(numbers).scalars().all():
-                stem = select(images.c.stem).where(images.c.batch == batch, images.c.n == number).scalar_subquery()
-                query = select(images).where(images.c.batch == batch, images.c.stem == stem)
-                first, second = connection.execute(query.order_by(images.c.n).limit(2)).all()
-                pairs.append((rows.image_row(first), rows.image_row(second)))
-        return pairs
-
-    def states(self) -> dict[str, int]:
-        """How many batches are in which state."""
-        query = select(batches.c.state, func.count()).group_by(batches.c.state)
-        with self._read() as connection:
-            return {str(state): int(count) for state, count in connection.execute(query)}
 
     def close(self) -> None:
         """Close all connections."""

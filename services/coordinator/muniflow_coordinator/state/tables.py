@@ -7,18 +7,29 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
 )
 
-SCHEMA_VERSION = 1
-"""Raised with every change of a table; `sql.open_state` upgrades older schemas and refuses newer ones."""
+SCHEMA_VERSION = 2
+"""Raised with every change of a table; `upgrade.py` upgrades older schemas and refuses newer ones."""
 
 metadata = MetaData()
 
 schema = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+# One row. Every write looks at it, so that nothing is written by a coordinator that was followed by another one.
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("since", Double, nullable=False),
+)
 
 batches = Table(
     "batches",
@@ -42,6 +53,14 @@ batches = Table(
     Column("tallies", Text, nullable=False),
     Index("batches_by_state", "state", "number"),
     sqlite_autoincrement=True,
+)
+
+# The batch documents that are being read: their messages may be lost to a delivery limit before they are accepted.
+documents = Table(
+    "documents",
+    metadata,
+    Column("batch", ForeignKey(batches.c.number), primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 images = Table(
@@ -80,4 +99,4 @@ leaves = Table(
     sqlite_with_rowid=False,
 )
 
-__all__ = ["SCHEMA_VERSION", "batches", "images", "leaves", "metadata", "schema"]
+__all__ = ["SCHEMA_VERSION", "batches", "documents", "images", "leadership", "leaves", "metadata", "schema"]

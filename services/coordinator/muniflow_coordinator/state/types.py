@@ -1,8 +1,9 @@
 """The interface of the store of state. An implementation passes `tests/contract/test_state.py`.
 
 One thread writes: the loop of the coordinator. Methods under "readers" may be called from any thread. Every method
-raises `Unavailable` while the database cannot answer (locked, no space, no network); whatever it was asked for then
-did not happen, and asking again is always right.
+raises `Unavailable` while the database cannot answer (locked, no space, no network). Whether it did what it was asked
+for is not known then (the connection may break after the commit), so asking again is always right, and ends in the same
+state. Writers raise `Deposed` before the first `take_over`, and after another process has taken over.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -44,6 +45,8 @@ class NewBatch:
     weight: int
     destination: str
     submitted_at: float
+    document: bytes = b""
+    """What came in; kept until the batch is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +106,44 @@ class State(Protocol):
 
     # The writer
 
-    def insert_batch(self, batch: NewBatch) -> int:
-        """Keep a new batch; returns its number."""
+    def prepare(self) -> None:
+        """Make or upgrade the tables; raises `Rejected` where a newer muniflow wrote them."""
         ...
 
-    def insert_images(self, batch: int, images: Sequence[ImageRow]) -> None:
+    def take_over(self, holder: str) -> int:
+        """Become the one that writes, until another one takes over; returns the new epoch."""
+        ...
+
+    def resign(self) -> None:
+        """Write nothing more before the next `take_over`."""
+        ...
+
+    def insert_batch(self, batch: NewBatch) -> int:
+        """Keep a new batch with its document; returns its number."""
+        ...
+
+    def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Keep images; those that are kept already stay as they are."""
+        ...
+
+    def accept_batch(self, batch: int, total: int) -> None:
+        """All images of a batch are kept: it runs, and its document is not needed any more."""
         ...
 
     def commit(self, changes: Sequence[Commit]) -> None:
         """Apply all of this in one durable transaction."""
         ...
 
-    def cancel_images(self, batch: int, images: range, but: Collection[int], counts: Counts) -> Counts:
+    def cancel_images(self, batch: int, within: range, but: Collection[int]) -> Counts:
         """Cancel the pending ones of a range of images, `but` these; keeps and returns the batch's new counts."""
         ...
 
-    def reopen_images(self, batch: int, images: range, counts: Counts) -> Counts:
+    def reopen_images(self, batch: int, within: range) -> Counts:
         """Make the failed ones of a range of images pending with the next run; the batch runs and has new counts."""
         ...
 
-    def drop_images(self, batch: int, images: range) -> None:
-        """Forget a range of images."""
+    def drop_images(self, batch: int, most: int) -> bool:
+        """Forget up to `most` images of a batch, the last ones first; returns whether any are left."""
         ...
 
     def drop_batch(self, batch: int) -> None:
@@ -132,6 +151,14 @@ class State(Protocol):
         ...
 
     # Readers
+
+    def mine(self) -> bool:
+        """Whether this process is still the one that writes."""
+        ...
+
+    def document(self, batch: int) -> bytes | None:
+        """The document of a batch that is being read; `None` where it is not kept."""
+        ...
 
     def find(self, batch_id: str) -> BatchRow | None:
         """A batch by its id."""
@@ -159,7 +186,7 @@ class State(Protocol):
         """All images of a batch by number, in constant memory."""
         ...
 
-    def opened(self, batch: int, images: Collection[int]) -> list[tuple[ImageRow, list[Leaf]]]:
+    def opened(self, batch: int, wanted: Collection[int]) -> list[tuple[ImageRow, list[Leaf]]]:
         """These images, as far as they exist, with the leaves that are kept of them."""
         ...
 

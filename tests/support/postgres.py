@@ -1,0 +1,116 @@
+"""A private PostgreSQL for the tests: Debian's package `postgresql`, its data in one folder, a free port.
+
+The fixtures are in `postgres_fixtures`.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+LIMIT_S = 60.0
+USERS = ("postgres", "nobody")
+
+
+def find_postgres() -> Path | None:
+    """The folder of the newest installed server's programs, or `None`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    return None if initdb is None else Path(initdb).resolve().parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PrivatePostgres:
+    """A server of our own. PostgreSQL does not run as root, so root starts it as another user."""
+
+    def __init__(self, programs: Path, home: Path, port: int) -> None:
+        self.port = port
+        self._programs = programs
+        self._home = home
+        self._data = home / "data"
+        self._as: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://muniflow@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        """Make its files, owned by the user that it runs as."""
+        if os.geteuid() == 0:
+            user = next(pwd.getpwnam(name) for name in USERS if _exists(name))
+            os.chown(self._home, user.pw_uid, user.pw_gid)
+            self._as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        arguments = [
+            "-D",
+            str(self._data),
+            "-U",
+            "muniflow",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--no-instructions",
+        ]
+        subprocess.run(
+            [*self._as, str(self._programs / "initdb"), *arguments],
+            check=True, capture_output=True, cwd=self._home, timeout=LIMIT_S,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self._home),
+            "fsync": "on",
+            "max_connections": "60",
+            "shared_buffers": "16MB",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self._home.parent / f"{self._home.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._as, str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port), *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home, start_new_session=True,
+            )  # fmt: skip
+        end_s = time.monotonic() + LIMIT_S
+        while not self._answers():
+            assert self._process.poll() is None, "PostgreSQL ended"
+            assert time.monotonic() < end_s, "PostgreSQL does not answer"
+            time.sleep(0.05)  # a process outside tells of itself in no other way
+
+    def _answers(self) -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=3):
+            return True
+        return False
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Stop it: SIGINT closes all connections first, SIGQUIT is as a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(LIMIT_S)
+            self._process = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+
+def _exists(name: str) -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwnam(name))
+    return False

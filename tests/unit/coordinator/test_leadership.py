@@ -1,0 +1,226 @@
+"""Who works: the lock of a file, the thread that keeps a claim, and what a process makes of it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from muniflow.errors import Invalid, Rejected, Unavailable
+from muniflow.loop import Loop, new_loop
+from muniflow_coordinator.leadership.choose import claim_of
+from muniflow_coordinator.leadership.keeper import Keeper, Turns
+from muniflow_coordinator.leadership.sole import FileLock
+from muniflow_coordinator.settings import CoordinatorSettings
+
+
+def test_one_process_has_the_lock_of_a_file(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "db"), FileLock(tmp_path / "db")
+    assert first.acquire()
+    assert not second.acquire()
+    assert (first.renew(), second.renew()) == (True, False)
+    assert f"process {os.getpid()} " in str(second.holder)
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_lock_file_that_somebody_removed_is_no_lock(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "db"), FileLock(tmp_path / "db")
+    assert first.acquire()
+    (tmp_path / "db.lock").unlink()
+    assert second.acquire()
+    assert not first.renew()
+    second.release()
+    first.release()
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time; from muniflow_coordinator.leadership.sole import FileLock\n"
+        "lock = FileLock(pathlib.Path(sys.argv[1])); print(lock.acquire(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "db"], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"True\n"
+        mine = FileLock(tmp_path / "db")
+        assert not mine.acquire()
+        other.kill()
+        other.wait()
+        assert mine.acquire()
+        mine.release()
+
+
+def test_a_folder_that_is_missing_is_trouble(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="No such file"):
+        FileLock(tmp_path / "nowhere" / "db").acquire()
+
+
+class Script:
+    """A claim that answers as it is told, in turn; the last answer stands."""
+
+    poll_s = renew_s = 0.01
+    holder = "somebody"
+
+    def __init__(self, acquire: list[object], renew: list[object] | None = None, valid_s: float = 60.0) -> None:
+        self.valid_s = valid_s
+        self._acquire, self._renew = acquire, renew or [True]
+        self.released = 0
+
+    def acquire(self) -> bool:
+        return self._say(self._acquire)
+
+    def renew(self) -> bool:
+        return self._say(self._renew)
+
+    def release(self) -> None:
+        self.released += 1
+
+    @staticmethod
+    def _say(answers: list[object]) -> bool:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+
+class Owner:
+    """What a keeper tells, in order."""
+
+    def __init__(self, loop: Loop, claim: Script, prepare: Callable[[], None] = lambda: None) -> None:
+        self.loop = loop
+        self.told: list[str] = []
+        turns = Turns(
+            lambda: self.tell("elected"),
+            lambda _: self.tell("deposed"),
+            lambda error: self.tell(f"impossible: {error}"),
+        )
+        self.keeper = Keeper(loop, claim, prepare, turns)
+
+    def tell(self, what: str) -> None:
+        self.told.append(what)
+
+    def until(self, *told: str) -> None:
+        late = self.loop.call_later(10, self.loop.stop)
+
+        def look() -> None:
+            if self.told[: len(told)] == list(told):
+                self.loop.stop()
+            else:
+                self.loop.call_later(0.005, look)
+
+        look()
+        self.loop.start()
+        self.loop.remove_timeout(late)
+        assert self.told[: len(told)] == list(told)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = new_loop()
+    yield made
+    made.close()
+
+
+def test_a_standby_is_elected_when_the_claim_is_free(loop: Loop) -> None:
+    claim = Script([False, False, True])
+    owner = Owner(loop, claim)
+    owner.keeper.start()
+    owner.until("elected")
+    owner.keeper.stop()
+    assert (owner.told, claim.released) == (["elected"], 1)
+
+
+def test_who_loses_the_claim_is_told_and_tries_again(loop: Loop) -> None:
+    owner = Owner(loop, Script([True, False, True], [True, False, True]))
+    owner.keeper.start()
+    owner.until("elected", "deposed", "elected")
+    owner.keeper.stop()
+
+
+def test_trouble_is_survived_for_as_long_as_the_claim_is_good(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    away: list[object] = [Unavailable("lease", "away")] * 5
+    owner = Owner(loop, Script([*away, True], [*away, True, False], valid_s=60))
+    owner.keeper.start()
+    owner.until("elected", "deposed")
+    owner.keeper.stop()
+    assert caplog.text.count("the election waits") == 2, "once for each time, not once for each attempt"
+
+
+def test_who_cannot_renew_in_time_is_deposed(loop: Loop) -> None:
+    owner = Owner(loop, Script([True, False], [Unavailable("lease", "away")], valid_s=0.05))
+    owner.keeper.start()
+    owner.until("elected", "deposed")
+    owner.keeper.stop()
+
+
+def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
+    """The thread hangs in a request: the loop sees by itself that the claim may be lost."""
+    hanging = threading.Event()
+
+    class Hanging(Script):
+        def renew(self) -> bool:
+            return hanging.wait(10)
+
+    owner = Owner(loop, Hanging([True], valid_s=0.05))
+    owner.keeper.start()
+    owner.until("elected")
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(owner.keeper.overdue)
+        if seen[-1] or len(seen) > 1000:
+            loop.stop()
+        else:
+            loop.call_later(0.01, look)
+
+    look()
+    loop.start()
+    assert seen[-1]
+    hanging.set()
+    owner.keeper.stop()
+
+
+def test_who_resigns_gives_the_claim_back_and_stands_by(loop: Loop) -> None:
+    claim = Script([True])
+    owner = Owner(loop, claim)
+    owner.keeper.start()
+    owner.until("elected")
+    owner.keeper.resign()
+    owner.until("elected", "deposed", "elected")
+    owner.keeper.stop()
+    assert claim.released == 2
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(loop: Loop) -> None:
+    prepared: list[bool] = []
+    answers: list[object] = [Unavailable("state database", "refused"), Unavailable("state database", "refused"), True]
+    owner = Owner(loop, Script([True]), lambda: prepared.append(Script._say(answers)))
+    owner.keeper.start()
+    owner.until("elected")
+    owner.keeper.stop()
+    assert prepared == [True]
+
+
+def test_what_can_never_be_is_said_once(loop: Loop) -> None:
+    owner = Owner(loop, Script([Rejected("PostgreSQL 13 is too old")]))
+    owner.keeper.start()
+    owner.until("impossible: PostgreSQL 13 is too old")
+    owner.keeper.stop()
+
+
+@pytest.mark.parametrize(
+    ("url", "election", "place"),
+    [
+        ("sqlite:///x.sqlite", "lease", "MUNIFLOW_LEADER_ELECTION"),
+        ("postgresql://h/d", "lease", "MUNIFLOW_LEADER_ELECTION"),  # not in a cluster
+        ("mysql://h/d", "database", "MUNIFLOW_DATABASE_URL"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(url: str, election: str, place: str) -> None:
+    settings = CoordinatorSettings.model_validate({"database_url": url, "leader_election": election})
+    with pytest.raises(Invalid, match=place):
+        claim_of(settings)

@@ -1,0 +1,190 @@
+"""The Kubernetes Lease, against a small API server on 127.0.0.1 that keeps versions and refuses conflicts."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from muniflow.errors import Unavailable
+from muniflow_coordinator.leadership.lease import DURATION_S, Lease, LeaseName
+
+BASE = "/apis/coordination.k8s.io/v1/namespaces/space/leases"
+
+
+class ApiServer:
+    """The lease endpoints: GET, POST, PUT with `resourceVersion`."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.broken = False
+        self.between: list[Any] = []
+        """Called before the next write: somebody else is faster."""
+        self._version = 0
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        if self.broken:
+            return 500, {"message": "etcd is away"}
+        if method != "GET" and self.between:
+            self.between.pop()()
+        with self._lock:
+            if method == "POST" and path == BASE and body is not None:
+                return self._create(body)
+            if path != f"{BASE}/leader" or self.lease is None:
+                return 404, {"reason": "NotFound"}
+            if method == "PUT" and body is not None:
+                if body["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
+                    return 409, {"reason": "Conflict"}
+                self._keep(body)
+            return 200, self.lease
+
+    def _create(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if self.lease is not None:
+            return 409, {"reason": "AlreadyExists"}
+        return 201, self._keep(body)
+
+    def _keep(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._version += 1
+        body["metadata"]["resourceVersion"] = str(self._version)
+        self.lease = body
+        return body
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, answer = server.answer(self.command, self.path.partition("?")[0], body)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - names of the standard library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+class Cluster:
+    """Pods that ask one API server, and a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.server = ApiServer()
+        self.now_s = 0.0
+        self._clients: list[Any] = []
+
+    def pod(self, name: str) -> Lease:
+        from kubernetes import client
+
+        configuration = client.Configuration(host=self.server.url)
+        configuration.retries = False
+        made = client.ApiClient(configuration)
+        self._clients.append(made)
+        return Lease(client.CoordinationV1Api(made), LeaseName("space", "leader", name), lambda: self.now_s)
+
+    def close(self) -> None:
+        for made in self._clients:
+            made.rest_client.pool_manager.clear()
+        self.server.close()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    yield made
+    made.close()
+
+
+def spec(cluster: Cluster) -> dict[str, Any]:
+    assert cluster.server.lease is not None
+    found: dict[str, Any] = cluster.server.lease["spec"]
+    return found
+
+
+def test_the_first_pod_gets_the_lease_and_renews_it(cluster: Cluster) -> None:
+    first, second = cluster.pod("a"), cluster.pod("b")
+    assert first.acquire()
+    assert not second.acquire()
+    assert second.holder == "a"
+    before = spec(cluster)["renewTime"]
+    assert first.renew()
+    assert spec(cluster)["renewTime"] > before
+    assert (spec(cluster)["holderIdentity"], spec(cluster)["leaseDurationSeconds"]) == ("a", DURATION_S)
+    assert not second.renew()
+
+
+def test_a_lease_that_is_not_renewed_is_taken_over(cluster: Cluster) -> None:
+    first, second = cluster.pod("a"), cluster.pod("b")
+    assert first.acquire()
+    assert not second.acquire()
+    cluster.now_s = DURATION_S - 0.5
+    assert not second.acquire()
+    assert first.renew()
+    cluster.now_s = 2 * DURATION_S - 1
+    assert not second.acquire(), "it has changed, so its time begins anew"
+    cluster.now_s = 4 * DURATION_S
+    assert second.acquire()
+    assert spec(cluster)["leaseTransitions"] == 1
+    assert not first.renew()
+
+
+def test_a_lease_that_is_given_up_is_free_at_once(cluster: Cluster) -> None:
+    first, second = cluster.pod("a"), cluster.pod("b")
+    assert first.acquire()
+    first.release()
+    assert second.acquire()
+    first.release()
+    assert spec(cluster)["holderIdentity"] == "b", "who does not have it cannot give it up"
+
+
+def test_a_pod_that_starts_again_goes_on_with_its_lease(cluster: Cluster) -> None:
+    assert cluster.pod("a").acquire()
+    assert cluster.pod("a").acquire()
+
+
+def test_of_two_who_try_at_once_one_gets_it(cluster: Cluster) -> None:
+    first, second, third = (cluster.pod(name) for name in "abc")
+    cluster.server.between.append(second.acquire)
+    assert not first.acquire(), "both saw that there was none"
+    assert spec(cluster)["holderIdentity"] == "b"
+    second.release()
+    cluster.server.between.append(third.acquire)
+    assert not first.acquire(), "both saw that it was free"
+    assert spec(cluster)["holderIdentity"] == "c"
+
+
+def test_trouble_of_the_api_server_is_unavailable(cluster: Cluster) -> None:
+    pod = cluster.pod("a")
+    assert pod.acquire()
+    cluster.server.broken = True
+    with pytest.raises(Unavailable, match="the API server answered 500"):
+        pod.renew()
+    pod.release()
+    cluster.server.broken = False
+    assert pod.renew()
+
+
+def test_an_api_server_that_is_not_there_is_unavailable(cluster: Cluster) -> None:
+    pod = cluster.pod("a")
+    cluster.server.close()
+    with pytest.raises(Unavailable, match="the API server does not answer"):
+        pod.acquire()
+    cluster.server = ApiServer()
