@@ -104,7 +104,7 @@ def free_port():
 
 
 @contextmanager
-def worker(broker, root, **env):
+def worker(broker, root, module="muniflow_resize", **env):
     port = free_port()
     settings = {
         "MUNIFLOW_AMQP_URL": broker.amqp_url,
@@ -115,7 +115,7 @@ def worker(broker, root, **env):
         "MUNIFLOW_DURABLE_OUTPUTS": "false",
     }
     process: Any = subprocess.Popen(
-        [sys.executable, "-m", "muniflow_resize"], env={**os.environ, **settings, **env}, start_new_session=True
+        [sys.executable, "-m", module], env={**os.environ, **settings, **env}, start_new_session=True
     )
     process.http = f"http://127.0.0.1:{port}"
     try:

@@ -137,6 +137,10 @@ class Tally(BaseModel):
     step: int
     done: int = 0
     failed: int = 0
+    retried: int = 0
+    """Tasks that wait in a delay queue because a part is away."""
+    waiting_for: str | None = None
+    """That part, and what is wrong with it."""
     pixels: int = 0
     compute_s: float = 0.0
 
@@ -146,6 +150,8 @@ class Events(Message):
 
     settled: tuple[Settled, ...] = ()
     tallies: tuple[Tally, ...] = ()
+    published_at: float = 0.0
+    """Unix time, seconds: when this was published, for the lag of the coordinator; 0: not known."""
 
 
 class Command(Message):

@@ -1,12 +1,73 @@
-"""The worker's metrics, each declared once: names, labels and units are a contract with dashboards and rules."""
+"""The worker's metrics, each declared once: names, labels and units are a contract with dashboards and rules.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+`docs/metrics.md` is written from these entries, from the coordinator's and from the gateway's (`scripts/metrics-docs`).
+"""
 
+from prometheus_client import CollectorRegistry
+
+from muniflow import __version__
+from muniflow.catalogue import counter, gauge, histogram
 from muniflow.compute.groups import GroupResult
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 WAIT_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+CONFIRM_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 GROUP_TASKS = (1, 2, 4, 8, 16, 32)
+
+INFO = gauge(
+    "muniflow_worker_info",
+    "Always 1; its labels say what this worker is.",
+    "operations", "device", "version",
+)  # fmt: skip
+DELIVERIES = counter("muniflow_deliveries", "Tasks delivered by the broker.", "step", "redelivered")
+WAIT = histogram(
+    "muniflow_wait_seconds",
+    "Time from publishing a task to its delivery; for a retry from the end of its delay.",
+    "step",
+    buckets=WAIT_SECONDS,
+)
+TASKS = counter("muniflow_tasks", "Tasks by what became of them.", "step", "outcome")
+RETRIES = counter(
+    "muniflow_retries",
+    "Tasks published again for later; the reason is the part that was away: `blob store`, `compute child`, `OpenCL device`.",
+    "step", "reason",
+)  # fmt: skip
+FAILURES = counter(
+    "muniflow_failures",
+    "Tasks that failed for good, wholly or in part, by kind: `rejected` (not an image, a limit, parameters), `missing` "
+    "(input gone), `away` (given up after the last attempt), `memory`, `timeout`, `crash`, `bug`.",
+    "step", "reason",
+)  # fmt: skip
+DEAD_LETTERS = counter("muniflow_dead_letters", "Failed tasks that were kept in the dead-letter queue.", "step")
+MALFORMED = counter(
+    "muniflow_malformed_messages", "Messages that could not be read, given to the dead-letter queue.", "queue"
+)
+TASK = histogram(
+    "muniflow_task_seconds", "Time of one task in a compute child: load, compute, store.", "step", buckets=SECONDS
+)
+STEP = histogram(
+    "muniflow_step_seconds", "Compute time of one step in one task, without I/O.", "step", buckets=SECONDS
+)
+LOAD = histogram("muniflow_load_seconds", "Time to read and decode the input of a task.", "step", buckets=SECONDS)
+STORE = histogram("muniflow_store_seconds", "Time to encode and write what a task made.", "step", buckets=SECONDS)
+IMAGES = counter("muniflow_step_images", "Images and tiles that went into a step.", "step")
+PIXELS = counter("muniflow_step_pixels", "Pixels that went into a step.", "step")
+LOAD_BYTES = counter("muniflow_load_bytes", "Bytes read from the source and work stores.", "step")
+STORE_BYTES = counter("muniflow_store_bytes", "Bytes written to the work and output stores.", "step")
+GROUP = histogram("muniflow_group_tasks", "Tasks that a compute child got at a time.", buckets=GROUP_TASKS)
+HELD = gauge("muniflow_tasks_held", "Tasks delivered and not settled: in flight here.")
+PREFETCH = gauge("muniflow_prefetch", "Deliveries that may be unsettled; one series for each stage served.", "step")
+CHILDREN = gauge("muniflow_children", "Compute children: tasks that can be computed at a time.")
+CHILD_DEATHS = counter("muniflow_child_deaths", "Compute children that died at work.")
+CONFIRM = histogram(
+    "muniflow_confirm_seconds",
+    "Time from publishing a group of messages to the broker's last confirm.",
+    buckets=CONFIRM_SECONDS,
+)
+PUBLISH_PROBLEMS = counter("muniflow_publish_problems", "Groups of messages that had to be published again.")
+CONNECTIONS_LOST = counter("muniflow_connections_lost", "Connections to the broker that were lost.")
+CONNECTED = gauge("muniflow_connected", "1 while connected to the broker.")
+BLOCKED = gauge("muniflow_blocked", "1 while the broker takes no messages: a memory or disk alarm.")
 
 
 class WorkerMetrics:
@@ -14,72 +75,42 @@ class WorkerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them."""
-        self.step_seconds = Histogram(
-            "muniflow_step_seconds",
-            "Compute time of one step in one task, without I/O.",
-            ["step"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.load_seconds = Histogram(
-            "muniflow_load_seconds",
-            "Time to read and decode the input of one task.",
-            ["step"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.store_seconds = Histogram(
-            "muniflow_store_seconds",
-            "Time to encode and write what one task made.",
-            ["step"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.task_seconds = Histogram(
-            "muniflow_task_seconds",
-            "Time of one task in a compute child: load, compute, store.",
-            ["step"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.wait_seconds = Histogram(
-            "muniflow_wait_seconds",
-            "Time from publishing a task to its delivery.",
-            ["step"],
-            buckets=WAIT_SECONDS,
-            registry=registry,
-        )
-        self.group_tasks = Histogram(
-            "muniflow_group_tasks",
-            "Tasks that a compute child got at a time.",
-            buckets=GROUP_TASKS,
-            registry=registry,
-        )
-        self.tasks = Counter(
-            "muniflow_tasks",
-            "Tasks by what became of them: done, retry, failed.",
-            ["step", "outcome"],
-            registry=registry,
-        )
-        self.images = Counter(
-            "muniflow_step_images", "Images and tiles that went into a step.", ["step"], registry=registry
-        )
-        self.pixels = Counter("muniflow_step_pixels", "Pixels that went into a step.", ["step"], registry=registry)
-        self.malformed = Counter(
-            "muniflow_malformed_messages",
-            "Messages that are no tasks, given to the dead-letter queue.",
-            registry=registry,
-        )
-        self.child_deaths = Counter("muniflow_child_deaths", "Compute children that died at work.", registry=registry)
-        self.publish_problems = Counter(
-            "muniflow_publish_problems", "Groups that had to be published again.", registry=registry
-        )
-        self.connections_lost = Counter(
-            "muniflow_connections_lost", "Connections to the broker that were lost.", registry=registry
-        )
-        self.connected = Gauge("muniflow_connected", "1 while connected to the broker.", registry=registry)
-        self.held = Gauge("muniflow_tasks_held", "Tasks delivered and not settled.", registry=registry)
-        self.prefetch = Gauge("muniflow_prefetch", "Deliveries that may be unsettled.", ["step"], registry=registry)
+        self._info = INFO.gauge(registry)
+        self.deliveries = DELIVERIES.counter(registry)
+        self.wait_seconds = WAIT.histogram(registry)
+        self.tasks = TASKS.counter(registry)
+        self.retries = RETRIES.counter(registry)
+        self.failures = FAILURES.counter(registry)
+        self.dead_letters = DEAD_LETTERS.counter(registry)
+        self.malformed = MALFORMED.counter(registry)
+        self.task_seconds = TASK.histogram(registry)
+        self.step_seconds = STEP.histogram(registry)
+        self.load_seconds = LOAD.histogram(registry)
+        self.store_seconds = STORE.histogram(registry)
+        self.images = IMAGES.counter(registry)
+        self.pixels = PIXELS.counter(registry)
+        self.load_bytes = LOAD_BYTES.counter(registry)
+        self.store_bytes = STORE_BYTES.counter(registry)
+        self.group_tasks = GROUP.histogram(registry)
+        self.held = HELD.gauge(registry)
+        self.prefetch = PREFETCH.gauge(registry)
+        self.children = CHILDREN.gauge(registry)
+        self.child_deaths = CHILD_DEATHS.counter(registry)
+        self.confirm_seconds = CONFIRM.histogram(registry)
+        self.publish_problems = PUBLISH_PROBLEMS.counter(registry)
+        self.connections_lost = CONNECTIONS_LOST.counter(registry)
+        self.connected = CONNECTED.gauge(registry)
+        self.blocked = BLOCKED.gauge(registry)
+
+    def describe(self, operations: tuple[str, ...], children: int, device: str = "cpu") -> None:
+        """Say what this worker is; its counters are there from now on, so that a rate over them is never "no data"."""
+        self._info.labels("+".join(operations), device, __version__).set(1)
+        self.children.set(children)
+        for operation in operations:
+            self.dead_letters.labels(operation)
+            self.deliveries.labels(operation, "false")
+            for outcome in ("done", "retry", "failed"):
+                self.tasks.labels(operation, outcome)
 
     def observe(self, result: GroupResult) -> None:
         """Count a group that a child finished."""
@@ -88,6 +119,11 @@ class WorkerMetrics:
             self.tasks.labels(task.op, task.fate).inc()
             if task.seconds:
                 self.task_seconds.labels(task.op).observe(task.seconds)
+            if task.fate == "failed":
+                self.failures.labels(task.op, task.kind).inc()
+                self.dead_letters.labels(task.op).inc(task.kept)
+            elif task.fate == "retry":
+                self.retries.labels(task.op, task.kind).inc()
         for measure in result.measures:
             if measure.images:
                 self.step_seconds.labels(measure.op).observe(measure.compute_s)
@@ -95,5 +131,7 @@ class WorkerMetrics:
                 self.pixels.labels(measure.op).inc(measure.pixels)
             if measure.load_s:
                 self.load_seconds.labels(measure.op).observe(measure.load_s)
+                self.load_bytes.labels(measure.op).inc(measure.load_bytes)
             if measure.store_s:
                 self.store_seconds.labels(measure.op).observe(measure.store_s)
+                self.store_bytes.labels(measure.op).inc(measure.store_bytes)

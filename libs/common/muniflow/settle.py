@@ -1,12 +1,17 @@
 """The fate of a task, decided as data; the worker carries it out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from muniflow.errors import Rejected, Unavailable
+from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.topology import DELAYS_S
 
 MAX_ATTEMPTS = 12
 """About 20 minutes of a part being away: 5 s, 30 s, then 120 s each."""
+
+
+FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", "bug"]
+"""Why a task failed, for counting: the reason itself is a text for people."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Retry:
 
     delay_s: int
     reason: str
+    what: str = field(default="", compare=False)
+    """The part that is away, for counting."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Fail:
     """Settle as failed, keep the task in the dead-letter queue, then ack."""
 
     reason: str
+    kind: FailKind = field(default="bug", compare=False)
 
 
 Fate = Done | Retry | Fail
@@ -41,12 +49,14 @@ def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMP
         case None:
             return Done()
         case Unavailable() if attempt < max_attempts:
-            return Retry(DELAYS_S[min(attempt, len(DELAYS_S)) - 1], str(error))
+            return Retry(DELAYS_S[min(attempt, len(DELAYS_S)) - 1], str(error), error.what)
         case Unavailable():
-            return Fail(f"gave up after {attempt} attempts: {error}")
+            return Fail(f"gave up after {attempt} attempts: {error}", "away")
+        case NotFound():
+            return Fail(str(error), "missing")
         case Rejected():
-            return Fail(str(error))
+            return Fail(str(error), "rejected")
         case MemoryError():
-            return Fail("the image needs more memory than a compute child may use")
+            return Fail("the image needs more memory than a compute child may use", "memory")
         case _:
-            return Fail(f"internal error: {type(error).__name__}: {error}")
+            return Fail(f"internal error: {type(error).__name__}: {error}", "bug")

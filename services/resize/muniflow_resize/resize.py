@@ -1,8 +1,11 @@
-"""The pixels of `resize`."""
+"""The pixels of `resize`, in memory or on an OpenCL device."""
+
+# mypy: disable-error-code="redundant-cast"
+# Each function is checked for both kinds of pixels, and for one of them OpenCV states the exact type.
 
 from typing import cast
 
-from muniflow.compute.step import Image
+from muniflow.compute.step import Image, Pixels
 from muniflow.images.opencv import cv2
 from muniflow.operation import Size
 
@@ -18,14 +21,19 @@ def resize(image: Image, target: Size) -> Image:
         uint8 BGR, shape (target.height_px, target.width_px, 3); `image` itself where it has that size already.
     """
     height_px, width_px = image.shape[:2]
-    if (width_px, height_px) == target:
+    return scale(image, Size(width_px, height_px), target)
+
+
+def scale(image: Pixels, size: Size, target: Size) -> Pixels:
+    """The same for pixels in memory or on an OpenCL device, which do not tell their `size`."""
+    if size == target:
         return image
     # INTER_AREA averages source pixels, so thin lines do not alias away; but it only does so when no side grows. An
     # image that shrinks along one side and grows along the other is first shrunk, then enlarged.
-    shrunk = Size(min(width_px, target.width_px), min(height_px, target.height_px))
-    if (width_px, height_px) != shrunk:
-        image = cast("Image", cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA))
+    shrunk = Size(min(size.width_px, target.width_px), min(size.height_px, target.height_px))
+    if size != shrunk:
+        image = cast("Pixels", cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA))
     if shrunk != target:
         # Cubic keeps edges sharper than linear, and rings less than Lanczos.
-        image = cast("Image", cv2.resize(image, target, interpolation=cv2.INTER_CUBIC))
+        image = cast("Pixels", cv2.resize(image, target, interpolation=cv2.INTER_CUBIC))
     return image

@@ -1,9 +1,10 @@
 """The step that the entry point `muniflow.steps` names."""
 
 from muniflow.compute.step import Image, Step
+from muniflow.images.opencv import cv2
 from muniflow.operation import Size
 from muniflow_resize.params import OPERATION, ResizeParams
-from muniflow_resize.resize import resize
+from muniflow_resize.resize import resize, scale
 
 
 def apply(image: Image, params: ResizeParams) -> list[Image]:
@@ -13,4 +14,10 @@ def apply(image: Image, params: ResizeParams) -> list[Image]:
     return [resize(image, target)]
 
 
-STEP = Step(operation=OPERATION, apply=apply)
+def on_opencl(image: cv2.UMat, size: Size, params: ResizeParams) -> list[cv2.UMat]:
+    """The same on an OpenCL device."""
+    (target,) = params.sizes(size)
+    return [scale(image, size, target)]
+
+
+STEP = Step(operation=OPERATION, apply=apply, on_opencl=on_opencl)

@@ -40,10 +40,11 @@ def test_a_group_has_one_message_of_events_with_added_tallies():
 
 
 def test_a_retry_goes_through_its_delay_queue_with_the_next_attempt():
-    (message,) = messages_of([(SECOND, failed_whole(SECOND, Retry(30, "store")))], NOW_S)
+    message, events = messages_of([(SECOND, failed_whole(SECOND, Retry(30, "store")))], NOW_S)
     assert places([message]) == [("muniflow.delay.30s", "muniflow.step.half")]
     again = Task.from_bytes(message.body)
     assert (again.attempt, again.published_at) == (3, NOW_S + 30)
+    assert Events.from_bytes(events.body).tallies == (Tally(batch="b", step=0, retried=1, waiting_for="store"),)
 
 
 def test_a_failure_is_settled_and_kept():

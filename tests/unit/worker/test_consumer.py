@@ -11,8 +11,8 @@ from tests.support.worker_help import World, published
 from muniflow.compute.process import process
 from muniflow.messages import Task
 from muniflow.topology import EVENTS, LOST, dead_queue, step_queue, topology
-from muniflow.transport.types import OutgoingMessage
-from muniflow.worker.consumer import FIRST_PREFETCH
+from muniflow.transport.types import Delivery, OutgoingMessage
+from muniflow.worker.consumer import FIRST_PREFETCH, SUSPECT_AFTER
 from muniflow.worker.settings import WorkerSettings
 
 IMAGES = 40
@@ -130,7 +130,7 @@ def test_what_is_no_task_goes_to_the_dead_letters_and_harms_nobody(root, body):
     assert len(files(root / "output")) == 3
     assert world.broker.depths()[dead_queue(step_queue("smooth"))] == 1
     assert world.broker.depths()[LOST] == 1
-    assert world.sample("muniflow_malformed_messages_total") == 1
+    assert world.sample("muniflow_malformed_messages_total", queue=step_queue("smooth")) == 1
 
 
 def test_a_failure_is_settled_kept_and_does_not_stop_the_others(root):
@@ -230,3 +230,23 @@ def test_events_are_not_published_before_their_outputs_exist(root):
     assert seen
     assert all(seen)
     assert EVENTS in world.broker.depths()
+
+
+def test_tasks_that_came_to_nothing_before_run_alone(root):
+    """One of them may have taken its worker along; the others are not to share its end."""
+    world = World(spec(root), ("smooth",))
+    stop_at(world, 10)
+
+    def deliver():
+        for tag, suspect in enumerate(tasks("smooth", images=10)):
+            headers = {"x-delivery-count": SUSPECT_AFTER}
+            world.worker.consumer._on_delivery(
+                Delivery(
+                    step_queue("smooth"), suspect.to_bytes(), tag, generation=-1, redelivered=True, headers=headers
+                )
+            )
+
+    once_when(world, lambda: world.worker.transport.connected, deliver)
+    world.run([])
+    assert world.sample("muniflow_group_tasks_count") == 10
+    assert world.sample("muniflow_group_tasks_sum") == 10

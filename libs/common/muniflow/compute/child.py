@@ -10,15 +10,19 @@ from math import ceil
 from pathlib import Path
 
 from muniflow.compute.cell import Cell
+from muniflow.compute.device import OPENCL_DEVICE
 from muniflow.compute.frames import Decoder, frame
-from muniflow.compute.groups import encode_result, result_of
+from muniflow.compute.groups import Span, encode_result, result_of
 from muniflow.compute.outgoing import Result
-from muniflow.compute.process import Context, process
+from muniflow.compute.process import Context, make_durable, process
 from muniflow.compute.setup import open_context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Steps
+from muniflow.errors import Unavailable
 from muniflow.failpoints import Failpoints
 from muniflow.messages import Task
+from muniflow.settings import CPU
+from muniflow.settle import Retry
 
 OOM_SCORE = 800
 """Short of memory, the kernel ends this process and not the one that holds the connection."""
@@ -26,35 +30,48 @@ _RECEIVE_BYTES = 256 * 1024
 
 
 def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec, steps: Steps) -> None:
-    """Serve groups until the parent closes the connection. Called in a fresh fork."""
+    """Serve groups until the parent closes the connection. Called in a fresh fork.
+
+    Raises:
+        Invalid: the context cannot be opened.
+        Unavailable: the device gave errors. Its context may be lost for good: a new process may have better luck.
+    """
     connection.setblocking(True)
     cell = Cell(cell_descriptor)
     os.close(cell_descriptor)
     limit_self(spec)
     context = open_context(spec, steps, os.environ)
     before_reply = Failpoints.from_env(os.environ).at("child.before_reply")
+    # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
+    cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
-            parts = run_group(bodies, context, cell, spec.task_timeout_s)
+            results, spans = run_group(bodies, context, cell, cpu_time_s)
             before_reply()
             with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
-                connection.sendall(frame(parts))
+                connection.sendall(frame(encode_result(result_of(results, spans, time.time()))))
+            for _, outcome in results:
+                if isinstance(outcome.fate, Retry) and outcome.fate.what == OPENCL_DEVICE:
+                    raise Unavailable(OPENCL_DEVICE, "a new compute child tries it again")
 
 
-def run_group(bodies: list[bytes], context: Context, cell: Cell, task_timeout_s: float) -> list[bytes]:
-    """Run the tasks of one group; returns the parts of the reply, ready to publish."""
+def run_group(bodies: list[bytes], context: Context, cell: Cell, cpu_time_s: float) -> tuple[list[Result], list[Span]]:
+    """Run the tasks of one group, each within its CPU time; returns what became of them, and when they ran."""
     results: list[Result] = []
-    seconds: list[float] = []
+    spans: list[Span] = []
     for index, body in enumerate(bodies):
         cell.begin(index)
-        raise_cpu_limit(task_timeout_s)
-        started_s = time.perf_counter()
+        raise_cpu_limit(cpu_time_s)
+        began_at, started_s = time.time(), time.perf_counter()
         task = Task.from_bytes(body)
         results.append((task, process(task, context)))
-        seconds.append(time.perf_counter() - started_s)
+        spans.append(Span(began_at, time.perf_counter() - started_s))
     cell.idle()
-    return encode_result(result_of(results, seconds, time.time()))
+    started_s = time.perf_counter()
+    results = make_durable(results, context)
+    share_s = (time.perf_counter() - started_s) / len(bodies)
+    return results, [Span(span.began_at, span.seconds + share_s) for span in spans]
 
 
 def limit_self(spec: ChildSpec) -> None:
@@ -63,9 +80,12 @@ def limit_self(spec: ChildSpec) -> None:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     if spec.memory_limit_bytes is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        # Drivers of GPUs reserve address space by the hundred GiB; RLIMIT_DATA counts only private memory that can be
+        # written, which is what images take.
+        kind = resource.RLIMIT_AS if spec.device == CPU else resource.RLIMIT_DATA
+        _, hard = resource.getrlimit(kind)
         soft = spec.memory_limit_bytes if hard == resource.RLIM_INFINITY else min(spec.memory_limit_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(kind, (soft, hard))
 
 
 def raise_cpu_limit(task_timeout_s: float) -> None:

@@ -21,10 +21,10 @@ _STOP_LIMIT_S = 5.0
 class ForkEvents:
     """Whom to tell."""
 
-    on_ready: Callable[[tuple[str, ...]], None]
-    """The operations that the children will carry."""
+    on_ready: Callable[[tuple[str, ...], str], None]
+    """The operations that the children will carry, and the device on which they compute, for people."""
     on_failed: Callable[[str], None]
-    """It cannot start: a step package cannot be imported. `on_lost` follows."""
+    """It cannot start: a step package cannot be imported, or there is no device. `on_lost` follows."""
     on_forked: Callable[[int], None]
     """The process id of a child, in the order of `fork` calls."""
     on_exited: Callable[[int, int], None]
@@ -99,8 +99,8 @@ class ForkClient:
 
     def _tell(self, message: dict[str, object]) -> None:
         match message:
-            case {"ready": {"operations": list(operations)}}:
-                self.events.on_ready(tuple(map(str, operations)))
+            case {"ready": {"operations": list(operations), "device": str(device)}}:
+                self.events.on_ready(tuple(map(str, operations)), device)
             case {"failed": str(reason)}:
                 self.events.on_failed(reason)
             case {"forked": int(pid)}:

@@ -11,7 +11,7 @@ image. It talks over one stream socket with the parent:
 
 | to the parent, JSON lines | |
 | --- | --- |
-| `{"ready": {"operations": […]}}` or `{"failed": "…"}` | once |
+| `{"ready": {"operations": […], "device": "…"}}` or `{"failed": "…"}` | once |
 | `{"forked": pid}` | for each `F`, in order |
 | `{"exited": pid, "status": n}` | an exit code, or minus a signal |
 
@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from muniflow.compute.spec import ChildSpec
+from muniflow.errors import Invalid
 
 if TYPE_CHECKING:
     from muniflow.compute.step import Steps
@@ -150,16 +151,21 @@ def main(descriptor: int) -> int:
     control.set_inheritable(False)
     spec = _read_spec(control)
     try:
+        from muniflow.compute.probe import probe
         from muniflow.compute.setup import preload
 
         steps = preload(spec)
+        device = probe(spec)
+    except Invalid as invalid:
+        _tell(control, {"failed": str(invalid)})
+        return 1
     except Exception as error:  # noqa: BLE001 - whatever a step package does wrong, the parent has to say it
         _tell(control, {"failed": f"{type(error).__name__}: {error}"})
         return 1
     # What is alive now stays alive: without this the collector would copy all of these pages in each child.
     gc.collect()
     gc.freeze()
-    _tell(control, {"ready": {"operations": list(steps)}})
+    _tell(control, {"ready": {"operations": list(steps), "device": device}})
     ForkServer(control, spec, steps).serve()
     return 0
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from muniflow.messages import Settled, Tally, Task
-from muniflow.settle import Done, Fail, Fate
+from muniflow.settle import Done, Fail, Fate, Retry
 
 
 @dataclass(slots=True)
@@ -23,6 +23,10 @@ class StepMeasure:
     """Reading and decoding, at the first step of the task."""
     store_s: float = 0.0
     """Encoding and writing, at the last step of the task."""
+    load_bytes: int = 0
+    """Read from a store."""
+    store_bytes: int = 0
+    """Written to a store."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def _sum(one: Tally, other: Tally) -> Tally:
         step=one.step,
         done=one.done + other.done,
         failed=one.failed + other.failed,
+        retried=one.retried + other.retried,
+        waiting_for=other.waiting_for or one.waiting_for,
         pixels=one.pixels + other.pixels,
         compute_s=one.compute_s + other.compute_s,
     )
@@ -74,6 +80,8 @@ def _sum(one: Tally, other: Tally) -> Tally:
 
 def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:
     """The outcome of a task that failed before it made anything, or that is to be retried."""
+    if isinstance(fate, Retry):
+        return Outcome(fate, tallies=(Tally(batch=task.batch, step=task.step, retried=1, waiting_for=fate.reason),))
     if not isinstance(fate, Fail):
         return Outcome(fate)
     settled = Settled(

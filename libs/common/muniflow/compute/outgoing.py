@@ -35,7 +35,7 @@ def messages_of(results: Sequence[Result], now_s: float) -> list[OutgoingMessage
             case Fail(reason) if outcome.dead_letter:
                 messages.append(_dead(task, reason, outcome.failed_step, now_s))
     # Last, so that a coordinator that sees the end of an image has seen all that came before it.
-    return messages + _events(settled, tallies.all())
+    return messages + _events(settled, tallies.all(), now_s)
 
 
 def shorten(reason: str) -> str:
@@ -60,12 +60,13 @@ def _dead(task: Task, reason: str, step: int, now_s: float) -> OutgoingMessage:
     return OutgoingMessage(dead_queue(step_queue(task.op)), task.to_bytes(), headers=headers)
 
 
-def _events(settled: Sequence[Settled], tallies: Iterable[Tally]) -> list[OutgoingMessage]:
+def _events(settled: Sequence[Settled], tallies: Iterable[Tally], now_s: float) -> list[OutgoingMessage]:
     rest = tuple(tallies)
     if not settled and not rest:
         return []
     bodies = []
     for start in range(0, max(len(settled), 1), SETTLED_PER_MESSAGE):
         part = tuple(settled[start : start + SETTLED_PER_MESSAGE])
-        bodies.append(Events(settled=part, tallies=rest if start == 0 else ()).to_bytes())
+        events = Events(settled=part, tallies=rest if start == 0 else (), published_at=now_s)
+        bodies.append(events.to_bytes())
     return [OutgoingMessage(EVENTS, body) for body in bodies]

@@ -36,7 +36,7 @@ class PoolEvents:
     on_idle: Callable[[], None] = lambda: None
     """A child can take a group."""
     on_failed: Callable[[str], None] = lambda _reason: None
-    """The first start failed: a step package cannot be imported. Nothing more comes."""
+    """The first start failed: a step package cannot be imported, or there is no device. Nothing more comes."""
     on_death: Callable[[str], None] = lambda _cause: None
     """A child died in the middle of its work; for a log and a counter."""
 
@@ -51,6 +51,8 @@ class ComputePool:
     events: PoolEvents = field(default_factory=PoolEvents)
     python_path: tuple[str, ...] = ()
     """Further places where the fork server finds modules, for tests."""
+    device: str = field(default="", init=False)
+    """What the children compute on, for people; known from `on_ready` on."""
     _server: ForkClient = field(init=False)
     _asked: deque[Peer] = field(default_factory=deque, init=False)
     _peers: dict[int, Peer] = field(default_factory=dict, init=False)
@@ -95,7 +97,8 @@ class ComputePool:
         self._server = ForkClient(self.loop, self.spec, events, self.python_path)
         self._server.start()
 
-    def _on_server(self, _operations: tuple[str, ...]) -> None:
+    def _on_server(self, _operations: tuple[str, ...], device: str) -> None:
+        self.device = device
         self._serving = True
         for _ in range(self.children):
             self._fork()

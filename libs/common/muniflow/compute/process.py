@@ -7,7 +7,7 @@ same places.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from muniflow.compute.outgoing import shorten
 from muniflow.compute.params import ParamsCache
 from muniflow.compute.source import load_source
 from muniflow.compute.step import Image, Steps
-from muniflow.errors import NotFound, Unavailable
+from muniflow.errors import MuniflowError, NotFound, Unavailable
 from muniflow.failpoints import Hit, nothing
 from muniflow.images.encode import encode
 from muniflow.images.limits import ImageLimits
@@ -47,6 +47,7 @@ class Context:
     output: Store
     limits: ImageLimits
     durable_outputs: bool = True
+    """Whether `make_durable` syncs."""
     after_load: Hit = nothing
     after_compute: Hit = nothing
     params: ParamsCache = field(init=False)
@@ -66,10 +67,26 @@ def process(task: Task, context: Context) -> Outcome:
         chain.run()
     except NotFound as error:
         # Only an input can be missing. An intermediate is deleted when its image is settled, so this is a late copy.
-        return failed_whole(task, Fail(str(error)), dead_letter=task.pixels is None)
+        return failed_whole(task, Fail(str(error), "missing"), dead_letter=task.pixels is None)
     except Exception as error:  # noqa: BLE001 - `settle` knows what each kind of error means
         return failed_whole(task, _fate(error, task.attempt))
     return chain.outcome()
+
+
+def make_durable(results: Sequence[tuple[Task, Outcome]], context: Context) -> list[tuple[Task, Outcome]]:
+    """Sync what these tasks wrote, before anybody is told of it: one sync for many files costs little more than one.
+
+    Where the store cannot, all of them become tasks to retry.
+    """
+    keys = [key for _, outcome in results for key in outcome.outputs]
+    if not keys or not context.durable_outputs:
+        return list(results)
+    try:
+        context.output.sync(keys)
+    except MuniflowError as error:
+        away = Unavailable("blob store", str(error))
+        return [(task, failed_whole(task, _fate(away, task.attempt))) for task, _ in results]
+    return list(results)
 
 
 def _fate(error: Exception, attempt: int) -> Fate:
@@ -77,7 +94,7 @@ def _fate(error: Exception, attempt: int) -> Fate:
     if getattr(error, "code", None) == _CV2_NO_MEMORY:
         error = MemoryError()
     fate = settle(error, attempt)
-    return Fail(shorten(fate.reason)) if isinstance(fate, Fail) else fate
+    return Fail(shorten(fate.reason), fate.kind) if isinstance(fate, Fail) else fate
 
 
 @dataclass(slots=True)
@@ -100,6 +117,7 @@ class _Chain:
     settled: list[Settled] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
+    failed: list[Fail] = field(default_factory=list)
 
     def run(self) -> None:
         """Depth-first: the last tile pushed is the first to go on, and each is dropped as soon as it was used."""
@@ -117,7 +135,7 @@ class _Chain:
         """The result, once `run` returned."""
         failures = [part for part in self.settled if part.reason is not None]
         return Outcome(
-            fate=Fail(failures[0].reason or "") if failures else Done(),
+            fate=self.failed[0] if self.failed else Done(),
             follow=tuple(self.follow),
             settled=tuple(self.settled),
             tallies=tuple(self._tally(step, measure) for step, measure in self.measures.items()),
@@ -132,13 +150,17 @@ class _Chain:
         started_s = time.perf_counter()
         if task.pixels is not None:
             image, region = raw.load(task.pixels, self.context.work)
+            size_bytes = region.size_bytes
         else:
             params = self.context.params.of(task.route[task.step])
             data = self.context.source.read(task.source)
+            size_bytes = len(data)
             decoded, first_params = load_source(data, self.context.limits, params, task.decode)
             image = np.ascontiguousarray(decoded)
             region = raw.region_of(image, self._key(DECODED, task.lineage))
-        self._measure(task.step).load_s += time.perf_counter() - started_s
+        measure = self._measure(task.step)
+        measure.load_s += time.perf_counter() - started_s
+        measure.load_bytes += size_bytes
         self.context.after_load()
         return _Node(image, region, task.step, task.lineage, first_params)
 
@@ -204,6 +226,8 @@ class _Chain:
                 copy = np.ascontiguousarray(tile.image)
                 tile.image, tile.region = copy, raw.region_of(copy, self._key(parent.step, tile.lineage))
         for tile in tiles:
+            if not tile.region.stored:
+                self._measure(parent.step).store_bytes += tile.region.size_bytes
             raw.write(tile.region, self.context.work)
             pixels = raw.reference(tile.image, tile.region)
             update = {"step": tile.step, "lineage": tile.lineage, "pixels": pixels, "attempt": 1}
@@ -213,8 +237,9 @@ class _Chain:
         name = output_name(self.task.stem, leaf_index(tile.lineage), self.task.encoding)
         key = keys.output_key(self.task.destination, name)
         data = encode(tile.image, self.task.encoding)
-        self.context.output.write(key, memoryview(data), durable=self.context.durable_outputs)
+        self.context.output.write(key, memoryview(data))
         self.outputs.append(key)
+        self._measure(tile.step - 1).store_bytes += data.nbytes
         self.settled.append(self._settled(tile.lineage))
 
     def _isolated(self, tile: _Node, act: Callable[[_Node], None]) -> None:
@@ -228,9 +253,11 @@ class _Chain:
 
     def _failed(self, node: _Node, error: Exception) -> None:
         fate = _fate(error, self.task.attempt)
-        reason = fate.reason if isinstance(fate, Fail) else str(error)
+        if not isinstance(fate, Fail):  # `Unavailable` never comes here
+            fate = Fail(str(error))
+        self.failed.append(fate)
         self._measure(node.step).failed += 1
-        self.settled.append(self._settled(node.lineage, reason, node.step))
+        self.settled.append(self._settled(node.lineage, fate.reason, node.step))
 
     def _settled(self, lineage: Lineage, reason: str | None = None, step: int = 0) -> Settled:
         task = self.task

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from muniflow.compute.device import on_device, open_device
 from muniflow.compute.process import Context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Step, Steps
@@ -41,14 +42,15 @@ def load_steps(place: str, operations: tuple[str, ...] | None) -> Steps:
 
 
 def open_context(spec: ChildSpec, steps: Steps, env: Mapping[str, str]) -> Context:
-    """The context of a process: after a fork, because a store may have threads.
+    """The context of a process: after a fork, because a store may have threads, and so has an OpenCL driver.
 
     Raises:
-        Invalid: a store's URL, a limit or `MUNIFLOW_FAILPOINTS` is wrong.
+        Invalid: a store's URL, a limit or `MUNIFLOW_FAILPOINTS` is wrong, or the device of `spec` is not there.
     """
     failpoints = Failpoints.from_env(env)
+    open_device(spec.device)
     return Context(
-        steps=steps,
+        steps=on_device(steps, spec.device),
         source=open_store(spec.source_url),
         work=open_store(spec.work_url, failpoints),
         output=open_store(spec.output_url, failpoints),

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from muniflow.settings import CPU, Device
+
 INSTALLED = "muniflow.compute.step:installed_steps"
 ALLOCATOR_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
@@ -35,9 +37,11 @@ class ChildSpec:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `muniflow.images.limits.ImageLimits` that are not the default."""
     memory_limit_bytes: int | None = None
-    """Address space of a child; more raises `MemoryError` in it. `None`: no limit."""
+    """Address space of a child (with `opencl`: private memory); more raises `MemoryError` in it. `None`: no limit."""
     task_timeout_s: float = 60.0
     """CPU time that one task may take; the parent holds the same limit against the wall clock."""
+    device: Device = CPU
+    """Where its steps compute."""
 
     def to_json(self) -> str:
         """As one line."""

@@ -3,17 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muniflow.operation import Operation
+from muniflow.operation import Operation, Size
+
+if TYPE_CHECKING:
+    from muniflow.images.opencv import cv2
 
 GROUP = "muniflow.steps"
 
 Image = NDArray[np.uint8]
 """uint8 BGR, shape (H, W, 3); rows may be further apart than W * 3 bytes, pixels and channels are contiguous."""
+
+Pixels = TypeVar("Pixels", Image, "cv2.UMat")
+"""An image in this process's memory or on an OpenCL device: for functions that do the same with both."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,12 @@ class Step:
 
     Pure: it changes neither argument. What it returns may be views into `image`: those travel by reference and are
     never copied. Raises `Rejected` when this image cannot be processed.
+    """
+    on_opencl: "Callable[[cv2.UMat, Size, Any], list[cv2.UMat]] | None" = None
+    """`(image, size, params) -> images`: the same on an OpenCL device, every value within 1 gray level of `apply`.
+
+    `size` is that of the image, which does not tell it. `None`: `apply` serves there, too, on the CPU; right for a
+    step that only makes views.
     """
 
 

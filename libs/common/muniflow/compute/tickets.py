@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from muniflow.compute.groups import GroupResult, result_of
+from muniflow.compute.groups import GroupResult, Span, result_of
 from muniflow.compute.outcome import failed_whole
 from muniflow.messages import Task
 from muniflow.settle import Fate
@@ -50,4 +50,4 @@ class Hand:
 def failed_result(failures: Sequence[tuple[Task, Fate]]) -> GroupResult:
     """The result of tasks that the parent itself settles."""
     results = [(task, failed_whole(task, fate)) for task, fate in failures]
-    return result_of(results, [0.0] * len(results), time.time())
+    return result_of(results, [Span()] * len(results), time.time())

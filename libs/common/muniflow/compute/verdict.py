@@ -36,15 +36,15 @@ def verdict(status: int, kill_reason: str | None, strikes: int, task_timeout_s: 
         The failure, or `None`: try it again, alone.
     """
     if kill_reason is not None:
-        return Fail(kill_reason)
+        return Fail(kill_reason, "timeout")
     if -status in CRASHES:
-        return Fail(f"crashed the decoder or the operation ({describe(status)})")
+        return Fail(f"crashed the decoder or the operation ({describe(status)})", "crash")
     if -status == signal.SIGXCPU:
-        return Fail(too_slow(task_timeout_s))
+        return Fail(too_slow(task_timeout_s), "timeout")
     if strikes < MAX_STRIKES:
         return None
     cause = "; most likely it needs more memory than there is" if -status == signal.SIGKILL else ""
-    return Fail(f"ended {strikes} compute children ({describe(status)}){cause}")
+    return Fail(f"ended {strikes} compute children ({describe(status)}){cause}", "memory" if cause else "crash")
 
 
 def too_slow(task_timeout_s: float) -> str:

@@ -60,11 +60,16 @@ def run_batch(
 
 
 def _run_serial(account: Account, spec: ChildSpec) -> None:
-    from muniflow.compute.process import process
+    from muniflow.compute.process import make_durable, process
     from muniflow.compute.setup import open_context, preload
 
     context = open_context(spec, preload(spec), os.environ)
-    run_one_by_one(account, context.work, lambda task: process(task, context))
+
+    def execute(task: Task) -> Outcome:
+        ((_, outcome),) = make_durable([(task, process(task, context))], context)
+        return outcome
+
+    run_one_by_one(account, context.work, execute)
 
 
 def run_one_by_one(account: Account, work: Store, execute: Callable[[Task], Outcome]) -> None:

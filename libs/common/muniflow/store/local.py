@@ -6,8 +6,8 @@ import mmap
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,6 +24,8 @@ Buffer = bytes | memoryview
 WRITE_ATTEMPTS = 16
 """How often a write starts again when another process removes its folder meanwhile."""
 STREAM_BUFFER_BYTES = 1 << 20
+SYNC_FILES = 256
+"""Descriptors open at once."""
 COPY_MAX_BYTES = 1 << 21
 """Up to here one read is two to three times as fast as a mapping with its page faults; at 3 MB they are equal."""
 
@@ -82,6 +84,11 @@ class LocalStore:
             if watched.error is not None:
                 raise watched.error from None
             raise
+
+    def sync(self, keys: Sequence[str]) -> None:
+        """Sync files and the folders on their way; 128 at once take a quarter of the time of one by one."""
+        for first in range(0, len(keys), SYNC_FILES):
+            self._sync(keys[first : first + SYNC_FILES])
 
     def size(self, key: str) -> int | None:
         """Size by `stat`."""
@@ -155,6 +162,20 @@ class LocalStore:
             yield fd, size_bytes
         finally:
             os.close(fd)
+
+    def _sync(self, keys: Sequence[str]) -> None:
+        folders = {tuple(parts[:depth]) for key in keys for parts in [_parts(key)] for depth in range(len(parts))}
+        with ExitStack() as stack:
+            files = [stack.enter_context(self._blob(key))[0] for key in keys]
+            with translated(self._root, keys[0]):
+                for fd in files:
+                    # Starts the writing of all before the wait for the first; what is dropped is not read again here.
+                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                for fd in files:
+                    os.fsync(fd)
+                for parts in sorted(folders):
+                    with folder(self._root, parts) as fd:
+                        os.fsync(fd)
 
     def _list(self, prefix: str) -> Iterator[Blob]:
         try:

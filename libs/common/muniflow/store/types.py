@@ -1,6 +1,6 @@
 """The interface of a blob store. Every backend passes `tests/contract/test_store.py`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -35,6 +35,13 @@ class Store(Protocol):
         """Store a blob whole or not at all, over one of the same key; returns its size in bytes.
 
         `durable` survives a power failure once this returns. An iterable is written in constant memory.
+        """
+        ...
+
+    def sync(self, keys: Sequence[str]) -> None:
+        """Make blobs that were written without `durable` survive a power failure; cheap for many at once.
+
+        Raises `NotFound` when one of them is not there.
         """
         ...
 

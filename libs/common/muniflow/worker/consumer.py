@@ -5,6 +5,7 @@ they are forgotten here, and what children still compute of them is dropped, bec
 """
 
 import logging
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ PREFETCH_PAUSE_S = 2.0
 """A prefetch is changed by consuming anew, so not at every group."""
 PREFETCH_FACTOR = 1.5
 """And only when it is off by more than this."""
+SUSPECT_AFTER = 2
+"""Deliveries of a task that came to nothing, from which on it runs in a group of its own. An image may take the whole
+worker along (where the kernel ends a container as a group): those that were delivered with it must not share its end,
+nor be given up by the broker with it."""
 PUBLISH_AGAIN_FIRST_S = 0.5
 PUBLISH_AGAIN_MAX_S = 30.0
 
@@ -51,6 +56,7 @@ class Held(NamedTuple):
     delivery: Delivery
     kind: Kind
     pixels: int | None
+    suspect: bool = False
 
 
 def read_task(body: bytes, operations: Sequence[str]) -> Task:
@@ -70,6 +76,12 @@ def read_task(body: bytes, operations: Sequence[str]) -> Task:
     if task.op not in operations:
         raise ValueError(f"operation {task.op!r} is not carried here")
     return task
+
+
+def deliveries_before(delivery: Delivery) -> int:
+    """How often the broker has delivered it in vain; quorum queues count."""
+    count = delivery.headers.get("x-delivery-count", 0)
+    return count if isinstance(count, int) else 0
 
 
 @dataclass
@@ -92,6 +104,7 @@ class Consumer:
     """Groups of this connection that are computed or published and not acked."""
     _draining: bool = field(default=False, init=False)
     _scheduled: bool = field(default=False, init=False)
+    _waiting_for: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._before_publish = self.failpoints.at("worker.before_publish")
@@ -145,14 +158,20 @@ class Consumer:
             log.warning(
                 "a message that is no task goes to the dead letters: %s", error, extra={"queue": delivery.queue}
             )
-            self.metrics.malformed.inc()
+            self.metrics.malformed.labels(delivery.queue).inc()
             self.transport.reject(delivery)
             return
+        self.metrics.deliveries.labels(task.op, "true" if delivery.redelivered else "false").inc()
         if task.published_at:
             self.metrics.wait_seconds.labels(task.op).observe(max(time.time() - task.published_at, 0.0))
         pixels = None if task.pixels is None else task.pixels.width_px * task.pixels.height_px
-        held = Held(Job(task, delivery.body), delivery, Kind(task.op, pixels is None), pixels)
-        self._backlog.add(delivery.queue, held)
+        suspect = deliveries_before(delivery) >= SUSPECT_AFTER
+        held = Held(Job(task, delivery.body), delivery, Kind(task.op, pixels is None), pixels, suspect)
+        if suspect:
+            # In no order: each life of a worker gets some of them done before it comes upon the one that ends it.
+            self._backlog.add(f"{delivery.queue} suspects", held, first=random.random() < 0.5)  # noqa: S311, PLR2004
+        else:
+            self._backlog.add(delivery.queue, held)
         self.metrics.held.inc()
         self.wake()
 
@@ -161,7 +180,8 @@ class Consumer:
         while self.pool.idle and len(self._backlog):
             waiting = self._backlog.next_queue()
             seconds = (self._pace.seconds(held.kind, held.pixels) for held in waiting)
-            length = group_length(seconds, self.settings.group_s, self.settings.group_tasks)
+            most = 1 if waiting[0].suspect else self.settings.group_tasks
+            length = group_length(seconds, self.settings.group_s, most)
             group = self._backlog.take(length)
             self._running += 1
             on_done = partial(self._on_result, group, self._epoch)
@@ -171,16 +191,31 @@ class Consumer:
         self.metrics.observe(result)
         for task in result.tasks:
             self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)
+        self._tell_of_waits(result)
         if epoch != self._epoch:
             return
         self._before_publish()
         self._publish(group, epoch, result.messages, PUBLISH_AGAIN_FIRST_S)
 
+    def _tell_of_waits(self, result: GroupResult) -> None:
+        """One line when tasks begin to wait for a part that is away, and one when they go on."""
+        reason = next((task.reason for task in result.tasks if task.reason), "")
+        if reason and reason != self._waiting_for:
+            log.warning("tasks wait and are tried again: %s", reason)
+        elif self._waiting_for and not reason:
+            log.info("tasks go on", extra={"waited_for": self._waiting_for})
+        self._waiting_for = reason
+
     def _publish(self, group: list[Held], epoch: int, messages: list[OutgoingMessage], pause_s: float) -> None:
         if epoch == self._epoch:
-            self.transport.publish(
-                messages, lambda problem: self._on_published(group, epoch, messages, pause_s, problem)
-            )
+            began_s = time.perf_counter()
+
+            def on_settled(problem: PublishProblem | None) -> None:
+                if problem is None:
+                    self.metrics.confirm_seconds.observe(time.perf_counter() - began_s)
+                self._on_published(group, epoch, messages, pause_s, problem)
+
+            self.transport.publish(messages, on_settled)
             self._after_publish()
 
     def _on_published(

@@ -121,9 +121,13 @@ class Backlog(Generic[Item]):
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def add(self, queue: str, item: Item) -> None:
-        """One more at the end of its queue."""
-        self._queues.setdefault(queue, deque()).append(item)
+    def add(self, queue: str, item: Item, *, first: bool = False) -> None:
+        """One more at the end of its queue, or at its front."""
+        waiting = self._queues.setdefault(queue, deque())
+        if first:
+            waiting.appendleft(item)
+        else:
+            waiting.append(item)
 
     def next_queue(self) -> Sequence[Item]:
         """The items of the queue whose turn it is; empty when nothing waits."""

@@ -40,7 +40,7 @@ def once(
     Raises:
         Invalid: the input or a setting is wrong.
     """
-    from muniflow.compute.process import process
+    from muniflow.compute.process import make_durable, process
     from muniflow.compute.setup import load_steps, open_context
     from muniflow.compute.spec import INSTALLED
     from muniflow.images.limits import ImageLimits
@@ -52,7 +52,8 @@ def once(
     steps = load_steps(INSTALLED, operations)
     task = read_input(stdin.read(MAX_INPUT_BYTES + 1), {name: step.operation for name, step in steps.items()})
     spec = child_spec(settings, read_env(StoreSettings, env), read_env(ImageLimits, env), operations)
-    outcome = process(task, open_context(spec, steps, env))
+    context = open_context(spec, steps, env)
+    ((_, outcome),) = make_durable([(task, process(task, context))], context)
     stdout.write(json.dumps(result_document(outcome), ensure_ascii=False).encode() + b"\n")
     stdout.flush()
     match outcome.fate:

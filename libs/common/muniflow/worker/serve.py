@@ -19,7 +19,8 @@ from muniflow.loop import Loop, new_loop
 from muniflow.metrics import WorkerMetrics
 from muniflow.operation import installed_operations
 from muniflow.serve import HttpServer
-from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.settings import CPU, BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.signals import signals_on
 from muniflow.topology import worker_topology
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Transport
@@ -48,6 +49,7 @@ class Worker:
     metrics: WorkerMetrics
     exit_code: int = 0
     _ready: bool = field(default=False, init=False)
+    _refused: str | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
     _beat_s: float = field(default_factory=time.monotonic, init=False)
@@ -55,9 +57,11 @@ class Worker:
     def run(self) -> int:
         """Serve until a signal or a failed start; returns the exit code."""
         self._beat()
+        self.metrics.describe(self.operations, self.settings.children, self.settings.device)
+        self.metrics.blocked.set_function(lambda: self.transport.blocked is not None)
         self.pool.start()
-        self.consumer.start()
-        self.transport.start(worker_topology(self.operations), self._on_connected, self._on_lost)
+        if self.settings.device == CPU:
+            self._connect()
         self.loop.start()
         return self.exit_code
 
@@ -67,10 +71,14 @@ class Worker:
 
     def not_ready(self) -> str | None:
         """Why tasks are not taken or cannot be run, or `None`; called from the HTTP server's thread."""
+        if self._refused is not None:
+            return self._refused
         if self._draining:
             return "draining"
+        if self.settings.device != CPU and not self._ready:
+            return f"the {self.settings.device} device is tried"
         if not self.transport.connected:
-            return "not connected to the broker"
+            return f"not connected to the broker: {self.transport.trouble}"
         return None if self._ready else "compute children are starting"
 
     def stop(self) -> None:
@@ -85,12 +93,18 @@ class Worker:
 
     def on_pool_ready(self) -> None:
         """A compute child can take work."""
+        if self._draining or self._ended:
+            return
         self._ready = True
+        log.info("computing on %s", self.settings.device, extra={"device_name": self.pool.device})
+        if self.settings.device != CPU:
+            self._connect()
         self.consumer.wake()
 
     def on_pool_failed(self, reason: str) -> None:
-        """The step packages cannot be used: nothing can ever be done here."""
+        """The step packages cannot be used, or there is no device: nothing can ever be done here."""
         log.error("compute children cannot start: %s", reason)
+        self._refused = f"compute children cannot start: {reason}"
         self.exit_code = FAILED
         self._end()
 
@@ -98,6 +112,15 @@ class Worker:
         """A compute child died at work."""
         log.warning("a compute child died: %s", cause)
         self.metrics.child_deaths.inc()
+
+    def _connect(self) -> None:
+        """Take work: while the children start, or after it where they may find no device.
+
+        Without one, a worker that is started again and again would take tasks and hand them back each time, until the
+        broker gives them up.
+        """
+        self.consumer.start()
+        self.transport.start(worker_topology(self.operations), self._on_connected, self._on_lost)
 
     def _on_connected(self) -> None:
         self.metrics.connected.set(1)
@@ -172,9 +195,8 @@ def serve(default_operations: tuple[str, ...], env: Mapping[str, str]) -> int:
         metrics=WorkerMetrics(registry),
         failpoints=Failpoints.from_env(env),
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.add_callback_threadsafe(worker.stop))
-    with HttpServer(process.http_bind, registry, {}, live=worker.alive, ready=worker.not_ready):
+    server = HttpServer(process.http_bind, registry, {}, live=worker.alive, ready=worker.not_ready)
+    with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), worker.stop):
         code = worker.run()
     loop.close()
     return code

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from muniflow.compute.spec import ChildSpec
 from muniflow.images.limits import ImageLimits
-from muniflow.settings import Settings, StoreSettings
+from muniflow.settings import DeviceSettings, StoreSettings
 
 
 def _split(value: object) -> object:
@@ -17,7 +17,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split), PlainSerializer(",".
 """Names as settings: a comma list in the environment."""
 
 
-class WorkerSettings(Settings):
+class WorkerSettings(DeviceSettings):
     """What a step worker needs beside broker, stores, image limits and process settings."""
 
     operations: Names = ()
@@ -27,7 +27,8 @@ class WorkerSettings(Settings):
     compute_timeout_s: float = Field(60.0, gt=0)
     """Wall clock and CPU time that one task may take before its child is killed and its image fails."""
     memory_limit_mb: int = Field(4096, ge=1024)
-    """Address space of a compute child, in MiB. About 600 of it are libraries."""
+    """Address space of a compute child, in MiB; about 600 of it are libraries. With `opencl`: private memory, because
+    drivers reserve far more addresses than they use."""
     pixels_in_flight: int = Field(64_000_000, ge=1)
     """Pixels that unacked deliveries may have together: many small images, or one or two panoramas."""
     prefetch_min: int = Field(2, ge=1)
@@ -54,4 +55,5 @@ def child_spec(
         limits=limits.model_dump(mode="json"),
         memory_limit_bytes=worker.memory_limit_mb * 2**20,
         task_timeout_s=worker.compute_timeout_s,
+        device=worker.device,
     )
