@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix run daemon stop devconsole lock clean
+.PHONY: help demo test test-brokers chaos bench lint fix run daemon monitor stop devconsole lock clean
 
 BIN := .venv/bin
 PATHS := libs services tests
@@ -11,7 +11,7 @@ CHAIN ?=
 UP_ARGS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(CHAIN),--chain $(CHAIN))
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## run a batch through a private RabbitMQ, and again without one; compare every byte
 	@scripts/bootstrap
@@ -19,6 +19,18 @@ demo: ## run a batch through a private RabbitMQ, and again without one; compare 
 
 test: lint ## lint, then all tests, against a real RabbitMQ
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
+	@scripts/bootstrap dev
+	scripts/test-brokers
+
+chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=2000 CHAOS_SEED=7
+	@scripts/bootstrap dev
+	KILLS=$(or $(KILLS),300) IMAGES=$(or $(IMAGES),2000) CHAOS_SEED=$(CHAOS_SEED) $(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+
+bench: ## every benchmark, about two hours; results in benchmarks/results
+	@scripts/bootstrap bench
+	$(BIN)/python -m benchmarks all
 
 lint: ## ruff, mypy strict, import contracts
 	@scripts/bootstrap dev

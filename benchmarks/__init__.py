@@ -1,0 +1,1 @@
+"""What muniflow is measured with: `python -m benchmarks --help`, from the root of the repository."""

@@ -1,0 +1,151 @@
+"""A whole muniflow of this machine for a benchmark: private broker, coordinator and workers as real processes.
+
+Everything is on as it is for users: quorum queues, confirms, mandatory, heartbeats, the ledger, compute children,
+durable outputs. Only settings that a deployment chooses are chosen here: which operations a worker carries, how many
+workers there are, one compute child each.
+"""
+
+import http.client
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks import proc
+from benchmarks.client import Client, consumers
+from benchmarks.processes import Processes
+from muniflow.settings import BrokerSettings, StoreSettings, to_env
+from muniflow.stack.broker import PrivateBroker
+from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, replica_count, worker_plans
+from muniflow.stack.ports import free_ports
+from muniflow.stack.supervisor import says_ready
+from muniflow.topology import BATCHES
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds so far, by part."""
+
+    broker_s: float
+    coordinator_s: float
+    parents_s: float
+    children_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.broker_s + self.coordinator_s + self.parents_s + self.children_s
+
+    def since(self, earlier: "Usage") -> "Usage":
+        """What was used between two moments."""
+        return Usage(
+            self.broker_s - earlier.broker_s,
+            self.coordinator_s - earlier.coordinator_s,
+            self.parents_s - earlier.parents_s,
+            self.children_s - earlier.children_s,
+        )
+
+
+class Cluster:
+    """Started by entering it; leaving it ends workers, coordinator and broker."""
+
+    def __init__(
+        self,
+        folder: Path,
+        source_root: Path,
+        groups: Sequence[WorkerGroup],
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe it; `variables` are added to the environment of every process."""
+        self.folder, self._groups = folder, groups
+        self.stores = StoreSettings(
+            source_url=f"file://{source_root}", work_url=f"file://{folder}/work", output_url=f"file://{folder}/output"
+        )
+        self._variables = dict(variables or {})
+        self.broker = PrivateBroker(folder / "broker")
+        self.processes = Processes(folder / "logs")
+        self.coordinator_pid = 0
+        self.worker_pids: list[int] = []
+
+    @property
+    def output(self) -> Path:
+        """The root of the output store."""
+        return self.folder / "output"
+
+    def start(self) -> None:
+        """Start everything and wait until all of it says that it is ready."""
+        for name in ("work", "output"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.broker.start()
+        ports = free_ports(1 + replica_count(self._groups))
+        plans = (coordinator_plan(ports[0]), *worker_plans(self._groups, ports[1:]))
+        self._coordinator_port = ports[0]
+        pids = [self._start(plan) for plan in plans]
+        self.coordinator_pid, self.worker_pids = pids[0], pids[1:]
+        for plan in plans:
+            self.processes.wait_for(plan.name, lambda port=plan.http_port: says_ready(port))  # type: ignore[misc]
+        # A coordinator is ready as a stand-by, too; it takes batches once it leads.
+        self.processes.wait_for("the coordinator's lead", lambda: consumers(self.broker.amqp_url, BATCHES) > 0)
+
+    def client(self) -> Client:
+        """A user's connection."""
+        return Client(self.broker.amqp_url)
+
+    def get(self, path: str) -> bytes:
+        """What the coordinator's HTTP interface answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._coordinator_port, timeout=30)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.OK:
+            raise SystemExit(f"the coordinator answers {answer.status} to {path}")
+        return body
+
+    def first_workers(self) -> dict[str, int]:
+        """The process of the first worker of each group, by the name of the group."""
+        firsts: dict[str, int] = {}
+        names = [group.name for group in self._groups for _ in range(group.replicas)]
+        for name, pid in zip(names, self.worker_pids, strict=True):
+            firsts.setdefault(name, pid)
+        return firsts
+
+    def usage(self) -> Usage:
+        """CPU seconds so far. A worker's process is its parent; everything below it computes."""
+        stats = proc.all_stats()
+
+        def tree_s(roots: Sequence[int]) -> float:
+            return sum(stat.cpu_s for stat in proc.descendants(stats, roots))
+
+        alone_s = sum(stat.cpu_s for stat in stats if stat.pid in set(self.worker_pids))
+        coordinator_s = tree_s([self.coordinator_pid]) if self.coordinator_pid else 0.0
+        return Usage(tree_s(self.broker.pids), coordinator_s, alone_s, tree_s(self.worker_pids) - alone_s)
+
+    def close(self) -> None:
+        """End all of it; workers and coordinator first, so that they can hand back."""
+        self.processes.close()
+        self.broker.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, plan: ProcessPlan) -> int:
+        shared = to_env(BrokerSettings(amqp_url=self.broker.amqp_url), self.stores)
+        database = {"MUNIFLOW_DATABASE_URL": f"sqlite:///{self.folder / 'ledger.db'}", "MUNIFLOW_CHILDREN": "1"}
+        env = {**shared, **database, **self._variables, **plan.variables}
+        return self.processes.start(plan.name, plan.command, env).pid
+
+
+def batch_name(what: str) -> str:
+    """A batch id that was never used before."""
+    return f"{what}-{time.time_ns()}"

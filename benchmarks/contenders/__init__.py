@@ -1,0 +1,1 @@
+"""What is compared, each behind the same face (`benchmarks.harness.Contender`)."""
