@@ -5,6 +5,8 @@ import time
 import pytest
 from benchmarks import guard
 
+from muniflow.compute.process import process
+
 
 def test_nothing_got_much_slower(capsys):
     assert guard.faults() == [], capsys.readouterr().out
@@ -19,7 +21,7 @@ def test_calls_are_counted_exactly():
 
 
 def test_a_second_decode_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    real = guard.process
+    real = process
 
     def twice(task, context):
         real(task, context)
