@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, batches out, and a page that shows them. Needs no OpenCV and no numpy."""

@@ -1,0 +1,75 @@
+"""The ASGI application."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from muniflow.errors import Fault, MuniflowError
+from muniflow_gateway import page, routes_batches, routes_pipeline, routes_static, routes_upload
+from muniflow_gateway.headers import SafeHeaders
+from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.openapi import openapi_of
+from muniflow_gateway.parts import Parts
+from muniflow_gateway.problems import Problem, invalid, problem_of
+
+NOT_PLACES = frozenset({"body", "query", "path", "header"})
+
+log = logging.getLogger(__name__)
+
+
+def make_app(parts: Parts, metrics: GatewayMetrics) -> FastAPI:
+    """The application over these parts."""
+    app = FastAPI(title="muniflow", openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=True)
+    app.state.parts = parts
+    for module in (routes_upload, routes_batches, routes_pipeline, routes_static, page):
+        app.include_router(module.router)
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(MuniflowError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_bug)
+    app.add_middleware(
+        SafeHeaders,
+        metrics=metrics,
+        max_header_bytes=parts.settings.max_header_bytes,
+        max_body_bytes=parts.settings.max_field_bytes,
+    )
+    document = openapi_of(app, parts.operations)
+    app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
+    return app
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    return cast("Problem", error).response()
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    return problem_of(cast("MuniflowError", error)).response()
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    known = cast("HTTPException", error)
+    status = HTTPStatus(known.status_code)
+    text = known.detail if status == HTTPStatus.BAD_REQUEST else status.description or status.phrase
+    return Problem(status, text, headers=dict(known.headers or {})).response()
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    items = cast("list[dict[str, Any]]", cast("RequestValidationError", error).errors())
+    return invalid(Fault(_place(item["loc"]), str(item["msg"])) for item in items).response()
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("cannot answer %s %s", request.method, request.url.path, exc_info=error)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more").response()
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    """`limit`, `image`: where in the user's words."""
+    parts = [part for number, part in enumerate(location) if number or part not in NOT_PLACES]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")

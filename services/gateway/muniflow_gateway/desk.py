@@ -1,0 +1,226 @@
+"""Takes batches in: images to the store, then the document to the broker, and only then an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.failpoints import Failpoints
+from muniflow.messages import Command
+from muniflow.operation import Operations, Size
+from muniflow.store.types import Store
+from muniflow.topology import BATCHES, CONTROL
+from muniflow_gateway import documents
+from muniflow_gateway.access import Caller
+from muniflow_gateway.backlog import Backlog
+from muniflow_gateway.body import chunks, drain, whole
+from muniflow_gateway.broker import Broker
+from muniflow_gateway.form import Form, FormReader, Sink, StoredFile, boundary_of
+from muniflow_gateway.measure import measure
+from muniflow_gateway.news import News
+from muniflow_gateway.problems import Problem, problem_of
+from muniflow_gateway.settings import GatewaySettings
+
+BUSY_S = 5.0
+MEASURE_THREADS = 2
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Desk:
+    """Where batches are handed in."""
+
+    settings: GatewaySettings
+    operations: Operations
+    source: Store
+    broker: Broker
+    backlog: Backlog
+    news: News
+    failpoints: Failpoints
+    uploading: int = 0
+    """Forms that are coming in now."""
+    _keys_in_use: set[str] = field(default_factory=set)
+    _writers: Executor = field(init=False)
+    _readers: Executor = field(init=False)
+    _before_publish: Callable[[], None] = field(init=False)
+    _after_publish: Callable[[], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the threads."""
+        self._writers = ThreadPoolExecutor(self.settings.max_uploads, "upload")
+        self._readers = ThreadPoolExecutor(MEASURE_THREADS, "measure")
+        self._before_publish = self.failpoints.at("gateway.before_publish")
+        self._after_publish = self.failpoints.at("gateway.after_publish")
+
+    def close(self) -> None:
+        """End the threads."""
+        for pool in (self._writers, self._readers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def take_form(self, request: Request, caller: Caller) -> str:
+        """Take a form with images; returns the id of its batch, which is durable then.
+
+        Raises:
+            Problem: it is refused, whole; or the store or the broker is away.
+        """
+        try:
+            async with self._slot(request, caller) as batch_id:
+                return await self._take_form(request, caller, batch_id)
+        except ClientDisconnect:
+            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away") from None
+        except (Problem, MuniflowError) as error:
+            problem = error if isinstance(error, Problem) else problem_of(error)
+            if not await drain(request):
+                problem.headers["Connection"] = "close"
+            raise problem from error
+
+    async def take_document(self, request: Request, caller: Caller) -> str:
+        """Take a JSON document that names images in the store; returns the id of its batch.
+
+        Raises:
+            Problem: it is refused.
+            Unavailable: the broker is away.
+        """
+        limit_bytes, silence_s = self.settings.max_field_bytes, self.settings.body_timeout_s
+        try:
+            body = await whole(request, limit_bytes=limit_bytes, silence_s=silence_s, allowance=caller.allowance)
+        except ClientDisconnect:
+            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away") from None
+        self.broker.require()
+        await self.backlog.require_room()
+        if (key := request.headers.get("idempotency-key")) is not None:
+            body = documents.with_batch_id(body, documents.repeatable_batch_id(caller.name, key))
+        batch = documents.check_document(body, self.operations)
+        with self.news.listening(batch.batch_id) as heard:
+            await self.publish(batch.batch_id, body)
+            notice = await heard.first(self.settings.answer_s)
+        if notice is not None and notice.state == "rejected":
+            faults = tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults)
+            raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
+        return batch.batch_id
+
+    async def publish(self, batch_id: str, document: bytes) -> None:
+        """Hand a checked document to the broker.
+
+        Raises:
+            Unavailable: it is not known to be safe.
+        """
+        self._before_publish()
+        self.news.submitted(batch_id)
+        await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s)
+        self._after_publish()
+
+    async def command(self, command: Command) -> None:
+        """Ask something of the coordinator, durably.
+
+        Raises:
+            Unavailable: the broker is away.
+        """
+        self.broker.require()
+        await self.broker.publish(CONTROL, command.to_bytes(), self.settings.publish_timeout_s)
+
+    @asynccontextmanager
+    async def _slot(self, request: Request, caller: Caller) -> AsyncIterator[str]:
+        """Room for one more upload, and the id of its batch."""
+        self.broker.require()
+        await self.backlog.require_room()
+        if self.uploading >= self.settings.max_uploads:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many uploads at once", retry_after_s=BUSY_S)
+        key = request.headers.get("idempotency-key")
+        batch_id = documents.new_batch_id() if key is None else documents.repeatable_batch_id(caller.name, key)
+        if batch_id in self._keys_in_use:
+            raise Problem(
+                HTTPStatus.CONFLICT, "a request with this Idempotency-Key is coming in now", retry_after_s=BUSY_S
+            )
+        self._keys_in_use.add(batch_id)
+        self.uploading += 1
+        try:
+            yield batch_id
+        finally:
+            self.uploading -= 1
+            self._keys_in_use.discard(batch_id)
+
+    async def _take_form(self, request: Request, caller: Caller, batch_id: str) -> str:
+        repeatable = "idempotency-key" in request.headers
+        claim = await self._claim(batch_id) if repeatable else None
+        folder = documents.folder_of(self.settings.uploads_prefix, batch_id)
+        sink = Sink(self.source, folder, self._writers, durable=self.settings.durable_uploads, keep=claim is None)
+        if claim is not None:
+            form = await self._read(request, caller, sink)
+            await self._repeat(batch_id, form, claim)
+            return batch_id
+        published = False
+        try:
+            form = await self._read(request, caller, sink)
+            document = await self._document(form, caller, batch_id, sink)
+            if repeatable:
+                key = documents.claim_key(self.settings.uploads_prefix, batch_id)
+                content = documents.write_claim(documents.request_digest(form), document)
+                await self._in_thread(lambda: self.source.write(key, content, durable=True))
+            published = True  # from here on it may be with the coordinator, whatever we hear of it
+            await self.publish(batch_id, document)
+        finally:
+            if not published:
+                await self._forget(folder)
+        return batch_id
+
+    async def _read(self, request: Request, caller: Caller, sink: Sink) -> Form:
+        settings = self.settings
+        body = chunks(
+            request,
+            limit_bytes=settings.max_request_bytes,
+            silence_s=settings.body_timeout_s,
+            allowance=caller.allowance,
+        )
+        return await FormReader(boundary_of(request.headers.get("content-type", "")), sink, settings).read(body)
+
+    async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
+        for file in form.files:
+            size = await self._measure(sink, file)
+            if size is not None and size.pixels > self.settings.max_pixels:
+                form.fault(
+                    file.place, f"{file.name}: {size} is more than the limit of {self.settings.max_pixels} pixels"
+                )
+            elif size is not None and not form.faults:
+                caller.allowance.take_pixels(size.pixels)
+        return documents.document_of(form, batch_id, sink.folder, self.operations)
+
+    async def _measure(self, sink: Sink, file: StoredFile) -> Size | None:
+        def look() -> Size | None:
+            with sink.store.open(f"{sink.folder}{file.name}") as stream:
+                return measure(stream)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, look)
+
+    async def _claim(self, batch_id: str) -> tuple[str, bytes] | None:
+        """What was sent under this idempotency key before."""
+        key = documents.claim_key(self.settings.uploads_prefix, batch_id)
+        try:
+            return documents.read_claim(await self._in_thread(lambda: bytes(self.source.read(key))))
+        except NotFound:
+            return None
+        except (ValueError, Rejected) as error:
+            raise Unavailable("what was sent under this Idempotency-Key before", str(error)) from None
+
+    async def _repeat(self, batch_id: str, form: Form, claim: tuple[str, bytes]) -> None:
+        """Publish what was published before, if the request is the same: to the coordinator it is the same batch."""
+        digest, document = claim
+        if documents.request_digest(form) != digest:
+            text = "this Idempotency-Key was used for another request; take a new one"
+            raise Invalid((Fault("Idempotency-Key", text),))
+        await self.publish(batch_id, document)
+
+    async def _forget(self, folder: str) -> None:
+        """Remove the images of a request that was refused."""
+        with suppress(MuniflowError):
+            await self._in_thread(lambda: self.source.delete_prefix(folder))
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, work)

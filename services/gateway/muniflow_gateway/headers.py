@@ -1,0 +1,86 @@
+"""Headers that every answer has, and the counting of requests."""
+
+from http import HTTPStatus
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.problems import Problem
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""For the page: its own files only, no inline script or style. `blob:` shows images before they are sent."""
+DATA_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; sandbox allow-downloads"
+"""For everything else: what a browser opens directly can do nothing."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+UPLOADS = frozenset({"/process", "/v1/batches", "/v1/process"})
+"""These count what comes by themselves."""
+PAGE_PATHS = ("/", "/page/index.html")
+
+
+class SafeHeaders:
+    """ASGI middleware; passes bodies through as they come."""
+
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, max_header_bytes: int, max_body_bytes: int) -> None:
+        """Wrap `app`; refuse longer heads, and longer bodies where no images are taken."""
+        self._app = app
+        self._max_header_bytes = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers["Content-Security-Policy"] = PAGE_POLICY if scope["path"] in PAGE_PATHS else DATA_POLICY
+                headers.setdefault("Cache-Control", "no-store")
+                route = getattr(scope.get("route"), "path", "other")
+                self._metrics.answered(scope["method"], route, message["status"])
+            await send(message)
+
+        if _head_bytes(scope) > self._max_header_bytes:
+            # uvicorn's own limit holds only for a head that comes in pieces.
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            refusal = Problem(status, f"the limit is {self._max_header_bytes} bytes", headers={"Connection": "close"})
+            await refusal.response()(scope, receive, send_with_headers)
+            return
+        limited = receive if scope["path"] in UPLOADS else _limited(receive, self._max_body_bytes)
+        await self._app(scope, limited, send_with_headers)
+
+
+def _limited(receive: Receive, limit_bytes: int) -> Receive:
+    """Refuse a body that FastAPI would keep in memory, whatever its size."""
+    size_bytes = 0
+
+    async def counted() -> Message:
+        nonlocal size_bytes
+        message = await receive()
+        size_bytes += len(message.get("body", b""))
+        if size_bytes > limit_bytes:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})
+        return message
+
+    return counted
+
+
+def _head_bytes(scope: Scope) -> int:
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return fields + len(scope["raw_path"]) + len(scope["query_string"])

@@ -1,0 +1,150 @@
+"""API keys: made once, shown once, kept as hashes in a file.
+
+A key is 256 random bits, so its SHA-256 cannot be searched for and needs no slow password hash.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from muniflow.errors import Fault, Invalid
+
+PREFIX = "muniflow_"
+"""What a key starts with, so that scanners for leaked secrets know it."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")
+CHECK_S = 1.0
+"""How often the file is looked at."""
+
+log = logging.getLogger(__name__)
+
+
+class ApiKey(BaseModel):
+    """One key, without the key itself. Limits that are not set are those of the gateway."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    created_at: float = 0.0
+    requests_per_minute: int | None = Field(None, ge=1)
+    mebibytes_per_hour: int | None = Field(None, ge=1)
+    megapixels_per_hour: int | None = Field(None, ge=1)
+
+
+def digest(secret: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def read_keys(path: Path) -> tuple[ApiKey, ...]:
+    """The keys of a file; none when it is not there.
+
+    Raises:
+        Invalid: a line is not a key.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return ()
+    keys = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                keys.append(ApiKey.model_validate_json(line))
+            except ValidationError:
+                text = "not an API key; make them with `python -m muniflow_gateway keys make NAME`"
+                raise Invalid((Fault(f"{path} line {number}", text),)) from None
+    return tuple(keys)
+
+
+def write_keys(path: Path, keys: Iterable[ApiKey]) -> None:
+    """Write them whole or not at all, readable by their owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.writelines(key.model_dump_json(exclude_none=True) + "\n" for key in keys)
+    temporary.replace(path)
+
+
+def make_key(path: Path, name: str, limits: Mapping[str, int | None] | None = None) -> str:
+    """Add a key; returns the key itself, which is kept nowhere.
+
+    Raises:
+        Invalid: the name is taken, or is not a name.
+    """
+    keys = read_keys(path)
+    if not NAME.fullmatch(name):
+        raise Invalid((Fault("name", "1 to 80 letters, digits, '.', '_', '@' or '-', starting with one of the first"),))
+    if any(key.name == name for key in keys):
+        raise Invalid((Fault("name", f"{name} has a key already; revoke it first, or take another name"),))
+    secret = PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(name=name, sha256=digest(secret), created_at=round(time.time()), **dict(limits or {}))
+    write_keys(path, (*keys, key))
+    return secret
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Remove a key.
+
+    Raises:
+        Invalid: there is none of this name.
+    """
+    keys = read_keys(path)
+    left = tuple(key for key in keys if key.name != name)
+    if len(left) == len(keys):
+        known = ", ".join(key.name for key in keys) or "none"
+        raise Invalid((Fault("name", f"there is no key {name!r}; there are: {known}"),))
+    write_keys(path, left)
+
+
+class KeyRing:
+    """The keys of a file, followed while the gateway runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Read them.
+
+        Raises:
+            Invalid: a line of the file is not a key.
+        """
+        self._path = path
+        self._stamp = self._stamp_now()
+        self._keys = {key.sha256: key for key in read_keys(path)}
+        self._looked_s = time.monotonic()
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._keys)
+
+    def find(self, secret: str) -> ApiKey | None:
+        """Whose key this is."""
+        self._look()
+        return self._keys.get(digest(secret))
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < CHECK_S:
+            return
+        self._looked_s = now_s
+        stamp = self._stamp_now()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = {key.sha256: key for key in read_keys(self._path)}
+        except (Invalid, OSError) as error:
+            log.error("API keys stay as they were: %s", error)  # noqa: TRY400 - the text says it all
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino

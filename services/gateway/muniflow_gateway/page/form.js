@@ -1,0 +1,162 @@
+// The form: drop images, build the route, see it as JSON, send.
+
+import { ApiProblem, upload } from "./api.js";
+import { ICONS, h, icon, replace, say, setText } from "./dom.js";
+import { bytes, counted } from "./format.js";
+import { RouteBuilder } from "./route.js";
+
+const TYPES = ["image/jpeg", "image/png", "image/webp"];
+const SHOWN = 60;
+
+export class SendCard {
+  constructor(operations, onSent) {
+    this.onSent = onSent;
+    this.files = [];
+    this.key = null;
+    this.route = new RouteBuilder(operations, () => this.changed());
+    this.input = h("input", {
+      id: "files", type: "file", multiple: true, accept: TYPES.join(), class: "unseen",
+      onchange: () => { this.add(this.input.files); this.input.value = ""; },
+    });
+    this.drop = h("label", { class: "drop", for: "files" }, icon(ICONS.upload),
+      h("span", {}, h("b", {}, "Choose images"), " or drop them here"), h("small", {}, "JPEG, PNG or WebP"));
+    this.thumbs = h("ul", { class: "thumbs" });
+    this.sum = h("p", { class: "small", role: "status" });
+    this.municipality = h("input", { id: "municipality", type: "text", maxlength: "200", oninput: () => this.changed() });
+    this.format = h("select", { id: "format", onchange: () => this.changed() },
+      ["jpg", "png", "webp"].map((name) => h("option", { value: name }, name.toUpperCase())));
+    this.quality = h("input", {
+      id: "quality", type: "number", min: "1", max: "100", placeholder: "standard", oninput: () => this.changed(),
+    });
+    this.json = h("pre", { class: "json", tabindex: "0", "aria-label": "The route as JSON" });
+    this.problems = h("div", { class: "problems", role: "alert", tabindex: "-1" });
+    this.bar = h("progress", { class: "sending", max: 1, value: 0, hidden: true, "aria-label": "Sent" });
+    this.send = h("button", { class: "primary", type: "submit" }, "Send");
+    this.element = this.layout();
+    this.listen();
+    this.changed();
+  }
+
+  layout() {
+    return h(
+      "section", { class: "card send", "aria-labelledby": "send-title" }, h("h2", { id: "send-title" }, "Send images"),
+      h("form", { onsubmit: (event) => { event.preventDefault(); this.submit(); }, novalidate: true },
+        this.input, this.drop, this.thumbs, this.sum,
+        this.route.element,
+        h("div", { class: "fields" },
+          h("div", {}, h("label", { for: "format" }, "Output"), this.format),
+          h("div", {}, h("label", { for: "quality" }, "Quality (1–100)"), this.quality),
+          h("div", { class: "wide" }, h("label", { for: "municipality" }, "Municipality (optional)"), this.municipality)),
+        h("details", { open: true }, h("summary", {}, "As JSON"), this.json),
+        this.problems, this.bar, this.send));
+  }
+
+  listen() {
+    const over = (event) => {
+      if (![...event.dataTransfer.types].includes("Files")) return;
+      event.preventDefault();
+      this.drop.classList.toggle("over", event.type !== "drop");
+      if (event.type === "drop") this.add(event.dataTransfer.files);
+    };
+    for (const name of ["dragenter", "dragover", "drop"]) this.element.addEventListener(name, over);
+    this.element.addEventListener("dragleave", () => this.drop.classList.remove("over"));
+  }
+
+  add(files) {
+    this.files.push(...files);
+    say(`${counted(files.length, "image")} added`);
+    this.changed();
+    this.showFiles();
+  }
+
+  remove(file) {
+    this.files = this.files.filter((other) => other !== file);
+    this.changed();
+    this.showFiles();
+    (this.thumbs.querySelector("button") || this.input).focus();
+  }
+
+  showFiles() {
+    for (const picture of this.thumbs.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
+    replace(this.thumbs, this.files.slice(0, SHOWN).map((file) => h(
+      "li", {}, h("img", { src: URL.createObjectURL(file), alt: "", onerror: (event) => event.target.classList.add("broken") }),
+      h("span", {}, file.name),
+      h("button", { type: "button", class: "remove", "aria-label": `Remove ${file.name}`, onclick: () => this.remove(file) },
+        icon(ICONS.remove)))));
+    const total = this.files.reduce((sum, file) => sum + file.size, 0);
+    const hidden = this.files.length - SHOWN;
+    setText(this.sum, this.files.length ? `${counted(this.files.length, "image")}, ${bytes(total)}${hidden > 0 ? ` (${hidden} not shown)` : ""}` : "");
+  }
+
+  actions() {
+    const quality = Number.parseInt(this.quality.value, 10);
+    const format = this.format.value;
+    const municipality = this.municipality.value.trim();
+    return {
+      ...(municipality ? { municipality } : {}),
+      operations: this.route.operations(),
+      output: quality && format !== "png" ? { format, quality } : format,
+    };
+  }
+
+  changed() {
+    this.key = null; // another request than the one before
+    this.quality.disabled = this.format.value === "png";
+    setText(this.json, pretty(this.actions()));
+    setText(this.send, this.files.length ? `Send ${counted(this.files.length, "image")}` : "Send");
+  }
+
+  async submit() {
+    replace(this.problems);
+    const missing = [];
+    if (!this.files.length) missing.push({ place: "images", problem: "choose at least one" });
+    if (!this.actions().operations.length) missing.push({ place: "route", problem: "add at least one operation" });
+    if (missing.length) return this.refused("Not yet:", missing);
+    // The same key when it is sent again after trouble: nothing is run twice.
+    this.key ??= `page-${Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16)).join("")}`;
+    const form = new FormData();
+    form.append("actions", JSON.stringify(this.actions()));
+    for (const file of this.files) form.append("files", file, file.name);
+    this.sending(true);
+    try {
+      const batch = await upload(form, this.key, (sent, total) => { this.bar.value = sent / total; });
+      this.files = [];
+      this.showFiles();
+      this.changed();
+      say("sent");
+      this.onSent(batch);
+    } catch (problem) {
+      this.refused(problem.message, problem instanceof ApiProblem ? problem.faults : []);
+    } finally {
+      this.sending(false);
+    }
+    return undefined;
+  }
+
+  refused(text, faults) {
+    replace(this.problems, h("p", {}, text),
+      faults.length ? h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", fault.problem))) : null);
+    this.problems.focus();
+  }
+
+  sending(busy) {
+    this.bar.hidden = !busy;
+    this.bar.value = 0;
+    this.send.disabled = busy;
+    if (busy) setText(this.send, "Sending …");
+    else this.changed();
+  }
+}
+
+// JSON with one operation a line, as people write it.
+function pretty(actions) {
+  const lines = Object.entries(actions).map(([name, value]) => {
+    if (name !== "operations" || !value.length) return `  ${JSON.stringify(name)}: ${oneLine(value)}`;
+    return `  "operations": [\n${value.map((entry) => `    ${oneLine(entry)}`).join(",\n")}\n  ]`;
+  });
+  return `{\n${lines.join(",\n")}\n}`;
+}
+
+function oneLine(value) {
+  return JSON.stringify(value).replaceAll('","', '", "').replaceAll('",', '", ').replaceAll('":', '": ').replaceAll('",  ', '", ');
+}

@@ -1,0 +1,116 @@
+// Start, and which view is shown: `#/` the overview, `#/batch/<id>` one batch.
+
+import { call, get, onKeyNeeded, poll } from "./api.js";
+import { BatchView } from "./batch.js";
+import { BatchesCard } from "./batches.js";
+import { ICONS, h, icon, replace, setText } from "./dom.js";
+import { SendCard } from "./form.js";
+import { StagesCard } from "./stages.js";
+import { theme } from "./theme.js";
+
+const POLL_MS = 1500;
+const main = document.getElementById("main");
+const health = document.getElementById("health");
+let leave = () => {};
+let overview = null;
+
+function route() {
+  leave();
+  const found = /^#\/batch\/(.+)$/.exec(location.hash);
+  leave = found ? showBatch(decodeURIComponent(found[1])) : showOverview();
+}
+
+function showBatch(id) {
+  const view = new BatchView(id);
+  replace(main, view.element);
+  document.title = `${id} · muniflow`;
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
+  const end = poll(check, 5000);
+  return () => { view.stop(); end(); };
+}
+
+function showOverview() {
+  document.title = "muniflow";
+  replace(main, h("h1", { class: "unseen" }, "muniflow"), h("div", { class: "columns" },
+    overview.send.element, h("div", { class: "right" }, overview.stages.element, overview.batches.element)));
+  return poll(async () => {
+    await check();
+    await Promise.allSettled([overview.stages.update(), overview.batches.update()]);
+  }, POLL_MS);
+}
+
+// Says in the head whether batches can be taken.
+async function check() {
+  try {
+    const answer = await fetch("/readyz", { cache: "no-store" });
+    const body = await answer.json();
+    health.className = `health ${answer.ok ? "good" : "bad"}`;
+    setText(health, answer.ok ? "ready" : body.detail);
+  } catch {
+    health.className = "health bad";
+    setText(health, "the gateway does not answer");
+  }
+}
+
+// One dialog, whoever asks, until there is a key.
+let asking = null;
+function askForKey() {
+  asking ??= new Promise((resolve) => {
+    const dialog = document.getElementById("sign-in");
+    const key = document.getElementById("key");
+    const problem = document.getElementById("key-problem");
+    dialog.oncancel = (event) => event.preventDefault();
+    dialog.querySelector("form").onsubmit = async (event) => {
+      event.preventDefault();
+      try {
+        await call("POST", "/v1/session", { key: key.value.trim() });
+        key.value = "";
+        dialog.close();
+        asking = null;
+        resolve();
+      } catch (refused) {
+        problem.textContent = refused.message;
+        key.focus();
+      }
+    };
+    dialog.showModal();
+  });
+  return asking;
+}
+
+async function signedIn() {
+  for (;;) {
+    try {
+      return await get("/v1/session");
+    } catch (problem) {
+      if (problem.status !== 401) throw problem;
+      await askForKey();
+    }
+  }
+}
+
+async function start() {
+  theme(document.getElementById("theme"));
+  onKeyNeeded(askForKey);
+  try {
+    const session = await signedIn();
+    const signOut = document.getElementById("sign-out");
+    signOut.hidden = !session.needs_key;
+    signOut.onclick = async () => { await call("DELETE", "/v1/session"); location.reload(); };
+    const { operations } = await get("/v1/operations");
+    overview = {
+      send: new SendCard(operations, (batch) => { location.hash = `#/batch/${encodeURIComponent(batch.batch_id)}`; }),
+      stages: new StagesCard(),
+      batches: new BatchesCard(),
+    };
+  } catch (problem) {
+    replace(main, h("div", { class: "card" }, h("h1", {}, "muniflow does not answer"), h("p", { class: "problem" }, problem.message),
+      h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), "Try again")));
+    return;
+  }
+  addEventListener("hashchange", route);
+  route();
+}
+
+start();

@@ -1,0 +1,35 @@
+// Light, dark, or as the system has it; remembered in this browser.
+
+import { ICONS, icon, replace } from "./dom.js";
+
+const CHOICES = ["auto", "light", "dark"];
+const MARKS = { auto: ICONS.both, light: ICONS.sun, dark: ICONS.moon };
+const NAMES = { auto: "as the system", light: "light", dark: "dark" };
+
+function remembered() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null; // the browser keeps nothing
+  }
+}
+
+export function theme(button) {
+  let choice = CHOICES.includes(remembered()) ? remembered() : "auto";
+  const show = () => {
+    document.documentElement.dataset.theme = choice;
+    replace(button, icon(MARKS[choice]));
+    button.setAttribute("aria-label", `Theme: ${NAMES[choice]}`);
+    button.title = `Theme: ${NAMES[choice]}`;
+  };
+  button.addEventListener("click", () => {
+    choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length];
+    try {
+      localStorage.setItem("theme", choice);
+    } catch {
+      // for this visit only, then
+    }
+    show();
+  });
+  show();
+}

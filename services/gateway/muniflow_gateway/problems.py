@@ -1,0 +1,101 @@
+"""Errors as RFC 9457 problem details: one shape for every answer that is not a success."""
+
+import math
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_S = 5
+"""What a client is told to wait where nothing better is known."""
+
+
+class FaultBody(BaseModel):
+    """One thing that is wrong in a request."""
+
+    place: str = Field(description="Where, in your words.", examples=["operations[1].width"])
+    problem: str = Field(description="What is wrong and what is allowed.", examples=["write 1 to 65535"])
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field("about:blank", description="Always `about:blank`: the status says the kind.")
+    title: str = Field(description="The status in words.", examples=["Unprocessable Entity"])
+    status: int = Field(description="The HTTP status.", examples=[422])
+    detail: str = Field("", description="What happened, for a person.", examples=["the request has 1 fault"])
+    faults: list[FaultBody] = Field(default_factory=list, description="Every fault by its place.")
+
+
+class Problem(Exception):
+    """A request that is not served, with all that its answer says."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        *,
+        retry_after_s: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Answer `status`; `retry_after_s` is rounded up to whole seconds."""
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+
+    @property
+    def body(self) -> ProblemBody:
+        """The answer's body."""
+        return ProblemBody(
+            title=self.status.phrase,
+            status=self.status,
+            detail=_printable(self.detail),
+            faults=[FaultBody(place=_printable(f.place), problem=_printable(f.problem)) for f in self.faults],
+        )
+
+    def response(self) -> Response:
+        """The answer."""
+        return Response(
+            self.body.model_dump_json(), status_code=self.status, headers=self.headers, media_type=CONTENT_TYPE
+        )
+
+
+def problem_of(error: MuniflowError) -> Problem:
+    """What an error of the library means over HTTP."""
+    match error:
+        case Invalid():
+            return invalid(error.faults)
+        case NotFound():
+            return Problem(HTTPStatus.NOT_FOUND, str(error))
+        case Rejected():
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+        case Unavailable():
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after_s=RETRY_S)
+        case _:
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
+
+
+def invalid(faults: Iterable[Fault]) -> Problem:
+    """A document or a form that was understood and is wrong."""
+    found = tuple(faults)
+    detail = "the request has 1 fault" if len(found) == 1 else f"the request has {len(found)} faults"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, found)
+
+
+def too_large(detail: str, place: str = "") -> Problem:
+    """Beyond a cap of size."""
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [Fault(place, detail)] if place else ())
+
+
+def _printable(text: str) -> str:
+    """Text that can be sent: JSON may hold half a character, UTF-8 may not."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,184 @@
+"""The process: settings in, uvicorn on, signals to a clean end."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from muniflow import logs
+from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.failpoints import Failpoints
+from muniflow.operation import installed_operations
+from muniflow.serve import HttpServer, parse_bind
+from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.store.open import open_store
+from muniflow_gateway.access import Access, is_loopback
+from muniflow_gateway.app import make_app
+from muniflow_gateway.backlog import Backlog
+from muniflow_gateway.broker import Broker
+from muniflow_gateway.coordinator import Coordinator
+from muniflow_gateway.desk import Desk
+from muniflow_gateway.follow import Follower
+from muniflow_gateway.keys import KeyRing
+from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.news import News
+from muniflow_gateway.parts import Parts
+from muniflow_gateway.quotas import Quotas
+from muniflow_gateway.settings import GatewaySettings
+
+KEEP_ALIVE_S = 75
+READ_BYTES = 64 * 1024
+DRAIN_S = 60
+QUIET = ("httpx", "uvicorn.error")
+"""Libraries whose INFO is one line a request, or says what we say."""
+
+log = logging.getLogger(__name__)
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP over h11, in small reads: what a hundred uploads hold in memory is a hundred times one read."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Read at most `READ_BYTES` at a time; asyncio's own 256 KiB are copied several times on their way."""
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_BYTES
+        super().connection_made(transport)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which tells open streams to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        """Serve, and set `parts.stopping` at the first signal."""
+        super().__init__(config)
+        self._parts = parts
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, end at the second.
+
+        Not uvicorn's own way, which dies of the signal in the end: to end when asked is success.
+        """
+        del sig, frame
+        self._parts.stopping.set()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts:
+    """The parts by the variables of `env`; connects to nothing yet.
+
+    Raises:
+        Invalid: a setting is wrong.
+    """
+    settings, stores = read_env(GatewaySettings, env), read_env(StoreSettings, env)
+    operations = installed_operations()
+    if not operations:
+        raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
+    host, _ = parse_bind(settings.gateway_bind)
+    news = News(loop)
+    coordinator = Coordinator(settings.coordinator_url)
+    broker = Broker(read_env(BrokerSettings, env), news.on_notice)
+    source = open_store(stores.source_url)
+    desk = Desk(
+        settings=settings,
+        operations=operations,
+        source=source,
+        broker=broker,
+        backlog=Backlog(coordinator, settings.max_backlog_images),
+        news=news,
+        failpoints=Failpoints.from_env(env),
+    )
+    return Parts(
+        settings=settings,
+        operations=operations,
+        source=source,
+        output=open_store(stores.output_url),
+        broker=broker,
+        coordinator=coordinator,
+        follower=Follower(coordinator, news),
+        desk=desk,
+        access=Access(KeyRing(Path(settings.api_keys_file)), Quotas(settings), loopback=is_loopback(host)),
+        news=news,
+    )
+
+
+def serve(env: Mapping[str, str]) -> int:
+    """Run the gateway with the settings of `env` until SIGTERM; returns the exit code.
+
+    Raises:
+        Invalid: a setting is wrong.
+        Unavailable: a port cannot be had.
+    """
+    process = read_env(ProcessSettings, env)
+    logs.configure(process.log_format, process.log_level, "gateway")
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return asyncio.run(_serve(env, process))
+
+
+async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
+    parts = make_parts(env, asyncio.get_running_loop())
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    metrics.uploading.set_function(lambda: parts.desk.uploading)
+    metrics.streams.set_function(lambda: parts.streams)
+    app = make_app(parts, metrics)
+    app.router.lifespan_context = _lifespan
+    host, port = parse_bind(parts.settings.gateway_bind)
+    config = uvicorn.Config(
+        app,
+        host=host or "0.0.0.0",  # noqa: S104 - `:8080` asks for every address
+        port=port,
+        http=BoundedProtocol,  # h11 bounds the size of headers
+        h11_max_incomplete_event_size=parts.settings.max_header_bytes,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    server = Server(config, parts)
+    _say_who_may(parts, host)
+    with HttpServer(process.http_bind, registry, {}, live=lambda: parts.broker.alive, ready=parts.why_not_ready):
+        try:
+            await server.serve()
+        except SystemExit:  # uvicorn's way to say that the port is taken; the log has said why
+            raise Unavailable(f"the address {parts.settings.gateway_bind}", "it cannot be listened on") from None
+    return os.EX_OK
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    parts.broker.start()
+    try:
+        yield
+    finally:
+        parts.desk.close()
+        await parts.coordinator.close()
+        await asyncio.to_thread(parts.broker.stop)
+
+
+def _say_who_may(parts: Parts, host: str) -> None:
+    bind = parts.settings.gateway_bind
+    if parts.access.is_open:
+        log.warning("open to this machine without a key, as there are none: http://%s", bind)
+    elif not parts.access.has_keys:
+        log.warning(
+            "no request will be served at %s: there is no API key and %s is not a loopback address. "
+            "Make one: python -m muniflow_gateway keys make NAME",
+            bind,
+            host or "every address",
+        )
+    else:
+        log.info("serving http://%s with API keys", bind)

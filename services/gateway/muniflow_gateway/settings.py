@@ -1,0 +1,55 @@
+"""The gateway's own settings."""
+
+from pydantic import Field
+
+from muniflow.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """What the gateway needs beside broker, stores and process settings."""
+
+    gateway_bind: str = "127.0.0.1:8080"
+    """Address of the API and the page. Without API keys only a loopback address is served."""
+    coordinator_url: str = "http://127.0.0.1:8000"
+    """Base of the coordinator's HTTP interface."""
+    api_keys_file: str = ".muniflow/api-keys"
+    """Hashed API keys, one JSON object a line; read again when it changes."""
+    uploads_prefix: str = Field(".muniflow/uploads", pattern=r"^[^/].*[^/]$")
+    """Where uploaded images go in the source store. Hidden, so that a batch over the whole root leaves them out."""
+    durable_uploads: bool = True
+    """Whether an upload survives a power failure once it is answered (fsync)."""
+
+    max_request_bytes: int = Field(2 * 2**30, ge=1)
+    """Body of one request; counted while it streams in."""
+    max_file_bytes: int = Field(512 * 2**20, ge=1)
+    """One image."""
+    max_files: int = Field(1000, ge=1)
+    """Images of one request; more of them are named from the store."""
+    max_pixels: int = Field(16384 * 8192, ge=1)
+    """Width times height of one image, as its header says."""
+    max_field_bytes: int = Field(2**20, ge=1)
+    """`actions` or `batch`, and the body of a JSON request."""
+    max_header_bytes: int = Field(32 * 1024, ge=1024)
+    """Request line and headers."""
+    max_uploads: int = Field(128, ge=1, le=1024)
+    """Uploads at the same time; further ones are asked to come again."""
+    body_timeout_s: float = Field(30.0, gt=0)
+    """Longest silence of a client in the middle of its body."""
+    max_backlog_images: int = Field(2_000_000, ge=1)
+    """Images not settled, of all batches; past it new batches are asked to come again."""
+
+    requests_per_minute: int = Field(6000, ge=1)
+    """Per key. The page makes about 120, and one more for each picture that it shows."""
+    mebibytes_per_hour: int = Field(100 * 1024, ge=1)
+    """Uploaded per key."""
+    megapixels_per_hour: int = Field(1_000_000, ge=1)
+    """Uploaded per key."""
+
+    publish_timeout_s: float = Field(15.0, gt=0)
+    """Longest wait for the broker's confirm."""
+    answer_s: float = Field(2.0, ge=0)
+    """Longest wait for the coordinator's word on a JSON batch, before 202 without it."""
+    max_wait_s: float = Field(300.0, gt=0)
+    """Largest `wait` of `/v1/process`."""
+    max_streams: int = Field(256, ge=1)
+    """Open event streams."""

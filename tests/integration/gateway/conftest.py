@@ -1,0 +1,95 @@
+"""One whole stack with a gateway, for all tests of this folder; and gateways of their own for tests that kill them."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.integration.gateway.help import OwnGateway, clean_environment, eventually
+from tests.integration.stacks import ROOT
+
+from muniflow.messages import TERMINAL
+from muniflow.settings import BrokerSettings, to_env
+from muniflow.stack.broker import find_server
+from muniflow.stack.detach import start_detached
+from muniflow.stack.state import StackState, read_state
+from muniflow.stack.stop import stop_stack
+
+LIMITS = {"MUNIFLOW_REQUESTS_PER_MINUTE": "1000000", "MUNIFLOW_MEBIBYTES_PER_HOUR": "1000000"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that runs."""
+
+    folder: Path
+    state: StackState
+
+    @property
+    def url(self):
+        """Base of the gateway."""
+        return self.state.gateway_url
+
+    @property
+    def gateway_pid(self):
+        """The gateway's process now; the supervisor may have started it anew."""
+        state = read_state(self.folder / ".muniflow")
+        assert state is not None
+        return next(process.identity.pid for process in state.processes if process.name == "gateway")
+
+    @property
+    def environment(self):
+        """What another process of this stack needs."""
+        return {
+            **clean_environment(),
+            **to_env(BrokerSettings(amqp_url=self.state.amqp_url), self.state.stores),
+            **LIMITS,
+            "MUNIFLOW_COORDINATOR_URL": self.state.coordinator_url,
+        }
+
+    def settled(self, batch_id, timeout_s=60):
+        """A batch once it is in a terminal state."""
+
+        def now():
+            answer = httpx.get(f"{self.url}/v1/batches/{batch_id}")
+            return answer.json() if answer.is_success and answer.json()["state"] in TERMINAL else None
+
+        return eventually(now, timeout_s)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    if find_server() is None and os.environ.get("CI") != "true":
+        pytest.skip("needs rabbitmq-server")
+    folder = tmp_path_factory.mktemp("gateway-stack")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    # A small window, so that cancelling takes effect within seconds.
+    window = {"MUNIFLOW_WINDOW_IMAGES": "16"}
+    environment = {**clean_environment(), **LIMITS, **window, "MUNIFLOW_SOURCE_URL": f"file://{folder}"}
+    state = start_detached(folder / ".muniflow", [], environment)
+    yield Stack(folder, state)
+    stop_stack(folder / ".muniflow")
+
+
+@pytest.fixture
+def http(stack):
+    with httpx.Client(base_url=stack.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def own_gateway(stack, tmp_path):
+    """Starts a gateway of its own on the same stack; all are ended after the test."""
+    started: list[OwnGateway] = []
+
+    def start(**variables):
+        gateway = OwnGateway.start(stack.environment, tmp_path / f"gateway-{len(started)}", variables)
+        started.append(gateway)
+        eventually(gateway.ready)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.end()

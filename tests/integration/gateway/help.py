@@ -1,0 +1,101 @@
+"""Helpers of these tests: pictures, forms, and a gateway process that may be killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from tests.integration.stacks import ROOT
+
+from muniflow.stack.ports import free_ports
+
+PICTURES = sorted((ROOT / "examples/images").iterdir())
+ACTIONS = {"operations": [["resize", "64x48"]], "output": "jpg"}
+ROUTE = {"operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]], "output": "jpg"}
+
+
+def clean_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
+
+
+def eventually(condition, timeout_s=60):
+    deadline_s = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, "not in time"
+        time.sleep(0.05)
+    return value
+
+
+def picture(number=0):
+    """Name and bytes of an example photograph."""
+    path = PICTURES[number % len(PICTURES)]
+    return path.name, path.read_bytes()
+
+
+def form(*files, actions=ACTIONS):
+    """Keyword arguments for httpx: a form with these (name, bytes)."""
+    return {"data": {"actions": json.dumps(actions)}, "files": [("files", file) for file in files]}
+
+
+def resident_bytes(pid):
+    """Memory of a process that is in RAM now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+@dataclass
+class OwnGateway:
+    """A gateway process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @classmethod
+    def start(cls, environment, folder, variables):
+        """Start one."""
+        folder.mkdir()
+        host = variables.pop("host", "127.0.0.1")
+        (port,) = free_ports(1)
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "muniflow_gateway"],
+                env={
+                    **environment,
+                    "MUNIFLOW_GATEWAY_BIND": f"{host}:{port}",
+                    "MUNIFLOW_API_KEYS_FILE": str(folder / "keys"),
+                    **variables,
+                },
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return cls(f"http://127.0.0.1:{port}", process, log)
+
+    def ready(self):
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return httpx.get(f"{self.url}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from muniflow.batch import BATCH_ID
+from muniflow.errors import Invalid
+from muniflow_gateway.documents import (
+    new_batch_id,
+    read_claim,
+    repeatable_batch_id,
+    with_batch_id,
+    write_claim,
+)
+
+
+def test_ids_of_uploads_sort_by_time_and_differ():
+    assert new_batch_id(0).startswith("19700101-000000-")
+    assert len({new_batch_id(0) for _ in range(100)}) == 100
+    assert BATCH_ID.fullmatch(new_batch_id())
+
+
+def test_a_key_gives_the_same_id_to_the_same_caller_only():
+    first = repeatable_batch_id("utrecht", "k1")
+
+    assert first == repeatable_batch_id("utrecht", "k1")
+    assert BATCH_ID.fullmatch(first)
+    assert len({first, repeatable_batch_id("delft", "k1"), repeatable_batch_id("utrecht", "k2")}) == 3
+
+
+@pytest.mark.parametrize("key", ["", " ", "a" * 256, "é", "a\tb"])
+def test_what_is_no_idempotency_key_is_refused(key):
+    with pytest.raises(Invalid, match="Idempotency-Key"):
+        repeatable_batch_id("utrecht", key)
+
+
+@pytest.mark.parametrize(
+    ("body", "batch_id"), [(b'{"a": 1}', "new"), (b'{"batch_id": "own"}', "own"), (b'{"batch_id": null}', "new")]
+)
+def test_an_id_is_given_to_a_document_that_has_none(body, batch_id):
+    assert json.loads(with_batch_id(body, "new"))["batch_id"] == batch_id
+
+
+@pytest.mark.parametrize("body", [b"[", b"[]", b"1", b"[" * 100_000])
+def test_what_is_no_document_is_left_to_the_check(body):
+    assert with_batch_id(body, "new") == body
+
+
+def test_a_claim_comes_back_as_it_was():
+    assert read_claim(write_claim("d", b'{"a": "\xc3\xa9"}')) == ("d", b'{"a": "\xc3\xa9"}')
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'"x"'])
+def test_what_is_no_claim_is_told(body):
+    with pytest.raises(ValueError, match=r"."):
+        read_claim(body)
