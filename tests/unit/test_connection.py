@@ -24,6 +24,7 @@ from pika.exceptions import (
 
 from muniflow.errors import Invalid
 from muniflow.settings import BrokerSettings
+from muniflow.topology import DELIVERY_LIMIT
 from muniflow.transport.connection import GroupedConnection, describe, parameters_of, pause_s
 
 SETTINGS = BrokerSettings(amqp_url="amqp://ann:secret@broker:5672/city")
@@ -113,3 +114,8 @@ def test_pika_hands_every_frame_to_the_method_that_groups_them(monkeypatch):
         assert written == [], "kept until the end of the block"
     connection._output_marshaled_frames([b"d"])
     assert written == [b"abc", b"d"]
+
+
+def test_an_alarm_of_days_does_not_use_up_the_deliveries_of_what_a_worker_holds():
+    """Each blocked timeout gives everything back, and the broker counts it as delivered in vain."""
+    assert BrokerSettings().blocked_timeout_s * DELIVERY_LIMIT > 7 * 86_400

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,22 +54,23 @@ def drivers_in(pid):
     return [name for name in DRIVERS if name in maps]
 
 
+class WatchedRun(PoolRun):
+    """A pool that is looked at before it ends, with its children alive."""
+
+    def end(self):
+        self.child_drivers = [drivers_in(pid) for pid in self.pool.pids]
+        server: Any = self.pool._server._process
+        self.server_drivers = drivers_in(server.pid)
+        super().end()
+
+
 def run_blurs(root, device, output):
-    """The pixels that a pool makes, and the drivers loaded in the fork server and in its child at their end."""
-    run = PoolRun(spec(root, steps=INSTALLED, device=device, output_url=str(root / output)))
-    loaded = {}
-
-    def look(run):
-        for pid in run.pool.pids:
-            loaded["child"] = drivers_in(pid)
-            loaded["server"] = drivers_in(run.pool._server._process.pid)
-
-    run.on_tick = look
-    end = run.end
-    run.end = lambda: (look(run), end())
+    """The pixels that a pool makes, the drivers loaded in its child and in its fork server, its device's name."""
+    run = WatchedRun(spec(root, steps=INSTALLED, device=device, output_url=str(root / output)))
     assert reasons(run.run([blurs()])) == dict.fromkeys(range(IMAGES))
     pixels = {name: decode(memoryview(data)) for name, data in files(root / output).items()}
-    return pixels, loaded, run.pool.device
+    (in_child,) = run.child_drivers
+    return pixels, {"child": in_child, "server": run.server_drivers}, run.pool.device
 
 
 @pytest.mark.usefixtures("opencl_env")
@@ -87,7 +89,7 @@ def test_children_compute_on_the_device_and_the_fork_server_never_loads_its_driv
 @pytest.mark.usefixtures("opencl_env")
 def test_a_child_that_was_killed_has_a_successor_on_the_device(root):
     run = PoolRun(spec(root, steps=OPENCL_STEPS, device="opencl"))
-    killed = []
+    killed: list[int] = []
 
     def kill_once(run):
         if not killed and any(peer.cell.current() for peer in run.pool._peers.values()):
@@ -111,7 +113,7 @@ def test_a_driver_may_reserve_addresses_and_an_image_may_not_take_memory(root):
 @pytest.mark.usefixtures("opencl_env")
 def test_a_device_that_gives_errors_makes_a_task_one_to_retry_and_gets_a_new_child(root):
     run = PoolRun(spec(root, steps=OPENCL_STEPS, device="opencl"))
-    pids = set()
+    pids: set[int] = set()
     run.on_tick = lambda run: pids.update(run.pool.pids)
     lost, later = run.run([[task("lost", seconds=1.0)], [task("nap", 1, seconds=0.2)]])
     assert [(taken.fate, taken.reason) for taken in lost.tasks] == [

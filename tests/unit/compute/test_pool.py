@@ -130,7 +130,8 @@ def test_children_that_cannot_live_make_the_work_one_to_retry(root):
     run = PoolRun(spec(root, source_url="nowhere://"))
     (result,) = run.run([group("smooth", images=2)])
     assert [taken.fate for taken in result.tasks] == ["retry", "retry"]
-    assert [message.exchange for message in result.messages] == ["muniflow.delay.5s"] * 2
+    assert [message.exchange for message in result.messages] == ["muniflow.delay.5s"] * 2 + ["muniflow"]
+    assert result.messages[-1].routing_key == "muniflow.events", "the status says what they wait for"
 
 
 def test_the_fork_server_is_started_again(root):

@@ -50,8 +50,8 @@ def views(draw):
     noise = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     border = draw(st.sampled_from([0, 1, 3]))
     shape = (height_px + 2 * border, width_px + 2 * border, 3)
-    levels = draw(st.sampled_from([(0, 256), (0, 2), (254, 256), (100, 101)]))
-    image = noise.integers(*levels, shape, dtype=np.uint8) if levels != (0, 2) else noise.choice([0, 255], shape)
+    levels = draw(st.sampled_from([range(256), (0, 255), (254, 255), (100,)]))
+    image = noise.choice(levels, shape)
     return image.astype(np.uint8), (border, border + height_px, border, border + width_px)
 
 
@@ -81,7 +81,7 @@ def hold(opencl_process, entry, view):
         assert np.abs(mine.astype(int) - theirs).max() <= MAX_DIFFERENCE
 
 
-many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 @pytest.mark.parametrize("entry", [*BLURS, *SPLITS], ids=str)
