@@ -52,6 +52,10 @@ daemon: ## the whole stack in the background
 	@scripts/bootstrap
 	@$(BIN)/muniflow up --detach $(UP_ARGS)
 
+monitor: ## Prometheus with our rules next to the running stack; Ctrl-C ends it
+	@scripts/bootstrap dev
+	@$(BIN)/python scripts/monitor
+
 stop: ## drain and stop what `make daemon` or `make run` started
 	@if [ -x $(BIN)/muniflow ]; then $(BIN)/muniflow down; fi
 

@@ -1,6 +1,8 @@
 """Logging of every process: readable on a terminal, one JSON object a line in a container.
 
-Fields travel through `extra`: `logger.info("batch done", extra={"batch": "utrecht", "images": 200})`.
+Fields travel through `extra`: `logger.info("batch done", extra={"batch": "utrecht", "images": 200})`; what concerns a
+task has `extra=task_fields(task)`. Lines of the same kind are thinned out, so that ten thousand bad images do not make
+ten thousand lines: the report and the dead letters name each of them.
 """
 
 import json
@@ -9,10 +11,50 @@ import sys
 import time
 from typing import Any, TextIO
 
+from muniflow.messages import Task
+
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest are fields of ours."""
 NOISY = ("pika", "urllib3", "botocore", "asyncio")
 """Libraries that log as errors what muniflow handles and reports itself, in one line."""
+
+
+MOST_ALIKE = 10
+"""Lines of one kind (the same text before its values) written in a minute; of more, a later line tells how many."""
+MINUTE_S = 60.0
+
+
+def task_fields(task: Task) -> dict[str, Any]:
+    """The fields of a line about a task: which batch, image, step and attempt. Nothing of the image itself."""
+    return {
+        "batch": task.batch,
+        "image": task.image,
+        "step": task.step,
+        "op": task.op,
+        "lineage": list(task.lineage),
+        "attempt": task.attempt,
+    }
+
+
+class Sparse(logging.Filter):
+    """Lets at most `MOST_ALIKE` lines of a kind pass in a minute; the first after it has the field `left_out`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minutes: dict[tuple[str, str], list[float]] = {}
+        """By kind: when its minute began, and how many lines came in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        kind = (record.name, str(record.msg))
+        minute = self._minutes.setdefault(kind, [record.created, 0.0])
+        if record.created - minute[0] > MINUTE_S:
+            left_out = int(minute[1]) - MOST_ALIKE
+            minute[:] = [record.created, 0.0]
+            if left_out > 0:
+                record.left_out = left_out
+        minute[1] += 1
+        return minute[1] <= MOST_ALIKE
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -69,6 +111,8 @@ def configure(log_format: str, level: str, service: str, stream: TextIO | None =
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(service) if log_format == "json" else ConsoleFormatter(service))
+    if level != "DEBUG":
+        handler.addFilter(Sparse())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -3,7 +3,10 @@
 `docs/metrics.md` is written from these entries, from the coordinator's and from the gateway's (`scripts/metrics-docs`).
 """
 
-from prometheus_client import CollectorRegistry
+from collections import defaultdict
+from typing import TypeVar, cast
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from muniflow import __version__
 from muniflow.catalogue import counter, gauge, histogram
@@ -13,6 +16,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 WAIT_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 CONFIRM_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 GROUP_TASKS = (1, 2, 4, 8, 16, 32)
+Labelled = TypeVar("Labelled", Counter, Histogram)
 
 INFO = gauge(
     "muniflow_worker_info",
@@ -29,7 +33,8 @@ WAIT = histogram(
 TASKS = counter("muniflow_tasks", "Tasks by what became of them.", "step", "outcome")
 RETRIES = counter(
     "muniflow_retries",
-    "Tasks published again for later; the reason is the part that was away: `blob store`, `compute child`, `OpenCL device`.",
+    "Tasks published again for later; the reason is the part that was away: `blob store`, `compute child`, "
+    "`OpenCL device`.",
     "step", "reason",
 )  # fmt: skip
 FAILURES = counter(
@@ -45,9 +50,7 @@ MALFORMED = counter(
 TASK = histogram(
     "muniflow_task_seconds", "Time of one task in a compute child: load, compute, store.", "step", buckets=SECONDS
 )
-STEP = histogram(
-    "muniflow_step_seconds", "Compute time of one step in one task, without I/O.", "step", buckets=SECONDS
-)
+STEP = histogram("muniflow_step_seconds", "Compute time of one step in one task, without I/O.", "step", buckets=SECONDS)
 LOAD = histogram("muniflow_load_seconds", "Time to read and decode the input of a task.", "step", buckets=SECONDS)
 STORE = histogram("muniflow_store_seconds", "Time to encode and write what a task made.", "step", buckets=SECONDS)
 IMAGES = counter("muniflow_step_images", "Images and tiles that went into a step.", "step")
@@ -75,6 +78,7 @@ class WorkerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them."""
+        self._kept: dict[tuple[object, tuple[str, ...]], object] = {}
         self._info = INFO.gauge(registry)
         self.deliveries = DELIVERIES.counter(registry)
         self.wait_seconds = WAIT.histogram(registry)
@@ -112,26 +116,45 @@ class WorkerMetrics:
             for outcome in ("done", "retry", "failed"):
                 self.tasks.labels(operation, outcome)
 
+    def delivered(self, step: str, wait_s: float | None, *, redelivered: bool) -> None:
+        """Count a delivery; `wait_s` is its time in the queue, where that is known."""
+        self._one(self.deliveries, step, "true" if redelivered else "false").inc()
+        if wait_s is not None:
+            self._one(self.wait_seconds, step).observe(max(wait_s, 0.0))
+
     def observe(self, result: GroupResult) -> None:
         """Count a group that a child finished."""
         self.group_tasks.observe(len(result.tasks))
+        counts: dict[tuple[Counter, tuple[str, ...]], float] = defaultdict(
+            float
+        )  # one `inc` for a group, not for a task
         for task in result.tasks:
-            self.tasks.labels(task.op, task.fate).inc()
+            counts[self.tasks, (task.op, task.fate)] += 1
             if task.seconds:
-                self.task_seconds.labels(task.op).observe(task.seconds)
+                self._one(self.task_seconds, task.op).observe(task.seconds)
             if task.fate == "failed":
-                self.failures.labels(task.op, task.kind).inc()
-                self.dead_letters.labels(task.op).inc(task.kept)
+                counts[self.failures, (task.op, task.kind)] += 1
+                counts[self.dead_letters, (task.op,)] += task.kept
             elif task.fate == "retry":
-                self.retries.labels(task.op, task.kind).inc()
+                counts[self.retries, (task.op, task.kind)] += 1
         for measure in result.measures:
+            step = (measure.op,)
             if measure.images:
-                self.step_seconds.labels(measure.op).observe(measure.compute_s)
-                self.images.labels(measure.op).inc(measure.images)
-                self.pixels.labels(measure.op).inc(measure.pixels)
+                self._one(self.step_seconds, measure.op).observe(measure.compute_s)
+                counts[self.images, step] += measure.images
+                counts[self.pixels, step] += measure.pixels
             if measure.load_s:
-                self.load_seconds.labels(measure.op).observe(measure.load_s)
-                self.load_bytes.labels(measure.op).inc(measure.load_bytes)
+                self._one(self.load_seconds, measure.op).observe(measure.load_s)
+                counts[self.load_bytes, step] += measure.load_bytes
             if measure.store_s:
-                self.store_seconds.labels(measure.op).observe(measure.store_s)
-                self.store_bytes.labels(measure.op).inc(measure.store_bytes)
+                self._one(self.store_seconds, measure.op).observe(measure.store_s)
+                counts[self.store_bytes, step] += measure.store_bytes
+        for (metric, labels), amount in counts.items():
+            metric.labels(*labels).inc(amount)
+
+    def _one(self, metric: Labelled, *labels: str) -> Labelled:
+        """`metric.labels(…)`, looked up once: the client library takes a lock and makes texts of them each time."""
+        kept = self._kept.get((metric, labels))
+        if kept is None:
+            kept = self._kept[metric, labels] = metric.labels(*labels)
+        return cast("Labelled", kept)

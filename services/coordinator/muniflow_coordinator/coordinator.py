@@ -14,7 +14,7 @@ from muniflow_coordinator.events import Actions, EventsDesk
 from muniflow_coordinator.finish import Finisher
 from muniflow_coordinator.intake_desk import IntakeDesk
 from muniflow_coordinator.ledger import Leaf, Verdict
-from muniflow_coordinator.live import live_of
+from muniflow_coordinator.live import live_of, trace_end
 from muniflow_coordinator.metrics import Live
 from muniflow_coordinator.probe import Probe
 from muniflow_coordinator.redispatch import Redispatcher
@@ -136,7 +136,10 @@ class Coordinator:
         # A route of one step has no intermediates.
         leaves_blobs = len(run.batch.route) > 1
         for image in verdict.settled:
-            if run.in_flight.pop(image.image, None) is None:
+            flight = run.in_flight.pop(image.image, None)
+            if self.core.tracing.on:
+                trace_end(self.core.tracing, run, image, flight)
+            if flight is None:
                 run.settled_early.add(image.image)
             else:
                 released += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from muniflow.failpoints import Failpoints
 from muniflow.loop import Loop
 from muniflow.store.types import Store
+from muniflow.tracing import Tracing
 from muniflow.transport.types import Transport
 from muniflow_coordinator.cleaner import Cleaner
 from muniflow_coordinator.metrics import Metrics
@@ -44,6 +45,7 @@ class Surroundings:
     """Whether it is known that no task of an operation waits in a queue."""
     name: str = "coordinator"
     """Who this is, for people."""
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Core:
     runs: Runs
     scheduler: Scheduler
     cleaner: Cleaner
+    tracing: Tracing
     intake_waits: dict[str, str]
     """What the reading of a batch waits for, by the batch's id."""
 
@@ -79,5 +82,6 @@ class Core:
             runs=Runs(),
             scheduler=Scheduler(settings.window_images, settings.window_total),
             cleaner=Cleaner(given.stores.work),
+            tracing=given.tracing,
             intake_waits={},
         )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+from muniflow.tracing import ImageId
 from muniflow.transport.types import OutgoingMessage, PublishProblem
 from muniflow_coordinator.core import Core
 from muniflow_coordinator.runs import Flight, Run
@@ -29,6 +30,7 @@ class Dispatcher:
         self._scheduler = core.scheduler
         self._dispatched = core.metrics.images_dispatched
         self._confirm_seconds = core.metrics.confirm_seconds
+        self._tracing = core.tracing
         self._after_dispatch = core.failpoints.at("coordinator.after_dispatch")
         self._asked = False
         self.stopped = False
@@ -95,7 +97,8 @@ class Dispatcher:
         for run, row in taken:
             messages, runs = groups.setdefault(run.queue, ([], {}))
             body = run.write_task(row.image, row.stem, row.suffix, row.run, now)
-            messages.append(OutgoingMessage(run.queue, body))
+            trace = self._tracing.headers(ImageId(run.id, run.submitted_at, row.image, row.run))
+            messages.append(OutgoingMessage(run.queue, body, headers=trace))
             runs[run.number] = run
         for messages, runs in groups.values():
             self._publisher(messages, list(runs.values()))()

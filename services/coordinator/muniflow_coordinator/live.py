@@ -1,11 +1,13 @@
-"""What the coordinator's gauges show, read when somebody asks. May be called from any thread."""
+"""What the coordinator shows of its images: gauges, read from any thread when somebody asks, and the ends of traces."""
 
 import time
 from collections import Counter
 
+from muniflow.tracing import ImageId, Tracing
 from muniflow_coordinator.core import Core
+from muniflow_coordinator.ledger import SettledImage
 from muniflow_coordinator.metrics import Live
-from muniflow_coordinator.runs import Run
+from muniflow_coordinator.runs import Flight, Run
 
 
 def live_of(core: Core, window_images: int) -> Live:
@@ -32,6 +34,12 @@ def live_of(core: Core, window_images: int) -> Live:
         oldest_batch_s=max((time.time() - run.submitted_at for run in runs), default=0.0),
         eta_s=max((_eta_s(run) for run in runs), default=0.0),
     )
+
+
+def trace_end(tracing: Tracing, run: Run, image: SettledImage, flight: Flight | None) -> None:
+    """Make the span of an image that is settled; one dispatched before a restart began with its batch."""
+    began_at = run.submitted_at if flight is None else time.time() - (time.monotonic() - flight.dispatched_s)
+    tracing.ended(ImageId(run.id, run.submitted_at, image.image, image.run), began_at, image.state)
 
 
 def _cause(core: Core, run: Run) -> str | None:

@@ -18,6 +18,7 @@ from muniflow.serve import HttpServer, Route
 from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.signals import signals_on
 from muniflow.store.open import open_store
+from muniflow.tracing import open_tracing
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow_coordinator.answers import Answers
 from muniflow_coordinator.coordinator import Coordinator
@@ -54,12 +55,13 @@ def serve(env: Mapping[str, str]) -> int:
     rates = StepRates()
     stages = Stages(tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
     name = f"{socket.gethostname()} {os.getpid()}"
-    stores, failpoints = _open_stores(read_env(StoreSettings, env)), Failpoints.from_env(env)
+    failpoints, tracing = Failpoints.from_env(env), open_tracing(env, "coordinator")
+    stores = _open_stores(read_env(StoreSettings, env), failpoints)
 
     def make(give_up: Callable[[str], None]) -> Coordinator:
         transport = RabbitTransport(broker, loop, f"coordinator {name}")
         given = Surroundings(
-            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, name
+            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, name, tracing
         )
         return Coordinator(given, operations, settings)
 
@@ -68,6 +70,7 @@ def serve(env: Mapping[str, str]) -> int:
     routes = Answers(state, process.core, operations, stages).routes()
     _run(process, loop, stages, _server(process_settings.http_bind, registry, routes, process))
     state.close()
+    tracing.stop()
     loop.close()
     if process.error is not None:
         raise process.error
@@ -89,5 +92,6 @@ def _run(process: Process, loop: Loop, stages: Stages, server: HttpServer) -> No
             process.end()
 
 
-def _open_stores(settings: StoreSettings) -> Stores:
-    return Stores(open_store(settings.source_url), open_store(settings.work_url), open_store(settings.output_url))
+def _open_stores(settings: StoreSettings, failpoints: Failpoints) -> Stores:
+    source, work = open_store(settings.source_url), open_store(settings.work_url)
+    return Stores(source, work, open_store(settings.output_url, failpoints))

@@ -55,12 +55,15 @@ class GroupResult:
     messages: list[OutgoingMessage] = field(default_factory=list)
     tasks: list[TaskResult] = field(default_factory=list)
     measures: list[StepMeasure] = field(default_factory=list)
+    sources: list[Task] = field(default_factory=list)
+    """What `tasks` became of, in the same order; the parent knows it, it does not travel."""
 
     def add(self, other: "GroupResult") -> None:
         """Add the result of another part of the same group."""
         self.messages += other.messages
         self.tasks += other.tasks
         self.measures += other.measures
+        self.sources += other.sources
 
 
 def result_of(results: Sequence[Result], spans: Sequence[Span], now_s: float) -> GroupResult:

@@ -11,6 +11,8 @@ from muniflow.transport.types import OutgoingMessage
 SETTLED_PER_MESSAGE = 1000
 """About 200 KB; an image can have thousands of outputs, and brokers refuse messages that are too large."""
 MAX_REASON_LETTERS = 500
+REASON, FAILED_AT = "reason", "failed_at"
+"""Headers of a dead letter: why, and the unix time in seconds; beside them `step`, as an index into the route."""
 
 Result = tuple[Task, Outcome]
 
@@ -56,7 +58,7 @@ def _again(task: Task, retry: Retry, now_s: float) -> OutgoingMessage:
 
 
 def _dead(task: Task, reason: str, step: int, now_s: float) -> OutgoingMessage:
-    headers: dict[str, str | int] = {"reason": shorten(reason), "step": step, "failed_at": int(now_s)}
+    headers: dict[str, str | int] = {REASON: shorten(reason), "step": step, FAILED_AT: int(now_s)}
     return OutgoingMessage(dead_queue(step_queue(task.op)), task.to_bytes(), headers=headers)
 
 

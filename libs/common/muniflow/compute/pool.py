@@ -201,6 +201,7 @@ class ComputePool:
         result = decode_result(parts)
         if len(result.tasks) != len(hand.jobs):
             raise FrameError(f"{len(result.tasks)} results for {len(hand.jobs)} tasks")
+        result.sources = [job.task for job in hand.jobs]
         peer.hand = None
         self._failures = 0
         hand.ticket.add(result, len(hand.jobs))

@@ -50,4 +50,6 @@ class Hand:
 def failed_result(failures: Sequence[tuple[Task, Fate]]) -> GroupResult:
     """The result of tasks that the parent itself settles."""
     results = [(task, failed_whole(task, fate)) for task, fate in failures]
-    return result_of(results, [Span()] * len(results), time.time())
+    result = result_of(results, [Span()] * len(results), time.time())
+    result.sources = [task for task, _ in failures]
+    return result

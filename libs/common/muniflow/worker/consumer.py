@@ -15,13 +15,16 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from muniflow.compute.groups import GroupResult
+from muniflow.compute.outgoing import FAILED_AT, REASON
 from muniflow.compute.pool import ComputePool
 from muniflow.compute.tickets import Job
 from muniflow.failpoints import Failpoints
+from muniflow.logs import task_fields
 from muniflow.loop import Loop
 from muniflow.messages import Task
 from muniflow.metrics import WorkerMetrics
 from muniflow.topology import step_queue
+from muniflow.tracing import Delivered, Tracing
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.worker.grouping import (
     GROUPS_PER_CHILD,
@@ -84,6 +87,14 @@ def deliveries_before(delivery: Delivery) -> int:
     return count if isinstance(count, int) else 0
 
 
+def _tell_of_failures(result: GroupResult) -> None:
+    """A line for each task that failed for good; `logs` thins them out."""
+    for message in result.messages:
+        if FAILED_AT in message.headers:
+            fields = task_fields(Task.from_bytes(message.body))
+            log.warning("task failed: %s", message.headers[REASON], extra=fields)
+
+
 @dataclass
 class Consumer:
     """The heart of a worker. All methods are called on the loop."""
@@ -95,6 +106,7 @@ class Consumer:
     settings: WorkerSettings
     metrics: WorkerMetrics
     failpoints: Failpoints = field(default_factory=Failpoints)
+    tracing: Tracing = field(default_factory=Tracing)
     _backlog: Backlog[Held] = field(default_factory=Backlog, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
     _prefetch: dict[str, int] = field(default_factory=dict, init=False)
@@ -161,9 +173,8 @@ class Consumer:
             self.metrics.malformed.labels(delivery.queue).inc()
             self.transport.reject(delivery)
             return
-        self.metrics.deliveries.labels(task.op, "true" if delivery.redelivered else "false").inc()
-        if task.published_at:
-            self.metrics.wait_seconds.labels(task.op).observe(max(time.time() - task.published_at, 0.0))
+        wait_s = time.time() - task.published_at if task.published_at else None
+        self.metrics.delivered(task.op, wait_s, redelivered=delivery.redelivered)
         pixels = None if task.pixels is None else task.pixels.width_px * task.pixels.height_px
         suspect = deliveries_before(delivery) >= SUSPECT_AFTER
         held = Held(Job(task, delivery.body), delivery, Kind(task.op, pixels is None), pixels, suspect)
@@ -192,10 +203,14 @@ class Consumer:
         for task in result.tasks:
             self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)
         self._tell_of_waits(result)
+        _tell_of_failures(result)
         if epoch != self._epoch:
             return
+        messages = result.messages
+        if self.tracing.on:
+            messages = self.tracing.follow([Delivered(held.job.task, held.delivery.headers) for held in group], result)
         self._before_publish()
-        self._publish(group, epoch, result.messages, PUBLISH_AGAIN_FIRST_S)
+        self._publish(group, epoch, messages, PUBLISH_AGAIN_FIRST_S)
 
     def _tell_of_waits(self, result: GroupResult) -> None:
         """One line when tasks begin to wait for a part that is away, and one when they go on."""

@@ -22,6 +22,7 @@ from muniflow.serve import HttpServer
 from muniflow.settings import CPU, BrokerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.signals import signals_on
 from muniflow.topology import worker_topology
+from muniflow.tracing import Tracing, open_tracing
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Transport
 from muniflow.worker.consumer import Consumer
@@ -160,9 +161,11 @@ def new_worker(
     settings: WorkerSettings,
     metrics: WorkerMetrics,
     failpoints: Failpoints | None = None,
+    tracing: Tracing | None = None,
 ) -> Worker:
     """Put a worker together; the pool's events become the worker's."""
-    consumer = Consumer(loop, transport, pool, operations, settings, metrics, failpoints or Failpoints())
+    points = failpoints or Failpoints()
+    consumer = Consumer(loop, transport, pool, operations, settings, metrics, points, tracing or Tracing())
     worker = Worker(loop, transport, operations, settings, pool, consumer, metrics)
     pool.events = PoolEvents(worker.on_pool_ready, consumer.wake, worker.on_pool_failed, worker.on_death)
     return worker
@@ -184,7 +187,7 @@ def serve(default_operations: tuple[str, ...], env: Mapping[str, str]) -> int:
     loop = new_loop()
     name = f"worker {'+'.join(operations)} {socket.gethostname()} {os.getpid()}"
     transport = RabbitTransport(read_env(BrokerSettings, env), loop, name)
-    registry = CollectorRegistry()
+    registry, tracing = CollectorRegistry(), open_tracing(env, "+".join(operations))
     pool = ComputePool(loop, spec, settings.children)
     worker = new_worker(
         loop,
@@ -194,10 +197,12 @@ def serve(default_operations: tuple[str, ...], env: Mapping[str, str]) -> int:
         settings=settings,
         metrics=WorkerMetrics(registry),
         failpoints=Failpoints.from_env(env),
+        tracing=tracing,
     )
     server = HttpServer(process.http_bind, registry, {}, live=worker.alive, ready=worker.not_ready)
     with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), worker.stop):
         code = worker.run()
+    tracing.stop()
     loop.close()
     return code
 

@@ -1,0 +1,150 @@
+"""Batches: progress, time to the end, throughput; and what the coordinator itself does."""
+
+from deploy.grafana.generator.panels import NAMESPACE, RATE, Page, Panel, Query, Row, quantiles, stat
+
+NOW = Row(
+    "Now",
+    (
+        stat(
+            "Batches running",
+            "short",
+            f'sum(muniflow_batches{{{NAMESPACE},state="running"}})',
+            "Their names, progress and ETA one by one: `muniflow status`, or the gateway's page.",
+            width=4,
+        ),
+        stat(
+            "Last batch done in",
+            "s",
+            f"max(muniflow_slowest_batch_eta_seconds{{{NAMESPACE}}})",
+            "The slowest of the running batches, at its own present rate.",
+            width=4,
+        ),
+        stat(
+            "Oldest batch",
+            "s",
+            f"max(muniflow_oldest_batch_age_seconds{{{NAMESPACE}}})",
+            "Time since it was submitted.",
+            width=4,
+        ),
+        stat("Images to do", "short", f"sum(muniflow_images_pending{{{NAMESPACE}}})", "Not settled.", width=4),
+        stat(
+            "In flight",
+            "percentunit",
+            f"sum(muniflow_images_in_flight{{{NAMESPACE}}}) / sum(muniflow_window_images{{{NAMESPACE}}} > 0)",
+            "Part of the window in use. Full is normal under load; the window bounds intermediates.",
+            width=4,
+        ),
+        stat(
+            "Leaders",
+            "short",
+            f"sum(muniflow_leader{{{NAMESPACE}}})",
+            "One. None: nothing is taken in or completed.",
+            width=4,
+        ),
+    ),
+)
+FLOW = Row(
+    "Progress",
+    (
+        Panel(
+            "Images settled",
+            "stack",
+            "suffix: images/s",
+            "By how they ended.",
+            (Query(f"sum by (state) (rate(muniflow_images_settled_total{{{NAMESPACE}}}{RATE}))", "{{state}}"),),
+            width=8,
+        ),
+        Panel(
+            "Images to do",
+            "lines",
+            "short",
+            "A straight way down is a steady pipeline.",
+            (
+                Query(f"sum(muniflow_images_pending{{{NAMESPACE}}})", "not settled"),
+                Query(f"sum(muniflow_images_in_flight{{{NAMESPACE}}})", "in flight"),
+            ),
+            width=8,
+        ),
+        Panel(
+            "Time to the end",
+            "lines",
+            "s",
+            "Of all accepted images, and of the slowest batch.",
+            (
+                Query(f"max(muniflow:eta_seconds{{{NAMESPACE}}})", "all images"),
+                Query(f"max(muniflow_slowest_batch_eta_seconds{{{NAMESPACE}}})", "slowest batch"),
+            ),
+            width=8,
+        ),
+        Panel(
+            "Batches",
+            "stack",
+            "short",
+            "Taken in, running, writing their report.",
+            (Query(f"sum by (state) (muniflow_batches{{{NAMESPACE}}})", "{{state}}"),),
+        ),
+        Panel(
+            "Batches that wait",
+            "stack",
+            "short",
+            "For something other than compute, by what it is.",
+            (Query(f"sum by (cause) (muniflow_batches_held{{{NAMESPACE}}})", "{{cause}}"),),
+        ),
+        Panel(
+            "Batches ended",
+            "stack",
+            "short",
+            "In the time shown, by how they ended.",
+            (Query(f"sum by (state) (increase(muniflow_batches_ended_total{{{NAMESPACE}}}[$__range]))", "{{state}}"),),
+        ),
+        Panel(
+            "From submission to the end",
+            "lines",
+            "s",
+            "Of batches that ended.",
+            quantiles("muniflow_batch_seconds"),
+        ),
+    ),
+)
+COORDINATOR = Row(
+    "Coordinator",
+    (
+        Panel(
+            "Events lag",
+            "lines",
+            "s",
+            "From a worker's report to its transaction in the ledger.",
+            quantiles("muniflow_events_lag_seconds"),
+        ),
+        Panel(
+            "Ledger transaction",
+            "lines",
+            "s",
+            "Above 0.1 s the volume or the database is slow.",
+            quantiles("muniflow_ledger_commit_seconds"),
+        ),
+        Panel(
+            "Dispatched",
+            "lines",
+            "suffix: images/s",
+            "First and again; again means that messages were lost.",
+            (
+                Query(f"sum(rate(muniflow_images_dispatched_total{{{NAMESPACE}}}{RATE}))", "dispatched"),
+                Query(f"sum(rate(muniflow_images_redispatched_total{{{NAMESPACE}}}{RATE}))", "again"),
+            ),
+        ),
+        Panel(
+            "Clean-up waiting",
+            "lines",
+            "short",
+            "Images whose intermediates wait for removal.",
+            (Query(f"sum(muniflow_cleanup_waiting{{{NAMESPACE}}})", "images"),),
+        ),
+    ),
+)
+PAGE = Page(
+    "batches",
+    "muniflow / Batches",
+    "How far the municipalities' batches are, and when they end.",
+    (NOW, FLOW, COORDINATOR),
+)

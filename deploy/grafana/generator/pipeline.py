@@ -1,0 +1,189 @@
+"""Pipeline: which stage holds a municipality back, why, since when, and when it will be done."""
+
+from deploy.grafana.generator.panels import NAMESPACE, RATE, STEP, Page, Panel, Query, Row, quantiles, stat
+
+TOP = Row(
+    "Now",
+    (
+        stat(
+            "Images to do",
+            "short",
+            f"sum(muniflow_images_pending{{{NAMESPACE}}})",
+            "Accepted and not settled, of all batches.",
+            width=3,
+        ),
+        stat(
+            "Done in",
+            "s",
+            f"max(muniflow:eta_seconds{{{NAMESPACE}}})",
+            "At the rate of the last five minutes. No value: nothing moves.",
+            width=3,
+        ),
+        stat(
+            "Throughput",
+            "suffix: images/s",
+            f"sum(muniflow:images_per_second{{{NAMESPACE}}})",
+            "Images of all batches that come to their end.",
+            width=3,
+        ),
+        stat(
+            "Held back by",
+            "s",
+            f"topk(1, muniflow:stage_drain_seconds{{{NAMESPACE}}})",
+            "The stage whose queue takes longest to drain. Give it replicas first.",
+            legend="{{step}}",
+            names=True,
+            width=3,
+        ),
+        stat(
+            "Oldest in flight",
+            "s",
+            f"max(muniflow_oldest_image_age_seconds{{{NAMESPACE}}})",
+            "Since when something waits. Minutes are a busy stage; an hour is trouble.",
+            width=3,
+            good_below=3600,
+        ),
+        stat(
+            "Batches held up",
+            "short",
+            f"sum(muniflow_batches_held{{{NAMESPACE}}})",
+            "Batches that wait for broker, store or database; the dashboard Batches says for which.",
+            width=3,
+            good_below=1,
+        ),
+        stat(
+            "Dead letters",
+            "short",
+            f"sum(muniflow:dead_letters{{{NAMESPACE}}})",
+            "`muniflow dead list` says which and why.",
+            width=3,
+            good_below=1,
+        ),
+        stat(
+            "Alerts",
+            "short",
+            f'count(ALERTS{{alertname=~"Muniflow.+",alertstate="firing",{NAMESPACE}}}) or vector(0)',
+            "Alerts that fire; each has a section in docs/operations.md.",
+            width=3,
+            good_below=1,
+        ),
+    ),
+)
+STAGES = Row(
+    "All stages",
+    (
+        Panel(
+            "Time to drain",
+            "lines",
+            "s",
+            "The highest line is the bottleneck.",
+            (Query(f"muniflow:stage_drain_seconds{{{NAMESPACE}}}", "{{step}}"),),
+            width=8,
+        ),
+        Panel(
+            "Images per second",
+            "lines",
+            "suffix: images/s",
+            "Images and tiles that go into each step; a split makes more of them.",
+            (Query(f"muniflow:stage_images_per_second{{{NAMESPACE}}}", "{{step}}"),),
+            width=8,
+        ),
+        Panel(
+            "Megapixels per second",
+            "lines",
+            "suffix: MP/s",
+            "Work done, whatever the size of the images.",
+            (Query(f"muniflow:stage_megapixels_per_second{{{NAMESPACE}}}", "{{step}}"),),
+            width=8,
+        ),
+    ),
+)
+STAGE = Row(
+    "$step",
+    (
+        Panel(
+            "Backlog",
+            "lines",
+            "short",
+            "Tasks that wait or are worked on.",
+            (Query(f"muniflow:stage_backlog_messages{{{STEP}}}", "tasks"),),
+            width=5,
+        ),
+        Panel(
+            "Seconds of work",
+            "lines",
+            "s",
+            "Backlog times mean service time: what one child would need. The stage scales on this.",
+            (Query(f"muniflow:stage_work_seconds{{{STEP}}}", "work"),),
+            width=5,
+        ),
+        Panel(
+            "Replicas",
+            "lines",
+            "short",
+            "Workers that serve this stage, and the consumers that the broker sees: they should agree.",
+            (
+                Query(f"muniflow:stage_replicas{{{STEP}}}", "workers"),
+                Query(f"muniflow:stage_consumers{{{STEP}}}", "consumers"),
+            ),
+            width=4,
+        ),
+        Panel(
+            "Utilisation",
+            "lines",
+            "percentunit",
+            "Part of the time that compute children work. Low with a backlog: look at wait and store time.",
+            (Query(f"muniflow:stage_utilisation_ratio{{{STEP}}}", "busy"),),
+            width=5,
+        ),
+        Panel(
+            "Rate",
+            "lines",
+            "suffix: tasks/s",
+            "Tasks that come to their end.",
+            (Query(f"muniflow:stage_tasks_per_second{{{STEP}}}", "tasks"),),
+            width=5,
+        ),
+        Panel(
+            "Service time",
+            "stack",
+            "s",
+            "Where a task's time goes, on average: reading and decoding, computing, encoding and writing.",
+            tuple(
+                Query(
+                    f"sum(rate(muniflow_{part}_seconds_sum{{{STEP}}}{RATE})) "
+                    f"/ sum(rate(muniflow_{part}_seconds_count{{{STEP}}}{RATE}))",
+                    legend,
+                )
+                for part, legend in (("load", "load"), ("step", "compute"), ("store", "store"))
+            ),
+            width=8,
+        ),
+        Panel(
+            "Wait in the queue",
+            "lines",
+            "s",
+            "From publishing to delivery. About drainSeconds when the stage scales as it should.",
+            quantiles("muniflow_wait_seconds", STEP),
+            width=8,
+        ),
+        Panel(
+            "Failures and retries",
+            "lines",
+            "suffix: /s",
+            "Failed for good by kind, and tried again by what was away.",
+            (
+                Query(f"sum by (reason) (rate(muniflow_failures_total{{{STEP}}}{RATE}))", "failed: {{reason}}"),
+                Query(f"sum by (reason) (rate(muniflow_retries_total{{{STEP}}}{RATE}))", "again: {{reason}}"),
+            ),
+            width=8,
+        ),
+    ),
+    repeat="step",
+)
+PAGE = Page(
+    "pipeline",
+    "muniflow / Pipeline",
+    "Which stage holds a municipality back, why, since when, and when it will be done.",
+    (TOP, STAGES, STAGE),
+)

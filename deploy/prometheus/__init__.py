@@ -1,0 +1,1 @@
+"""Rules and configuration of Prometheus, and Prometheus beside a local stack."""

@@ -1,0 +1,251 @@
+"""What an operator sees, on a live stack under load: every metric, every panel of every dashboard has data.
+
+It runs on the installed RabbitMQ, or on the one that MUNIFLOW_RABBITMQ_SERVER names (`scripts/test-brokers`).
+"""
+
+import math
+import os
+import shutil
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from deploy.grafana.generator.pages import PAGES
+from deploy.prometheus.monitor import INSTALL, Prometheus, configuration, quick_rules, targets_of, write_targets
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+from tests.integration.stacks import CommandLine
+
+import muniflow.metrics
+import muniflow_coordinator.metrics
+from muniflow.catalogue import Entry, entries_of
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import SERVER_VARIABLE, find_server
+from muniflow.stack.state import StackState, read_state
+from muniflow.topology import EVENTS, step_queue
+from muniflow.transport.admin import open_channel
+
+pytestmark = pytest.mark.timeout(300)
+STEPS = ("blur", "resize", "split")
+IMAGES, BAD = 360, 40
+EVERY_S = 1
+LOAD_S = 25.0
+VARIABLES = {"$namespace": ".*", "$__rate_interval": "1m", "$__range": "5m", "$price": "0.04"}
+FAILPOINTS = "child.after_load=fail@20,child.after_compute=stall:0.03@*"
+"""Each child has one task to retry; and they are slow without keeping a core busy, so that the load lasts."""
+
+
+@dataclass
+class Live:
+    """A stack under load, and Prometheus, which looks on."""
+
+    state: StackState
+    prometheus: Prometheus
+
+    def scrape(self, role: str) -> list[str]:
+        """The metrics of all processes of a role."""
+        return [read(f"{process.url}/metrics") for process in self.state.processes if process.role == role]
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+        text: str = answer.read().decode()
+        return text
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Any, what: str, limit_s: float = 90.0) -> None:
+    """Wait for a condition of other processes, which tell nobody when it holds."""
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s, what
+        time.sleep(0.2)
+
+
+def pictures(folder: Path) -> None:
+    """Photographs enough for a minute, and among them files that are none."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(7).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", cv2.resize(noise, (320, 200)))
+    for number in range(IMAGES):
+        (folder / f"{number:04}.jpg").write_bytes(data.tobytes())
+    for number in range(BAD):
+        (folder / f"{number * 9:04}-bad.jpg").write_bytes(b"not an image")
+
+
+def kube_state_metrics() -> tuple[Any, Thread, int]:
+    """The two series of kube-state-metrics that a panel shows, from a server of our own."""
+    registry = CollectorRegistry()
+    for name, value in (("status_current", 3), ("spec_max", 20)):
+        metric = Gauge(
+            f"kube_horizontalpodautoscaler_{name}_replicas", "x", ["horizontalpodautoscaler"], registry=registry
+        )
+        metric.labels("keda-hpa-muniflow-step-blur").set(value)
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1", registry)
+    return server, thread, port
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    if shutil.which("prometheus") is None:
+        pytest.skip(INSTALL)
+    if find_server() is None:
+        pytest.skip("RabbitMQ is not installed")
+    folder = tmp_path_factory.mktemp("observed")
+    pictures(folder / "pictures")
+    variables = {"MUNIFLOW_FAILPOINTS": FAILPOINTS, "MUNIFLOW_WINDOW_IMAGES": "60"}
+    if server_script := os.environ.get(SERVER_VARIABLE):
+        variables[SERVER_VARIABLE] = server_script
+    line = CommandLine(folder, variables)
+    up = line("up", "--detach", "--no-gateway", timeout_s=180)
+    assert up.returncode == 0, up.stderr
+    state = read_state(folder / ".muniflow")
+    assert state is not None
+    server, thread, kubernetes_port = kube_state_metrics()
+    try:
+        write_targets(folder / "targets.json", targets_of(state))
+        config = configuration(quick_rules(folder / "rules", EVERY_S), folder / "targets.json", state, EVERY_S)
+        kubernetes = [{"targets": [f"127.0.0.1:{kubernetes_port}"]}]
+        config["scrape_configs"].append({"job_name": "kube-state-metrics", "static_configs": kubernetes})
+        with Prometheus(folder / "prometheus", config, free_port()) as prometheus:
+            live = Live(state, prometheus)
+            put_under_load(line, live)
+            yield live
+    finally:
+        line("down", timeout_s=120)
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def put_under_load(line: CommandLine, live: Live) -> None:
+    """One batch that ends, one that goes on, some messages that nobody can read; and time to see it."""
+    until(
+        lambda: len(live.prometheus.query("up == 1")) == len(live.state.processes) - 2 + 3, "not everything is scraped"
+    )
+    with open_channel(BrokerSettings(amqp_url=live.state.amqp_url)) as channel:
+        for queue in (step_queue("resize"), EVENTS):
+            channel.basic_publish("muniflow", queue, b"nobody can read this")
+    route = [["resize", "50%"], ["split", True], ["blur", "gaussian"]]
+    small = line.write_batch(
+        "small", images=[f"{number:04}.jpg" for number in range(1, 4)], source="pictures/", operations=route
+    )
+    assert line("submit", small, "--wait").returncode == 0
+    assert line("submit", line.write_batch("large", source="pictures/", operations=route)).returncode == 0
+    began_s = time.monotonic()
+    until(
+        lambda: (
+            time.monotonic() - began_s > LOAD_S
+            and live.prometheus.query("sum(muniflow_images_settled_total) > 20")
+            and len(live.prometheus.query("sum by (step) (muniflow_retries_total)")) == len(STEPS)
+            and live.prometheus.query("sum(muniflow:dead_letters) > 0")
+        ),
+        "the load does not show",
+    )
+
+
+def filled(expr: str, **more: str) -> str:
+    """An expression as Grafana sends it."""
+    for name, value in {**VARIABLES, **more}.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+def test_every_panel_of_every_dashboard_has_data(live):
+    empty = []
+    asked = 0
+    for page in PAGES:
+        for row in page.rows:
+            for panel in row.panels:
+                for query in panel.queries:
+                    for step in STEPS if row.repeat else ("",):
+                        expr = filled(query.expr, **({"$step": step} if step else {}))
+                        values = [float(series["value"][1]) for series in live.prometheus.query(expr)]
+                        asked += 1
+                        if not any(not math.isnan(value) for value in values):
+                            empty.append(f"{page.name} / {panel.title} {step} {query.legend}: {expr} → {values}")
+    assert asked > 80
+    # Failures happen where the bad files are read, and nowhere else.
+    expected = {"pipeline / Failures and retries blur failed", "pipeline / Failures and retries split failed"}
+    left = [line for line in empty if not any(line.startswith(name) for name in expected)]
+    assert not left, "\n".join(left)
+
+
+def test_the_numbers_are_those_of_the_load(live):
+    def value(expr: str) -> float:
+        (found,) = live.prometheus.query(expr)
+        return float(found["value"][1])
+
+    assert value("sum(muniflow_images_pending)") > 0
+    assert value("max(muniflow:eta_seconds)") > 0
+    assert value("sum(muniflow:images_per_second)") > 0
+    assert value("sum(muniflow_leader)") == 1
+    for step in STEPS:
+        assert value(f'muniflow:stage_replicas{{step="{step}"}}') == 1
+        assert value(f'muniflow:stage_consumers{{step="{step}"}}') == 1
+        assert 0 < value(f'muniflow:stage_utilisation_ratio{{step="{step}"}}') <= 1.1
+        # 0.03 s each, but much less for a file that is no image.
+        assert 0.01 < value(f'muniflow:stage_service_seconds{{step="{step}"}}') < 1
+    (worst,) = live.prometheus.query("topk(1, muniflow:stage_drain_seconds)")
+    # Four tiles of each image at the same pace: blur holds it back.
+    assert worst["metric"]["step"] == "blur"
+
+
+@pytest.mark.parametrize(
+    ("role", "module"), [("worker", muniflow.metrics), ("coordinator", muniflow_coordinator.metrics)]
+)
+def test_every_metric_of_the_catalogue_is_served(live, role, module):
+    found: dict[str, float] = {}
+    for text in live.scrape(role):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    missing = [entry.series for entry in entries_of(module) if entry.series not in found]
+    assert not missing
+    moved = {entry.series for entry in entries_of(module) if moves(entry)}
+    still = sorted(name for name in moved if found[name] <= 0)
+    assert not still, "these should have counted something"
+
+
+def moves(entry: Entry) -> bool:
+    """Whether a healthy stack under this load shows more than zero."""
+    return entry.name not in {
+        "muniflow_blocked", "muniflow_publish_problems", "muniflow_connections_lost", "muniflow_child_deaths",
+        "muniflow_images_redispatched", "muniflow_batches_held", "muniflow_cleanup_waiting", "muniflow_ledger_waiting",
+    }  # fmt: skip
+
+
+def test_seconds_are_seconds_and_waits_are_waits(live):
+    for name, most in (("step", 1.0), ("load", 1.0), ("store", 1.0), ("task", 1.5), ("wait", 200.0), ("confirm", 5.0)):
+        (mean,) = live.prometheus.query(f"sum(muniflow_{name}_seconds_sum) / sum(muniflow_{name}_seconds_count)")
+        assert 0 < float(mean["value"][1]) < most, name
+    (pixels,) = live.prometheus.query(
+        'sum(muniflow_step_pixels_total{step="resize"}) / sum(muniflow_step_images_total{step="resize"})'
+    )
+    assert float(pixels["value"][1]) == pytest.approx(320 * 200)
+
+
+def test_labels_hold_no_batch_and_no_image(live):
+    allowed = {*STEPS, "muniflow"}
+    for role in ("worker", "coordinator"):
+        for text in live.scrape(role):
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    values = [value for name, value in sample.labels.items() if name != "le"]
+                    assert not [value for value in values if "large" in value or "000" in value], sample
+                    if "step" in sample.labels:
+                        assert sample.labels["step"] in allowed

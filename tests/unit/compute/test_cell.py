@@ -1,0 +1,53 @@
+"""The cell that a child shares with its parent, with two real processes."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from muniflow.compute.cell import Cell, new_cell_file
+
+LOOKS_S = 1.0
+
+
+@pytest.fixture
+def cell():
+    descriptor = new_cell_file()
+    made = Cell(descriptor)
+    os.close(descriptor)
+    made.idle()
+    yield made
+    made.close()
+
+
+def test_a_cell_tells_the_task_and_its_time(cell):
+    assert cell.current() is None
+    cell.begin(31)
+    time.sleep(0.02)
+    current = cell.current()
+    assert current.place == 31
+    assert 0.015 < current.seconds < 5
+    cell.idle()
+    assert cell.current() is None
+
+
+def test_whenever_the_parent_looks_it_sees_one_whole_entry(cell):
+    """Found by 10,000 mutated files: one child in some hundred runs was killed for a task of 8,000 seconds."""
+    child = os.fork()
+    if child == 0:
+        while True:
+            for place in (7, 13, 29):
+                cell.begin(place)
+            cell.idle()
+    try:
+        end_s = time.monotonic() + LOOKS_S
+        seen = set()
+        while time.monotonic() < end_s:
+            if (current := cell.current()) is not None:
+                seen.add(current.place)
+                assert current.seconds < LOOKS_S
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert seen == {7, 13, 29}

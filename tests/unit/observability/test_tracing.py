@@ -1,0 +1,186 @@
+"""Traces: the context that travels, and the tree of a worker's tasks, collected from a worker at work."""
+
+import gzip
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from tests.support.compute_help import picture, spec, task, write_source
+from tests.support.worker_help import World
+
+from muniflow.errors import Invalid
+from muniflow.messages import Events, Task
+from muniflow.topology import EVENTS, step_queue
+from muniflow.tracing import TRACEPARENT, ImageId, SpanContext, Tracing, open_tracing, parent_of
+from muniflow.transport.types import OutgoingMessage
+
+IMAGE = ImageId("utrecht", 1700000000.5, 7, 0)
+
+
+def test_the_span_of_an_image_is_the_same_whoever_asks():
+    assert SpanContext.of_image(IMAGE) == SpanContext.of_image(IMAGE)
+    others = [
+        IMAGE._replace(image=8),
+        IMAGE._replace(run=1),
+        IMAGE._replace(batch="delft"),
+        IMAGE._replace(submitted_at=1.0),
+    ]
+    assert len({SpanContext.of_image(image).trace_id for image in [IMAGE, *others]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+         SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, sampled=True)),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+         SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, sampled=False)),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", None),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", None),
+        ("00-short-b7ad6b7169203331-01", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_the_header_is_that_of_the_w3c(header, expected):
+    assert SpanContext.read({TRACEPARENT: header}) == expected
+    if expected is not None:
+        assert expected.header() == header
+    assert SpanContext.read({}) is None
+
+
+@pytest.mark.parametrize(("ratio", "least", "most"), [(0.0, 0, 0), (0.25, 180, 320), (1.0, 1000, 1000)])
+def test_a_part_of_the_images_is_traced(ratio, least, most):
+    sampled = sum(SpanContext.of_image(IMAGE._replace(image=n), ratio).sampled for n in range(1000))
+    assert least <= sampled <= most
+
+
+def message(sent: Task) -> OutgoingMessage:
+    return OutgoingMessage(step_queue(sent.op), sent.to_bytes())
+
+
+def test_a_message_comes_from_the_task_whose_tile_it_is():
+    whole = task("a.jpg", "half", "half", "half")
+    left, right = (whole.model_copy(update={"step": 1, "lineage": ((tile, 2),)}) for tile in (0, 1))
+    other = task("b.jpg", "half", "half", image=1)
+    group = [other, right, left, whole]
+    follow = left.model_copy(update={"step": 2, "lineage": ((0, 2), (1, 4))})
+    assert parent_of(message(follow), group) == 2
+    assert parent_of(message(right), group) == 1, "a retry comes from the task itself"
+    assert parent_of(message(whole.model_copy(update={"run": 1})), group) is None
+    assert parent_of(OutgoingMessage(EVENTS, Events().to_bytes()), group) is None
+
+
+def test_off_it_is_free_and_opentelemetry_is_not_even_imported():
+    assert not open_tracing({}, "resize").on
+    code = "import sys, muniflow.worker.serve; sys.exit('opentelemetry' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_wrong_setting_is_named():
+    with pytest.raises(Invalid, match="MUNIFLOW_TRACES"):
+        open_tracing({"MUNIFLOW_TRACES": "loud"}, "resize")
+
+
+def test_a_tracing_that_is_off_changes_no_message():
+    assert Tracing().headers(IMAGE) == {}
+
+
+@pytest.fixture
+def spans():
+    """A tracing that keeps its spans, and the way to read them."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from muniflow.tracing_otel import OtelTracing
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = OtelTracing(provider)
+    yield tracing, exporter.get_finished_spans
+    tracing.stop()
+
+
+def test_the_span_of_an_image_has_the_id_that_its_tasks_were_told(spans):
+    tracing, finished = spans
+    told = SpanContext.read(tracing.headers(IMAGE))
+    assert told is not None
+    tracing.ended(IMAGE, began_at=1700000100.0, state="failed")
+    (span,) = finished()
+    made = span.get_span_context()
+    assert (made.trace_id, made.span_id, span.parent) == (told.trace_id, told.span_id, None)
+    assert span.start_time == 1700000100 * 10**9
+    assert not span.status.is_ok
+    assert span.attributes["muniflow.image"] == 7
+
+
+def test_a_worker_makes_one_span_for_each_task_below_the_one_before(tmp_path, spans):
+    """`smooth` is carried by nobody here, so what follows from `half` is a hop over the broker."""
+    tracing, finished = spans
+    write_source(tmp_path, "a.png", picture(64, 48, 1))
+    (tmp_path / "source" / "b.png").write_bytes(b"no image")
+    world = World(spec(tmp_path, operations=("half",)), ("half",))
+    world.worker.consumer.tracing = tracing
+    good, bad, untraced = (task(name, "half", "smooth", image=n) for n, name in enumerate(("a.png", "b.png", "a.png")))
+    images = [ImageId("b", 1.0, n, 0) for n in range(2)]
+    first = [
+        OutgoingMessage(step_queue("half"), sent.to_bytes(), headers=tracing.headers(image))
+        for sent, image in zip((good, bad), images, strict=True)
+    ]
+    follow = []
+
+    def on_follow(delivery):
+        follow.append((Task.from_bytes(delivery.body), SpanContext.read(delivery.headers)))
+        world.coordinator.ack([delivery])
+        if len(follow) == 2:
+            world.worker.stop()
+
+    world.coordinator.consume(step_queue("smooth"), 10, on_follow)
+    world.operations = ("half", "smooth")
+    world.run([*first, message(untraced)])
+    by_image = {span.attributes["muniflow.image"]: span for span in finished()}
+    assert sorted(by_image) == [0, 1], "a task without a context makes no span"
+    for number, image in enumerate(images):
+        root = SpanContext.of_image(image)
+        span = by_image[number]
+        assert (span.name, span.parent.span_id, span.parent.trace_id) == ("half", root.span_id, root.trace_id)
+        assert span.end_time > span.start_time
+    assert by_image[0].attributes["muniflow.outcome"] == "done"
+    assert (by_image[1].attributes["muniflow.outcome"], by_image[1].status.is_ok) == ("failed", False)
+    contexts: dict[int, Any] = {sent.image: context for sent, context in follow}
+    assert contexts[0].span_id == by_image[0].get_span_context().span_id
+    assert contexts[2] is None
+
+
+def test_spans_reach_a_collector_over_otlp(monkeypatch):
+    collector = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    bodies = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            bodies.append((self.path, gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        tracing = open_tracing({"MUNIFLOW_TRACES": "otlp"}, "coordinator")
+        tracing.ended(IMAGE, began_at=1700000100.0, state="done")
+        tracing.stop()
+        server.shutdown()
+        thread.join()
+    ((path, body),) = bodies
+    request = collector.ExportTraceServiceRequest.FromString(body)
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    assert (path, span.name) == ("/v1/traces", "image")
+    assert int.from_bytes(span.trace_id, "big") == SpanContext.of_image(IMAGE).trace_id
