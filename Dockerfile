@@ -4,6 +4,7 @@
 #   docker build --target gpu     --build-arg SERVICES=blur        -t muniflow-blur:0.1.0-gpu .
 #   docker build --target step    --build-arg SERVICES="resize split blur" -t muniflow-steps .     (chains in memory)
 #   docker build --target control --build-arg SERVICES=coordinator -t muniflow-coordinator .
+#   docker build --target control --build-arg SERVICES=gateway     -t muniflow-gateway .
 #
 # A change in one service rebuilds one image: each stage that sees all services hands on only what its image needs, and
 # what comes out unchanged is taken from the cache. Layers by how often they change: base, packages, library, service.
@@ -40,7 +41,7 @@ RUN python3 -m pip install --quiet --no-deps --no-build-isolation --no-compile -
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/service
 
 
-# Of all step services, only what the coordinator reads a batch with: name, parameters, entry points. No OpenCV, and
+# Of all step services, only what coordinator and gateway read a batch with: name, parameters, entry points. No OpenCV, and
 # no edit of this file for a new operation; a change of a pixel function leaves the result as it was.
 FROM build AS picked-contracts
 COPY services services
@@ -64,10 +65,9 @@ RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/p
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages
 
 FROM build AS packages-control
-ARG REQUIREMENTS=coordinator
-COPY requirements/${REQUIREMENTS}.txt requirements/
-RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/packages \
-        -r "requirements/${REQUIREMENTS}.txt" \
+ARG SERVICES=coordinator
+COPY requirements/${SERVICES}.txt requirements/
+RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/packages -r "requirements/${SERVICES}.txt" \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages
 
 

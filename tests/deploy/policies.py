@@ -175,6 +175,30 @@ def _ports(pod: Document) -> set[str]:
     return {port["name"] for container in pod["spec"]["containers"] for port in container.get("ports", ())}
 
 
+def tokens(documents: Sequence[Document]) -> Iterator[str]:
+    """Who has a token for the API server has a Role, and the other way round; Roles name what they allow."""
+    roles = {role["metadata"]["name"]: role for role in of_kind(documents, "Role")}
+    bound = set()
+    for binding in of_kind(documents, "RoleBinding"):
+        if binding["roleRef"]["name"] not in roles:
+            yield f"{name_of(binding)}: no Role {binding['roleRef']['name']}"
+        bound |= {subject["name"] for subject in binding["subjects"]}
+    holders = {pod["spec"]["serviceAccountName"] for pod in pods(documents).values() if _has_token(pod)}
+    yield from (f"ServiceAccount/{name}: has a token and no Role" for name in sorted(holders - bound))
+    yield from (f"ServiceAccount/{name}: has a Role and no token" for name in sorted(bound - holders))
+    for name, role in roles.items():
+        if any("*" in item for rule in role["rules"] for item in rule.values()):
+            yield f"Role/{name}: allows more than it names"
+
+
+def _has_token(pod: Document) -> bool:
+    return any(
+        "serviceAccountToken" in source
+        for volume in pod["spec"].get("volumes", ())
+        for source in volume.get("projected", {}).get("sources", ())
+    )
+
+
 def accounts(documents: Sequence[Document]) -> Iterator[str]:
     """Every pod has a service account of its own, and it exists."""
     there = {document["metadata"]["name"] for document in of_kind(documents, "ServiceAccount")}
@@ -237,5 +261,6 @@ def graceful(documents: Sequence[Document]) -> Iterator[str]:
 
 
 POLICIES: tuple[Policy, ...] = (
-    restricted, volumes, resources, probed, selectors, services, monitored, accounts, scaled, named, budgets, graceful,
+    restricted, volumes, resources, probed, selectors, services, monitored, tokens, accounts, scaled, named,
+    budgets, graceful,
 )  # fmt: skip

@@ -48,11 +48,17 @@ def test_every_policy_holds(case, policy):
         (("store.kind=gcs", "store.urls.source=s3://b/s", "store.urls.work=gs://b/w", "store.urls.output=gs://b/o"),
          "/store/urls/source"),
         (("database.kind=postgres",), "/database/postgres/existingSecret"),
-        (("coordinator.replicas=2",), "/coordinator/replicas"),
+        (("coordinator.replicas=2",), "coordinator.replicas: 2 needs database.kind postgres"),
+        (("coordinator.replicas=0",), "/coordinator/replicas"),
+        (("coordinator.replicas=6", "database.kind=postgres", "database.postgres.existingSecret=l"),
+         "/coordinator/replicas"),
+        (("coordinator.leaderElection=lease",), "coordinator.leaderElection: lease needs database.kind postgres"),
+        (("coordinator.leaderElection=raft",), "must be one of 'database', 'lease'"),
         (("broker.clusterOperator.replicas=2",), "/broker/clusterOperator/replicas"),
         (("stepDefaults.graceExtraSeconds=5",), "/stepDefaults/graceExtraSeconds"),
-        (("gateway.enabled=true",), "/gateway/apiKeysSecret"),
-        (("gateway.enabled=true", "gateway.apiKeysSecret=k", "gateway.ingress.enabled=true"), "gateway.ingress.host"),
+        (("gateway.apiKeysSecret=k",), "'apiKeysSecret' not allowed"),
+        (("gateway.ingress.enabled=true",), "gateway.ingress.host"),
+        (("gateway.scaling.enabled=true", "gateway.scaling.min=9"), "gateway.scaling.min"),
         (("broker.tls.enabled=true",), "broker.tls.certificateSecret"),
         (("autoscaling.mode=keda", "steps.blur.scaling.min=9", "steps.blur.scaling.max=3"), "steps.blur.scaling.min"),
         (("autoscaling.mode=keda", "broker.kind=external", "broker.external.existingSecret=r"),
@@ -96,6 +102,8 @@ def test_notes_name_three_commands_and_nothing_is_left_unfilled():
     assert re.findall(r"^(\d)\. ", notes, re.MULTILINE) == ["1", "2", "3"]
     assert "helm test try --namespace somewhere" in notes
     assert "service/try-muniflow-coordinator" in notes
+    assert "service/try-muniflow-gateway 8080" in notes
+    assert "create secret generic try-muniflow-api-keys --from-file=api-keys" in notes
     assert "<no value>" not in done.stdout
 
 

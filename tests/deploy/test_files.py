@@ -11,7 +11,8 @@ from tests.deploy.chart import CHART, ROOT, script, template
 from muniflow.operation import installed_operations
 from muniflow.topology import step_queue
 
-SERVICES = ("coordinator", *sorted(installed_operations()))
+CONTROL = ("coordinator", "gateway")
+SERVICES = (*CONTROL, *sorted(installed_operations()))
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SKAFFOLD = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
@@ -61,7 +62,7 @@ def test_every_install_is_hashed_or_ours():
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
 
 
-@pytest.mark.parametrize("name", ["build", "pixels", "coordinator"])
+@pytest.mark.parametrize("name", ["build", "pixels", *CONTROL])
 def test_the_requirements_that_images_install_are_pinned_with_hashes(name):
     text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
     for line in filter(lambda line: line and not line.startswith("#"), text.splitlines()):
@@ -69,9 +70,10 @@ def test_the_requirements_that_images_install_are_pinned_with_hashes(name):
         assert "--hash=sha256:" in line, line
 
 
-def test_the_coordinator_carries_no_opencv_and_knows_operations_by_their_contract_alone():
-    text = (ROOT / "requirements" / "coordinator.txt").read_text()
-    assert not re.search(r"^(opencv|numpy)", text, re.MULTILINE)
+def test_coordinator_and_gateway_carry_no_opencv_and_know_operations_by_their_contract_alone():
+    for service in CONTROL:
+        text = (ROOT / "requirements" / f"{service}.txt").read_text()
+        assert not re.search(r"^(opencv|numpy)", text, re.MULTILINE)
     copied = re.search(r'cp "\$package/__init__.py" "\$package/(\w+).py"', stages()["picked-contracts"])
     assert copied
     assert copied[1] == "params"
@@ -124,7 +126,7 @@ def test_skaffold_builds_one_artifact_per_service_and_hands_each_to_the_chart():
     for service in SERVICES:
         docker = artifacts[f"muniflow-{service}"]["docker"]
         assert (docker["buildArgs"], docker["target"] in stages()) == ({"SERVICES": service}, True)
-        path = service if service == "coordinator" else f"steps.{service}"
+        path = service if service in CONTROL else f"steps.{service}"
         assert release["setValueTemplates"][f"{path}.image.repository"] == f"{{{{.IMAGE_REPO_muniflow_{service}}}}}"
         assert release["setValueTemplates"][f"{path}.image.tag"] == f"{{{{.IMAGE_TAG_muniflow_{service}}}}}"
 

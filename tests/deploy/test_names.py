@@ -14,13 +14,16 @@ from pika import PlainCredentials
 from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, pods, rendered
 
 import muniflow_coordinator.settings as coordinator
+import muniflow_gateway.settings as gateway
 from muniflow.operation import installed_operations
-from muniflow.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, variable
+from muniflow.serve import parse_bind
+from muniflow.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, read_env, variable
 from muniflow.topology import step_queue, topology
 from muniflow.transport.connection import parameters_of
+from muniflow_coordinator.leadership.choose import claim_of
+from muniflow_coordinator.leadership.sole import FileLock
+from muniflow_gateway.access import is_loopback
 
-AWAITED = {"MUNIFLOW_DEVICE"}
-"""Set for GPU stages; the worker does not read it yet."""
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 
 
@@ -28,11 +31,9 @@ def known_variables() -> set[str]:
     import muniflow.worker.settings as worker
 
     models: set[type[Settings]] = {BrokerSettings, ProcessSettings, StoreSettings}
-    for module in (coordinator, worker):
+    for module in (coordinator, gateway, worker):
         models |= {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Settings)}
-    return (
-        {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")} | AWAITED
-    )
+    return {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")}
 
 
 def test_the_chart_has_a_stage_for_every_operation_of_the_code():
@@ -46,6 +47,44 @@ def test_every_variable_is_one_that_the_code_reads(case):
     for name, pod in pods(rendered(case)).items():
         ours = {key for key in environment(pod) if key.startswith("MUNIFLOW_")}
         assert ours <= known, f"{name}: {ours - known}"
+
+
+def test_the_gateway_is_closed_until_it_has_keys_and_reads_them_where_the_secret_is():
+    pod = pods(rendered("default"))["Deployment/muniflow-gateway"]
+    settings = read_env(gateway.GatewaySettings, environment(pod))
+    host, port = parse_bind(settings.gateway_bind)
+    assert not is_loopback(host)
+    ports = {item["name"]: item["containerPort"] for item in pod["spec"]["containers"][0]["ports"]}
+    assert ports == {"http": port, "metrics": 9100}
+    (mount,) = (item for item in pod["spec"]["containers"][0]["volumeMounts"] if item["name"] == "api-keys")
+    (volume,) = (item for item in pod["spec"]["volumes"] if item["name"] == "api-keys")
+    assert settings.api_keys_file == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+    assert volume["secret"]["optional"] is True
+    assert volume["secret"]["secretName"] == "muniflow-api-keys"
+
+
+def test_pods_wait_for_a_secret_of_api_keys_that_was_named():
+    pod = pods(rendered("gcs-gateway-ingress"))["Deployment/muniflow-gateway"]
+    (volume,) = (item for item in pod["spec"]["volumes"] if item["name"] == "api-keys")
+    assert (volume["secret"]["secretName"], volume["secret"]["optional"]) == ("gateway-keys", False)
+
+
+def test_the_lease_is_one_that_the_role_allows():
+    documents = rendered("postgres-lease")
+    variables = environment(pods(documents)["StatefulSet/imagery-coordinator"])
+    settings = read_env(coordinator.CoordinatorSettings, {**variables, "MUNIFLOW_POD_NAME": "imagery-coordinator-0"})
+    (role,) = of_kind(documents, "Role")
+    assert settings.leader_election == "lease"
+    assert role["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "update"],
+         "resourceNames": [settings.lease_name]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+    ]  # fmt: skip
+
+
+def test_the_default_coordinator_locks_its_file():
+    variables = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
+    assert isinstance(claim_of(read_env(coordinator.CoordinatorSettings, variables)), FileLock)
 
 
 def test_keda_watches_the_queues_that_the_code_declares():
@@ -138,7 +177,13 @@ def test_the_definitions_of_the_builtin_broker_are_json_with_one_user_per_servic
     )
     definitions = json.loads(config["data"]["definitions.json"])
     users = {user["name"] for user in definitions["users"]}
-    assert users == {"coordinator", "client", "monitor", *(f"step-{name}" for name in installed_operations())}
+    assert users == {
+        "coordinator",
+        "gateway",
+        "client",
+        "monitor",
+        *(f"step-{name}" for name in installed_operations()),
+    }
     assert {item["user"] for item in definitions["permissions"]} == users
 
 

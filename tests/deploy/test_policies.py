@@ -33,6 +33,10 @@ BREAKS = [
      "selects nothing"),
     (policies.services, lambda d: _first(d, "Service")["spec"]["ports"][0].update(targetPort="x"), "no port x"),
     (policies.monitored, lambda d: _first(d, "ServiceMonitor")["spec"]["endpoints"][0].update(port="x"), "port x"),
+    (policies.tokens, lambda d: _first(d, "RoleBinding")["roleRef"].update(name="x"), "no Role x"),
+    (policies.tokens, lambda d: d.remove(_first(d, "RoleBinding")), "a token and no Role"),
+    (policies.tokens, lambda d: _first(d, "StatefulSet")["spec"]["template"]["spec"].pop("volumes"), "no token"),
+    (policies.tokens, lambda d: _first(d, "Role")["rules"][0].update(verbs=["*"]), "more than it names"),
     (policies.accounts, lambda d: _pod(d).update(serviceAccountName="x"), "does not exist"),
     (policies.scaled, lambda d: _worker(d)["spec"].update(replicas=1), "states replicas"),
     (policies.scaled, lambda d: _first(d, "ScaledObject")["spec"]["scaleTargetRef"].update(name="x"), "does not exist"),
@@ -44,7 +48,7 @@ BREAKS = [
 
 @pytest.mark.parametrize(("policy", "damage", "complaint"), BREAKS)
 def test_a_policy_finds_its_fault(policy, damage, complaint):
-    documents = copy.deepcopy(list(rendered("keda-work")))
+    documents = copy.deepcopy(list(rendered("postgres-lease" if policy is policies.tokens else "keda-work")))
     assert list(policy(documents)) == []
     damage(documents)
     assert any(complaint in found for found in policy(documents))

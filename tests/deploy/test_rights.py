@@ -11,6 +11,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from tests.deploy.chart import of_kind, rendered
 
+from muniflow.loop import new_loop
+from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
 from muniflow.topology import (
     BATCHES,
@@ -29,6 +31,9 @@ from muniflow.topology import (
     worker_topology,
 )
 from muniflow.transport.admin import declare
+from muniflow.transport.rabbitmq import RabbitTransport
+from muniflow.transport.types import OutgoingMessage
+from muniflow_gateway.broker import notices_queue
 
 OPERATIONS = ("resize", "split", "blur")
 WORKER = "step-resize"
@@ -107,6 +112,37 @@ def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
             channel.basic_publish(delay_exchange(delay_s), step_queue("resize"), b"", mandatory=True)
 
 
+def test_a_gateway_hears_notices_and_publishes_batches_and_commands(declared):
+    with declared.channel("gateway") as channel:
+        channel.confirm_delivery()
+        own = notices_queue("pod-1.1")
+        declare(channel, Topology((), (own,)))
+        channel.basic_consume(own.name, lambda *_: None)
+        for key in (BATCHES, CONTROL):
+            channel.basic_publish(EXCHANGE, key, b"{}", mandatory=True)
+        channel.queue_delete(own.name)
+
+
+def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declared):
+    url = f"amqp://gateway:password-of-gateway@{declared.host}:{declared.port}/{declared.vhost}"
+    loop, own, problems = new_loop(), notices_queue("pod-2.1"), []
+    transport = RabbitTransport(BrokerSettings(amqp_url=url), loop, "gateway pod-2.1")
+    transport.consume(own.name, 1, lambda _: None)
+
+    def confirmed(problem):
+        problems.append(problem)
+        transport.stop(loop.stop)
+
+    def connected():
+        transport.publish([OutgoingMessage(BATCHES, b"{}")], confirmed)
+
+    transport.start(Topology((), (own,)), connected, problems.append)
+    loop.call_later(30, loop.stop)
+    loop.start()
+    loop.close()
+    assert problems == [None]
+
+
 def test_the_topology_of_a_worker_is_a_part_of_the_whole():
     whole, part = topology(OPERATIONS), worker_topology(["resize"])
     assert isinstance(part, Topology)
@@ -132,6 +168,12 @@ def test_a_client_may_publish_a_batch(declared):
         ("client", lambda channel: channel.basic_get(BATCHES)),
         ("client", lambda channel: channel.queue_declare("mine")),
         ("client", lambda channel: channel.queue_delete(BATCHES)),
+        ("gateway", lambda channel: channel.basic_get(BATCHES)),
+        ("gateway", lambda channel: channel.basic_get(step_queue("blur"))),
+        ("gateway", lambda channel: channel.queue_purge(CONTROL)),
+        ("gateway", lambda channel: channel.queue_delete(BATCHES)),
+        ("gateway", lambda channel: channel.queue_declare("muniflow.step.other", durable=True)),
+        ("gateway", lambda channel: channel.exchange_declare("muniflow.gateway", passive=False)),
         ("monitor", lambda channel: channel.basic_get(BATCHES)),
         ("coordinator", lambda channel: channel.queue_declare("somebody-else", durable=True)),
     ],
@@ -142,7 +184,15 @@ def test_nobody_does_what_is_not_theirs(declared, user, forbidden):
 
 
 @pytest.mark.parametrize(
-    ("user", "exchange"), [(WORKER, NOTIFY_EXCHANGE), ("client", DEAD_EXCHANGE), ("monitor", EXCHANGE)]
+    ("user", "exchange"),
+    [
+        (WORKER, NOTIFY_EXCHANGE),
+        ("client", DEAD_EXCHANGE),
+        ("gateway", NOTIFY_EXCHANGE),
+        ("gateway", DEAD_EXCHANGE),
+        ("gateway", delay_exchange(DELAYS_S[0])),
+        ("monitor", EXCHANGE),
+    ],
 )
 def test_nobody_publishes_where_they_have_no_business(declared, user, exchange):
     with declared.channel(user) as channel:

@@ -9,30 +9,40 @@ STEPS = ("step-blur", "step-resize", "step-split")
 
 
 def test_the_default_installation_talks_like_this_and_no_other_way():
-    services = (*STEPS, "coordinator", "test")
+    services = (*STEPS, "coordinator", "gateway", "test")
     assert flows(rendered("default")) == {
         *(f"{service} > broker:5672" for service in services),
         *(f"{service} > store:7070" for service in services),
         "coordinator > broker:15692",
         "test > coordinator:9100",
+        "gateway > coordinator:9100",
     }
 
 
 def test_nothing_leaves_the_default_installation_but_questions_to_dns():
-    assert outside(rendered("default")) == {f"{service}:53" for service in (*STEPS, "coordinator", "test")}
+    assert outside(rendered("default")) == {f"{service}:53" for service in (*STEPS, "coordinator", "gateway", "test")}
 
 
 def test_with_cloud_services_workers_reach_the_store_and_only_the_coordinator_its_database():
     assert outside(rendered("operator-tls-postgres-s3")) == {
-        *(f"{service}:{port}" for service in (*STEPS, "coordinator", "test") for port in (53, 443)),
+        *(f"{service}:{port}" for service in (*STEPS, "coordinator", "gateway", "test") for port in (53, 443)),
         "coordinator:5432",
         *(f"broker:{port}" for port in (53, 443, 6443)),
     }
 
 
+def test_with_a_lease_only_the_coordinator_reaches_the_api_server():
+    allowed = outside(rendered("postgres-lease"))
+    assert {flow for flow in allowed if flow.endswith((":443", ":6443"))} == {
+        "imagery-coordinator:443",
+        "imagery-coordinator:6443",
+    }
+    assert not {flow for flow in outside(rendered("postgres-standby")) if flow.endswith((":443", ":6443"))}
+
+
 def test_only_the_encrypted_port_is_open_with_tls():
     assert {flow for flow in flows(rendered("builtin-tls")) if "broker:567" in flow} == {
-        f"{service} > broker:5671" for service in (*STEPS, "coordinator", "test")
+        f"{service} > broker:5671" for service in (*STEPS, "coordinator", "gateway", "test")
     }
 
 

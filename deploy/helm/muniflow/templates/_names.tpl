@@ -115,6 +115,11 @@ app.kubernetes.io/name: {{ include "muniflow.part" (list . "broker") }}
 {{- printf "http://%s.%s.svc:9100" (include "muniflow.part" (list . "coordinator")) .Release.Namespace -}}
 {{- end -}}
 
+{{/* The Secret of hashed API keys; one that was named must be there, the other may come later. */}}
+{{- define "muniflow.apikeys.secret" -}}
+{{- default (include "muniflow.part" (list . "api-keys")) .Values.gateway.apiKeys.existingSecret -}}
+{{- end -}}
+
 {{/* The claim of `store.kind: volume`. */}}
 {{- define "muniflow.store.claim" -}}
 {{- default (include "muniflow.part" (list . "store")) .Values.store.volume.existingClaim -}}
