@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from deploy.grafana.generator.pages import PAGES
@@ -27,6 +26,7 @@ from tests.integration.stacks import CommandLine
 import muniflow.metrics
 import muniflow_coordinator.metrics
 from muniflow.catalogue import Entry, entries_of
+from muniflow.images.opencv import cv2
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import SERVER_VARIABLE, find_server
 from muniflow.stack.state import StackState, read_state

@@ -8,12 +8,13 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
-import cv2
 import httpx
 import numpy as np
 import pytest
 from multidict import MultiDict
 from tests.integration.gateway.help import ACTIONS, PICTURES, ROUTE, eventually, form, picture
+
+from muniflow.images.opencv import cv2
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -19,6 +19,7 @@ ANSWERS = {
     "/v1/batches/a/images": (200, PAGES[0].model_dump_json()),
     "/v1/batches/a/images?after=0": (200, PAGES[1].model_dump_json()),
     "/v1/batches/newer": (200, STATUS.model_dump_json()[:-1] + ', "mood": "fine"}'),
+    "/v1/batches/cut-short": (200, STATUS.model_dump_json()),
     "/v1/batches/odd": (200, "<html>"),
     "/v1/batches/broken": (500, '{"error": "the ledger is locked"}'),
 }
@@ -30,7 +31,7 @@ def coordinator():
         def do_GET(self):
             code, text = ANSWERS.get(self.path, (404, '{"error": "not found"}'))
             self.send_response(code)
-            self.send_header("Content-Length", str(len(text)))
+            self.send_header("Content-Length", str(len(text) + (10 if self.path.endswith("cut-short") else 0)))
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -43,6 +44,11 @@ def coordinator():
         yield Coordinator(f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
         thread.join()
+
+
+def test_a_coordinator_that_dies_in_the_middle_of_its_answer_is_away(coordinator):
+    with pytest.raises(Unavailable, match="IncompleteRead"):
+        coordinator.batch("cut-short")
 
 
 def test_a_batch_by_an_id_with_a_space(coordinator):

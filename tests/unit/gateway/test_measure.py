@@ -1,12 +1,12 @@
 import io
 import struct
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniflow.images.opencv import cv2
 from muniflow.operation import Size
 from muniflow_gateway.measure import measure
 

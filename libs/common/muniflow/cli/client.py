@@ -1,6 +1,7 @@
 """The coordinator's read-only HTTP interface, read with the models of `muniflow.status`."""
 
 import http
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -89,7 +90,7 @@ class Coordinator:
             raise Unavailable(f"the coordinator at {self.url}", f"it answered {error.code}: {text}") from None
         except ValidationError as error:
             raise Unavailable(f"the coordinator at {self.url}", f"its answer is not understood: {error}") from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter: it died in the middle of its answer
             reason = getattr(error, "reason", error)
             raise Unavailable(f"the coordinator at {self.url}", str(reason)) from None
 
