@@ -1,0 +1,30 @@
+"""Worlds of the chaos tests, over the broker of all tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.chaos.pictures import write_pictures
+from tests.chaos.world import World
+from tests.conftest import BrokerOfTests
+
+
+@pytest.fixture(scope="module")
+def node_settings(broker_of_tests: BrokerOfTests) -> BrokerOfTests:
+    """The broker, alive: a test before this one may have killed it."""
+    if broker_of_tests.node is not None and not broker_of_tests.node.running:
+        broker_of_tests.node.kill()
+        broker_of_tests.node.start()
+    return broker_of_tests
+
+
+@pytest.fixture(scope="module")
+def world(node_settings: BrokerOfTests, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One stack for all tests of a module, which tend it between them."""
+    folder = Path(tmp_path_factory.mktemp("world"))
+    # A small window: a batch of a dozen images is dispatched in several groups.
+    small = {"MUNIFLOW_WINDOW_IMAGES": "5"}
+    with World(folder, node_settings.settings, node_settings.node, variables=small) as made:
+        write_pictures(made.root("source"), 40)
+        made.until_ready()
+        yield made

@@ -1,0 +1,76 @@
+"""Random SIGKILLs during one batch: of workers, the coordinator, single processes of them, and the broker."""
+
+import random
+import time
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from tests.chaos.truth import Verdict
+from tests.chaos.world import LIMIT_S, World, document
+
+Target = Literal["worker", "worker parent", "worker child", "coordinator", "broker"]
+WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
+PATIENCE_S = 1.5
+"""The next kill comes when the batch has gone on by its share, or after this."""
+FIRST_BROKER_KILL_S = 3.0
+"""RabbitMQ 3.10 may forget a quorum queue that it made less than a second before it is killed."""
+VARIABLES = {"MUNIFLOW_WINDOW_IMAGES": "16", "MUNIFLOW_GROUP_TASKS": "4"}
+"""A small window and small groups: the batch lasts as long as the storm."""
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What is killed, in which order; the moments depend on the machine."""
+
+    kills: int
+    images: int
+    seed: int
+    targets: tuple[Target, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        chosen = random.Random(self.seed).choices(list(WEIGHTS), list(WEIGHTS.values()), k=self.kills)
+        if "broker" not in chosen:
+            chosen[self.kills // 2] = "broker"
+        object.__setattr__(self, "targets", tuple(chosen))
+
+
+def rage(world: World, storm: Storm, images: list[str]) -> Verdict:
+    """Run one batch through a storm."""
+    dice = random.Random(f"{storm.seed} who")
+    sent = document(f"storm-{storm.seed}-{storm.kills}", images)
+    batch = sent["batch_id"]
+    started_s = time.monotonic()
+    world.submit(sent)
+    for number, target in enumerate(storm.targets):
+        share = number / (storm.kills + 1) * storm.images
+        _wait_for(world, batch, share)
+        assert not world.ended(batch), f"the batch ended before kill {number + 1} of {storm.kills}"
+        if target == "broker":
+            world.until(lambda: time.monotonic() - started_s > FIRST_BROKER_KILL_S, "an older queue")
+        world.until(lambda: _strike(world, target, dice), "something to kill")  # noqa: B023 - called at once
+    world.until_ended(batch, limit_s=LIMIT_S * 2)
+    world.until_clean()
+    verdict = world.verdict(batch)
+    return replace(verdict, faults=storm.kills, seed=storm.seed)
+
+
+def _wait_for(world: World, batch: str, share: float) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    world.until(lambda: time.monotonic() > end_s or world.done_images(batch) >= share, "the next kill")
+
+
+def _strike(world: World, target: Target, dice: random.Random) -> bool:
+    """Kill it; returns whether there was something to kill: a victim may be dead already."""
+    if target == "broker":
+        assert world.node is not None, "the broker is somebody else's"
+        world.node.kill()
+        world.node.start()
+        return True
+    names = ["coordinator"] if target == "coordinator" else sorted(set(world.services) - {"coordinator"})
+    service = world.services[dice.choice(names)]
+    if not service.running:
+        return False
+    if target == "worker child":
+        return service.kill_a_child()
+    service.kill(whole_group=target != "worker parent")
+    return True

@@ -1,0 +1,150 @@
+"""Parts that are away for a while: work waits, says why, and goes on by itself. Nothing is lost or doubled."""
+
+import itertools
+import sqlite3
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from tests.chaos.pictures import write_pictures
+from tests.chaos.volume import small_volume
+from tests.chaos.world import World, document
+from tests.contract.tcp_proxy import Proxy
+
+IMAGES = 40
+SLOW = "child.after_load=stall:0.02@*"
+"""Some milliseconds for each task, so that an outage meets a batch at work."""
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def proxy(node_settings):
+    parts = urlsplit(node_settings.settings.amqp_url)
+    made = Proxy(parts.hostname, parts.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def stack(node_settings, proxy, tmp_path_factory):
+    """Work and outputs on a volume of their own; every service behind a proxy; impatient with a silent broker."""
+    folder = tmp_path_factory.mktemp("outages")
+    parts = urlsplit(node_settings.settings.amqp_url)
+    variables = {
+        "MUNIFLOW_AMQP_URL": node_settings.settings.amqp_url.replace(f":{parts.port}/", f":{proxy.port}/"),
+        "MUNIFLOW_HEARTBEAT_S": "5",
+        "MUNIFLOW_CONNECT_TIMEOUT_S": "3",
+        "MUNIFLOW_WINDOW_IMAGES": "5",
+    }
+    with small_volume(folder / "volume") as volume:
+        roots = {"work": volume.folder / "work", "output": volume.folder / "output"}
+        with World(folder, node_settings.settings, node_settings.node, variables=variables, roots=roots) as world:
+            write_pictures(world.root("source"), IMAGES)
+            for name, service in world.services.items():
+                if name != "coordinator":
+                    service.kill()
+                    service.start(SLOW)
+            world.tending = False  # nothing may die here
+            world.until_ready()
+            yield world, volume
+
+
+@pytest.fixture
+def batch(stack):
+    """A batch at work; afterwards it must have ended well, without a process that died."""
+    world, _ = stack
+    name = f"outage-{next(numbers)}"
+    lives = {service.name: service.lives for service in world.services.values()}
+    world.submit(document(name, sorted(str(path.relative_to(world.root("source"))) for path in pictures(world))))
+    world.until(lambda: world.done_images(name) >= 2, "the first images")
+    yield name
+    world.faults += 1
+    world.until_ended(name)
+    verdict = world.verdict(name)
+    assert verdict.clean, f"{verdict}\n{world.tails()}"
+    assert {service.name: service.lives for service in world.services.values() if service.running} == lives
+    world.until_clean()
+
+
+def pictures(world):
+    return [path for path in world.root("source").rglob("*") if path.is_file()]
+
+
+def says(world, batch, text):
+    """Whether the status names what the batch waits for."""
+    status = world.status(batch)
+    return status is not None and text in (status.waiting_for or "")
+
+
+def node_of(world):
+    if world.node is None:
+        pytest.skip("needs a broker of our own")
+    return world.node
+
+
+@pytest.mark.parametrize(
+    ("alarm", "raised", "cleared"),
+    [
+        ("memory", ("set_vm_memory_high_watermark", "0.000001"), ("set_vm_memory_high_watermark", "0.4")),
+        ("disk", ("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB")),
+    ],
+)
+def test_an_alarm_of_the_broker(stack, batch, alarm, raised, cleared):
+    world, _ = stack
+    node_of(world).ctl(*raised)
+    try:
+        world.until(lambda: says(world, batch, f"broker: low on {alarm}"), "a status that names the alarm")
+        assert "RabbitMQ takes no messages now" in world.coordinator.text
+    finally:
+        node_of(world).ctl(*cleared)
+
+
+def test_connections_that_are_cut(stack, batch, proxy):
+    world, _ = stack
+    for _ in range(5):
+        before = world.done_images(batch)
+        proxy.cut()
+        world.until(lambda before=before: world.done_images(batch) > before or world.ended(batch), "progress")
+    assert "was cut" in world.coordinator.text
+
+
+def test_connections_that_lead_nowhere(stack, batch, proxy):
+    world, _ = stack
+    proxy.swallow("client", "server")
+    try:
+        world.until(lambda: says(world, batch, "broker: not connected"), "a status that names the broker")
+    finally:
+        proxy.recover()
+
+
+@pytest.mark.parametrize("trouble", ["read_only", "full"])
+def test_a_store_that_takes_nothing(stack, batch, trouble):
+    world, volume = stack
+    with getattr(volume, trouble)():
+        reason = "Read-only file system" if trouble == "read_only" else "No space left on device"
+        world.until(lambda: says(world, batch, reason), "a status that names the store")
+        workers = [name for name in world.services if name != "coordinator"]
+        assert any(
+            "tasks wait and are tried again: blob store is unavailable" in world.services[name].text for name in workers
+        )
+        samples = [f'muniflow_tasks_total{{outcome="retry",step="{name.partition("-")[0]}"}}' for name in workers]
+        assert any(world.metric(name, sample) for name, sample in zip(workers, samples, strict=True))
+
+
+def test_a_locked_ledger(stack, batch):
+    world, _ = stack
+    with closing(sqlite3.connect(world.root("state") / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        world.until(lambda: says(world, batch, "database"), "a status that names the database")
+        assert world.metric("coordinator", "muniflow_ledger_waiting") == 1
+        assert "the ledger waits" in world.coordinator.text
+        other.execute("ROLLBACK")
+    world.until(lambda: "the ledger works again" in world.coordinator.text, "a ledger that works")
+
+
+def test_all_of_it_together_lost_nothing(stack, capsys):
+    world, _ = stack
+    verdict = world.verdict()
+    with capsys.disabled():
+        print(f"\noutages: {verdict}")
+    assert verdict.clean

@@ -1,0 +1,30 @@
+"""Random SIGKILLs of everything during one batch. Longer: `make chaos KILLS=300 IMAGES=2000 CHAOS_SEED=7`."""
+
+import os
+
+import pytest
+from tests.chaos.pictures import write_pictures
+from tests.chaos.storm import VARIABLES, Storm, rage
+from tests.chaos.truth import seed_of
+from tests.chaos.world import World
+
+KILLS = int(os.environ.get("KILLS") or "30")
+IMAGES = int(os.environ.get("IMAGES") or "200")
+
+
+def test_the_targets_of_a_storm_come_from_its_seed():
+    assert Storm(30, 200, 1).targets == Storm(30, 200, 1).targets != Storm(30, 200, 2).targets
+    assert "broker" in Storm(2, 10, 1).targets
+
+
+@pytest.mark.timeout(120 + KILLS * 12)
+def test_kills_at_any_moment_change_nothing(node_settings, tmp_path, capsys):
+    storm = Storm(KILLS, IMAGES, seed_of())
+    with World(tmp_path, node_settings.settings, node_settings.node, variables=VARIABLES) as world:
+        images = write_pictures(world.root("source"), IMAGES, seed_of())
+        world.until_ready()
+        verdict = rage(world, storm, images)
+        with capsys.disabled():
+            print(f"\nstorm: {verdict}")
+        assert verdict.clean, f"{verdict}\n{world.tails()}"
+        assert [service.left() for service in world.services.values()] == [[]] * len(world.services)

@@ -1,0 +1,239 @@
+"""A whole stack of real processes that a test may trouble: broker, coordinator, one worker or more for each step."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.chaos.service import Service
+from tests.chaos.truth import Document, Truth, Verdict, judge, total, truth_of
+
+from muniflow.cli.client import Coordinator
+from muniflow.errors import NotFound, Unavailable
+from muniflow.messages import TERMINAL
+from muniflow.operation import installed_operations
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import PrivateBroker
+from muniflow.stack.ports import free_ports
+from muniflow.stack.stop import wait_until
+from muniflow.status import BatchStatus
+from muniflow.topology import BATCHES, topology
+from muniflow.transport.admin import declare as declare_on
+from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
+from muniflow.transport.types import OutgoingMessage
+
+OPERATIONS = ("resize", "split", "blur")
+LIMIT_S = 120.0
+"""For anything that takes seconds on a quiet machine."""
+IDENTITY = ("batch_id", "destination")
+SETTINGS = {
+    "MUNIFLOW_RECONNECT_MAX_S": "1",
+    "MUNIFLOW_GROUP_TASKS": "8",
+}
+
+
+@dataclass
+class World:
+    """The stack, its folders, and the batches that were sent to it."""
+
+    folder: Path
+    settings: BrokerSettings
+    node: PrivateBroker | None = None
+    """The broker itself, where it is ours to kill."""
+    workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(OPERATIONS, 1))
+    variables: Mapping[str, str] = field(default_factory=dict)
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    """Where `source`, `work`, `output` and `state` are, if not below `folder`."""
+    autostart: tuple[str, ...] | None = None
+    """What `with` starts; `None`: everything."""
+    services: dict[str, Service] = field(default_factory=dict)
+    tending: bool = True
+    """Whether what dies is started again, as Kubernetes does it."""
+    faults: int = 0
+    _truths: dict[str, Truth] = field(default_factory=dict)
+    _sent: dict[str, Document] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "work", "output", "state"):
+            self.root(name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        modules = {"coordinator": "muniflow_coordinator"}
+        for operation, count in self.workers.items():
+            module = f"muniflow_{operation}" if operation in OPERATIONS else "muniflow.worker.main"
+            modules |= {f"{operation}-{number}": module for number in range(1, count + 1)}
+        for (name, module), port in zip(modules.items(), free_ports(len(modules)), strict=True):
+            log = self.folder / "logs" / f"{name}.log"
+            own = {} if name == "coordinator" else {"MUNIFLOW_OPERATIONS": name.partition("-")[0]}
+            self.services[name] = Service(name, module, {**self._environment(), **own}, log, port)
+
+    def root(self, name: str) -> Path:
+        return self.roots.get(name, self.folder / name)
+
+    def _environment(self) -> dict[str, str]:
+        own = {
+            "MUNIFLOW_AMQP_URL": self.settings.amqp_url,
+            "MUNIFLOW_SOURCE_URL": str(self.root("source")),
+            "MUNIFLOW_WORK_URL": str(self.root("work")),
+            "MUNIFLOW_OUTPUT_URL": str(self.root("output")),
+            "MUNIFLOW_DATABASE_URL": f"sqlite:///{self.root('state')}/ledger.sqlite",
+        }
+        return {**own, **SETTINGS, **self.variables}
+
+    # Life
+
+    def __enter__(self) -> Self:
+        """Begin with an empty broker."""
+        declared = topology({*installed_operations(), *self.workers})
+        with suppress(NotFound):
+            delete_queues(self.settings, [queue.name for queue in declared.queues])
+        with open_channel(self.settings) as channel:
+            declare_on(channel, declared)
+        for name in self.services if self.autostart is None else self.autostart:
+            self.services[name].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in self.services.values():
+            service.kill()
+
+    @property
+    def coordinator(self) -> Service:
+        return self.services["coordinator"]
+
+    @property
+    def client(self) -> Coordinator:
+        return Coordinator(f"http://127.0.0.1:{self.coordinator.port}", timeout_s=5)
+
+    def tend(self) -> None:
+        """Start again what died; each death counts as a fault."""
+        for service in self.services.values():
+            if service.process is not None and not service.running and self.tending:
+                self.faults += 1
+                service.start()
+
+    def until(self, condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
+        """Tend the stack until `condition` holds."""
+
+        def tended() -> bool:
+            self.tend()
+            return condition()
+
+        assert wait_until(tended, limit_s), f"{what}: not within {limit_s:.0f} s\n{self.tails()}"
+
+    def until_ready(self, *names: str) -> None:
+        """Wait for the first readiness; what ends by itself before that cannot work at all."""
+        waited_for = [self.services[name] for name in names or self.services]
+
+        def ready() -> bool:
+            dead = [service.name for service in waited_for if not service.running]
+            assert not dead, f"{dead} ended at its start\n{self.tails()}"
+            return all(service.ready for service in waited_for)
+
+        tending, self.tending = self.tending, False
+        self.until(ready, "ready")
+        self.tending = tending
+
+    def tails(self, characters: int = 1500) -> str:
+        return "\n".join(f"== {name}\n{service.text[-characters:]}" for name, service in self.services.items())
+
+    # Batches
+
+    def submit(self, *documents: Document, times: int = 1) -> None:
+        """Publish batches with confirms; the broker must be there."""
+        with open_channel(self.settings) as channel:
+            for document in documents:
+                for _ in range(times):
+                    republish(channel, OutgoingMessage(BATCHES, json.dumps(dict(document)).encode()))
+                self._sent[document["batch_id"]] = document
+
+    def status(self, batch: str) -> BatchStatus | None:
+        """A batch now, or `None` when nobody can tell."""
+        with suppress(NotFound, Unavailable):
+            return self.client.batch(batch)
+        return None
+
+    def done_images(self, batch: str) -> int:
+        status = self.status(batch)
+        return 0 if status is None else status.done + status.failed
+
+    def ended(self, batch: str) -> bool:
+        status = self.status(batch)
+        return status is not None and status.state in TERMINAL
+
+    def until_ended(self, *batches: str, limit_s: float = LIMIT_S) -> None:
+        waiting = list(batches or self._sent)
+
+        def all_ended() -> bool:
+            while waiting and self.ended(waiting[-1]):
+                waiting.pop()
+            return not waiting
+
+        self.until(all_ended, f"the end of {len(waiting)} batches", limit_s)
+
+    # Judgement
+
+    def know(self, document: Document, truth: Truth) -> None:
+        """Give the truth of a batch that no engine could run without faults."""
+        self._truths[_key(document)] = truth
+
+    def truth(self, document: Document) -> Truth:
+        """The fault-free run; batches that differ by their id only share it."""
+        content = {name: value for name, value in document.items() if name not in IDENTITY}
+        key = _key(document)
+        if key not in self._truths:
+            scratch = self.folder / "truth" / str(len(self._truths))
+            self._truths[key] = truth_of({**content, "batch_id": "truth"}, self.root("source"), scratch)
+        return self._truths[key]
+
+    def verdict(self, *batches: str) -> Verdict:
+        """The verdict on these batches, or on all that were sent."""
+        judged = [
+            judge(self.truth(self._sent[batch]), self.status(batch), self.root("output") / batch)
+            for batch in batches or self._sent
+        ]
+        return total(judged) + Verdict(faults=self.faults)
+
+    def until_clean(self) -> None:
+        """No queue holds a message and no intermediate is left: late copies have come to nothing."""
+        self.until(lambda: not self.held_messages(), "empty queues")
+        self.until(lambda: not self.intermediates(), "an empty work store")
+
+    def held_messages(self) -> dict[str, int]:
+        """Messages in the queues that must run empty; dead letters are kept."""
+        return {name: depth for name, depth in self.depths().items() if depth and not name.endswith(".dead")}
+
+    def dead_letters(self) -> int:
+        """Messages in all dead-letter queues."""
+        return sum(depth for name, depth in self.depths().items() if name.endswith(".dead"))
+
+    def depths(self) -> dict[str, int]:
+        """Messages of each queue, as of a second ago."""
+        names = [queue.name for queue in topology(self.workers).queues]
+        if self.node is None:
+            return {name: depth.ready for name, depth in queue_depths(self.settings, names).items()}
+        metrics = queue_metrics(self.node.metrics_url)
+        return {name: metrics[name].ready + metrics[name].unacked for name in names if name in metrics}
+
+    def intermediates(self) -> list[Path]:
+        return [path for path in self.root("work").rglob("*") if path.is_file()]
+
+    def metric(self, service: str, name: str) -> float:
+        """The value of a sample of a process, as `/metrics` writes it; 0 when it is not there."""
+        import urllib.request
+
+        url = f"http://127.0.0.1:{self.services[service].port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def _key(document: Document) -> str:
+    return json.dumps({name: value for name, value in document.items() if name not in IDENTITY}, sort_keys=True)
+
+
+def document(batch_id: str, images: Iterable[str], operations: Any = None, output: str = "png") -> Document:
+    """A batch over these images."""
+    route = operations or [["resize", "50%"], ["split", True], ["blur", "gaussian"]]
+    return {"batch_id": batch_id, "images": list(images), "operations": route, "output": output}
