@@ -32,9 +32,9 @@ MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
 MAX_EXAMPLES_BYTES = 3 * 2**20
 FIXED = ["pika", "opencv-python-headless", "numpy", "prometheus-client", "pydantic", "kubernetes"]
-# Names of registries, and of folders that only one machine has; put together so that this file does not match itself.
+# Names of registries, put together so that this file does not match itself.
 REGISTRIES = re.compile("|".join(re.escape(name) for name in ("py" + "pi.org", "python" + "hosted", "npmjs" + ".org")))
-OWN_PATHS = re.compile("|".join(("/work/" + "(main|shared)", "/" + "tmp/dev")))
+OWN_PATHS = re.compile(re.escape(f"{ROOT}/"))
 
 
 def name_of(path):
