@@ -34,7 +34,7 @@ MAX_EXAMPLES_BYTES = 3 * 2**20
 FIXED = ["pika", "opencv-python-headless", "numpy", "prometheus-client", "pydantic", "kubernetes"]
 # Names of registries, put together so that this file does not match itself.
 REGISTRIES = re.compile("|".join(re.escape(name) for name in ("py" + "pi.org", "python" + "hosted", "npmjs" + ".org")))
-OWN_PATHS = re.compile(re.escape(f"{ROOT}/"))
+OWN_PATHS = re.compile(rf"(?<![\w.}}/-]){re.escape(str(ROOT))}/")
 
 
 def name_of(path):
