@@ -19,6 +19,7 @@ from muniflow.messages import Encoding, Events, RouteStep, Task
 from muniflow.operation import installed_operations
 from muniflow.store.local import LocalStore
 from muniflow.topology import EVENTS, dead_queue, step_queue, topology
+from muniflow.transport.admin import declare
 
 IMAGES = 60
 LIMIT_S = 60.0
@@ -31,13 +32,7 @@ class Coordinator:
     def __init__(self, settings):
         self.connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
         self.channel = self.connection.channel()
-        declared = topology(installed_operations())
-        for exchange in declared.exchanges:
-            self.channel.exchange_declare(exchange.name, exchange.kind, durable=True)
-        for queue in declared.queues:
-            self.channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
-            for bound_to, key in queue.bindings:
-                self.channel.queue_bind(queue.name, bound_to, key)
+        declare(self.channel, topology(installed_operations()))
         self.channel.confirm_delivery()
         self.coverage = {}
         self.reasons = {}

@@ -23,6 +23,7 @@ from muniflow.messages import Events, Settled, Task
 from muniflow.operation import installed_operations
 from muniflow.settings import BrokerSettings
 from muniflow.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
+from muniflow.transport.admin import declare
 
 LIMIT_S = 60.0
 
@@ -157,13 +158,7 @@ class User:
     def __init__(self, broker: BrokerSettings) -> None:
         self._connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
         self.channel = self._connection.channel()
-        declared = topology(installed_operations())
-        for exchange in declared.exchanges:
-            self.channel.exchange_declare(exchange.name, exchange.kind, durable=True)
-        for queue in declared.queues:
-            self.channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
-            for bound_to, key in queue.bindings:
-                self.channel.queue_bind(queue.name, bound_to, key)
+        declare(self.channel, topology(installed_operations()))
         self.channel.confirm_delivery()
         self._inbox = self.channel.queue_declare("", exclusive=True).method.queue
         self.channel.queue_bind(self._inbox, NOTIFY_EXCHANGE, "#")
