@@ -4,9 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.chaos.ledger import LEDGERS, Ledgers, wants_postgres
 from tests.chaos.pictures import write_pictures
 from tests.chaos.world import World
 from tests.conftest import BrokerOfTests
+from tests.support.postgres_fixtures import postgres_of_tests
+
+__all__ = ["postgres_of_tests"]
+
+
+UNFINISHED_AFTER_S = 3.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledgers(request: pytest.FixtureRequest) -> Iterator[Ledgers]:
+    """Where all worlds keep their ledgers."""
+    if wants_postgres():
+        LEDGERS.server = request.getfixturevalue("postgres_of_tests")
+    yield LEDGERS
+    LEDGERS.server = None
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +39,7 @@ def world(node_settings: BrokerOfTests, tmp_path_factory: pytest.TempPathFactory
     """One stack for all tests of a module, which tend it between them."""
     folder = Path(tmp_path_factory.mktemp("world"))
     # A small window: a batch of a dozen images is dispatched in several groups.
-    small = {"MUNIFLOW_WINDOW_IMAGES": "5"}
+    small = {"MUNIFLOW_WINDOW_IMAGES": "5", "MUNIFLOW_UNFINISHED_AFTER_S": str(UNFINISHED_AFTER_S)}
     with World(folder, node_settings.settings, node_settings.node, variables=small) as made:
         write_pictures(made.root("source"), 40)
         made.until_ready()

@@ -14,7 +14,7 @@ PATIENCE_S = 1.5
 """The next kill comes when the batch has gone on by its share, or after this."""
 FIRST_BROKER_KILL_S = 3.0
 """RabbitMQ 3.10 may forget a quorum queue that it made less than a second before it is killed."""
-VARIABLES = {"MUNIFLOW_WINDOW_IMAGES": "16", "MUNIFLOW_GROUP_TASKS": "4"}
+VARIABLES = {"MUNIFLOW_WINDOW_IMAGES": "16", "MUNIFLOW_GROUP_TASKS": "4", "MUNIFLOW_UNFINISHED_AFTER_S": "5"}
 """A small window and small groups: the batch lasts as long as the storm."""
 
 
@@ -50,6 +50,7 @@ def rage(world: World, storm: Storm, images: list[str]) -> Verdict:
         world.until(lambda: _strike(world, target, dice), "something to kill")  # noqa: B023 - called at once
     world.until_ended(batch, limit_s=LIMIT_S * 2)
     world.until_clean()
+    world.until(lambda: not world.unfinished(), "outputs without unfinished files")
     verdict = world.verdict(batch)
     return replace(verdict, faults=storm.kills, seed=storm.seed)
 

@@ -1,11 +1,10 @@
 """Parts that are away for a while: work waits, says why, and goes on by itself. Nothing is lost or doubled."""
 
 import itertools
-import sqlite3
-from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
+from tests.chaos.ledger import locked
 from tests.chaos.pictures import write_pictures
 from tests.chaos.volume import small_volume
 from tests.chaos.world import World, document
@@ -133,12 +132,10 @@ def test_a_store_that_takes_nothing(stack, batch, trouble):
 
 def test_a_locked_ledger(stack, batch):
     world, _ = stack
-    with closing(sqlite3.connect(world.root("state") / "ledger.sqlite", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(world.database_url):
         world.until(lambda: says(world, batch, "database"), "a status that names the database")
         assert world.metric("coordinator", "muniflow_ledger_waiting") == 1
         assert "the ledger waits" in world.coordinator.text
-        other.execute("ROLLBACK")
     world.until(lambda: "the ledger works again" in world.coordinator.text, "a ledger that works")
 
 

@@ -5,21 +5,23 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from tests.chaos.ledger import LEDGERS
 from tests.chaos.service import Service
 from tests.chaos.truth import Document, Truth, Verdict, judge, total, truth_of
 
 from muniflow.cli.client import Coordinator
 from muniflow.errors import NotFound, Unavailable
-from muniflow.messages import TERMINAL
+from muniflow.messages import TERMINAL, Command
 from muniflow.operation import installed_operations
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
 from muniflow.stack.ports import free_ports
 from muniflow.stack.stop import wait_until
 from muniflow.status import BatchStatus
-from muniflow.topology import BATCHES, topology
+from muniflow.store.folders import TEMPORARY
+from muniflow.topology import BATCHES, CONTROL, topology
 from muniflow.transport.admin import declare as declare_on
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
 from muniflow.transport.types import OutgoingMessage
@@ -48,6 +50,8 @@ class World:
     """Where `source`, `work`, `output` and `state` are, if not below `folder`."""
     autostart: tuple[str, ...] | None = None
     """What `with` starts; `None`: everything."""
+    database_url: str = ""
+    """Of the ledger; made where it is left out."""
     services: dict[str, Service] = field(default_factory=dict)
     tending: bool = True
     """Whether what dies is started again, as Kubernetes does it."""
@@ -59,6 +63,7 @@ class World:
         for name in ("source", "work", "output", "state"):
             self.root(name).mkdir(parents=True, exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
+        self.database_url = self.database_url or LEDGERS.url(self.root("state"))
         modules = {"coordinator": "muniflow_coordinator"}
         for operation, count in self.workers.items():
             module = f"muniflow_{operation}" if operation in OPERATIONS else "muniflow.worker.main"
@@ -77,7 +82,7 @@ class World:
             "MUNIFLOW_SOURCE_URL": str(self.root("source")),
             "MUNIFLOW_WORK_URL": str(self.root("work")),
             "MUNIFLOW_OUTPUT_URL": str(self.root("output")),
-            "MUNIFLOW_DATABASE_URL": f"sqlite:///{self.root('state')}/ledger.sqlite",
+            "MUNIFLOW_DATABASE_URL": self.database_url,
         }
         return {**own, **SETTINGS, **self.variables}
 
@@ -148,6 +153,11 @@ class World:
                     republish(channel, OutgoingMessage(BATCHES, json.dumps(dict(document)).encode()))
                 self._sent[document["batch_id"]] = document
 
+    def command(self, action: Literal["cancel", "reopen"], batch: str) -> None:
+        """Publish a command to the coordinator, with confirms."""
+        with open_channel(self.settings) as channel:
+            republish(channel, OutgoingMessage(CONTROL, Command(action=action, batch=batch).to_bytes()))
+
     def status(self, batch: str) -> BatchStatus | None:
         """A batch now, or `None` when nobody can tell."""
         with suppress(NotFound, Unavailable):
@@ -186,6 +196,15 @@ class World:
             scratch = self.folder / "truth" / str(len(self._truths))
             self._truths[key] = truth_of({**content, "batch_id": "truth"}, self.root("source"), scratch)
         return self._truths[key]
+
+    @property
+    def batches(self) -> int:
+        """How many batches were sent."""
+        return len(self._sent)
+
+    def unfinished(self) -> list[Path]:
+        """Files among the outputs that a killed process did not finish."""
+        return list(self.root("output").rglob(f"{TEMPORARY}*"))
 
     def verdict(self, *batches: str) -> Verdict:
         """The verdict on these batches, or on all that were sent."""

@@ -110,6 +110,35 @@ def test_only_a_pending_image_of_this_run_is_settled(state: SqlState) -> None:
     assert states_of(state, number) == ["done", "failed", "pending", "pending", "pending"]
 
 
+def test_a_batch_with_its_images_is_accepted_in_one_transaction(state: SqlState) -> None:
+    images = [ImageRow(n, f"north/{n}", ".jpg") for n in range(3)]
+    number = state.insert_batch(replace(new(), document=b"{}"), images)
+    row = state.find("b")
+    assert row is not None
+    assert (row.state, row.counts) == ("running", Counts(3))
+    assert list(state.every_image(number)) == images
+    assert state.document(number) is None
+
+
+def test_accepting_keeps_the_rest_of_the_images_with_it_and_may_be_repeated(state: SqlState) -> None:
+    number = state.insert_batch(new())
+    for _ in range(2):
+        state.accept_batch(number, 2, [ImageRow(0, "a", ".jpg"), ImageRow(1, "b", "")])
+    assert [image.stem for image in state.every_image(number)] == ["a", "b"]
+    assert state.find("b").counts == Counts(2)  # type: ignore[union-attr]
+
+
+def test_ranges_of_done_images_settle_exactly_those_images(state: SqlState) -> None:
+    """In the order in which workers tell of them, with gaps, other runs and failures between."""
+    number = running(state, 12)
+    state.commit([Commit(number, settled=[failed(4)], counts=Counts(12, 0, 1))])
+    state.reopen_images(number, range(12))
+    settled = [done(7), done(1), done(0), done(3), done(4, run=1), done(5), failed(6), done(9), done(10)]
+    state.commit([Commit(number, settled=settled)])
+    expected = {0: "done", 1: "done", 3: "done", 4: "done", 5: "done", 6: "failed", 7: "done", 9: "done", 10: "done"}
+    assert states_of(state, number) == [expected.get(n, "pending") for n in range(12)]
+
+
 @pytest.mark.parametrize("lineage", [(), ((0, 2),), ((3, 4), (63, 64))])
 def test_the_leaves_of_a_settled_image_are_removed(state: SqlState, lineage: Lineage) -> None:
     number = running(state)

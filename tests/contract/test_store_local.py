@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.failpoints import Failpoints
 from muniflow.store.folders import TEMPORARY
 from muniflow.store.local import SYNC_FILES, LocalStore
 
@@ -207,6 +209,47 @@ def test_a_root_without_permission_names_the_user_and_the_folder(store: LocalSto
     finally:
         os.seteuid(user)
         root.chmod(0o755)
+
+
+def never() -> bool:
+    return False
+
+
+def test_what_killed_writers_left_is_removed_once_it_is_old(store: LocalStore, root: Path) -> None:
+    subprocess.run([sys.executable, str(HERE / "store_crash.py"), str(root)], check=False, timeout=60)
+    store.write("folder/below/kept", b"x")
+    [left] = (root / "folder").glob(f"{TEMPORARY}*")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere" / left.name).write_bytes(b"beside the prefix")
+    (root / "folder" / "link").symlink_to(root / "elsewhere")
+    old = root / "folder" / "below" / f"{TEMPORARY}old"
+    old.write_bytes(b"half")
+    now_s = time.time()
+    os.utime(old, (now_s - 3600, now_s - 3600))
+    assert store.remove_unfinished("nothing/", now_s + 60, never) == 0
+    assert store.remove_unfinished("folder/", now_s + 60, lambda: True) == 0
+    assert store.remove_unfinished("folder/", now_s - 60, never) == 1
+    assert (old.exists(), left.exists()) == (False, True)
+    assert store.remove_unfinished("folder/", now_s + 60, never) == 1
+    assert [blob.key for blob in store.list("folder/")] == ["folder/below/kept"]
+    assert (root / "elsewhere" / left.name).exists()
+
+
+def test_a_writer_whose_file_is_taken_away_writes_it_again(root: Path) -> None:
+    taken: list[int] = []
+
+    def take_away() -> None:
+        if not taken:
+            taken.append(LocalStore(root).remove_unfinished("folder/", time.time() + 60, never))
+
+    store = LocalStore(root, Failpoints({"store.after_temp_write": take_away}))
+    assert store.write("folder/blob", b"all of it") == 9
+    assert taken == [1]
+    assert bytes(store.read("folder/blob")) == b"all of it"
+    taken.clear()
+    with pytest.raises(Unavailable):
+        store.write("folder/stream", iter([b"only", b"once"]))
+    assert taken == [1]
 
 
 def test_what_a_killed_writer_left_is_hidden_and_goes_with_its_folder(store: LocalStore, root: Path) -> None:

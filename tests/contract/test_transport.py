@@ -1,5 +1,6 @@
 """What every transport promises; RabbitMQ's own troubles are below."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -23,8 +24,11 @@ from tests.contract.transport_world import (
 )  # fmt: skip
 
 from muniflow.settings import BrokerSettings
+from muniflow.settle import jittered
 from muniflow.stack.broker import PrivateBroker
-from muniflow.topology import Topology, dead_queue
+from muniflow.topology import DELAYS_S, Topology, dead_queue, delay_lanes
+from muniflow.topology import delay_exchange as delay_lane
+from muniflow.topology import topology as muniflow_topology
 from muniflow.transport import OutgoingMessage, PublishProblem
 
 NewPeer = Callable[[], Peer]
@@ -230,6 +234,25 @@ class TransportContract:
         assert peer.got == []
         (delivery,) = peer.wait_for(1)
         assert (delivery.queue, delivery.body, delivery.headers["n"]) == (work, b"later", 2)
+
+    def test_what_is_delayed_together_comes_back_in_parts(self, world: World, work: str) -> None:
+        lanes_s = delay_lanes(DELAYS_S[0])
+        names = {delay_lane(lane_s) for lane_s in lanes_s}
+        whole, small = muniflow_topology(()), small_topology(world.name)
+        exchanges = tuple(exchange for exchange in whole.exchanges if exchange.name in names)
+        queues = tuple(queue for queue in whole.queues if queue.name in names)
+        peer = Peer(world, Topology((*small.exchanges, *exchanges), (*small.queues, *queues))).ready()
+        peer.consume(work, 100)
+        waits_s = sorted((jittered(DELAYS_S[0], f"task {number}") for number in range(30)), reverse=True)
+        began_s = time.monotonic()
+        again = [OutgoingMessage(work, b"%d" % wait_s, delay_lane(wait_s)) for wait_s in waits_s]
+        assert peer.publish_and_wait(*again) is None
+        for lane_s in lanes_s:  # though the longest were published first
+            peer.wait_for(sum(wait_s <= lane_s for wait_s in waits_s))
+            assert {int(body) for body in peer.bodies()} == {wait_s for wait_s in lanes_s if wait_s <= lane_s}
+            assert time.monotonic() - began_s >= lane_s
+        assert len(peer.got) == len(waits_s)
+        stop_all(world, [peer])
 
     def test_two_consumers_share_a_queue(self, new_peer: NewPeer, work: str) -> None:
         first, second = new_peer().ready(), new_peer().ready()

@@ -1,6 +1,7 @@
 """What muniflow's own queues do on a real broker, and where RabbitMQ's versions differ."""
 
 import re
+import time
 import urllib.request
 from typing import Any, Literal
 
@@ -13,7 +14,16 @@ from muniflow.cli.check_broker import alarm_findings, check_broker
 from muniflow.errors import Invalid
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
-from muniflow.topology import DELIVERY_LIMIT, EXCHANGE, LOST, Topology, dead_queue, step_queue, topology
+from muniflow.topology import (
+    CONSUMER_TIMEOUT_MS,
+    DELIVERY_LIMIT,
+    EXCHANGE,
+    LOST,
+    Topology,
+    dead_queue,
+    step_queue,
+    topology,
+)
 from muniflow.transport import OutgoingMessage
 from muniflow.transport.admin import BrowsedMessage, browse, open_channel, publish_once, queue_depths, queue_metrics
 from muniflow.transport.types import MAX_MESSAGE_BYTES, PublishProblem
@@ -26,6 +36,8 @@ HAND_BACK_IS_FREE = (4, 3)
 """From this version on, `basic.nack` does not count towards the delivery limit."""
 SMALL_MESSAGES = (4, 0)
 """From this version on, RabbitMQ refuses messages over 16 MiB; before, over 128 MiB."""
+KNOWS_HOLDING = (3, 12)
+"""From this version on, a queue may say how long its consumers hold a message (`x-consumer-timeout`)."""
 LISTS_DEPRECATED = (3, 13)
 IGNORES_X_DEATH = (4, 0)
 """From this version on, an `x-death` header that a client writes does not count."""
@@ -143,7 +155,8 @@ def test_dead_letters_can_be_looked_at_as_often_as_one_likes(broker):
 
 def test_a_dead_letter_waits_in_its_queue_until_there_is_a_place_for_it(broker, private_broker):
     # RabbitMQ asks again every three minutes, unless it is told otherwise before the queue is made.
-    set_patience(private_broker, 500)
+    # And seldom enough: asked while the one queue is back and the other is not yet, it is content with the one.
+    set_patience(private_broker, 3000)
     try:
         publish_once(broker, OutgoingMessage(WORK, b"first"), TOPOLOGY)
         with open_channel(broker) as channel:
@@ -247,6 +260,51 @@ def test_an_x_death_header_of_a_client_does_not_count_from_4_0(broker, version):
     eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
     [death, *_] = headers_of(broker, dead_queue(WORK))["x-death"]  # type: ignore[misc]
     assert death["count"] == (1 if version >= IGNORES_X_DEATH else 8)  # type: ignore[has-type]
+
+
+def test_a_time_to_live_of_a_message_waits_behind_longer_ones(broker):
+    """Why each delay has queues of its own: jitter by `expiration` would be none for what comes together."""
+    queue = "muniflow.test.expiration"
+    with open_channel(broker) as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
+        try:
+            for expiration_ms in ("2500", "100"):
+                channel.basic_publish("", queue, b"", BasicProperties(expiration=expiration_ms))
+            began_s = time.monotonic()
+            channel.connection.sleep(1)
+            assert channel.queue_declare(queue, passive=True).method.message_count == 2
+            eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count == 0)
+            assert time.monotonic() - began_s >= 2
+        finally:
+            channel.queue_delete(queue)
+
+
+def test_a_worker_may_hold_a_task_longer_than_the_broker_s_own_limit_from_3_12(broker, private_broker, version):
+    def set_limits(held_ms, looked_at_ms):
+        settings = {"consumer_timeout": held_ms, "channel_tick_interval": looked_at_ms}
+        for name, value_ms in settings.items():
+            private_broker.ctl("eval", f"application:set_env(rabbit, {name}, {value_ms}).")
+
+    set_limits(1000, 300)
+    try:
+        with rabbit_world(broker) as world:
+            peer = Peer(world, TOPOLOGY).ready()
+            peer.consume(WORK)
+            assert peer.publish_and_wait(OutgoingMessage(WORK, b"task")) is None
+            [held] = peer.wait_for(1)
+            run_for(world, 4)
+            if version >= KNOWS_HOLDING:
+                assert (peer.lost_reasons, peer.got) == ([], [held])
+            else:
+                assert "timeout" in peer.lost_reasons[0]
+                assert int(str(peer.got[-1].headers["x-delivery-count"])) >= 1
+            stop_all(world, [peer])
+    finally:
+        set_limits(CONSUMER_TIMEOUT_MS, 60_000)
+
+
+def test_the_node_of_up_takes_back_nothing_for_a_week(private_broker):
+    assert private_broker.ctl("eval", "application:get_env(rabbit, consumer_timeout).").strip() == "{ok,604800000}"
 
 
 @pytest.mark.usefixtures("task")

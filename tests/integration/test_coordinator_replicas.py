@@ -57,8 +57,8 @@ def user(broker: BrokerSettings) -> Iterator[User]:
 
 
 @contextmanager
-def replicas_of(root: Path, broker: BrokerSettings, url: str, count: int = 3) -> Iterator[Replicas]:
-    env = {"MUNIFLOW_AMQP_URL": broker.amqp_url, "MUNIFLOW_DATABASE_URL": url, "MUNIFLOW_WINDOW_IMAGES": "60"}
+def replicas_of(root: Path, broker: BrokerSettings, url: str, count: int = 3, **more: str) -> Iterator[Replicas]:
+    env = {"MUNIFLOW_AMQP_URL": broker.amqp_url, "MUNIFLOW_DATABASE_URL": url, "MUNIFLOW_WINDOW_IMAGES": "60"} | more
     made = Replicas(root, env, count)
     try:
         yield made
@@ -120,6 +120,28 @@ def test_kills_and_freezes_of_leaders_lose_and_double_nothing(
             print(f"\nfaults {faults}, {line}; takeovers after {times} s (limit {TAKEOVER_S:.0f})")  # noqa: T201
         for replica in replicas.all:
             assert replica.terminate() == 0
+
+
+def test_a_standby_that_knows_the_way_shows_what_is_in_flight(
+    broker: BrokerSettings, postgres_url: str, user: User, tmp_path: Path
+) -> None:
+    pictures(tmp_path, 100)
+    with replicas_of(tmp_path, broker, postgres_url, 2, MUNIFLOW_PEER_HOST="127.0.0.1") as replicas:
+        until(lambda: any(replica.stands_by for replica in replicas.all), what="a standby")
+        standby = next(replica for replica in replicas.all if replica.stands_by)
+        leader = next(replica for replica in replicas.all if replica is not standby)
+        until(lambda: leader.leads, what="a leader")
+        user.submit("b")
+        # Nobody works on the tasks, so the whole window stays in flight.
+        until(lambda: leader.get("/v1/batches/b")[1].get("in_flight") == 60, what="the window")
+        for replica in replicas.all:
+            assert replica.get("/v1/batches/b")[1]["in_flight"] == 60
+            assert replica.get("/v1/info")[1]["leader"]
+        alone = standby.get("/v1/batches/b?passed_on=1")[1]
+        assert (alone["in_flight"], alone["total"]) == (0, 100), "what the ledger knows"
+        leader.kill()
+        assert standby.get("/v1/batches/b")[0] == 200
+        until(lambda: standby.get("/v1/batches/b")[1]["in_flight"] == 60, TAKEOVER_S, "takeover")
 
 
 def test_a_database_that_stops_and_comes_back_is_delay(

@@ -3,6 +3,7 @@
 It runs on the installed RabbitMQ, or on the one that MUNIFLOW_RABBITMQ_SERVER names (`scripts/test-brokers`).
 """
 
+import json
 import math
 import os
 import shutil
@@ -22,9 +23,11 @@ from deploy.prometheus.monitor import INSTALL, Prometheus, configuration, quick_
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.stacks import CommandLine
+from tests.integration.visitors import Visitors
 
 import muniflow.metrics
 import muniflow_coordinator.metrics
+import muniflow_gateway.metrics
 from muniflow.catalogue import Entry, entries_of
 from muniflow.images.opencv import cv2
 from muniflow.settings import BrokerSettings
@@ -39,8 +42,11 @@ IMAGES, BAD = 360, 40
 EVERY_S = 1
 LOAD_S = 25.0
 VARIABLES = {"$namespace": ".*", "$__rate_interval": "1m", "$__range": "5m", "$price": "0.04"}
+BACKLOG = "muniflow:stage_backlog_messages"
 FAILPOINTS = "child.after_load=fail@20,child.after_compute=stall:0.03@*"
 """Each child has one task to retry; and they are slow without keeping a core busy, so that the load lasts."""
+QUOTA = {"MUNIFLOW_MEGAPIXELS_PER_HOUR": "25"}
+"""At the gateway: room for all small pictures of its visitors, and never for their large one."""
 
 
 @dataclass
@@ -107,11 +113,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         pytest.skip("RabbitMQ is not installed")
     folder = tmp_path_factory.mktemp("observed")
     pictures(folder / "pictures")
-    variables = {"MUNIFLOW_FAILPOINTS": FAILPOINTS, "MUNIFLOW_WINDOW_IMAGES": "60"}
+    variables = {"MUNIFLOW_FAILPOINTS": FAILPOINTS, "MUNIFLOW_WINDOW_IMAGES": "60", **QUOTA}
     if server_script := os.environ.get(SERVER_VARIABLE):
         variables[SERVER_VARIABLE] = server_script
     line = CommandLine(folder, variables)
-    up = line("up", "--detach", "--no-gateway", timeout_s=180)
+    up = line("up", "--detach", timeout_s=180)
     assert up.returncode == 0, up.stderr
     state = read_state(folder / ".muniflow")
     assert state is not None
@@ -123,8 +129,14 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         config["scrape_configs"].append({"job_name": "kube-state-metrics", "static_configs": kubernetes})
         with Prometheus(folder / "prometheus", config, free_port()) as prometheus:
             live = Live(state, prometheus)
-            put_under_load(line, live)
-            yield live
+            assert state.gateway_url is not None
+            picture = (folder / "pictures" / "0000.jpg").read_bytes()
+            visitors = Visitors(state.gateway_url, picture, "large")
+            try:
+                put_under_load(line, live, visitors)
+                yield live
+            finally:
+                visitors.leave()
     finally:
         line("down", timeout_s=120)
         server.shutdown()
@@ -132,11 +144,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         thread.join()
 
 
-def put_under_load(line: CommandLine, live: Live) -> None:
-    """One batch that ends, one that goes on, some messages that nobody can read; and time to see it."""
-    until(
-        lambda: len(live.prometheus.query("up == 1")) == len(live.state.processes) - 2 + 3, "not everything is scraped"
-    )
+def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
+    """A batch that ends, one that goes on, visitors, some messages that nobody can read; and time to see it."""
+    targets = len(targets_of(live.state)) + len(("rabbitmq", "rabbitmq-queues", "kube-state-metrics"))
+    until(lambda: len(live.prometheus.query("up == 1")) == targets, "not everything is scraped")
     with open_channel(BrokerSettings(amqp_url=live.state.amqp_url)) as channel:
         for queue in (step_queue("resize"), EVENTS):
             channel.basic_publish("muniflow", queue, b"nobody can read this")
@@ -146,6 +157,7 @@ def put_under_load(line: CommandLine, live: Live) -> None:
     )
     assert line("submit", small, "--wait").returncode == 0
     assert line("submit", line.write_batch("large", source="pictures/", operations=route)).returncode == 0
+    visitors.come()
     began_s = time.monotonic()
     until(
         lambda: (
@@ -153,6 +165,7 @@ def put_under_load(line: CommandLine, live: Live) -> None:
             and live.prometheus.query("sum(muniflow_images_settled_total) > 20")
             and len(live.prometheus.query("sum by (step) (muniflow_retries_total)")) == len(STEPS)
             and live.prometheus.query("sum(muniflow:dead_letters) > 0")
+            and live.prometheus.query('sum(muniflow_gateway_refusals_total{reason="quota_pixels"}) > 5')
         ),
         "the load does not show",
     )
@@ -206,7 +219,12 @@ def test_the_numbers_are_those_of_the_load(live):
 
 
 @pytest.mark.parametrize(
-    ("role", "module"), [("worker", muniflow.metrics), ("coordinator", muniflow_coordinator.metrics)]
+    ("role", "module"),
+    [
+        ("worker", muniflow.metrics),
+        ("coordinator", muniflow_coordinator.metrics),
+        ("gateway", muniflow_gateway.metrics),
+    ],
 )
 def test_every_metric_of_the_catalogue_is_served(live, role, module):
     found: dict[str, float] = {}
@@ -239,9 +257,56 @@ def test_seconds_are_seconds_and_waits_are_waits(live):
     assert float(pixels["value"][1]) == pytest.approx(320 * 200)
 
 
+def test_the_gateway_counts_what_its_visitors_do(live):
+    def value(expr: str) -> float:
+        (found,) = live.prometheus.query(expr)
+        return float(found["value"][1])
+
+    assert value('sum(muniflow_gateway_requests_total{method="POST",route="/process",status="200"})') > 5
+    assert value('sum(muniflow_gateway_requests_total{route="/process",status="429"})') == pytest.approx(
+        value('sum(muniflow_gateway_refusals_total{reason="quota_pixels"})'), abs=2
+    ), "refused, and counted so; scraped at one moment or the next"
+    assert value('sum(muniflow_gateway_requests_total{route="other",status="404"})') > 5
+    # One picture in each batch; those beyond the quota are uploaded, too, but not taken in.
+    assert value("sum(muniflow_gateway_upload_files_total) - sum(muniflow_gateway_batches_total)") == 0
+    assert value("sum(muniflow_gateway_upload_bytes_total) / sum(muniflow_gateway_upload_files_total)") > 1000
+    assert value("sum(muniflow_gateway_uploads)") >= 1, "the slow one"
+    assert value("sum(muniflow_gateway_event_streams)") == 1
+    assert value("max(muniflow:gateway_error_ratio)") == 0
+    routes = {series["metric"]["route"] for series in live.prometheus.query("muniflow_gateway_requests_total")}
+    assert routes <= {"/process", "/v1/batches", "/v1/batches/{batch_id}/events", "other"}
+
+
+def test_the_page_and_the_command_line_and_the_metrics_tell_the_same(live):
+    """The page asks the gateway, `muniflow watch` the coordinator. Numbers move, so each is looked at again."""
+    page, line = f"{live.state.gateway_url}/v1", f"{live.state.coordinator_url}/v1"
+
+    def same_batch() -> bool:
+        told, seen = (json.loads(read(f"{base}/batches/large")) for base in (line, page))
+        for name in ("rate_images_per_s", "eta_s"):  # as of the moment in which it is asked
+            first, second = told.pop(name) or 0.0, seen.pop(name) or 0.0
+            assert first == pytest.approx(second, rel=0.3, abs=2)
+        return bool({name: seen[name] for name in told} == told)
+
+    def same_images() -> bool:
+        batches = json.loads(read(f"{page}/batches?limit=500"))["batches"]
+        left = sum(each["total"] - each["done"] - each["failed"] - each["cancelled"] for each in batches)
+        (text,) = live.scrape("coordinator")
+        return f"muniflow_images_pending {float(left)}" in text.splitlines()
+
+    def same_backlog() -> bool:
+        stages = {stage["op"]: stage for stage in json.loads(read(f"{page}/stages"))["stages"]}
+        backlog = {series["metric"]["step"]: float(series["value"][1]) for series in live.prometheus.query(BACKLOG)}
+        told = {op: stage["ready"] + stage["unacked"] for op, stage in stages.items()}
+        return told.keys() == backlog.keys() and all(abs(told[op] - backlog[op]) <= 5 + told[op] / 5 for op in told)
+
+    for same in (same_batch, same_images, same_backlog):
+        until(same, same.__name__, 30)
+
+
 def test_labels_hold_no_batch_and_no_image(live):
     allowed = {*STEPS, "muniflow"}
-    for role in ("worker", "coordinator"):
+    for role in ("worker", "coordinator", "gateway"):
         for text in live.scrape(role):
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:

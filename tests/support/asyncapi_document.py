@@ -17,6 +17,7 @@ from muniflow.messages import (
     Settled,
     Tally,
     Task,
+    Tile,
 )
 from muniflow.operation import installed_operations
 from muniflow.topology import (
@@ -37,6 +38,7 @@ BATCH_EXAMPLE = {
     "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
 }
+BLOB = "utrecht-2026-11/0/7/0-0-whole.raw"
 TASK_EXAMPLE = Task(
     batch="utrecht-2026-11",
     image=7,
@@ -49,8 +51,13 @@ TASK_EXAMPLE = Task(
         RouteStep(op="blur", params={"method": "median", "kernel": 5}),
     ),
     step=1,
-    lineage=((2, 4),),
-    pixels=RawRef(key="utrecht-2026-11/0/7/0-0-whole.raw", width_px=100, height_px=150, stride_bytes=600),
+    tiles=tuple(
+        Tile(
+            lineage=((place, 4),),
+            pixels=RawRef(key=BLOB, width_px=100, height_px=150, stride_bytes=600, offset_bytes=offset),
+        )
+        for place, offset in enumerate((0, 300, 90_000, 90_300))
+    ),
     published_at=1795339815.25,
 )
 EXAMPLES: dict[type[Message], Message] = {

@@ -116,7 +116,7 @@ def nap(image: Image, params: Plain) -> list[Image]:
 
 def greedy(image: Image, params: Plain) -> list[Image]:
     if params.hits(image):
-        np.ones(64 * 2**30, np.uint8)
+        np.ones(2**60, np.uint8)  # more than there are addresses, however a machine is set up
     return [image]
 
 

@@ -19,6 +19,7 @@ from muniflow.messages import (
     Settled,
     Tally,
     Task,
+    Tile,
     leaf_count,
     output_name,
 )
@@ -31,6 +32,7 @@ seconds = st.floats(0, 2e9)
 route_steps = st.builds(
     RouteStep, op=text, params=st.dictionaries(text, st.integers() | text, max_size=3), fan_out=st.integers(1, 64)
 )
+pixels = st.builds(RawRef, key=text, width_px=st.integers(1), height_px=st.integers(1), stride_bytes=st.integers(3))
 tasks = st.builds(
     Task,
     batch=text,
@@ -42,9 +44,7 @@ tasks = st.builds(
     route=st.lists(route_steps, min_size=1, max_size=4).map(tuple),
     run=numbers,
     step=st.just(0),
-    lineage=lineages,
-    pixels=st.none()
-    | st.builds(RawRef, key=text, width_px=st.integers(1), height_px=st.integers(1), stride_bytes=st.integers(3)),
+    tiles=st.lists(st.builds(Tile, lineage=lineages, pixels=pixels), max_size=3).map(tuple),
     attempt=st.integers(1, 20),
     published_at=seconds,
 )
@@ -83,6 +83,28 @@ def test_a_message_comes_back_as_it_was(message: Message) -> None:
 def test_what_does_not_belong_is_an_error(model: type[Message], document: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         model.from_bytes(json.dumps(document).encode())
+
+
+def test_what_a_newer_version_adds_is_left_out() -> None:
+    event = {"batch": "b", "image": 0, "colour": 1}
+    document = {"settled": [event], "tallies": [{"batch": "b", "step": 0, "colour": 1}], "colour": 1}
+    (settled,) = Events.from_bytes(json.dumps(document).encode()).settled
+    assert settled == Settled(batch="b", image=0)
+
+
+def test_a_task_knows_the_parts_it_is_about_and_how_they_end() -> None:
+    ref = RawRef(key="k", width_px=5, height_px=3, stride_bytes=15)
+    whole = Task(
+        batch="b", image=7, source="a", stem="a", destination="b", encoding=Encoding(format="jpg"), run=2,
+        route=(RouteStep(op="split", fan_out=4), RouteStep(op="blur")),
+    )  # fmt: skip
+    tiles = tuple(Tile(lineage=((place, 4),), pixels=ref) for place in (1, 2))
+    blur = whole.model_copy(update={"step": 1, "tiles": tiles})
+    assert (whole.lineages, whole.input_px) == (((),), None)
+    assert (blur.lineages, blur.input_px) == ((((1, 4),), ((2, 4),)), 30)
+    assert blur.failed("torn") == tuple(
+        Settled(batch="b", image=7, run=2, lineage=lineage, reason="torn", step=1) for lineage in blur.lineages
+    )
 
 
 @settings(deadline=None)

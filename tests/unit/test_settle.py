@@ -1,10 +1,15 @@
 """The fate of a task."""
 
+from collections import Counter
+from itertools import groupby
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muniflow.errors import Fault, Invalid, NotFound, Rejected, Unavailable
-from muniflow.settle import MAX_ATTEMPTS, Done, Fail, Fate, Retry, settle
-from muniflow.topology import DELAYS_S
+from muniflow.settle import MAX_ATTEMPTS, Done, Fail, Fate, Retry, jittered, settle
+from muniflow.topology import DELAYS_S, all_delays_s
 
 AWAY = Unavailable("blob store", "no route")
 
@@ -38,3 +43,25 @@ def test_every_retry_has_a_delay_queue() -> None:
 def test_a_part_that_is_away_for_a_quarter_of_an_hour_loses_nothing() -> None:
     fates = [settle(AWAY, attempt) for attempt in range(1, MAX_ATTEMPTS)]
     assert sum(fate.delay_s for fate in fates if isinstance(fate, Retry)) >= 15 * 60
+
+
+@given(st.sampled_from(DELAYS_S), st.text())
+def test_jitter_is_at_most_a_fifth_and_has_a_queue(delay_s: int, name: str) -> None:
+    waits_s = jittered(delay_s, name)
+    assert abs(waits_s - delay_s) <= delay_s / 5
+    assert waits_s in all_delays_s()
+    assert jittered(delay_s, name) == waits_s
+
+
+@given(st.sampled_from(DELAYS_S), st.text(max_size=40), st.integers(0, 10**6))
+def test_what_failed_together_comes_back_in_equal_parts(delay_s: int, batch: str, first: int) -> None:
+    count = 3000
+    parts = Counter(jittered(delay_s, f"{batch} {image} 0 1 - 2") for image in range(first, first + count))
+    assert len(parts) == len(all_delays_s()) // len(DELAYS_S)
+    assert all(0.8 < part / (count / len(parts)) < 1.2 for part in parts.values()), parts
+
+
+@given(st.integers(0, 10**6))
+def test_tasks_that_wait_together_once_do_not_always(image: int) -> None:
+    waits_s = [jittered(120, f"batch {image} 0 1 - {attempt}") for attempt in range(2, 40)]
+    assert len(list(groupby(waits_s))) > 5

@@ -10,8 +10,10 @@ from muniflow.topology import (
     EVENTS,
     EXCHANGE,
     LOST,
+    all_delays_s,
     dead_queue,
     delay_exchange,
+    delay_lanes,
     step_queue,
     topology,
 )  # fmt: skip
@@ -20,12 +22,12 @@ WHOLE = topology(["resize", "blur"])
 QUEUES = {queue.name: queue for queue in WHOLE.queues}
 ALLOWED = {
     "x-queue-type", "x-delivery-limit", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy",
-    "x-overflow", "x-message-ttl",
+    "x-overflow", "x-message-ttl", "x-consumer-timeout",
 }  # fmt: skip
 
 
 def test_every_queue_is_there_once():
-    expected = {LOST, *(delay_exchange(delay_s) for delay_s in DELAYS_S)}
+    expected = {LOST, *(delay_exchange(delay_s) for delay_s in all_delays_s())}
     for name in (BATCHES, EVENTS, CONTROL, step_queue("blur"), step_queue("resize")):
         expected |= {name, dead_queue(name)}
     assert set(QUEUES) == expected
@@ -80,7 +82,17 @@ def test_the_coordinator_gets_a_copy_of_each_task_that_is_lost():
     }
 
 
-@pytest.mark.parametrize("delay_s", DELAYS_S)
+@pytest.mark.parametrize(("delay_s", "lanes"), [(5, (4, 5, 6)), (30, (24, 30, 36)), (120, (96, 120, 144))])
+def test_a_delay_has_three_lanes_a_fifth_apart(delay_s, lanes):
+    assert delay_s in DELAYS_S
+    assert delay_lanes(delay_s) == lanes
+
+
+def test_no_two_delays_share_a_queue():
+    assert sorted(set(all_delays_s())) == sorted(all_delays_s())
+
+
+@pytest.mark.parametrize("delay_s", all_delays_s())
 def test_a_delay_leads_back_under_the_own_key(delay_s):
     arguments = QUEUES[delay_exchange(delay_s)].arguments
     assert arguments["x-message-ttl"] == delay_s * 1000

@@ -37,9 +37,9 @@ def test_what_is_said_of_a_version(product, version, level, to_do):
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("3.10.8", ["128 MiB", "muniflow declares 20", "hands back counts"]),
-        ("4.0.5", ["over 16 MiB are refused", "get 20", "hands back counts"]),
-        ("4.3.6", ["over 16 MiB are refused", "get 20", "does not count"]),
+        ("3.10.8", ["taken back", "128 MiB", "muniflow declares 20", "hands back counts"]),
+        ("4.0.5", ["for a week", "over 16 MiB are refused", "get 20", "hands back counts"]),
+        ("4.3.6", ["for a week", "over 16 MiB are refused", "get 20", "does not count"]),
         ("?", []),
     ],
 )

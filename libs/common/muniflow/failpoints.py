@@ -21,6 +21,19 @@ from dataclasses import dataclass, field
 from muniflow.errors import Fault, Invalid, Unavailable
 
 VARIABLE = "MUNIFLOW_FAILPOINTS"
+LEDGER_COMMITS = (
+    "take_over",
+    "insert_batch",
+    "insert_images",
+    "accept_batch",
+    "mark_cancelling",
+    "cancel_images",
+    "reopen_images",
+    "complete",
+    "drop_images",
+    "drop_batch",
+)
+"""Transactions of the ledger beside those that record events and the end of a batch, which have places of their own."""
 PLACES = (
     "child.after_load",
     "child.after_compute",
@@ -40,6 +53,7 @@ PLACES = (
     "coordinator.after_report",
     "coordinator.after_notice",
     "coordinator.after_end",
+    *(f"ledger.{when}_{commit}" for commit in LEDGER_COMMITS for when in ("before", "after")),
     "gateway.before_publish",
     "gateway.after_publish",
 )

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any, TextIO
 
+from muniflow.lineage import label
 from muniflow.messages import Task
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -31,7 +32,7 @@ def task_fields(task: Task) -> dict[str, Any]:
         "image": task.image,
         "step": task.step,
         "op": task.op,
-        "lineage": list(task.lineage),
+        "lineages": [label(lineage) for lineage in task.lineages],
         "attempt": task.attempt,
     }
 

@@ -23,10 +23,15 @@ ImageState = Literal["pending", "done", "failed", "cancelled"]
 TERMINAL: frozenset[BatchState] = frozenset({"done", "partial", "failed", "cancelled", "rejected"})
 
 
-class Message(BaseModel):
-    """Base of all messages: frozen, and closed so that a typing error is an error."""
+OPEN = ConfigDict(frozen=True, extra="ignore")
+"""What processes tell each other. A field that this version does not know comes from a newer one, during an upgrade,
+and is left out; so a new field must be one that may be, or `v` grows. What people write is closed to typing errors."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+class Message(BaseModel):
+    """Base of all messages."""
+
+    model_config: ClassVar[ConfigDict] = OPEN
 
     v: Literal[1] = 1
 
@@ -47,7 +52,7 @@ class Message(BaseModel):
 class RouteStep(BaseModel):
     """A step of a route: an operation with its checked, long-form parameters."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = OPEN
 
     op: str
     params: dict[str, Any] = {}
@@ -74,7 +79,7 @@ class RawRef(BaseModel):
     A tile is a reference into its parent's blob, so `split` copies nothing.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = OPEN
 
     key: str
     width_px: Annotated[int, Field(ge=1)]
@@ -82,9 +87,23 @@ class RawRef(BaseModel):
     stride_bytes: Annotated[int, Field(ge=3)]
     offset_bytes: Annotated[int, Field(ge=0)] = 0
 
+    @property
+    def size_px(self) -> int:
+        """Width times height."""
+        return self.width_px * self.height_px
+
+
+class Tile(BaseModel):
+    """An image between two steps, or a part of one: where it comes from, and its pixels."""
+
+    model_config: ClassVar[ConfigDict] = OPEN
+
+    lineage: tuple[Pair, ...] = WHOLE
+    pixels: RawRef
+
 
 class Task(Message):
-    """Run step `step` of `route` on one image or tile."""
+    """Run step `step` of `route` on one image, or on some of its tiles (how many: `muniflow.compute.bundles`)."""
 
     batch: str
     image: Annotated[int, Field(ge=0)]
@@ -100,9 +119,8 @@ class Task(Message):
     run: Annotated[int, Field(ge=0)] = 0
     """Grows by one each time the image is re-opened, so that events of an earlier run change nothing."""
     step: Annotated[int, Field(ge=0)] = 0
-    lineage: tuple[Pair, ...] = WHOLE
-    pixels: RawRef | None = None
-    """The input; `None` at the first step, which decodes `source`."""
+    tiles: tuple[Tile, ...] = ()
+    """The input; none at the first step, which decodes `source`."""
     attempt: Annotated[int, Field(ge=1)] = 1
     published_at: float = 0.0
     """Unix time, seconds: when this task was published, for the wait in the queue."""
@@ -112,11 +130,29 @@ class Task(Message):
         """The operation that this task wants."""
         return self.route[self.step].op
 
+    @property
+    def lineages(self) -> tuple[Lineage, ...]:
+        """The parts of the image that it is about."""
+        return tuple(tile.lineage for tile in self.tiles) or (WHOLE,)
+
+    @property
+    def input_px(self) -> int | None:
+        """Pixels of its input; `None` where it must be decoded first."""
+        return sum(tile.pixels.size_px for tile in self.tiles) or None
+
+    def end_of(self, lineage: Lineage, reason: str | None = None, step: int = 0) -> "Settled":
+        """A part of its image has reached its end: done, or failed for `reason` at `step`."""
+        return Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, reason=reason, step=step)
+
+    def failed(self, reason: str) -> "tuple[Settled, ...]":
+        """All that it is about has failed at its step."""
+        return tuple(self.end_of(lineage, reason, self.step) for lineage in self.lineages)
+
 
 class Settled(BaseModel):
     """A part of an image has reached its end: an output is stored, or a step failed for good."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = OPEN
 
     batch: str
     image: int
@@ -131,7 +167,7 @@ class Settled(BaseModel):
 class Tally(BaseModel):
     """What a worker did for one step of one batch since its last report. Advisory: a redelivery counts again."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = OPEN
 
     batch: str
     step: int
@@ -156,6 +192,8 @@ class Events(Message):
 
 class Command(Message):
     """What a person asks of the coordinator about a batch that it knows."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     action: Literal["cancel", "reopen"]
     """`reopen` runs failed images again from their source, and nothing else."""
@@ -215,6 +253,7 @@ __all__ = [
     "Settled",
     "Tally",
     "Task",
+    "Tile",
     "leaf_count",
     "output_name",
 ]

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from muniflow import __version__
 from muniflow.catalogue import counter, gauge, histogram
 from muniflow.compute.groups import GroupResult
+from muniflow.connection_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-WAIT_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
-CONFIRM_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+WAIT_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 GROUP_TASKS = (1, 2, 4, 8, 16, 32)
 Labelled = TypeVar("Labelled", Counter, Histogram)
 
@@ -62,15 +62,7 @@ HELD = gauge("muniflow_tasks_held", "Tasks delivered and not settled: in flight 
 PREFETCH = gauge("muniflow_prefetch", "Deliveries that may be unsettled; one series for each stage served.", "step")
 CHILDREN = gauge("muniflow_children", "Compute children: tasks that can be computed at a time.")
 CHILD_DEATHS = counter("muniflow_child_deaths", "Compute children that died at work.")
-CONFIRM = histogram(
-    "muniflow_confirm_seconds",
-    "Time from publishing a group of messages to the broker's last confirm.",
-    buckets=CONFIRM_SECONDS,
-)
 PUBLISH_PROBLEMS = counter("muniflow_publish_problems", "Groups of messages that had to be published again.")
-CONNECTIONS_LOST = counter("muniflow_connections_lost", "Connections to the broker that were lost.")
-CONNECTED = gauge("muniflow_connected", "1 while connected to the broker.")
-BLOCKED = gauge("muniflow_blocked", "1 while the broker takes no messages: a memory or disk alarm.")
 
 
 class WorkerMetrics:

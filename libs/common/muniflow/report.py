@@ -21,6 +21,7 @@ from muniflow.keys import output_key
 from muniflow.messages import BatchState, Encoding, ImageState, leaf_count, output_name
 
 CHUNK_BYTES = 256 * 1024
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 MAX_REASONS = 16
 """Reasons kept for one image; an image cut into thousands of tiles can fail thousands of times."""
 
@@ -89,11 +90,11 @@ def report_header(
 
 def report_chunks(header: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """The report as UTF-8 JSON in chunks, one image a line, in constant memory."""
-    buffer = bytearray(json.dumps(header, ensure_ascii=False).encode().removesuffix(b"}"))
+    buffer = bytearray(_encode(header).encode().removesuffix(b"}"))
     buffer += b', "images": ['
     separator = b"\n"
     for entry in entries:
-        buffer += separator + json.dumps(entry, ensure_ascii=False).encode()
+        buffer += separator + _encode(entry).encode()
         separator = b",\n"
         if len(buffer) >= CHUNK_BYTES:
             yield bytes(buffer)

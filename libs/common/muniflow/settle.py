@@ -1,10 +1,11 @@
 """The fate of a task, decided as data; the worker carries it out."""
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Literal
 
 from muniflow.errors import NotFound, Rejected, Unavailable
-from muniflow.topology import DELAYS_S
+from muniflow.topology import DELAYS_S, delay_lanes
 
 MAX_ATTEMPTS = 12
 """About 20 minutes of a part being away: 5 s, 30 s, then 120 s each."""
@@ -21,7 +22,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Retry:
-    """Publish the task again through the delay queue of `delay_s`, then ack."""
+    """Publish the task again through a delay queue of about `delay_s` (see `jittered`), then ack."""
 
     delay_s: int
     reason: str
@@ -60,3 +61,17 @@ def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMP
             return Fail("the image needs more memory than a compute child may use", "memory")
         case _:
             return Fail(f"internal error: {type(error).__name__}: {error}", "bug")
+
+
+def jittered(delay_s: int, name: str) -> int:
+    """The wait of one attempt of one task, in seconds: one of `delay_lanes(delay_s)`.
+
+    What failed together comes back in parts, so that a part that has just come back is not met by all of them at once.
+    The same name gives the same wait: no dice, so that a run can be repeated.
+
+    Args:
+        delay_s: one of `DELAYS_S`.
+        name: of the task and its attempt; other names are dealt out evenly.
+    """
+    lanes = delay_lanes(delay_s)
+    return lanes[zlib.crc32(name.encode()) % len(lanes)]

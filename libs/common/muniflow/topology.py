@@ -21,10 +21,18 @@ LOST = "muniflow.lost"
 """A copy of each task that the broker dead-letters, so that the coordinator can settle its image."""
 
 DELAYS_S = (5, 30, 120)
-"""One delay queue each: a TTL per message would block behind the head of the queue."""
+"""What a task waits before its second, third and every later attempt, on average: see `delay_lanes`."""
+LANES_PER_DELAY = 3
+DELAY_SPREAD = 5
+"""The lanes of a delay are a fifth of it apart."""
 
 DELIVERY_LIMIT = 20
 """Deliveries before the broker dead-letters a message; 4.x has this default, older versions have none."""
+CONSUMER_TIMEOUT_MS = 7 * 24 * 3_600_000
+"""How long a consumer of ours may hold a message: longer than an alarm of the broker, during which workers keep what
+they have (`BrokerSettings.blocked_timeout_s`). RabbitMQ's default is 30 minutes; then it takes back what is held and
+counts a delivery. An argument of a queue is the one way that needs no administrator; 3.10 and 3.11 do not know it and
+go by their configuration. Tasks that hang are ended by the worker, not by this."""
 NO_LIMIT = 1_000_000_000
 """A delivery limit for queues that people browse; -1 is not understood by every version."""
 
@@ -42,6 +50,22 @@ def dead_queue(queue: str) -> str:
 def delay_exchange(delay_s: int) -> str:
     """A message published here comes back to `EXCHANGE` under its own routing key after `delay_s`."""
     return f"muniflow.delay.{delay_s}s"
+
+
+def delay_lanes(delay_s: int) -> tuple[int, ...]:
+    """The waits, in seconds, among which the tasks of one delay are dealt out: the delay and a fifth less or more.
+
+    One queue each, with one time to live for all in it. A time to live for each message would give no jitter: a queue
+    looks at its head only, so a thousand messages that come at once leave in about seven clumps, half of them with the
+    longest (docs/adr/0003-transport.md).
+    """
+    apart_s = delay_s // DELAY_SPREAD
+    return tuple(delay_s + apart_s * lane for lane in range(-(LANES_PER_DELAY // 2), LANES_PER_DELAY // 2 + 1))
+
+
+def all_delays_s() -> tuple[int, ...]:
+    """The waits of all delay queues, in seconds."""
+    return tuple(lane_s for delay_s in DELAYS_S for lane_s in delay_lanes(delay_s))
 
 
 @dataclass(frozen=True)
@@ -75,9 +99,9 @@ def topology(operations: Iterable[str]) -> Topology:
         Exchange(EXCHANGE, "direct"),
         Exchange(DEAD_EXCHANGE, "direct"),
         Exchange(NOTIFY_EXCHANGE, "topic"),
-        *(Exchange(delay_exchange(delay_s), "fanout") for delay_s in DELAYS_S),
+        *(Exchange(delay_exchange(delay_s), "fanout") for delay_s in all_delays_s()),
     ]
-    queues = [_delay_queue(delay_s) for delay_s in DELAYS_S]
+    queues = [_delay_queue(delay_s) for delay_s in all_delays_s()]
     steps = [step_queue(operation) for operation in sorted(operations)]
     for name in (BATCHES, EVENTS, CONTROL, *steps):
         queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
@@ -103,6 +127,7 @@ def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:
         {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
+            "x-consumer-timeout": CONSUMER_TIMEOUT_MS,
             "x-dead-letter-exchange": DEAD_EXCHANGE,
             "x-dead-letter-routing-key": dead_queue(name),
             "x-dead-letter-strategy": "at-least-once",

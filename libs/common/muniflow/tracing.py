@@ -14,6 +14,7 @@ from pydantic import Field
 
 from muniflow.compute.groups import GroupResult
 from muniflow.errors import Fault, Invalid
+from muniflow.lineage import is_ancestor
 from muniflow.messages import Task
 from muniflow.settings import Settings, read_env
 from muniflow.transport.types import OutgoingMessage
@@ -128,17 +129,18 @@ def open_tracing(env: Mapping[str, str], service: str) -> Tracing:
 def parent_of(message: OutgoingMessage, group: Sequence[Task]) -> int | None:
     """Which task of a group a message comes from, as its place; `None` for what is no task.
 
-    It is the task of the same image whose lineage is the longest beginning of the message's.
+    It is the task of the same image with the longest lineage that the message's begins with.
     """
     try:
         made = Task.from_bytes(message.body)
     except ValueError:
         return None
+    (of, *_) = made.lineages
     candidates = [
-        place
+        (len(lineage), task.step, place)
         for place, task in enumerate(group)
-        if (task.batch, task.image, task.run) == (made.batch, made.image, made.run)
-        and task.step <= made.step
-        and made.lineage[: len(task.lineage)] == task.lineage
+        if (task.batch, task.image, task.run) == (made.batch, made.image, made.run) and task.step <= made.step
+        for lineage in task.lineages
+        if is_ancestor(lineage, of)
     ]
-    return max(candidates, key=lambda place: (len(group[place].lineage), group[place].step), default=None)
+    return max(candidates)[2] if candidates else None

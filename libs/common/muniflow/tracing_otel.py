@@ -119,7 +119,8 @@ class OtelTracing(Tracing):
             kind=SpanKind.CONSUMER,
             attributes={
                 "muniflow.batch": task.batch, "muniflow.image": task.image, "muniflow.run": task.run,
-                "muniflow.step": task.step, "muniflow.lineage": label(task.lineage), "muniflow.attempt": task.attempt,
+                "muniflow.step": task.step, "muniflow.attempt": task.attempt,
+                "muniflow.lineages": [label(lineage) for lineage in task.lineages],
                 "muniflow.outcome": done.fate, "muniflow.reason": done.kind, "muniflow.pixels": done.pixels,
                 "muniflow.wait_s": max(began_at - task.published_at, 0.0) if task.published_at else 0.0,
                 "muniflow.load_s": sum(measure.load_s for measure in measures),

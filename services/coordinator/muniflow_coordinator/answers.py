@@ -29,7 +29,8 @@ class Answers:
     def __init__(self, state: State, core: Callable[[], Core | None], operations: Operations, stages: Stages) -> None:
         """Answer from the database, and from the `core` of the coordinator while this process works.
 
-        A standby answers, too: with what the database knows, so without what is in flight, rates and reasons to wait.
+        A standby that cannot pass a question on answers, too: with what the database knows, so without what is in
+        flight, rates and reasons to wait.
         """
         self._state = state
         self._core = core

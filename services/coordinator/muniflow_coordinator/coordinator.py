@@ -21,6 +21,7 @@ from muniflow_coordinator.redispatch import Redispatcher
 from muniflow_coordinator.runs import Run
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.types import Commit
+from muniflow_coordinator.sweeper import LOOK_BACK, Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Coordinator:
             no_task_waits=given.no_task_waits,
         )
         self._probe = Probe(core)
+        self._sweeper = Sweeper(core.loop, core.stores.output, settings.unfinished_after_s)
         self._name = given.name
 
     def start(self) -> None:
@@ -67,12 +69,14 @@ class Coordinator:
         found = state.unfinished()
         leaves = {row.number: state.leaves(row.number) for row in found if row.state != "intake"}
         documents = {row.number: state.document(row.number) for row in found if row.state == "intake"}
+        ended = state.batches(limit=LOOK_BACK)
         # From here on nothing can fail, so nothing is done twice.
         for row in found:
             if row.state == "intake":
                 self._intake.take_up(row, documents[row.number])
             else:
                 self._take_up(Run.of(row), leaves[row.number])
+        self._sweeper.recall(ended)
         log.info("working", extra={"epoch": epoch, "unfinished": len(found)})
         self._redispatcher.start()
         self._probe.start()
@@ -113,6 +117,7 @@ class Coordinator:
         self.core.notifier.stop()
         self._intake.stop()
         self._finisher.stop()
+        self._sweeper.stop()
         self.core.cleaner.stop()
 
     def live(self) -> Live:
@@ -166,6 +171,7 @@ class Coordinator:
 
     def _on_finished(self, run: Run) -> None:
         self.core.runs.remove(run)
+        self._sweeper.add(run.batch.destination)
         self.core.scheduler.remove(run.number)
         for held in run.held:
             self.core.loop.call_later(0, held)

@@ -17,6 +17,7 @@ from muniflow_coordinator.runs import Runs
 from muniflow_coordinator.scheduler import Scheduler
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.types import State
+from muniflow_coordinator.state.watched import watched
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Core:
         return cls(
             loop=given.loop,
             transport=given.transport,
-            state=given.state,
+            state=watched(given.state, given.failpoints),
             stores=given.stores,
             metrics=given.metrics,
             failpoints=given.failpoints,

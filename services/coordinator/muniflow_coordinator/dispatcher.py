@@ -78,17 +78,15 @@ class Dispatcher:
 
     def _next_row(self, run: Run) -> ImageRow | None:
         while True:
-            if not run.next_rows:
-                page = self._state.images(run.number, state="pending", after=run.cursor, limit=READ_AHEAD)
-                if not page:
-                    return None
-                run.settled_early.clear()
-                run.cursor = page[-1].image
-                run.next_rows.extend(row for row in page if row.image not in run.in_flight)
-                continue
-            row = run.next_rows.popleft()
-            if row.image not in run.settled_early:
-                return row
+            while run.next_rows:
+                row = run.next_rows.popleft()
+                if row.image not in run.settled_early:
+                    return row
+            if run.all_read:
+                return None
+            page = self._state.images(run.number, state="pending", after=run.cursor, limit=READ_AHEAD)
+            run.settled_early.clear()
+            run.read_ahead(page, all_of_them=len(page) < READ_AHEAD)
 
     def publish(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
         """Publish the first tasks of these images, which are in flight, until the broker has confirmed them."""

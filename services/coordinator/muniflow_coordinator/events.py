@@ -1,9 +1,11 @@
 """Recording what the workers report: many events in one transaction, then ack, then act."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from muniflow.messages import Events, Settled, Tally
 from muniflow.topology import EVENTS
@@ -18,6 +20,9 @@ log = logging.getLogger(__name__)
 
 MOST_BUFFERED = 250
 """Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
+REST = 2
+"""Between two transactions, events wait so many times as long as the last one took: an idle coordinator records at
+once, a busy one in large groups, and it always has most of its time for other things."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Actions:
 class _Slice:
     """Messages that are recorded together."""
 
-    deliveries: list[Delivery]
+    deliveries: list[Delivery] = field(default_factory=list)
     events: dict[str, list[Settled]] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
     published_at: list[float] = field(default_factory=list)
@@ -52,7 +57,7 @@ class EventsDesk:
     """Takes `muniflow.events` and `muniflow.lost`."""
 
     def __init__(self, core: Core, actions: Actions, linger_s: float) -> None:
-        """Record, then act by `actions`; events wait `linger_s` seconds for company."""
+        """Record, then act by `actions`; events wait for company while it is busy, at most `linger_s` seconds."""
         self._loop = core.loop
         self._transport = core.transport
         self._state = core.state
@@ -64,58 +69,74 @@ class EventsDesk:
         self._before_commit = core.failpoints.at("coordinator.before_commit")
         self._after_commit = core.failpoints.at("coordinator.after_commit")
         self._after_ack = core.failpoints.at("coordinator.after_ack")
-        self._buffer: list[Delivery] = []
-        self._timer = False
+        self._part = _Slice()
+        self._timer: Any = None
+        self._due_s = math.inf
+        self._rested_s = 0.0
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Keep a delivery until its slice is recorded."""
-        self._buffer.append(delivery)
-        if len(self._buffer) >= MOST_BUFFERED:
+        settled = self._read(delivery)
+        if settled is None:
+            self._refuse(delivery)
+            return
+        self._part.deliveries.append(delivery)
+        for event in settled:
+            self._part.events.setdefault(event.batch, []).append(event)
+        if len(self._part.deliveries) >= MOST_BUFFERED:
             self.flush()
-        elif not self._timer:
-            self._timer = True
-            self._loop.call_later(self._linger_s, self._on_timer)
+        else:
+            # Nobody waits for tallies alone.
+            self._flush_in(self._rest_s() if settled else self._linger_s)
 
-    def _on_timer(self) -> None:
-        self._timer = False
-        self.flush()
+    def _read(self, delivery: Delivery) -> Sequence[Settled] | None:
+        if delivery.queue != EVENTS:
+            return read_lost(delivery)
+        message = read_message(Events, delivery)
+        if message is None:
+            return None
+        self._part.tallies += message.tallies
+        if message.published_at:
+            self._part.published_at.append(message.published_at)
+        return message.settled
+
+    def _rest_s(self) -> float:
+        if self._patience.waiting_for is not None:
+            return self._linger_s
+        return max(self._rested_s - time.monotonic(), 0.0)
+
+    def _flush_in(self, pause_s: float) -> None:
+        due_s = time.monotonic() + pause_s
+        if due_s < self._due_s:
+            self._forget_timer()
+            self._due_s = due_s
+            self._timer = self._loop.call_later(pause_s, self.flush)
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+        self._timer, self._due_s = None, math.inf
 
     def forget(self) -> None:
         """Drop what is not recorded: it comes again over the next connection."""
-        self._buffer.clear()
+        self._part = _Slice()
 
     def settle(self, events: list[Settled]) -> None:
         """Record what the coordinator itself has found out."""
-        part = _Slice([])
+        part = _Slice()
         for event in events:
             part.events.setdefault(event.batch, []).append(event)
         self._patience.run(lambda: self._record(part))
 
     def flush(self) -> None:
         """Record what has come in so far."""
-        deliveries, self._buffer = self._buffer, []
-        if deliveries:
-            part = self._read(deliveries)
+        self._forget_timer()
+        part, self._part = self._part, _Slice()
+        if part.deliveries:
+            began_s = time.monotonic()
             self._patience.run(lambda: self._record(part))
-
-    def _read(self, deliveries: Iterable[Delivery]) -> _Slice:
-        part = _Slice([])
-        for delivery in deliveries:
-            if delivery.queue == EVENTS:
-                message = read_message(Events, delivery)
-                settled = message.settled if message else None
-                part.tallies += message.tallies if message else ()
-                part.published_at += (message.published_at,) if message and message.published_at else ()
-            else:
-                lost = read_lost(delivery)
-                settled = None if lost is None else (lost,)
-            if settled is None:
-                self._refuse(delivery)
-                continue
-            part.deliveries.append(delivery)
-            for event in settled:
-                part.events.setdefault(event.batch, []).append(event)
-        return part
+            ended_s = time.monotonic()
+            self._rested_s = ended_s + min(REST * (ended_s - began_s), self._linger_s)
 
     def _refuse(self, delivery: Delivery) -> None:
         self._metrics.malformed.labels(delivery.queue).inc()

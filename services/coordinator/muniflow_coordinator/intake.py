@@ -1,7 +1,8 @@
 """Reading which images a batch has: in a thread, in constant memory, handed over in chunks."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from muniflow.batch import Batch
@@ -53,8 +54,37 @@ def row_of(batch: Batch, shard: Shard) -> ImageRow:
     return ImageRow(shard.n, shard.stem, shard.key[len(batch.source) + len(shard.stem) :])
 
 
-def read_images(batch: Batch, source: Store, gate: Gate, hand_over: Callable[[list[ImageRow]], None]) -> int:
-    """Hand all images of a batch over, in chunks; returns how many there are.
+@dataclass(frozen=True)
+class Found:
+    """The images of a batch that was read without a fault."""
+
+    total: int
+    rows: list[ImageRow] | None
+    """All of them where they are few and their names are known to differ; `None`: they were handed over."""
+
+
+def names_differ(rows: Sequence[ImageRow]) -> bool:
+    """Whether no two of these images have one output name."""
+    return len({row.stem for row in rows}) == len(rows)
+
+
+def _chunk(batch: Batch, shards: Iterator[Shard]) -> list[ImageRow]:
+    return [row_of(batch, shard) for shard in islice(shards, CHUNK)]
+
+
+def few_named(batch: Batch, source: Store) -> list[ImageRow] | None:
+    """All images of a batch that names a few of them itself; `None` where there is more to read, or to complain of."""
+    if batch.images is None or len(batch.images) >= CHUNK:
+        return None
+    try:
+        rows = _chunk(batch, iter_images(batch, source, check_names=False))
+    except Invalid:
+        return None  # it is read again as any other, which ends with its faults
+    return rows if names_differ(rows) else None
+
+
+def read_images(batch: Batch, source: Store, gate: Gate, hand_over: Callable[[list[ImageRow]], None]) -> Found:
+    """Read all images of a batch; many are handed over in chunks.
 
     Raises:
         Invalid: with the faults of the list of images.
@@ -63,12 +93,16 @@ def read_images(batch: Batch, source: Store, gate: Gate, hand_over: Callable[[li
     """
     shards = iter_images(batch, source, check_names=False)
     total = 0
-    while chunk := [row_of(batch, shard) for shard in islice(shards, CHUNK)]:
+    chunk = _chunk(batch, shards)
+    if len(chunk) < CHUNK and names_differ(chunk):
+        return Found(len(chunk), chunk)
+    while chunk:
         total += len(chunk)
         gate.enter()
         hand_over(chunk)
+        chunk = _chunk(batch, shards)
     gate.drain()
-    return total
+    return Found(total, None)
 
 
 def name_faults(batch: Batch, number: int, state: State) -> tuple[Fault, ...]:

@@ -8,17 +8,18 @@ that comes over twenty connections is given up by the broker; the batch is not).
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from muniflow.batch import Batch, read_batch
 from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.messages import Notice
 from muniflow.operation import Operations
 from muniflow.transport.types import Delivery
 from muniflow_coordinator.core import Core
-from muniflow_coordinator.intake import Gate, Stopped, check, read_images
+from muniflow_coordinator.intake import Found, Gate, Stopped, check, few_named, read_images
 from muniflow_coordinator.messages_in import batch_id_of
 from muniflow_coordinator.notices import event_of, notice_of_row, notice_of_run, rejection
 from muniflow_coordinator.runs import Run
@@ -119,6 +120,9 @@ class IntakeDesk:
         elif known is not None and known.state == "intake":
             # Its insertion was committed, and the answer to that was lost.
             self._restart(Intake(batch, known.number, [delivery], known.submitted_at))
+        elif known is not None and known.state == "running" and self._runs.get(known.id) is None:
+            # The same, for one that was taken in whole.
+            self._work_on(Run.of(known), [delivery])
         elif known is not None:
             self._answer(known, delivery)
         elif (owner := self._state.owner_of(batch.destination)) is not None:
@@ -130,21 +134,21 @@ class IntakeDesk:
     def _answer(self, known: BatchRow, delivery: Delivery) -> None:
         run = self._runs.get(known.id)
         message_id = delivery.message_id
-        notice = notice_of_row(known, message_id) if run is None else notice_of_run(run, message_id)
+        self._tell(notice_of_row(known, message_id) if run is None else notice_of_run(run, message_id), delivery)
+
+    def _tell(self, notice: Notice, delivery: Delivery) -> None:
         self._notifier.send(notice, lambda: self._transport.ack([delivery]), event=event_of(notice))
 
     def _begin(self, batch: Batch, delivery: Delivery) -> None:
         now = time.time()
-        new = NewBatch(
-            id=batch.batch_id,
-            fingerprint=batch.fingerprint,
-            spec=write_spec(batch),
-            municipality=batch.municipality,
-            weight=batch.weight,
-            destination=batch.destination,
-            submitted_at=now,
-            document=delivery.body,
-        )
+        new = _new_batch(batch, delivery.body, now)
+        if (rows := few_named(batch, self._source)) is not None:
+            # Nothing to wait for: one transaction does it all.
+            self._before_accept()
+            number = self._state.insert_batch(new, rows)
+            self._after_accept()
+            self._work_on(Run.fresh(number, batch, len(rows), now), [delivery], rows)
+            return
         intake = Intake(batch, self._state.insert_batch(new), [delivery], now)
         self._current[batch.batch_id] = intake
         self._submit(intake)
@@ -162,8 +166,9 @@ class IntakeDesk:
             call(lambda: self._patience.run(lambda: self._keep(intake, chunk, gate)))
 
         try:
-            total = read_images(intake.batch, self._source, gate, hand_over)
-            check(intake.batch, intake.number, self._state)
+            found = read_images(intake.batch, self._source, gate, hand_over)
+            if found.rows is None:
+                check(intake.batch, intake.number, self._state)
         except Stopped:
             return
         except Invalid as invalid:
@@ -178,7 +183,7 @@ class IntakeDesk:
             fault = Fault("", f"internal error: {type(error).__name__}: {error}")
             self._take_back(intake, partial(self._end_refused, intake, (fault,)))
         else:
-            call(lambda: self._patience.run(lambda: self._accept(intake, total)))
+            call(lambda: self._patience.run(lambda: self._accept(intake, found)))
 
     def _keep(self, intake: Intake, chunk: list[ImageRow], gate: Gate) -> None:
         self._state.insert_images(intake.number, chunk)
@@ -206,20 +211,24 @@ class IntakeDesk:
 
         self._patience.run(forget)
 
-    def _accept(self, intake: Intake, total: int) -> None:
+    def _accept(self, intake: Intake, found: Found) -> None:
+        rows = found.rows or ()
         self._before_accept()
-        self._state.accept_batch(intake.number, total)
+        self._state.accept_batch(intake.number, found.total, rows)
         self._after_accept()
-        row = self._state.find(intake.batch.batch_id)
-        if row is None:  # pragma: no cover - it was committed a moment ago
-            raise Unavailable("state database", "a batch is not there after its commit")
-        run = Run.of(row)
-        self._runs.add(run)
+        run = Run.fresh(intake.number, intake.batch, found.total, intake.submitted_at)
         self._end(intake)
-        log.info("batch accepted", extra={"batch": run.id, "images": total})
-        for delivery in intake.deliveries:
-            self._answer(row, delivery)
+        self._work_on(run, intake.deliveries, rows)
+
+    def _work_on(self, run: Run, deliveries: Sequence[Delivery], rows: Sequence[ImageRow] = ()) -> None:
+        """Begin with a batch that is accepted; `rows` are all its images, where they are at hand."""
+        if rows:
+            run.read_ahead(rows, all_of_them=True)
+        self._runs.add(run)
+        log.info("batch accepted", extra={"batch": run.id, "images": run.counts.total})
         self._on_accepted(run)
+        for delivery in deliveries:
+            self._tell(notice_of_run(run, delivery.message_id), delivery)
 
     def _end(self, intake: Intake) -> None:
         del self._current[intake.batch.batch_id]
@@ -234,3 +243,16 @@ class IntakeDesk:
                 rejection(batch_id, faults, delivery.message_id),
                 partial(self._transport.reject, delivery),
             )
+
+
+def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:
+    return NewBatch(
+        id=batch.batch_id,
+        fingerprint=batch.fingerprint,
+        spec=write_spec(batch),
+        municipality=batch.municipality,
+        weight=batch.weight,
+        destination=batch.destination,
+        submitted_at=now,
+        document=document,
+    )

@@ -27,7 +27,7 @@ def read_message(model: type[MessageModel], delivery: Delivery) -> MessageModel 
         return None
 
 
-def read_lost(delivery: Delivery) -> Settled | None:
+def read_lost(delivery: Delivery) -> tuple[Settled, ...] | None:
     """What a copy of a task that the broker gave up on means to the ledger; `None`: it is not a task."""
     task = read_message(Task, delivery)
     if task is None:
@@ -36,9 +36,7 @@ def read_lost(delivery: Delivery) -> Settled | None:
         reason = "no worker could read this task"
     else:
         reason = f"the broker gave this task up after {DELIVERY_LIMIT} deliveries"
-    return Settled(
-        batch=task.batch, image=task.image, run=task.run, lineage=task.lineage, reason=reason, step=task.step
-    )
+    return task.failed(reason)
 
 
 def batch_id_of(body: bytes) -> str:

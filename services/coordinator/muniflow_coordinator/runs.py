@@ -1,14 +1,14 @@
 """The batches that are being worked on, in memory: bounded by the window, whatever their sizes."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.batch import Batch
 from muniflow.messages import BatchState
 from muniflow_coordinator.ledger import Ledger
 from muniflow_coordinator.rates import Rate
-from muniflow_coordinator.spec import TaskWriter, first_queue, read_spec, task_writer
+from muniflow_coordinator.spec import TaskWriter, first_queue, read_spec, task_writer, without_images
 from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
 from muniflow_coordinator.tallies import Tallies
 
@@ -46,6 +46,8 @@ class Run:
     """Pending images read ahead."""
     cursor: int = -1
     """The last image that was read ahead."""
+    all_read: bool = False
+    """Whether no pending image comes after it."""
     settled_early: set[int] = field(default_factory=set)
     """Images that were settled while they waited in `next_rows`: dispatched before a restart."""
     held: list[Callable[[], None]] = field(default_factory=list)
@@ -73,14 +75,39 @@ class Run:
             write_task=task_writer(batch),
         )
 
+    @classmethod
+    def fresh(cls, number: int, batch: Batch, total: int, submitted_at: float) -> "Run":
+        """A batch of `total` images that was accepted a moment ago."""
+        return cls(
+            number=number,
+            batch=without_images(batch),
+            state="running",
+            counts=Counts(total),
+            submitted_at=submitted_at,
+            finished_at=None,
+            cancelling=False,
+            ledger=Ledger(batch.route),
+            tallies=Tallies(len(batch.route)),
+            queue=first_queue(batch),
+            write_task=task_writer(batch),
+        )
+
     @property
     def id(self) -> str:
         """The batch's id."""
         return self.batch.batch_id
 
+    def read_ahead(self, rows: Sequence[ImageRow], *, all_of_them: bool) -> None:
+        """Pending images after the cursor; at the end of the batch, they are `all_of_them`."""
+        self.all_read = all_of_them
+        if rows:
+            self.cursor = rows[-1].image
+            self.next_rows.extend(row for row in rows if row.image not in self.in_flight)
+
     def read_again(self) -> None:
         """Look for pending images from the first on: some were re-opened."""
         self.cursor = -1
+        self.all_read = False
         self.next_rows.clear()
         self.settled_early.clear()
 

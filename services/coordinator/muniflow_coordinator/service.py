@@ -25,6 +25,7 @@ from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.core import Stores, Surroundings
 from muniflow_coordinator.depths import depth_reader
 from muniflow_coordinator.leadership.choose import claim_of
+from muniflow_coordinator.leadership.peers import Peers, own_url
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.process import Process
 from muniflow_coordinator.rates import StepRates
@@ -55,19 +56,22 @@ def serve(env: Mapping[str, str]) -> int:
     rates = StepRates()
     stages = Stages(tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
     name = f"{socket.gethostname()} {os.getpid()}"
+    address = own_url(settings.peer_host, process_settings.http_bind)
+    peers = Peers(address, state.holder, lambda: process.core() is not None)
+    signed = peers.signature(name)
     failpoints, tracing = Failpoints.from_env(env), open_tracing(env, "coordinator")
     stores = _open_stores(read_env(StoreSettings, env), failpoints)
 
     def make(give_up: Callable[[str], None]) -> Coordinator:
         transport = RabbitTransport(broker, loop, f"coordinator {name}")
         given = Surroundings(
-            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, name, tracing
+            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, signed, tracing
         )
         return Coordinator(given, operations, settings)
 
     process = Process(loop, state, claim_of(settings), make)
     metrics.watch(process.live)
-    routes = Answers(state, process.core, operations, stages).routes()
+    routes = peers.routes(Answers(state, process.core, operations, stages).routes())
     _run(process, loop, stages, _server(process_settings.http_bind, registry, routes, process))
     state.close()
     tracing.stop()

@@ -19,6 +19,11 @@ class CoordinatorSettings(Settings):
     """The namespace of the pod, where it is left out."""
     pod_name: str | None = None
     """Who asks for the lease; the host name, where it is left out."""
+    peer_host: str | None = None
+    """The address at which other coordinators reach this one: a standby passes questions on to the one that works.
+
+    Without it, a standby answers with what the ledger knows.
+    """
     window_images: int = Field(256, gt=0)
     """Images of one batch that may be in flight: bounds its intermediates."""
     window_total: int = Field(1024, gt=0)
@@ -26,13 +31,18 @@ class CoordinatorSettings(Settings):
     events_prefetch: int = Field(2000, gt=0, le=65535)
     """Unacked messages of events; those that arrive together are recorded in one transaction."""
     events_linger_s: float = Field(0.02, ge=0, le=1)
-    """How long events wait for company, in seconds."""
+    """How long events wait for company at most, in seconds, while the coordinator is busy; idle, it waits for none."""
     intake_threads: int = Field(2, gt=0, le=16)
     """Batches that are read at the same time: a small one need not wait for a large one."""
     redispatch_after_s: float = Field(3600.0, ge=0)
     """Images in flight of which nothing was heard for so long, while no queue holds tasks, are dispatched again.
 
     0: never.
+    """
+    unfinished_after_s: float = Field(3600.0, ge=0)
+    """So long after the end of a batch, files that killed processes left unfinished among its outputs are removed.
+
+    Longer than any task; local volumes only. 0: never.
     """
     rabbitmq_metrics_url: str | None = None
     """`http://host:15692`, RabbitMQ's own metrics; without it the queues are asked over AMQP."""

@@ -11,6 +11,7 @@ from muniflow.messages import Task
 from muniflow.topology import step_queue
 
 _BATCH: TypeAdapter[Batch] = TypeAdapter(Batch)
+_encode = json.JSONEncoder().encode
 
 TaskWriter = Callable[[int, str, str, int, float], bytes]
 """`(image, stem, suffix, run, published_at) -> body` of the first task of an image."""
@@ -18,7 +19,12 @@ TaskWriter = Callable[[int, str, str, int, float], bytes]
 
 def write_spec(batch: Batch) -> str:
     """A batch as it is kept: without its images, which are rows."""
-    return _BATCH.dump_json(replace(batch, images=None, manifest=None)).decode()
+    return _BATCH.dump_json(without_images(batch)).decode()
+
+
+def without_images(batch: Batch) -> Batch:
+    """What is kept of a batch in memory, too: a list of images may be long."""
+    return replace(batch, images=None, manifest=None)
 
 
 def read_spec(spec: str) -> Batch:
@@ -29,6 +35,11 @@ def read_spec(spec: str) -> Batch:
 def first_queue(batch: Batch) -> str:
     """Where the tasks of whole images go."""
     return step_queue(batch.route[0].op)
+
+
+def _inside(text: str) -> str:
+    """As it stands between the quotes of a JSON string; each character by itself, so parts may be put together."""
+    return _encode(text)[1:-1]
 
 
 def task_writer(batch: Batch) -> TaskWriter:
@@ -49,12 +60,13 @@ def task_writer(batch: Batch) -> TaskWriter:
     )
     varying = {"image", "source", "stem", "run", "published_at", "step", "lineage", "attempt", "pixels"}
     fixed = example.model_dump_json(exclude=varying, exclude_none=True).removesuffix("}")
-    source = batch.source
+    start = f'{fixed},"source":"{_inside(batch.source)}'
 
     def write(image: int, stem: str, suffix: str, run: int, published_at: float) -> bytes:
+        name = _inside(stem)
         return (
-            f'{fixed},"image":{image},"source":{json.dumps(source + stem + suffix)},"stem":{json.dumps(stem)},'
-            f'"run":{run},"published_at":{published_at:.3f}}}'
+            f'{start}{name}{_inside(suffix)}","stem":"{name}",'
+            f'"image":{image},"run":{run},"published_at":{published_at:.3f}}}'
         ).encode()
 
     return write

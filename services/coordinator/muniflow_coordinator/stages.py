@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from muniflow.status import Stage, StageList
-from muniflow.topology import DELAYS_S, dead_queue, delay_exchange, step_queue
+from muniflow.topology import all_delays_s, dead_queue, delay_exchange, step_queue
 from muniflow_coordinator.rates import StepRates
 
 log = logging.getLogger(__name__)
 
 POLL_S = 2.0
-_DELAY_QUEUES = [delay_exchange(delay_s) for delay_s in DELAYS_S]
+_DELAY_QUEUES = [delay_exchange(delay_s) for delay_s in all_delays_s()]
 
 
 @dataclass(frozen=True)

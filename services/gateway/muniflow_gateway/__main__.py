@@ -88,15 +88,12 @@ def _keys(arguments: argparse.Namespace) -> int:
 def _openapi() -> int:
     import asyncio
 
-    from prometheus_client import CollectorRegistry
-
     from muniflow_gateway.app import make_app
-    from muniflow_gateway.metrics import GatewayMetrics
     from muniflow_gateway.service import make_parts
 
     async def document() -> object:
         parts = make_parts(os.environ, asyncio.get_running_loop())
-        return make_app(parts, GatewayMetrics(CollectorRegistry())).openapi()
+        return make_app(parts).openapi()
 
     sys.stdout.write(json.dumps(asyncio.run(document()), indent=2) + "\n")
     return OK

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from muniflow.errors import Fault, MuniflowError
 from muniflow_gateway import page, routes_batches, routes_pipeline, routes_static, routes_upload
 from muniflow_gateway.headers import SafeHeaders
-from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.openapi import openapi_of
 from muniflow_gateway.parts import Parts
 from muniflow_gateway.problems import Problem, invalid, problem_of
@@ -22,7 +21,7 @@ NOT_PLACES = frozenset({"body", "query", "path", "header"})
 log = logging.getLogger(__name__)
 
 
-def make_app(parts: Parts, metrics: GatewayMetrics) -> FastAPI:
+def make_app(parts: Parts) -> FastAPI:
     """The application over these parts."""
     app = FastAPI(title="muniflow", openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=True)
     app.state.parts = parts
@@ -35,7 +34,7 @@ def make_app(parts: Parts, metrics: GatewayMetrics) -> FastAPI:
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(
         SafeHeaders,
-        metrics=metrics,
+        metrics=parts.metrics,
         max_header_bytes=parts.settings.max_header_bytes,
         max_body_bytes=parts.settings.max_field_bytes,
     )
@@ -44,29 +43,36 @@ def make_app(parts: Parts, metrics: GatewayMetrics) -> FastAPI:
     return app
 
 
-async def _on_problem(_request: Request, error: Exception) -> Response:
-    return cast("Problem", error).response()
+def _refuse(request: Request, problem: Problem) -> Response:
+    """The one way in which a request ends that is not served."""
+    parts: Parts = request.app.state.parts
+    parts.metrics.refused(problem.reason)
+    return problem.response()
 
 
-async def _on_error(_request: Request, error: Exception) -> Response:
-    return problem_of(cast("MuniflowError", error)).response()
+async def _on_problem(request: Request, error: Exception) -> Response:
+    return _refuse(request, cast("Problem", error))
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
+    return _refuse(request, problem_of(cast("MuniflowError", error)))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
     known = cast("HTTPException", error)
     status = HTTPStatus(known.status_code)
     text = known.detail if status == HTTPStatus.BAD_REQUEST else status.description or status.phrase
-    return Problem(status, text, headers=dict(known.headers or {})).response()
+    return _refuse(request, Problem(status, text, headers=dict(known.headers or {})))
 
 
-async def _on_invalid(_request: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     items = cast("list[dict[str, Any]]", cast("RequestValidationError", error).errors())
-    return invalid(Fault(_place(item["loc"]), str(item["msg"])) for item in items).response()
+    return _refuse(request, invalid(Fault(_place(item["loc"]), str(item["msg"])) for item in items))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("cannot answer %s %s", request.method, request.url.path, exc_info=error)
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more").response()
+    return _refuse(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more"))
 
 
 def _place(location: tuple[str | int, ...]) -> str:

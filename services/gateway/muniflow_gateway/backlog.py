@@ -39,4 +39,4 @@ class Backlog:
             self._images = sum(each.total - each.done - each.failed - each.cancelled for each in page.batches)
         if self._images > self._limit:
             text = f"{self._images} images are waiting; the limit is {self._limit}"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=RETRY_S)
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, text, reason="backlog", retry_after_s=RETRY_S)

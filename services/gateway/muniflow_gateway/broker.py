@@ -19,6 +19,7 @@ from muniflow.settings import BrokerSettings
 from muniflow.topology import NOTIFY_EXCHANGE, Queue, Topology
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
+from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import Problem
 
 BEAT_S = 1.0
@@ -66,12 +67,15 @@ class _Pending:
 class Broker:
     """Publishes, and hears notices. `start` and `stop` may block; `publish` is for asyncio."""
 
-    def __init__(self, settings: BrokerSettings, on_notice: Callable[[Notice], None]) -> None:
+    def __init__(self, settings: BrokerSettings, on_notice: Callable[[Notice], None], metrics: GatewayMetrics) -> None:
         """Call `on_notice` in the broker's thread with each notice."""
         name = f"{socket.gethostname()}.{os.getpid()}"
         self._loop = new_loop()
         self._transport = RabbitTransport(settings, self._loop, f"gateway {name}")
         self._on_notice = on_notice
+        self._metrics = metrics
+        metrics.connected.set_function(lambda: float(self._transport.connected))
+        metrics.blocked.set_function(lambda: float(self._transport.blocked is not None))
         own = notices_queue(name)
         # Nothing else is declared here: the coordinator does that, and the gateway's user need not be allowed to.
         self._topology = Topology((), (own,))
@@ -82,7 +86,7 @@ class Broker:
     def start(self) -> None:
         """Connect, and connect again after any trouble, until `stop`."""
         self._beat()
-        self._transport.start(self._topology, lambda: None, lambda reason: log.warning("broker lost: %s", reason))
+        self._transport.start(self._topology, lambda: None, self._on_lost)
         self._thread.start()
 
     def stop(self) -> None:
@@ -112,7 +116,7 @@ class Broker:
             Problem: 503.
         """
         if (trouble := self.trouble) is not None:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble, retry_after_s=RETRY_BLOCKED_S)
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble, reason="broker", retry_after_s=RETRY_BLOCKED_S)
 
     async def publish(self, queue: str, body: bytes, timeout_s: float) -> None:
         """Publish to a queue; it is durable once this returns.
@@ -123,6 +127,7 @@ class Broker:
         loop = asyncio.get_running_loop()
         pending = _Pending(loop, loop.create_future())
         message = OutgoingMessage(queue, body)
+        began_s = time.monotonic()
         self._loop.add_callback_threadsafe(lambda: self._transport.publish([message], pending.settle))
         try:
             problem = await asyncio.wait_for(pending.future, timeout_s)
@@ -130,6 +135,11 @@ class Broker:
             raise Unavailable("the broker", self.trouble or f"no confirm within {timeout_s:g} s") from None
         if problem is not None:
             raise Unavailable("the broker", problem.reason)
+        self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
+
+    def _on_lost(self, reason: str) -> None:
+        self._metrics.connections_lost.inc()
+        log.warning("broker lost: %s", reason)
 
     def _beat(self) -> None:
         self._beat_s = time.monotonic()

@@ -23,6 +23,7 @@ from muniflow_gateway.body import chunks, drain, whole
 from muniflow_gateway.broker import Broker
 from muniflow_gateway.form import Form, FormReader, Sink, StoredFile, boundary_of
 from muniflow_gateway.measure import measure
+from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.news import News
 from muniflow_gateway.problems import Problem, problem_of
 from muniflow_gateway.settings import GatewaySettings
@@ -44,6 +45,7 @@ class Desk:
     backlog: Backlog
     news: News
     failpoints: Failpoints
+    metrics: GatewayMetrics
     uploading: int = 0
     """Forms that are coming in now."""
     _keys_in_use: set[str] = field(default_factory=set)
@@ -74,7 +76,7 @@ class Desk:
             async with self._slot(request, caller) as batch_id:
                 return await self._take_form(request, caller, batch_id)
         except ClientDisconnect:
-            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away") from None
+            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away", reason="gone") from None
         except (Problem, MuniflowError) as error:
             problem = error if isinstance(error, Problem) else problem_of(error)
             if not await drain(request):
@@ -92,22 +94,22 @@ class Desk:
         try:
             body = await whole(request, limit_bytes=limit_bytes, silence_s=silence_s, allowance=caller.allowance)
         except ClientDisconnect:
-            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away") from None
+            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away", reason="gone") from None
         self.broker.require()
         await self.backlog.require_room()
         if (key := request.headers.get("idempotency-key")) is not None:
             body = documents.with_batch_id(body, documents.repeatable_batch_id(caller.name, key))
         batch = documents.check_document(body, self.operations)
         with self.news.listening(batch.batch_id) as heard:
-            await self.publish(batch.batch_id, body)
+            await self.publish(batch.batch_id, body, files=0)
             notice = await heard.first(self.settings.answer_s)
         if notice is not None and notice.state == "rejected":
             faults = tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults)
             raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
         return batch.batch_id
 
-    async def publish(self, batch_id: str, document: bytes) -> None:
-        """Hand a checked document to the broker.
+    async def publish(self, batch_id: str, document: bytes, files: int) -> None:
+        """Hand a checked document to the broker; `files` images came with it.
 
         Raises:
             Unavailable: it is not known to be safe.
@@ -116,6 +118,7 @@ class Desk:
         self.news.submitted(batch_id)
         await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s)
         self._after_publish()
+        self.metrics.handed_in(files)
 
     async def command(self, command: Command) -> None:
         """Ask something of the coordinator, durably.
@@ -165,7 +168,7 @@ class Desk:
                 content = documents.write_claim(documents.request_digest(form), document)
                 await self._in_thread(lambda: self.source.write(key, content, durable=True))
             published = True  # from here on it may be with the coordinator, whatever we hear of it
-            await self.publish(batch_id, document)
+            await self.publish(batch_id, document, len(form.files))
         finally:
             if not published:
                 await self._forget(folder)
@@ -215,7 +218,7 @@ class Desk:
         if documents.request_digest(form) != digest:
             text = "this Idempotency-Key was used for another request; take a new one"
             raise Invalid((Fault("Idempotency-Key", text),))
-        await self.publish(batch_id, document)
+        await self.publish(batch_id, document, files=0)
 
     async def _forget(self, folder: str) -> None:
         """Remove the images of a request that was refused."""

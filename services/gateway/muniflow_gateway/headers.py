@@ -1,5 +1,6 @@
 """Headers that every answer has, and the counting of requests."""
 
+import time
 from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
@@ -25,7 +26,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 UPLOADS = frozenset({"/process", "/v1/batches", "/v1/process"})
-"""These count what comes by themselves."""
+"""These limit what comes by themselves."""
 PAGE_PATHS = ("/", "/page/index.html")
 
 
@@ -44,6 +45,7 @@ class SafeHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began_s = time.monotonic()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -52,18 +54,33 @@ class SafeHeaders:
                     headers[name] = value
                 headers["Content-Security-Policy"] = PAGE_POLICY if scope["path"] in PAGE_PATHS else DATA_POLICY
                 headers.setdefault("Cache-Control", "no-store")
+                # The template, never the path: nobody can make up labels. What is no route counts together.
                 route = getattr(scope.get("route"), "path", "other")
-                self._metrics.answered(scope["method"], route, message["status"])
+                self._metrics.answered(scope["method"], route, message["status"], time.monotonic() - began_s)
             await send(message)
 
         if _head_bytes(scope) > self._max_header_bytes:
             # uvicorn's own limit holds only for a head that comes in pieces.
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             refusal = Problem(status, f"the limit is {self._max_header_bytes} bytes", headers={"Connection": "close"})
+            self._metrics.refused(refusal.reason)
             await refusal.response()(scope, receive, send_with_headers)
             return
-        limited = receive if scope["path"] in UPLOADS else _limited(receive, self._max_body_bytes)
-        await self._app(scope, limited, send_with_headers)
+        taken = (
+            _counted(receive, self._metrics) if scope["path"] in UPLOADS else _limited(receive, self._max_body_bytes)
+        )
+        await self._app(scope, taken, send_with_headers)
+
+
+def _counted(receive: Receive, metrics: GatewayMetrics) -> Receive:
+    """Count the bytes of an upload, whatever becomes of it."""
+
+    async def counted() -> Message:
+        message = await receive()
+        metrics.upload_bytes.inc(len(message.get("body", b"")))
+        return message
+
+    return counted
 
 
 def _limited(receive: Receive, limit_bytes: int) -> Receive:

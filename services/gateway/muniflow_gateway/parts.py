@@ -16,6 +16,7 @@ from muniflow_gateway.broker import Broker
 from muniflow_gateway.coordinator import Coordinator
 from muniflow_gateway.desk import Desk
 from muniflow_gateway.follow import Follower
+from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.news import News
 from muniflow_gateway.problems import CONTENT_TYPE
 from muniflow_gateway.settings import GatewaySettings
@@ -35,6 +36,7 @@ class Parts:
     desk: Desk
     access: Access
     news: News
+    metrics: GatewayMetrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process drains: open streams end."""
     streams: int = 0

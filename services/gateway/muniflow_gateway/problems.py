@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem details: one shape for every answer that is not a success."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from fastapi.responses import Response
@@ -12,6 +12,25 @@ from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, U
 CONTENT_TYPE = "application/problem+json"
 RETRY_S = 5
 """What a client is told to wait where nothing better is known."""
+REASONS = frozenset(
+    {
+        "key", "origin", "quota_requests", "quota_bytes", "quota_pixels", "size", "invalid", "conflict", "unknown",
+        "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
+    }
+)  # fmt: skip
+"""Why requests are not served, for the metrics: every value there is."""
+_BY_STATUS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "key",
+    HTTPStatus.FORBIDDEN: "origin",
+    HTTPStatus.NOT_FOUND: "unknown",
+    HTTPStatus.METHOD_NOT_ALLOWED: "unknown",
+    HTTPStatus.REQUEST_TIMEOUT: "timeout",
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "size",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "size",
+    HTTPStatus.SERVICE_UNAVAILABLE: "busy",
+}
+_BY_PART: Mapping[str, str] = {"the broker": "broker", "the coordinator": "coordinator"}
 
 
 class FaultBody(BaseModel):
@@ -40,12 +59,18 @@ class Problem(Exception):
         detail: str,
         faults: Iterable[Fault] = (),
         *,
+        reason: str | None = None,
         retry_after_s: float | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Answer `status`; `retry_after_s` is rounded up to whole seconds."""
+        """Answer `status`; `retry_after_s` is rounded up to whole seconds.
+
+        `reason` is one of `REASONS`; left out, the one that the status says.
+        """
         super().__init__(detail)
         self.status = status
+        otherwise = "bug" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid"
+        self.reason = reason or _BY_STATUS.get(status, otherwise)
         self.detail = detail
         self.faults = tuple(faults)
         self.headers = dict(headers or {})
@@ -79,7 +104,8 @@ def problem_of(error: MuniflowError) -> Problem:
         case Rejected():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         case Unavailable():
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after_s=RETRY_S)
+            reason = _BY_PART.get(error.what, "store")
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), reason=reason, retry_after_s=RETRY_S)
         case _:
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
 

@@ -58,7 +58,7 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.requests, 1, "requests")
+        self._take(self.requests, 1, "requests", "quota_requests")
 
     def take_bytes(self, count: int) -> None:
         """Count uploaded bytes.
@@ -66,7 +66,7 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.bytes, count, "uploaded bytes")
+        self._take(self.bytes, count, "uploaded bytes", "quota_bytes")
 
     def take_pixels(self, count: int) -> None:
         """Count the pixels of an uploaded image.
@@ -74,13 +74,12 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.pixels, count, "uploaded pixels")
+        self._take(self.pixels, count, "uploaded pixels", "quota_pixels")
 
-    def _take(self, bucket: Bucket, amount: float, what: str) -> None:
+    def _take(self, bucket: Bucket, amount: float, what: str, reason: str) -> None:
         if wait_s := bucket.take(amount, self.clock()):
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS, f"the quota of {what} of this key is used up", retry_after_s=wait_s
-            )
+            text = f"the quota of {what} of this key is used up"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, text, reason=reason, retry_after_s=wait_s)
 
 
 class Quotas:

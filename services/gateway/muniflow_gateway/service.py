@@ -85,7 +85,8 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
     host, _ = parse_bind(settings.gateway_bind)
     news = News(loop)
     coordinator = Coordinator(settings.coordinator_url)
-    broker = Broker(read_env(BrokerSettings, env), news.on_notice)
+    metrics = GatewayMetrics(CollectorRegistry())
+    broker = Broker(read_env(BrokerSettings, env), news.on_notice, metrics)
     source = open_store(stores.source_url)
     desk = Desk(
         settings=settings,
@@ -95,8 +96,9 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
         backlog=Backlog(coordinator, settings.max_backlog_images),
         news=news,
         failpoints=Failpoints.from_env(env),
+        metrics=metrics,
     )
-    return Parts(
+    parts = Parts(
         settings=settings,
         operations=operations,
         source=source,
@@ -107,7 +109,11 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
         desk=desk,
         access=Access(KeyRing(Path(settings.api_keys_file)), Quotas(settings), loopback=is_loopback(host)),
         news=news,
+        metrics=metrics,
     )
+    metrics.uploads.set_function(lambda: desk.uploading)
+    metrics.streams.set_function(lambda: parts.streams)
+    return parts
 
 
 def serve(env: Mapping[str, str]) -> int:
@@ -126,11 +132,7 @@ def serve(env: Mapping[str, str]) -> int:
 
 async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
     parts = make_parts(env, asyncio.get_running_loop())
-    registry = CollectorRegistry()
-    metrics = GatewayMetrics(registry)
-    metrics.uploading.set_function(lambda: parts.desk.uploading)
-    metrics.streams.set_function(lambda: parts.streams)
-    app = make_app(parts, metrics)
+    app = make_app(parts)
     app.router.lifespan_context = _lifespan
     host, port = parse_bind(parts.settings.gateway_bind)
     config = uvicorn.Config(
@@ -149,6 +151,7 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
     )
     server = Server(config, parts)
     _say_who_may(parts, host)
+    registry = parts.metrics.registry
     with HttpServer(process.http_bind, registry, {}, live=lambda: parts.broker.alive, ready=parts.why_not_ready):
         try:
             await server.serve()

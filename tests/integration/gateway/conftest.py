@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.integration.stacks import ROOT
 
 from muniflow.messages import TERMINAL
 from muniflow.settings import BrokerSettings, to_env
-from muniflow.stack.broker import find_server
+from muniflow.stack.broker import PrivateBroker, find_server
 from muniflow.stack.detach import start_detached
 from muniflow.stack.state import StackState, read_state
 from muniflow.stack.stop import stop_stack
@@ -77,6 +78,22 @@ def stack(tmp_path_factory):
 def http(stack):
     with httpx.Client(base_url=stack.url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def low_memory(stack):
+    """`with low_memory():` raises the broker's memory alarm: it takes no messages."""
+    node = PrivateBroker(stack.folder / ".muniflow" / "broker")
+
+    @contextmanager
+    def raised():
+        node.ctl("set_vm_memory_high_watermark", "0.000001")
+        try:
+            yield
+        finally:
+            node.ctl("set_vm_memory_high_watermark", "0.4")
+
+    return raised
 
 
 @pytest.fixture

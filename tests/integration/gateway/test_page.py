@@ -43,13 +43,14 @@ def browser():
 @pytest.fixture
 def open_page(browser, stack):
     """Opens the page; no script error, no refused resource and no other host is allowed in any test."""
-    contexts, troubles = [], []
+    contexts, troubles, expected = [], [], ["401", "422"]
 
     def trouble(message):
-        if message.type in {"error", "warning"} and "422" not in message.text and "401" not in message.text:
+        if message.type in {"error", "warning"} and not any(status in message.text for status in expected):
             troubles.append(message.text)
 
-    def opened(path="/", base=None, **options):
+    def opened(path="/", base=None, expecting=(), **options):
+        expected.extend(expecting)
         context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
@@ -173,6 +174,26 @@ def test_what_is_wrong_is_said_by_its_place(open_page):
     expect(problems).to_contain_text("it seems to be text")
     expect(problems).to_contain_text("operations[0]")
     expect(problems).to_be_focused()
+
+
+def test_a_broker_without_memory_is_said_and_sending_again_is_one_batch(open_page, own_gateway, low_memory):
+    gateway = own_gateway(MUNIFLOW_PUBLISH_TIMEOUT_S="2")
+    page = open_page(base=gateway.url, expecting=["503"])
+    page.set_input_files("#files", as_files(picture(0)))
+    page.get_by_role("button", name="+ resize").click()
+    before = newest(gateway)
+    with low_memory():
+        page.get_by_role("button", name="Send 1 image").click()
+        expect(page.locator(".problems")).to_contain_text("low on memory", timeout=WAIT_MS)
+    eventually(gateway.ready)
+    page.get_by_role("button", name="Send 1 image").click()
+    page.wait_for_url(re.compile("#/batch/"))
+    expect(page.locator(".batch-head .pill")).to_have_text("done", timeout=WAIT_MS)
+    assert len(newest(gateway) - before) == 1
+
+
+def newest(gateway):
+    return {batch["batch_id"] for batch in httpx.get(f"{gateway.url}/v1/batches?limit=100").json()["batches"]}
 
 
 def test_a_batch_is_sent_by_keyboard_alone(open_page):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from muniflow.cli.letters import is_meant, read_letter, replay_of
-from muniflow.messages import Command, Encoding, RouteStep, Task
+from muniflow.messages import Command, Encoding, RawRef, RouteStep, Task, Tile
 from muniflow.transport.admin import BrowsedMessage
 
 TASK = Task(
@@ -15,7 +15,7 @@ TASK = Task(
     encoding=Encoding(format="jpg"),
     route=(RouteStep(op="split", fan_out=4), RouteStep(op="blur")),
     step=1,
-    lineage=((2, 4),),
+    tiles=(Tile(lineage=((2, 4),), pixels=RawRef(key="k", width_px=1, height_px=1, stride_bytes=3)),),
 )
 DEAD = "muniflow.step.blur.dead"
 
@@ -28,7 +28,7 @@ def test_a_task_that_a_worker_gave_up():
     found = letter(reason="not an image", step=1, failed_at=1000)
 
     assert (found.reason, found.step, found.batch, found.image) == ("not an image", 1, "utrecht", 7)
-    assert found.lineage == ((2, 4),)
+    assert found.lineages == (((2, 4),),)
     assert found.failed_at == 1000
 
 

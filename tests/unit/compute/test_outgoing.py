@@ -5,7 +5,7 @@ from tests.support.compute_help import task
 from muniflow.compute.outcome import Outcome, failed_whole
 from muniflow.compute.outgoing import messages_of
 from muniflow.messages import Events, Settled, Tally, Task
-from muniflow.settle import Done, Fail, Retry
+from muniflow.settle import Done, Fail, Retry, jittered
 
 NOW_S = 1000.5
 FIRST = task("a.jpg", "half", "smooth")
@@ -41,10 +41,19 @@ def test_a_group_has_one_message_of_events_with_added_tallies():
 
 def test_a_retry_goes_through_its_delay_queue_with_the_next_attempt():
     message, events = messages_of([(SECOND, failed_whole(SECOND, Retry(30, "store")))], NOW_S)
-    assert places([message]) == [("muniflow.delay.30s", "muniflow.step.half")]
+    delay_s = jittered(30, "b 1 0 0 whole 3")
+    assert places([message]) == [(f"muniflow.delay.{delay_s}s", "muniflow.step.half")]
     again = Task.from_bytes(message.body)
-    assert (again.attempt, again.published_at) == (3, NOW_S + 30)
+    assert (again.attempt, again.published_at) == (3, NOW_S + delay_s)
     assert Events.from_bytes(events.body).tallies == (Tally(batch="b", step=0, retried=1, waiting_for="store"),)
+
+
+def test_retries_of_one_group_do_not_all_come_back_at_once():
+    tasks = [FIRST.model_copy(update={"image": image}) for image in range(50)]
+    messages = messages_of([(each, failed_whole(each, Retry(5, "store"))) for each in tasks], NOW_S)
+    assert {exchange for exchange, _ in places(messages[:-1])} == {
+        f"muniflow.delay.{delay_s}s" for delay_s in (4, 5, 6)
+    }
 
 
 def test_a_failure_is_settled_and_kept():

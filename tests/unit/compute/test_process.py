@@ -15,9 +15,8 @@ from muniflow.messages import Encoding, RawRef, Task
 from muniflow.settle import Done, Fail, Retry
 
 
-def ref(task: Task) -> RawRef:
-    assert task.pixels is not None
-    return task.pixels
+def refs(*tasks: Task) -> list[RawRef]:
+    return [tile.pixels for task in tasks for tile in task.tiles]
 
 
 ROUTES = [
@@ -51,10 +50,36 @@ def test_tiles_of_an_intermediate_travel_by_reference(tmp_path):
     (after_half,) = process(first, context(tmp_path, only="half")).follow
     before = files(tmp_path / "work")
     tiles = process(after_half, context(tmp_path, only="quarter")).follow
-    assert len(tiles) == 16
+    assert [len(task.tiles) for task in tiles] == [16]
     assert files(tmp_path / "work") == before
-    assert {ref(tile).key for tile in tiles} == {ref(after_half).key}
-    assert {(ref(tile).width_px, ref(tile).height_px) for tile in tiles} == {(8, 6)}
+    assert {ref.key for ref in refs(*tiles)} == {ref.key for ref in refs(after_half)}
+    assert {(ref.width_px, ref.height_px) for ref in refs(*tiles)} == {(8, 6)}
+
+
+def test_large_tiles_go_their_own_ways(tmp_path):
+    write_source(tmp_path, "a.jpg", np.zeros((2048, 2100, 3), np.uint8))
+    tiles = process(task("a.jpg", "quarter", "smooth"), context(tmp_path, only="quarter")).follow
+    assert [each.lineages for each in tiles] == [(((place, 4),),) for place in range(4)]
+    assert len(refs(*tiles)) == 4
+
+
+def test_tiles_of_several_parents_travel_together(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", "quarter", "half", "smooth")
+    (quarters,) = process(first, context(tmp_path, only="quarter")).follow
+    (halves,) = process(quarters, context(tmp_path, only="half")).follow
+    assert halves.lineages == quarters.lineages == tuple(((place, 4),) for place in range(4))
+    assert len({ref.key for ref in refs(halves)}) == 4
+
+
+def test_a_tile_that_fails_among_others_fails_alone(tmp_path):
+    write_source(tmp_path, "a.png", picture(65, 48))
+    first = task("a.png", "quarter", ("refuse", {"width_px": 33}), "smooth")
+    (quarters,) = process(first, context(tmp_path, only="quarter")).follow
+    outcome = process(quarters, context(tmp_path, only="refuse"))
+    assert [part.lineage for part in outcome.settled] == [((1, 4),), ((3, 4),)]
+    (rest,) = outcome.follow
+    assert rest.lineages == (((0, 4),), ((2, 4),))
 
 
 def test_a_first_split_writes_the_decoded_source_once(tmp_path):
@@ -63,7 +88,7 @@ def test_a_first_split_writes_the_decoded_source_once(tmp_path):
     tiles = process(task("a.png", "quarter", "quarter", "smooth"), context(tmp_path, only="quarter")).follow
     (content,) = files(tmp_path / "work").values()
     assert content == image.tobytes()
-    assert len({ref(tile).offset_bytes for tile in tiles}) == len(tiles) == 16
+    assert len({ref.offset_bytes for ref in refs(*tiles)}) == len(refs(*tiles)) == 16
 
 
 def test_tiles_that_are_copies_are_written_each(tmp_path):

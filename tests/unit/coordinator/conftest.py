@@ -54,15 +54,15 @@ OPERATIONS = {
 
 
 def leaves_of(task: Task) -> list[Lineage]:
-    """All leaves below the tile of this task."""
+    """All leaves below the tiles of this task."""
     fans = [step.fan_out for step in task.route[task.step :] if step.fan_out > 1]
     choices = [[(child, of) for child in range(of)] for of in fans]
-    return [(*task.lineage, *tail) for tail in product(*choices)]
+    return [(*lineage, *tail) for lineage in task.lineages for tail in product(*choices)]
 
 
 def all_done(task: Task) -> list[Events]:
     """What a good worker that carries all operations answers."""
-    settled = tuple(Settled(batch=task.batch, image=task.image, run=task.run, lineage=leaf) for leaf in leaves_of(task))
+    settled = tuple(task.end_of(leaf) for leaf in leaves_of(task))
     tallies = tuple(Tally(batch=task.batch, step=step, done=1, pixels=10) for step in range(len(task.route)))
     return [Events(settled=settled, tallies=tallies)]
 

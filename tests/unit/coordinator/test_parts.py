@@ -12,8 +12,10 @@ from muniflow.keys import work_prefix
 from muniflow.messages import Encoding, RouteStep, Tally, Task
 from muniflow.store.local import LocalStore
 from muniflow_coordinator.cleaner import Cleaner
+from muniflow_coordinator.ledger import SettledImage
 from muniflow_coordinator.rates import Rate
 from muniflow_coordinator.spec import read_spec, task_writer, write_spec
+from muniflow_coordinator.state.rows import settle_values
 from muniflow_coordinator.tallies import Tallies
 
 BATCH = Batch(
@@ -58,6 +60,20 @@ def test_a_batch_is_kept_without_its_images() -> None:
     kept = read_spec(write_spec(BATCH))
     assert kept.images is None
     assert (kept.route, kept.encoding, kept.municipality) == (BATCH.route, BATCH.encoding, BATCH.municipality)
+
+
+@given(st.dictionaries(st.integers(0, 30), st.tuples(st.integers(0, 1), st.booleans())).flatmap(
+    lambda found: st.permutations(sorted(found.items()))
+))  # fmt: skip
+def test_ranges_and_single_images_are_together_what_was_settled(found: list[tuple[int, tuple[int, bool]]]) -> None:
+    settled = [
+        SettledImage(image, run, "failed" if failed else "done", ("no",) if failed else (), had_rows=False)
+        for image, (run, failed) in found
+    ]
+    ranges, single = settle_values(3, settled)
+    done = [(n, part["run_"]) for part in ranges for n in range(int(str(part["first_"])), int(str(part["last_"])) + 1)]
+    assert sorted(done) == sorted((image.image, image.run) for image in settled if image.state == "done")
+    assert {part["n_"] for part in single} == {image.image for image in settled if image.state == "failed"}
 
 
 def test_a_rate_forgets_what_is_older_than_a_minute() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from muniflow.errors import Unavailable
 from muniflow.failpoints import PLACES, Failpoints
 from muniflow.messages import Events, Settled, Task
 from muniflow.store.local import LocalStore
@@ -92,6 +93,7 @@ def leaves_kept(world: "World") -> int:
 
 
 def test_killed_while_it_reads_a_batch_it_reads_it_again(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muniflow_coordinator.intake.CHUNK", 2)
     world.pictures(5)
     world.start()
     assert world.coordinator
@@ -109,6 +111,38 @@ def test_killed_while_it_reads_a_batch_it_reads_it_again(world: "World", monkeyp
     world.start()
     assert world.finish().total == 5
     assert len(world.report()["images"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("document", "write"),
+    [({"images": ["0000.jpg", "0001.jpg"]}, "insert_batch"), ({}, "accept_batch")],
+    ids=["named in the batch", "found below its source"],
+)
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_small_batch_survives_the_doubt_about_its_only_transaction(
+    world: "World", monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], write: str, committed: bool
+) -> None:
+    """The database goes away in the middle of the commit: whether it was done is known only by asking again."""
+    world.pictures(2)
+    world.start()
+    assert world.state
+    real, calls = getattr(world.state, write), []
+
+    def doubtful(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            return real(*arguments)
+        if committed:
+            real(*arguments)
+        raise Unavailable("state database", "a test")
+
+    monkeypatch.setattr(world.state, write, doubtful)
+    world.submit(**document)
+    notice = world.finish()
+    assert (notice.state, notice.done) == ("done", 2)
+    assert calls
+    assert len(world.report()["images"]) == 2
+    world.until(lambda: not world.broker.depths()["muniflow.batches"])
 
 
 def test_a_lost_connection_changes_nothing(world: "World") -> None:

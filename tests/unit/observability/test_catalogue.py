@@ -11,15 +11,19 @@ from prometheus_client import CollectorRegistry
 
 import muniflow.metrics
 import muniflow_coordinator.metrics
+import muniflow_gateway.metrics
 from muniflow.catalogue import LABELS, counter, entries_of, gauge, histogram
 from muniflow.compute.groups import GroupResult, TaskResult
 from muniflow.compute.outcome import StepMeasure
 from muniflow.metrics import WorkerMetrics
 from muniflow_coordinator.metrics import Live, Metrics
+from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.problems import REASONS
 
 ROOT = Path(__file__).parents[3]
 IDLE = Live({}, pending=0, in_flight=0, oldest_s=0.0, cleanup=0, waiting=False)
-ENTRIES = dict.fromkeys([*entries_of(muniflow.metrics), *entries_of(muniflow_coordinator.metrics)])
+MODULES = (muniflow.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
+ENTRIES = dict.fromkeys(entry for module in MODULES for entry in entries_of(module))
 
 
 def worker() -> CollectorRegistry:
@@ -34,9 +38,13 @@ def coordinator() -> CollectorRegistry:
     return registry
 
 
-@pytest.mark.parametrize(
-    ("registry", "module"), [(worker, muniflow.metrics), (coordinator, muniflow_coordinator.metrics)]
-)
+def gateway() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    GatewayMetrics(registry)
+    return registry
+
+
+@pytest.mark.parametrize(("registry", "module"), list(zip((worker, coordinator, gateway), MODULES, strict=True)))
 def test_a_process_serves_what_its_catalogue_declares_and_nothing_else(registry: Any, module: Any) -> None:
     families = registry().collect()
     served = {(family.name, family.type, family.documentation) for family in families}
@@ -109,6 +117,31 @@ def test_a_group_is_counted():
         labels = {"step": step, **({more[0]: more[1]} if more else {})}
         assert registry.get_sample_value(name, labels) == expected, (name, labels)
     assert registry.get_sample_value("muniflow_children") == 2
+
+
+def test_a_gateway_counts_answers_by_template_and_refusals_by_reason():
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    metrics.answered("GET", "/v1/batches/{batch_id}", 200, 0.2)
+    metrics.answered("BREW", "other", 404, 0.2)
+    metrics.refused("quota_bytes")
+    metrics.handed_in(files=3)
+    known = {"method": "GET", "route": "/v1/batches/{batch_id}"}
+    unknown = {"method": "other", "route": "other"}
+    for name, labels, expected in (
+        ("requests_total", {**known, "status": "200"}, 1),
+        ("requests_total", {**unknown, "status": "404"}, 1),
+        ("request_seconds_count", known, 1),
+        ("refusals_total", {"reason": "quota_bytes"}, 1),
+        ("refusals_total", {"reason": "broker"}, 0),
+        ("batches_total", {}, 1),
+        ("upload_files_total", {}, 3),
+    ):
+        assert registry.get_sample_value(f"muniflow_gateway_{name}", labels) == expected, (name, labels)
+
+
+def test_every_reason_of_a_refusal_is_documented():
+    assert set(re.findall(r"`(\w+)`", muniflow_gateway.metrics.REFUSALS.text)) == REASONS
 
 
 def test_the_documentation_is_what_the_code_says():

@@ -12,6 +12,7 @@ from deploy.grafana.generator.pages import PAGES
 
 import muniflow.metrics
 import muniflow_coordinator.metrics
+import muniflow_gateway.metrics
 from muniflow.catalogue import entries_of
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +32,8 @@ def test_the_committed_dashboards_are_what_the_code_writes():
 
 
 def known() -> set[str]:
-    entries = [entry for module in (muniflow.metrics, muniflow_coordinator.metrics) for entry in entries_of(module)]
+    modules = (muniflow.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
+    entries = [entry for module in modules for entry in entries_of(module)]
     names = {f"{entry.name}{end}" for entry in entries for end in ("", "_total", "_sum", "_count", "_bucket")}
     for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"):
         for group in yaml.safe_load(path.read_text())["groups"]:

@@ -102,4 +102,4 @@ def test_for_debugging_every_line_is_there():
 
 def test_the_fields_of_a_task_name_it_and_hold_nothing_of_the_image():
     fields = task_fields(task("secret-street-12.jpg", "half", image=7, attempt=3))
-    assert fields == {"batch": "b", "image": 7, "step": 0, "op": "half", "lineage": [], "attempt": 3}
+    assert fields == {"batch": "b", "image": 7, "step": 0, "op": "half", "lineages": ["whole"], "attempt": 3}

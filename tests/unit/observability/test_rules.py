@@ -49,6 +49,10 @@ def tasks(values: str, outcome: str = "done") -> dict[str, str]:
     return worker("muniflow_tasks_total", values, step="blur", outcome=outcome)
 
 
+def request(values: str, status: str = "200", route: str = "/v1/batches") -> dict[str, str]:
+    return worker("muniflow_gateway_requests_total", values, method="POST", route=route, status=status)
+
+
 BLUR = '{namespace="imagery", step="blur"}'
 ALL = '{namespace="imagery"}'
 SERIES: dict[str, tuple[list[dict[str, str]], dict[str, list[tuple[str, float]]]]] = {
@@ -91,6 +95,21 @@ SERIES: dict[str, tuple[list[dict[str, str]], dict[str, list[tuple[str, float]]]
         [queue("2x30", "muniflow.step.blur.dead"), queue("0x30", "muniflow.events.dead"), queue("9x30")],
         {"muniflow:dead_letters": [('{namespace="imagery", queue="muniflow.step.blur.dead"}', 2),
                                    ('{namespace="imagery", queue="muniflow.events.dead"}', 0)]},
+    ),
+    "a gateway's errors are what it could not serve; a health check is no request": (
+        [request("0+60x30"), request("0+20x30", "503"), request("0+60x30", "429"),
+         request("0+900x30", "503", "/readyz")],
+        {"muniflow:gateway_requests_per_second": [(ALL, 2.333)], "muniflow:gateway_error_ratio": [(ALL, 0.143)]},
+    ),
+    "a gateway that never failed has an error ratio of zero": (
+        [request("0+60x30")], {"muniflow:gateway_error_ratio": [(ALL, 0)]}
+    ),
+    "a gateway that nobody asks has none": (
+        [request("5x30"), request("5x30", "500")], {"muniflow:gateway_error_ratio": []}
+    ),
+    "uploaded bytes of all gateways": (
+        [worker("muniflow_gateway_upload_bytes_total", "0+6000x30", pod) for pod in ("a", "b")],
+        {"muniflow:gateway_upload_bytes_per_second": [(ALL, 200)]},
     ),
     "the rest at the present rate": (
         [series("muniflow_images_pending", "1200x30"), series("muniflow_images_settled_total", "0+60x30", state="done"),
@@ -143,6 +162,7 @@ def latency(metric: str, bound: str) -> list[dict[str, str]]:
     ]
 
 
+NIGHT = request("", "500")["series"].replace("imagery", "quiet")
 CONSUMED = queue("3x360", what="consumers")
 SCALER = {"horizontalpodautoscaler": "keda-hpa-muniflow-step-blur"}
 CURRENT, MOST = (
@@ -183,6 +203,19 @@ ALERTS = {
         # A broker that restarts is away for a minute; a standby coordinator has no connection on purpose.
         quiet=[worker("muniflow_connected", "1x300 0x2 1x58"), worker("muniflow_worker_info", "1x360"),
                worker("muniflow_connected", "0x360", "coordinator-1")],
+    ),
+    "MuniflowGatewayDisconnected": Case(
+        fires=[worker("muniflow_connected", "1x300 0x60"), worker("muniflow_gateway_uploads", "0x360")],
+        quiet=[worker("muniflow_connected", "1x300 0x2 1x58"), worker("muniflow_gateway_uploads", "0x360"),
+               worker("muniflow_connected", "0x360", "coordinator-1")],
+    ),
+    "MuniflowGatewayErrors": Case(
+        fires=[request("0+60x360"), request("0+6x360", "503")],
+        # Refusals that are the client's part, errors of one in a hundred, a health check of one who is not ready, and
+        # two errors in a night.
+        quiet=[request("0+60x360"), request("0+60x360", "429"), request("0+1x360", "500"),
+               request("0+60x360", "503", "/readyz"), dict(request("0x350 1x5 2x5", "500"), series=NIGHT),
+               dict(request("0x350 1x10"), series=NIGHT.replace("500", "200"))],
     ),
     "MuniflowCoordinatorNotLeading": Case(
         fires=[series("muniflow_leader", "1x300 0x60", pod="a"), series("muniflow_leader", "0x360", pod="b")],
@@ -289,9 +322,11 @@ def test_every_alert_says_what_is_wrong_and_leads_to_its_runbook():
 def test_rules_use_metrics_that_exist():
     import muniflow.metrics
     import muniflow_coordinator.metrics
+    import muniflow_gateway.metrics
     from muniflow.catalogue import entries_of
 
-    declared = [entry for module in (muniflow.metrics, muniflow_coordinator.metrics) for entry in entries_of(module)]
+    modules = (muniflow.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
+    declared = [entry for module in modules for entry in entries_of(module)]
     names = {f"{entry.name}{end}" for entry in declared for end in ("", "_total", "_sum", "_count", "_bucket")}
     used = {name for rule in rules() for name in re.findall(r"\bmuniflow_\w+", rule["expr"])}
     assert used <= names, used - names

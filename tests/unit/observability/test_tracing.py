@@ -12,7 +12,8 @@ from tests.support.compute_help import picture, spec, task, write_source
 from tests.support.worker_help import World
 
 from muniflow.errors import Invalid
-from muniflow.messages import Events, Task
+from muniflow.lineage import Lineage
+from muniflow.messages import Events, RawRef, Task, Tile
 from muniflow.topology import EVENTS, step_queue
 from muniflow.tracing import TRACEPARENT, ImageId, SpanContext, Tracing, open_tracing, parent_of
 from muniflow.transport.types import OutgoingMessage
@@ -61,12 +62,17 @@ def message(sent: Task) -> OutgoingMessage:
     return OutgoingMessage(step_queue(sent.op), sent.to_bytes())
 
 
+def tiles(*lineages: Lineage) -> tuple[Tile, ...]:
+    ref = RawRef(key="k", width_px=1, height_px=1, stride_bytes=3)
+    return tuple(Tile(lineage=lineage, pixels=ref) for lineage in lineages)
+
+
 def test_a_message_comes_from_the_task_whose_tile_it_is():
     whole = task("a.jpg", "half", "half", "half")
-    left, right = (whole.model_copy(update={"step": 1, "lineage": ((tile, 2),)}) for tile in (0, 1))
+    left, right = (whole.model_copy(update={"step": 1, "tiles": tiles(((tile, 2),))}) for tile in (0, 1))
     other = task("b.jpg", "half", "half", image=1)
     group = [other, right, left, whole]
-    follow = left.model_copy(update={"step": 2, "lineage": ((0, 2), (1, 4))})
+    follow = left.model_copy(update={"step": 2, "tiles": tiles(((0, 2), (1, 4)), ((0, 2), (2, 4)))})
     assert parent_of(message(follow), group) == 2
     assert parent_of(message(right), group) == 1, "a retry comes from the task itself"
     assert parent_of(message(whole.model_copy(update={"run": 1})), group) is None

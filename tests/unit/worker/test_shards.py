@@ -83,7 +83,7 @@ def test_a_first_task_has_everything_of_its_batch(store):
     (shard,) = iter_images(made, store())
     task = first_task(made, shard, run=2, now_s=5.0)
     assert (task.batch, task.image, task.source, task.stem, task.destination) == ("b", 0, "a.jpg", "a", "out")
-    assert (task.decode, task.run, task.published_at, task.pixels, task.lineage) == ("fast", 2, 5.0, None, ())
+    assert (task.decode, task.run, task.published_at, task.tiles, task.lineages) == ("fast", 2, 5.0, (), ((),))
 
 
 @given(

@@ -1,6 +1,7 @@
 """What `doctor` asks of the broker: its version, what is declared, permissions, alarms, who consumes."""
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +89,21 @@ def _server_properties(channel: "BlockingChannel") -> Mapping[str, Any]:
 
 
 def _permissions(channel: "BlockingChannel") -> list[Finding]:
-    """Declare, write and read, on a queue of our own that goes with the connection."""
+    """Declare, write and read, on a queue and an exchange of our own that go with the connection."""
     from pika.exceptions import AMQPChannelError
 
     own = channel.connection.channel()
+    # Not `amq.gen-…` and the default exchange: on a cluster users may only touch what begins with `muniflow.`
+    name = f"muniflow.cli.{uuid.uuid4().hex}"
     try:
-        name = str(own.queue_declare("", exclusive=True).method.queue)
+        own.queue_declare(name, exclusive=True)
+        own.exchange_declare(name, "direct", auto_delete=True)
+        own.queue_bind(name, name, name)
         own.confirm_delivery()
-        own.basic_publish("", name, b"muniflow doctor", mandatory=True)
+        own.basic_publish(name, name, b"muniflow doctor", mandatory=True)
         own.basic_get(name, auto_ack=True)
     except AMQPChannelError as error:
-        to_do = 'give the user configure, write and read on "muniflow.*" and "amq.gen.*": rabbitmqctl set_permissions'
+        to_do = 'give the user configure, write and read on "muniflow.*": rabbitmqctl set_permissions'
         return [Finding("error", "permissions", str(error), to_do)]
     return [Finding("ok", "permissions", "the user may declare, write and read")]
 

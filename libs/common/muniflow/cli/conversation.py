@@ -42,7 +42,9 @@ class Conversation:
         self._channel = self._open.enter_context(open_channel(self._settings, "muniflow submit"))
         with self._told():
             self._channel.exchange_declare(NOTIFY_EXCHANGE, "topic", durable=True)
-            queue = str(self._channel.queue_declare("", exclusive=True).method.queue)
+            # A name of ours, not `amq.gen-…`: on a cluster users may only make what begins with `muniflow.`
+            queue = f"muniflow.cli.{uuid.uuid4().hex}"
+            self._channel.queue_declare(queue, exclusive=True)
             self._channel.queue_bind(queue, NOTIFY_EXCHANGE, "batch.#")
             self._channel.basic_consume(queue, self._on_notice, auto_ack=True)
         return self

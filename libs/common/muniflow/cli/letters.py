@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from muniflow.lineage import Lineage
 from muniflow.messages import Command, Task
 from muniflow.transport.admin import BrowsedMessage
 
@@ -25,7 +26,8 @@ class Letter:
     step: int | None = None
     batch: str | None = None
     image: int | None = None
-    lineage: tuple[tuple[int, int], ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    """The parts of the image that the task was about."""
     failed_at: float | None = None
     """Unix time, seconds."""
     task: Task | None = field(default=None, repr=False)
@@ -65,7 +67,7 @@ def read_letter(message: BrowsedMessage) -> Letter:
         step=step if isinstance(step, int) else task.step,
         batch=task.batch,
         image=task.image,
-        lineage=task.lineage,
+        lineages=task.lineages,
         failed_at=known,
         task=task,
         body=message.body,

@@ -1,23 +1,24 @@
 """How many pods each operation has, from the cluster; imported only when there is one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.settings import variable
 
 PART_OF = "app.kubernetes.io/part-of=muniflow"
-COMPONENT = "app.kubernetes.io/component"
-"""On every Deployment of the chart: the name of the operation, or `coordinator`."""
+OPERATIONS = variable("operations")
+"""In the environment of every worker: what its Deployment carries. Its labels only have the name of the stage."""
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class Replicas:
-    """The pods of one component."""
+    """The pods that carry one operation."""
 
     wanted: int
     ready: int
@@ -29,7 +30,7 @@ def in_cluster(env: Mapping[str, str] | None = None) -> bool:
 
 
 def read_replicas(context: str | None, namespace: str | None) -> dict[str, Replicas]:
-    """The replicas of each component.
+    """The replicas of each operation.
 
     Args:
         context: of the kubeconfig; `None` in a pod takes the pod's own cluster.
@@ -53,14 +54,26 @@ def read_replicas(context: str | None, namespace: str | None) -> dict[str, Repli
         raise Unavailable("the cluster", f"{error.status} {error.reason}") from None
     except (HTTPError, OSError) as error:
         raise Unavailable("the cluster", str(error)) from None
+    return _by_operation(listed.items)
+
+
+def _by_operation(deployments: Iterable[Any]) -> dict[str, Replicas]:
+    """Add up, by operation: one Deployment may carry several, and one operation may have several Deployments."""
+    found: dict[str, Replicas] = {}
     # The library's types say that everything may be missing; of a Deployment that the cluster lists nothing is.
-    items: list[Any] = list(listed.items)
-    return {
-        item.metadata.labels.get(COMPONENT, item.metadata.name): Replicas(
-            item.spec.replicas or 0, item.status.ready_replicas or 0
-        )
-        for item in items
-    }
+    for item in deployments:
+        wanted, ready = item.spec.replicas or 0, item.status.ready_replicas or 0
+        for operation in _operations_of(item):
+            before = found.get(operation, Replicas(0, 0))
+            found[operation] = Replicas(before.wanted + wanted, before.ready + ready)
+    return found
+
+
+def _operations_of(deployment: Any) -> list[str]:
+    """The operations that it carries; none, where its pods are no workers."""
+    containers = deployment.spec.template.spec.containers
+    texts = [each.value or "" for one in containers for each in one.env or [] if each.name == OPERATIONS]
+    return [name for text in texts for name in text.split(",") if name]
 
 
 def _connect(config: Any, context: str | None) -> str:

@@ -6,15 +6,17 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from muniflow.compute.cell import Cell
 from muniflow.compute.device import OPENCL_DEVICE
+from muniflow.compute.durable import Durability
 from muniflow.compute.frames import Decoder, frame
 from muniflow.compute.groups import Span, encode_result, result_of
 from muniflow.compute.outgoing import Result
-from muniflow.compute.process import Context, make_durable, process
+from muniflow.compute.process import Context, process
 from muniflow.compute.setup import open_context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Steps
@@ -45,9 +47,10 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
     decoder = Decoder()
+    worker = GroupRunner(context, Durability(context), cell, cpu_time_s)
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
-            results, spans = run_group(bodies, context, cell, cpu_time_s)
+            results, spans = worker.run(bodies)
             before_reply()
             with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
                 connection.sendall(frame(encode_result(result_of(results, spans, time.time()))))
@@ -56,22 +59,33 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
                     raise Unavailable(OPENCL_DEVICE, "a new compute child tries it again")
 
 
-def run_group(bodies: list[bytes], context: Context, cell: Cell, cpu_time_s: float) -> tuple[list[Result], list[Span]]:
-    """Run the tasks of one group, each within its CPU time; returns what became of them, and when they ran."""
-    results: list[Result] = []
-    spans: list[Span] = []
-    for index, body in enumerate(bodies):
-        cell.begin(index)
-        raise_cpu_limit(cpu_time_s)
-        began_at, started_s = time.time(), time.perf_counter()
-        task = Task.from_bytes(body)
-        results.append((task, process(task, context)))
-        spans.append(Span(began_at, time.perf_counter() - started_s))
-    cell.idle()
-    started_s = time.perf_counter()
-    results = make_durable(results, context)
-    share_s = (time.perf_counter() - started_s) / len(bodies)
-    return results, [Span(span.began_at, span.seconds + share_s) for span in spans]
+@dataclass(frozen=True)
+class GroupRunner:
+    """Runs the tasks of one group after the other."""
+
+    context: Context
+    durability: Durability
+    cell: Cell
+    cpu_time_s: float
+
+    def run(self, bodies: list[bytes]) -> tuple[list[Result], list[Span]]:
+        """Run a group, each task within its CPU time; returns what became of them, and when they ran."""
+        results: list[Result] = []
+        spans: list[Span] = []
+        for index, body in enumerate(bodies):
+            self.cell.begin(index)
+            raise_cpu_limit(self.cpu_time_s)
+            began_at, started_s = time.time(), time.perf_counter()
+            task = Task.from_bytes(body)
+            outcome = process(task, self.context)
+            self.durability.add(outcome)
+            results.append((task, outcome))
+            spans.append(Span(began_at, time.perf_counter() - started_s))
+        self.cell.idle()
+        started_s = time.perf_counter()
+        results = self.durability.finish(results)
+        share_s = (time.perf_counter() - started_s) / len(bodies)
+        return results, [Span(span.began_at, span.seconds + share_s) for span in spans]
 
 
 def limit_self(spec: ChildSpec) -> None:

@@ -80,7 +80,7 @@ def _task_result(task: Task, outcome: Outcome, span: Span) -> TaskResult:
         fate=fate,
         seconds=round(span.seconds, 6),
         pixels=next((measure.pixels for measure in outcome.measures), 0),
-        first=task.pixels is None,
+        first=not task.tiles,
         reason=outcome.fate.reason if isinstance(outcome.fate, Retry) else "",
         kind=kind,
         kept=fate == "failed" and outcome.dead_letter,

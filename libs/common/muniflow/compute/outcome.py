@@ -84,11 +84,10 @@ def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome
         return Outcome(fate, tallies=(Tally(batch=task.batch, step=task.step, retried=1, waiting_for=fate.reason),))
     if not isinstance(fate, Fail):
         return Outcome(fate)
-    settled = Settled(
-        batch=task.batch, image=task.image, run=task.run, lineage=task.lineage, reason=fate.reason, step=task.step
-    )
-    tally = Tally(batch=task.batch, step=task.step, failed=1)
-    return Outcome(fate, settled=(settled,), tallies=(tally,), failed_step=task.step, dead_letter=dead_letter)
+    settled = task.failed(fate.reason)
+    # What comes late is no failure of its step.
+    tallies = (Tally(batch=task.batch, step=task.step, failed=len(settled)),) if dead_letter else ()
+    return Outcome(fate, settled=settled, tallies=tallies, failed_step=task.step, dead_letter=dead_letter)
 
 
 __all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "failed_whole"]

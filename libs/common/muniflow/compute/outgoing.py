@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from muniflow.compute.outcome import Outcome, Tallies
+from muniflow.lineage import label
 from muniflow.messages import Events, Settled, Tally, Task
-from muniflow.settle import Fail, Retry
+from muniflow.settle import Fail, Retry, jittered
 from muniflow.topology import EVENTS, dead_queue, delay_exchange, step_queue
 from muniflow.transport.types import OutgoingMessage
 
@@ -51,10 +52,12 @@ def _follow(task: Task, now_s: float) -> OutgoingMessage:
 
 
 def _again(task: Task, retry: Retry, now_s: float) -> OutgoingMessage:
+    attempt = task.attempt + 1
+    name = f"{task.batch} {task.image} {task.run} {task.step} {label(task.lineages[0])} {attempt}"
+    delay_s = jittered(retry.delay_s, name)
     # The wait in the delay queue is no wait for a worker.
-    update = {"attempt": task.attempt + 1, "published_at": now_s + retry.delay_s}
-    body = task.model_copy(update=update).to_bytes()
-    return OutgoingMessage(step_queue(task.op), body, exchange=delay_exchange(retry.delay_s))
+    body = task.model_copy(update={"attempt": attempt, "published_at": now_s + delay_s}).to_bytes()
+    return OutgoingMessage(step_queue(task.op), body, exchange=delay_exchange(delay_s))
 
 
 def _dead(task: Task, reason: str, step: int, now_s: float) -> OutgoingMessage:

@@ -7,32 +7,31 @@ same places.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from muniflow import keys
 from muniflow.compute import raw
+from muniflow.compute.bundles import bundles
 from muniflow.compute.outcome import Outcome, StepMeasure, failed_whole
 from muniflow.compute.outgoing import shorten
 from muniflow.compute.params import ParamsCache
 from muniflow.compute.source import load_source
 from muniflow.compute.step import Image, Steps
-from muniflow.errors import MuniflowError, NotFound, Unavailable
+from muniflow.errors import NotFound, Unavailable
 from muniflow.failpoints import Hit, nothing
 from muniflow.images.encode import encode
 from muniflow.images.limits import ImageLimits
-from muniflow.lineage import Lineage, child_of, fraction, leaf_index
-from muniflow.messages import Settled, Tally, Task, output_name
+from muniflow.lineage import WHOLE, Lineage, child_of, fraction, leaf_index
+from muniflow.messages import Settled, Tally, Task, Tile, output_name
 from muniflow.operation import Params, Size
 from muniflow.settle import Done, Fail, Fate, settle
 from muniflow.store.types import Store
 
 DECODED = -1
 """The "step" whose output is the decoded source, in the key of its intermediate."""
-MAX_WASTE = 2.0
-"""Tiles are written as one array, unless that array is larger than all of its tiles by more than this factor."""
 _CV2_NO_MEMORY = -4
 
 
@@ -47,7 +46,7 @@ class Context:
     output: Store
     limits: ImageLimits
     durable_outputs: bool = True
-    """Whether `make_durable` syncs."""
+    """Whether outputs are synced (`muniflow.compute.durable`)."""
     after_load: Hit = nothing
     after_compute: Hit = nothing
     params: ParamsCache = field(init=False)
@@ -67,29 +66,14 @@ def process(task: Task, context: Context) -> Outcome:
         chain.run()
     except NotFound as error:
         # Only an input can be missing. An intermediate is deleted when its image is settled, so this is a late copy.
-        return failed_whole(task, Fail(str(error), "missing"), dead_letter=task.pixels is None)
+        return failed_whole(task, Fail(str(error), "missing"), dead_letter=not task.tiles)
     except Exception as error:  # noqa: BLE001 - `settle` knows what each kind of error means
-        return failed_whole(task, _fate(error, task.attempt))
+        return failed_whole(task, fate_of(error, task.attempt))
     return chain.outcome()
 
 
-def make_durable(results: Sequence[tuple[Task, Outcome]], context: Context) -> list[tuple[Task, Outcome]]:
-    """Sync what these tasks wrote, before anybody is told of it: one sync for many files costs little more than one.
-
-    Where the store cannot, all of them become tasks to retry.
-    """
-    keys = [key for _, outcome in results for key in outcome.outputs]
-    if not keys or not context.durable_outputs:
-        return list(results)
-    try:
-        context.output.sync(keys)
-    except MuniflowError as error:
-        away = Unavailable("blob store", str(error))
-        return [(task, failed_whole(task, _fate(away, task.attempt))) for task, _ in results]
-    return list(results)
-
-
-def _fate(error: Exception, attempt: int) -> Fate:
+def fate_of(error: Exception, attempt: int) -> Fate:
+    """What an error means for its task, with a reason that fits a message."""
     # OpenCV has an exception of its own for memory.
     if getattr(error, "code", None) == _CV2_NO_MEMORY:
         error = MemoryError()
@@ -102,9 +86,10 @@ class _Node:
     """An image or tile in memory, before step `step`."""
 
     image: Image
-    region: raw.Region
     step: int
     lineage: Lineage
+    region: raw.Region | None
+    """Its memory; `None` when it never leaves this process as raw pixels."""
     params: Params | None = None
     """Instead of the route's, after a reduced decode."""
 
@@ -113,15 +98,23 @@ class _Node:
 class _Chain:
     task: Task
     context: Context
-    follow: list[Task] = field(default_factory=list)
+    left: list[Tile] = field(default_factory=list)
+    """What other processes go on with, at step `left_step`."""
+    left_step: int = 0
     settled: list[Settled] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
     failed: list[Fail] = field(default_factory=list)
+    _ends_here: bool = field(init=False)
+    """Whether this process carries the rest of the route, so that nothing is handed on."""
+
+    def __post_init__(self) -> None:
+        rest = self.task.route[self.task.step :]
+        self._ends_here = all(step.op in self.context.steps for step in rest)
 
     def run(self) -> None:
         """Depth-first: the last tile pushed is the first to go on, and each is dropped as soon as it was used."""
-        stack = [self._load()]
+        stack = self._load()[::-1]
         while stack:
             node = stack.pop()
             try:
@@ -136,7 +129,7 @@ class _Chain:
         failures = [part for part in self.settled if part.reason is not None]
         return Outcome(
             fate=self.failed[0] if self.failed else Done(),
-            follow=tuple(self.follow),
+            follow=tuple(self._following(tiles) for tiles in bundles(self.left)),
             settled=tuple(self.settled),
             tallies=tuple(self._tally(step, measure) for step, measure in self.measures.items()),
             measures=tuple(self.measures.values()),
@@ -144,25 +137,31 @@ class _Chain:
             failed_step=failures[0].step if failures else 0,
         )
 
-    def _load(self) -> _Node:
-        task = self.task
-        first_params = None
+    def _load(self) -> list[_Node]:
+        task, measure = self.task, self._measure(self.task.step)
         started_s = time.perf_counter()
-        if task.pixels is not None:
-            image, region = raw.load(task.pixels, self.context.work)
-            size_bytes = region.size_bytes
-        else:
-            params = self.context.params.of(task.route[task.step])
-            data = self.context.source.read(task.source)
-            size_bytes = len(data)
-            decoded, first_params = load_source(data, self.context.limits, params, task.decode)
-            image = np.ascontiguousarray(decoded)
-            region = raw.region_of(image, self._key(DECODED, task.lineage))
-        measure = self._measure(task.step)
+        nodes = self._load_tiles(measure) if task.tiles else [self._load_source(measure)]
         measure.load_s += time.perf_counter() - started_s
-        measure.load_bytes += size_bytes
         self.context.after_load()
-        return _Node(image, region, task.step, task.lineage, first_params)
+        return nodes
+
+    def _load_tiles(self, measure: StepMeasure) -> list[_Node]:
+        task = self.task
+        loaded = raw.load(task.tiles, self.context.work)
+        measure.load_bytes += sum(image.nbytes for image, _ in loaded)
+        return [
+            _Node(image, task.step, region.lineage, None if self._ends_here else region) for image, region in loaded
+        ]
+
+    def _load_source(self, measure: StepMeasure) -> _Node:
+        task = self.task
+        params = self.context.params.of(task.route[task.step])
+        data = self.context.source.read(task.source)
+        measure.load_bytes += len(data)
+        decoded, first_params = load_source(data, self.context.limits, params, task.decode)
+        image = np.ascontiguousarray(decoded)
+        region = None if self._ends_here else raw.region_of(image, self._key(DECODED, WHOLE), WHOLE)
+        return _Node(image, task.step, WHOLE, region, first_params)
 
     def _advance(self, node: _Node) -> list[_Node]:
         """Run one step on one image, and store what leaves the chain; returns what stays in memory."""
@@ -194,44 +193,40 @@ class _Chain:
         measure.images += 1
         measure.pixels += width_px * height_px
         lineages = [child_of(node.lineage, child, len(images)) for child in range(len(images))]
-        regions = self._regions(node, images, lineages)
+        if node.region is None:
+            return [_Node(image, node.step + 1, lineage, None) for image, lineage in zip(images, lineages, strict=True)]
+        placed = raw.place(images, lineages, node.region, node.lineage, lambda lineage: self._key(node.step, lineage))
         return [
-            _Node(image if view else region.array, region, node.step + 1, lineage)
-            for image, lineage, (region, view) in zip(images, lineages, regions, strict=True)
-        ]
-
-    def _regions(self, node: _Node, images: list[Image], lineages: list[Lineage]) -> list[tuple[raw.Region, bool]]:
-        """The memory of each new image, and whether the image is a view into it."""
-        if all(raw.reference(image, node.region) is not None for image in images):
-            return [(node.region, True)] * len(images)
-        owner = raw.owner_of(images[0])
-        if len(images) > 1 and owner.flags.c_contiguous and owner.dtype == np.uint8:
-            region = raw.region_of(owner, self._key(node.step, node.lineage))
-            fits = owner.nbytes <= MAX_WASTE * sum(image.nbytes for image in images)
-            if fits and all(raw.reference(image, region) is not None for image in images):
-                return [(region, True)] * len(images)
-        return [
-            (raw.region_of(np.ascontiguousarray(image), self._key(node.step, lineage)), False)
-            for image, lineage in zip(images, lineages, strict=True)
+            _Node(image, node.step + 1, lineage, region)
+            for (image, region), lineage in zip(placed, lineages, strict=True)
         ]
 
     def _hand_on(self, parent: _Node, tiles: list[_Node]) -> None:
-        """Store `tiles` for the next operation and name it in the tasks that follow."""
-        region = tiles[0].region
-        # Of a region that other tiles of this task share, only this parent's share counts.
-        share = float(fraction(parent.lineage) / fraction(self.task.lineage))
-        fits = region.size_bytes * share <= MAX_WASTE * sum(tile.image.nbytes for tile in tiles)
-        if region is tiles[-1].region and not region.stored and not fits:
-            for tile in tiles:
-                copy = np.ascontiguousarray(tile.image)
-                tile.image, tile.region = copy, raw.region_of(copy, self._key(parent.step, tile.lineage))
-        for tile in tiles:
-            if not tile.region.stored:
-                self._measure(parent.step).store_bytes += tile.region.size_bytes
-            raw.write(tile.region, self.context.work)
-            pixels = raw.reference(tile.image, tile.region)
-            update = {"step": tile.step, "lineage": tile.lineage, "pixels": pixels, "attempt": 1}
-            self.follow.append(self.task.model_copy(update=update))
+        """Store `tiles` for the next operation."""
+        regions = [tile.region or self._region_of(parent, tile) for tile in tiles]
+        if regions[0] is regions[-1] and not regions[0].stored and not self._fits(parent, tiles, regions[0]):
+            regions = [self._region_of(parent, tile) for tile in tiles]
+        for tile, region in zip(tiles, regions, strict=True):
+            if not region.stored:
+                self._measure(parent.step).store_bytes += region.size_bytes
+            raw.write(region, self.context.work)
+            self.left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
+        self.left_step = parent.step + 1
+
+    def _region_of(self, parent: _Node, tile: _Node) -> raw.Region:
+        """Memory of its own for a tile."""
+        tile.image = np.ascontiguousarray(tile.image)
+        return raw.region_of(tile.image, self._key(parent.step, tile.lineage), tile.lineage)
+
+    @staticmethod
+    def _fits(parent: _Node, tiles: list[_Node], region: raw.Region) -> bool:
+        """Whether the memory that these tiles are in is worth to be written whole."""
+        # Of what other tiles of this task are in, too, only this parent's share counts.
+        share = float(fraction(parent.lineage) / fraction(region.lineage))
+        return region.size_bytes * share <= raw.MAX_WASTE * sum(tile.image.nbytes for tile in tiles)
+
+    def _following(self, tiles: tuple[Tile, ...]) -> Task:
+        return self.task.model_copy(update={"step": self.left_step, "tiles": tiles, "attempt": 1})
 
     def _write_output(self, tile: _Node) -> None:
         name = output_name(self.task.stem, leaf_index(tile.lineage), self.task.encoding)
@@ -240,7 +235,7 @@ class _Chain:
         self.context.output.write(key, memoryview(data))
         self.outputs.append(key)
         self._measure(tile.step - 1).store_bytes += data.nbytes
-        self.settled.append(self._settled(tile.lineage))
+        self.settled.append(self.task.end_of(tile.lineage))
 
     def _isolated(self, tile: _Node, act: Callable[[_Node], None]) -> None:
         try:
@@ -252,16 +247,12 @@ class _Chain:
             self._failed(tile, error)
 
     def _failed(self, node: _Node, error: Exception) -> None:
-        fate = _fate(error, self.task.attempt)
+        fate = fate_of(error, self.task.attempt)
         if not isinstance(fate, Fail):  # `Unavailable` never comes here
             fate = Fail(str(error))
         self.failed.append(fate)
         self._measure(node.step).failed += 1
-        self.settled.append(self._settled(node.lineage, fate.reason, node.step))
-
-    def _settled(self, lineage: Lineage, reason: str | None = None, step: int = 0) -> Settled:
-        task = self.task
-        return Settled(batch=task.batch, image=task.image, run=task.run, lineage=lineage, reason=reason, step=step)
+        self.settled.append(self.task.end_of(node.lineage, fate.reason, node.step))
 
     def _tally(self, step: int, measure: StepMeasure) -> Tally:
         return Tally(
@@ -284,7 +275,8 @@ class _Chain:
 
 def _check_images(op: str, images: list[Image], sizes: tuple[Size, ...], fan_out: int) -> None:
     """Hold a step to its contract; a breach is a bug of the step, and must not reach a cut of the ledger."""
-    found = [(image.shape, image.dtype) for image in images]
-    expected = [((size.height_px, size.width_px, raw.CHANNELS), np.dtype(np.uint8)) for size in sizes]
-    if found != expected or len(images) != fan_out:
-        raise RuntimeError(f"step {op} made {found} instead of {expected}, for a fan-out of {fan_out}")
+    expected = [(size.height_px, size.width_px, raw.CHANNELS) for size in sizes]
+    found = [image.shape for image in images]
+    if found != expected or len(images) != fan_out or any(image.dtype != np.uint8 for image in images):
+        kinds = [str(image.dtype) for image in images]
+        raise RuntimeError(f"step {op} made {found} of {kinds} instead of {expected}, for a fan-out of {fan_out}")

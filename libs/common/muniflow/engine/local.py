@@ -60,14 +60,14 @@ def run_batch(
 
 
 def _run_serial(account: Account, spec: ChildSpec) -> None:
-    from muniflow.compute.process import make_durable, process
+    from muniflow.compute.durable import make_durable
+    from muniflow.compute.process import process
     from muniflow.compute.setup import open_context, preload
 
     context = open_context(spec, preload(spec), os.environ)
 
     def execute(task: Task) -> Outcome:
-        ((_, outcome),) = make_durable([(task, process(task, context))], context)
-        return outcome
+        return make_durable(task, process(task, context), context)
 
     run_one_by_one(account, context.work, execute)
 

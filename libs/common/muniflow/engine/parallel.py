@@ -86,8 +86,7 @@ class _Run:
         return [self._ready.pop() for _ in range(length)]
 
     def _seconds(self, task: Task) -> float:
-        pixels = None if task.pixels is None else task.pixels.width_px * task.pixels.height_px
-        return self._pace.seconds(Kind(task.op, pixels is None), pixels)
+        return self._pace.seconds(Kind(task.op, not task.tiles), task.input_px)
 
     def _on_result(self, result: GroupResult) -> None:
         self._groups -= 1

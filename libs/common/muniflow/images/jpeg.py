@@ -67,7 +67,10 @@ def read_jpeg(data: memoryview, limits: ImageLimits) -> ImageHeader:
 
 def _marker(data: memoryview, position: int) -> tuple[int, int]:
     """The marker at `position` and the place behind it; a marker may be filled up with any number of 0xFF."""
-    if position >= len(data):
+    head = data[position : position + 2]
+    if len(head) == 2 and head[0] == 0xFF and head[1] != 0xFF:  # noqa: PLR2004 - as nearly all are
+        return head[1], position + 2
+    if not head:
         truncated("jpeg", "it has no end of image (EOI)")
     fill = _FILL.match(data, position)
     if fill is None:

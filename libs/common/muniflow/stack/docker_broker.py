@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Protocol
@@ -119,6 +120,15 @@ class DockerBroker:
         self._run("stop", self.name)
         self._remove()
 
+    def forget(self) -> None:
+        """Remove the container and the volume with all messages; neither need be there.
+
+        Raises:
+            MuniflowError: the engine refused.
+        """
+        self._remove()
+        self._run("volume", "rm", "--force", self.name)
+
     def _options(self) -> list[str]:
         identity = self._identity
         return [
@@ -146,3 +156,18 @@ class DockerBroker:
         if done.returncode != 0:
             raise MuniflowError(f"docker {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
+
+
+def forget_broker(home: Path, docker: str = "docker") -> bool:
+    """Remove what a stack with this folder keeps in an engine; returns whether there was anything to ask one for."""
+    if not (home / "node.json").exists() or not engine_answers(docker):
+        return False
+    DockerBroker(home, docker=docker).forget()
+    return True
+
+
+if __name__ == "__main__":  # `make clean`, before it removes the folder
+    try:
+        forget_broker(Path(sys.argv[1]))
+    except MuniflowError as refused:
+        sys.exit(f"the broker's volume stays: {refused}")

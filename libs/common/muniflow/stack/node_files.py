@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from muniflow.stack.ports import HOST, free_ports
+from muniflow.topology import CONSUMER_TIMEOUT_MS
 
 ADVANCED = "[{rabbit, [{quorum_tick_interval, 1000}]}].\n"
 """The numbers of a queue are as old as this, in ms; 5000, the default, is long for who looks on."""
@@ -36,6 +37,7 @@ def configuration(identity: Identity) -> str:
         "default_pass": identity.password,
         "loopback_users.muniflow": "true",
         "disk_free_limit.absolute": "50MB",
+        "consumer_timeout": CONSUMER_TIMEOUT_MS,  # from 3.12 on each of our queues has it by itself
         # The write-ahead log is kept in memory, too: 512 MB of it is too much for a private node.
         "raft.wal_max_size_bytes": 64 * 2**20,
         "log.console": "true",

@@ -64,7 +64,7 @@ def list_folder(fd: int, prefix: str) -> Iterator[Blob]:
     for name in _ordered_names(fd):
         if name.endswith("/"):
             try:
-                below = _enter(fd, name[:-1])
+                below = enter_folder(fd, name[:-1])
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed, or replaced by a file, since the folder was read
             try:
@@ -88,7 +88,7 @@ def remove_folder(parent: int, name: str) -> None:
 
 def _remove_once(parent: int, name: str) -> bool:
     """Empty and remove a folder; false when it is not empty after all."""
-    fd = _enter(parent, name)
+    fd = enter_folder(parent, name)
     try:
         for entry in _entries(fd):
             with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -118,12 +118,12 @@ def _open_root(root: str) -> int:
 def _step(fd: int, part: str) -> int:
     """Open a folder below `fd` and close `fd`, in any case."""
     try:
-        return _enter(fd, part)
+        return enter_folder(fd, part)
     finally:
         os.close(fd)
 
 
-def _enter(fd: int, name: str) -> int:
+def enter_folder(fd: int, name: str) -> int:
     """Open the folder `name` of an open folder."""
     try:
         return os.open(name, _BELOW, dir_fd=fd)

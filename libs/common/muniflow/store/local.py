@@ -6,8 +6,8 @@ import mmap
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +17,7 @@ from muniflow.store.checks import Watched, probe, range_length, require_key, req
 from muniflow.store.folders import TEMPORARY, folder, list_folder, make_folder, open_folder, remove_folder
 from muniflow.store.oserrors import meaning, translated
 from muniflow.store.types import Blob
+from muniflow.store.unfinished import remove_unfinished
 
 Parts = list[str]
 Buffer = bytes | memoryview
@@ -55,7 +56,8 @@ class LocalStore:
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
         """Map a range of a blob, or copy a small one; the mapping (and one descriptor) lives as long as the view."""
-        with self._blob(key) as (fd, size_bytes), translated(self._root, key):
+        fd, size_bytes = self._open_blob(key)
+        try:
             length = range_length(key, size_bytes, offset_bytes, length_bytes)
             if length == 0:
                 return memoryview(b"")
@@ -64,12 +66,15 @@ class LocalStore:
             skip = offset_bytes % mmap.ALLOCATIONGRANULARITY
             mapping = mmap.mmap(fd, skip + length, flags=_MAP, prot=mmap.PROT_READ, offset=offset_bytes - skip)
             return memoryview(mapping)[skip:]
+        except OSError as error:
+            raise meaning(error, self._root, key) from error
+        finally:
+            os.close(fd)
 
     def open(self, key: str) -> BinaryIO:
         """The blob as a stream."""
-        with self._blob(key) as (fd, _):
-            raw = _File(os.dup(fd), self._root, key)
-        return cast("BinaryIO", io.BufferedReader(raw, STREAM_BUFFER_BYTES))
+        fd, _ = self._open_blob(key)
+        return cast("BinaryIO", io.BufferedReader(_File(fd, self._root, key), STREAM_BUFFER_BYTES))
 
     def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
         """Write a hidden file beside the blob's place, then rename it there."""
@@ -131,26 +136,35 @@ class LocalStore:
         ):
             remove_folder(fd, name)
 
+    def remove_unfinished(self, prefix: str, before_s: float, stopped: Callable[[], bool]) -> int:
+        """Walk the folder; a writer whose file is taken away after all writes it again or says that it could not."""
+        return remove_unfinished(self._root, prefix, before_s, stopped)
+
     def check(self) -> None:
         """Try a write, a read and a delete."""
         probe(self)
 
     def _write(self, parts: Parts, name: str, chunks: Iterable[Buffer], *, attempts: int, durable: bool) -> int:
         key = "/".join([*parts, name])
-        with translated(self._root, key):
+        try:
             for _ in range(attempts):
-                with suppress(FileNotFoundError), self._new_folder(parts, durable=durable) as fd:
-                    size_bytes = _write_whole(fd, name, chunks, self._after_temp_write, durable=durable)
+                with suppress(FileNotFoundError):
+                    fd = self._new_folder(parts, durable=durable)
+                    try:
+                        size_bytes = _write_whole(fd, name, chunks, self._after_temp_write, durable=durable)
+                    finally:
+                        os.close(fd)
                     self._after_rename()
                     return size_bytes
+        except OSError as error:
+            raise meaning(error, self._root, key) from error
         raise Unavailable("blob store", f"the folder of {key!r} was removed while it was written")
 
-    @contextmanager
-    def _blob(self, key: str) -> Iterator[tuple[int, int]]:
+    def _open_blob(self, key: str) -> tuple[int, int]:
         """Descriptor and size of a blob that is there."""
         *parts, name = _parts(key)
         try:
-            fd, size_bytes = _open_file(self._root, parts, name)
+            return _open_file(self._root, parts, name)
         except FileNotFoundError as error:
             self._require_root()
             raise meaning(error, self._root, key) from error
@@ -158,15 +172,14 @@ class LocalStore:
             raise NotFound(f"{meaning(error, self._root, key)}, not a blob") from error
         except OSError as error:
             raise meaning(error, self._root, key) from error
-        try:
-            yield fd, size_bytes
-        finally:
-            os.close(fd)
 
     def _sync(self, keys: Sequence[str]) -> None:
         folders = {tuple(parts[:depth]) for key in keys for parts in [_parts(key)] for depth in range(len(parts))}
         with ExitStack() as stack:
-            files = [stack.enter_context(self._blob(key))[0] for key in keys]
+            files: list[int] = []
+            for key in keys:
+                files.append(self._open_blob(key)[0])
+                stack.callback(os.close, files[-1])
             with translated(self._root, keys[0]):
                 for fd in files:
                     # Starts the writing of all before the wait for the first; what is dropped is not read again here.
@@ -186,17 +199,12 @@ class LocalStore:
         except OSError as error:
             raise meaning(error, self._root, prefix) from error
 
-    @contextmanager
-    def _new_folder(self, parts: Parts, *, durable: bool) -> Iterator[int]:
-        """The folder at `parts`, made only when it turns out to be missing."""
+    def _new_folder(self, parts: Parts, *, durable: bool) -> int:
+        """Descriptor of the folder at `parts`, made only when it turns out to be missing."""
         try:
-            fd = open_folder(self._root, parts)
+            return open_folder(self._root, parts)
         except FileNotFoundError:
-            fd = make_folder(self._root, parts, durable=durable)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+            return make_folder(self._root, parts, durable=durable)
 
     def _require_root(self) -> None:
         if not Path(self._root).is_dir():
@@ -229,8 +237,11 @@ def _parts(key: str) -> Parts:
 
 def _open_file(root: str, parts: Parts, name: str) -> tuple[int, int]:
     """Descriptor and size of a regular file."""
-    with folder(root, parts) as parent:
+    parent = open_folder(root, parts)
+    try:
         fd = os.open(name, _READ, dir_fd=parent)
+    finally:
+        os.close(parent)
     try:
         return fd, _file_size(fd, "/".join([*parts, name]))
     except BaseException:

@@ -1,8 +1,8 @@
 """The interface of a blob store. Every backend passes `tests/contract/test_store.py`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,16 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Try a write, a read and a delete of a small blob; raises what they raise."""
+        ...
+
+
+@runtime_checkable
+class KeepsUnfinished(Protocol):
+    """A store in which a killed writer leaves a file that is no blob; object stores have none."""
+
+    def remove_unfinished(self, prefix: str, before_s: float, stopped: Callable[[], bool]) -> int:
+        """Remove such files below `prefix` (ending in `/`), if nothing was written to them since `before_s`, unix time.
+
+        Returns how many; ends early once `stopped`. Raises `Unavailable`.
+        """
         ...

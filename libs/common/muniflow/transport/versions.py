@@ -24,6 +24,13 @@ class Difference:
 
 DIFFERENCES = (
     Difference(
+        (3, 12),
+        "what a worker holds during an alarm is taken back after RabbitMQ's consumer_timeout, 30 minutes, and counted "
+        "as a delivery; `consumer_timeout = 604800000` in rabbitmq.conf makes it a week (the broker of `muniflow up` "
+        "has it)",
+        "a worker may hold its tasks for a week, through any alarm: its queues are declared so (`x-consumer-timeout`)",
+    ),
+    Difference(
         (4, 0),
         "messages up to 128 MiB would be taken; muniflow sends none over 16 MiB",
         "messages over 16 MiB are refused; muniflow sends none",

@@ -175,9 +175,8 @@ class Consumer:
             return
         wait_s = time.time() - task.published_at if task.published_at else None
         self.metrics.delivered(task.op, wait_s, redelivered=delivery.redelivered)
-        pixels = None if task.pixels is None else task.pixels.width_px * task.pixels.height_px
         suspect = deliveries_before(delivery) >= SUSPECT_AFTER
-        held = Held(Job(task, delivery.body), delivery, Kind(task.op, pixels is None), pixels, suspect)
+        held = Held(Job(task, delivery.body), delivery, Kind(task.op, not task.tiles), task.input_px, suspect)
         if suspect:
             # In no order: each life of a worker gets some of them done before it comes upon the one that ends it.
             self._backlog.add(f"{delivery.queue} suspects", held, first=random.random() < 0.5)  # noqa: S311, PLR2004

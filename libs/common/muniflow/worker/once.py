@@ -40,7 +40,8 @@ def once(
     Raises:
         Invalid: the input or a setting is wrong.
     """
-    from muniflow.compute.process import make_durable, process
+    from muniflow.compute.durable import make_durable
+    from muniflow.compute.process import process
     from muniflow.compute.setup import load_steps, open_context
     from muniflow.compute.spec import INSTALLED
     from muniflow.images.limits import ImageLimits
@@ -53,7 +54,7 @@ def once(
     task = read_input(stdin.read(MAX_INPUT_BYTES + 1), {name: step.operation for name, step in steps.items()})
     spec = child_spec(settings, read_env(StoreSettings, env), read_env(ImageLimits, env), operations)
     context = open_context(spec, steps, env)
-    ((_, outcome),) = make_durable([(task, process(task, context))], context)
+    outcome = make_durable(task, process(task, context), context)
     stdout.write(json.dumps(result_document(outcome), ensure_ascii=False).encode() + b"\n")
     stdout.flush()
     match outcome.fate:
@@ -96,7 +97,7 @@ def read_input(body: bytes, operations: Mapping[str, Operation]) -> Task:
     if isinstance(route, list):
         values["route"] = [_route_step(entry, operations, f"route[{n}]", faults) for n, entry in enumerate(route)]
     try:
-        task = Task.model_validate_json(json.dumps(values)) if not faults else None
+        task = Task.model_validate_json(json.dumps(values), extra="forbid") if not faults else None
     except ValidationError as error:
         faults += faults_of(error)
         task = None

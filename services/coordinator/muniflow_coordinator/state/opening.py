@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, StaticPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from muniflow.errors import Fault, Invalid
@@ -17,6 +17,8 @@ SILENCE_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 20
 FROZEN_TIMEOUT_S = 5
 """PostgreSQL ends a transaction whose client does nothing for this long: a stopped process must not keep its locks."""
+WRITER_CACHE_KB, READER_CACHE_KB = 16_000, 4_000
+"""Of SQLite's pages, for each connection."""
 READERS = 4
 """Connections that are kept open for the readers."""
 HOW = "write sqlite:///path/to/file or postgresql+psycopg://user:password@host/database"
@@ -49,10 +51,11 @@ def connect_state(database_url: str) -> SqlState:
     url = parse_database_url(database_url)
     if is_sqlite(url):
         # The writer keeps one connection for ever, so that a commit pays for nothing but itself.
-        writer = _sqlite_engine(url, poolclass=StaticPool)
+        writer = _sqlite_engine(url, WRITER_CACHE_KB, poolclass=StaticPool)
         # Takes the lock at the beginning: nothing that a transaction has seen can change before it commits.
         event.listen(writer, "begin", _begin_immediate)
-        return SqlState(writer, _sqlite_engine(url, poolclass=NullPool))
+        readers = _sqlite_engine(url, READER_CACHE_KB, poolclass=QueuePool, pool_size=READERS, max_overflow=32)
+        return SqlState(writer, readers)
     writer = postgres_engine(
         url,
         poolclass=QueuePool,
@@ -126,20 +129,20 @@ def _invalid(problem: str) -> Invalid:
     return Invalid((Fault("MUNIFLOW_DATABASE_URL", problem),))
 
 
-def _sqlite_engine(url: URL, **options: Any) -> Engine:
+def _sqlite_engine(url: URL, cache_kb: int, **options: Any) -> Engine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     # Without an isolation level, the driver begins no transactions by itself.
     arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "isolation_level": None}
     engine = create_engine(url, connect_args=arguments, **options)
-    event.listen(engine, "connect", _configure)
+
+    def configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{cache_kb}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine, "connect", configure)
     return engine
-
-
-def _configure(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, literal_column, select
 
 from muniflow_coordinator.ledger import Leaf
 from muniflow_coordinator.state import rows
@@ -14,6 +14,7 @@ from muniflow_coordinator.state.types import BatchRow, ImageRow
 _UNFINISHED = ("intake", "running", "finishing")
 _MANY = 500
 """Keys in one `in (…)`."""
+_FIND = select(batches).where(batches.c.id == bindparam("id_"))
 _NOT_DONE = images.c.state != literal_column("'done'")
 """As the index says it: a parameter in its place would hide from the planner that the index has all such rows."""
 
@@ -37,6 +38,11 @@ class SqlReads:
         with self._read() as connection:
             return connection.execute(select(leadership.c.epoch)).scalar_one_or_none() == self._epoch
 
+    def holder(self) -> str:
+        """Who took over last; empty, where nobody did."""
+        with self._read() as connection:
+            return str(connection.execute(select(leadership.c.holder)).scalar_one_or_none() or "")
+
     def document(self, batch: int) -> bytes | None:
         """The document of a batch that is being read; `None` where it is not kept."""
         with self._read() as connection:
@@ -46,7 +52,7 @@ class SqlReads:
     def find(self, batch_id: str) -> BatchRow | None:
         """A batch by its id."""
         with self._read() as connection:
-            row = connection.execute(select(batches).where(batches.c.id == rows.storable(batch_id))).one_or_none()
+            row = connection.execute(_FIND, {"id_": rows.storable(batch_id)}).one_or_none()
         return None if row is None else rows.batch_row(row)
 
     def owner_of(self, destination: str) -> str | None:
@@ -95,7 +101,7 @@ class SqlReads:
                 wanted = func.unlikely(wanted) if self._sqlite else wanted
             query = query.where(wanted)
         with self._read() as connection:
-            return [rows.image_row(row) for row in connection.execute(query.order_by(images.c.n).limit(limit))]
+            return rows.image_rows(connection.execute(query.order_by(images.c.n).limit(limit)))
 
     def every_image(self, batch: int) -> Iterator[ImageRow]:
         """All images of a batch by number, in constant memory."""
@@ -116,7 +122,7 @@ class SqlReads:
                 for row in connection.execute(query):
                     kept.setdefault(row.n, []).append(rows.leaf_row(row))
                 result = connection.execute(select(images).where(images.c.batch == batch, images.c.n.in_(some)))
-                found += [(rows.image_row(row), kept.get(row.n, [])) for row in result]
+                found += [(row, kept.get(row.image, [])) for row in rows.image_rows(result)]
         return found
 
     def leaves(self, batch: int) -> list[Leaf]:
@@ -139,8 +145,8 @@ class SqlReads:
             for number in connection.execute(numbers).scalars().all():
                 stem = select(images.c.stem).where(images.c.batch == batch, images.c.n == number).scalar_subquery()
                 query = select(images).where(images.c.batch == batch, images.c.stem == stem)
-                first, second = connection.execute(query.order_by(images.c.n).limit(2)).all()
-                pairs.append((rows.image_row(first), rows.image_row(second)))
+                first, second = rows.image_rows(connection.execute(query.order_by(images.c.n).limit(2)))
+                pairs.append((first, second))
         return pairs
 
     def states(self) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """Between rows of the database and the records of `types`."""
 
 import json
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row
@@ -77,23 +79,38 @@ def batch_row(row: Row[Any]) -> BatchRow:
     )
 
 
-def image_values(batch: int, image: ImageRow) -> Values:
-    """The columns of an image."""
-    return {
-        "batch": batch,
-        "n": image.image,
-        "stem": image.stem,
-        "suffix": image.suffix,
-        "state": image.state,
-        "run": image.run,
-        "reasons": _reasons(image.reasons),
-    }
+def image_values(batch: int, image: ImageRow) -> tuple[object, ...]:
+    """The columns of an image, in the order of its table."""
+    number, stem, suffix, state, run, reasons = image
+    return batch, number, stem, suffix, state, run, _reasons(reasons)
 
 
-def image_row(row: Row[Any]) -> ImageRow:
-    """An image."""
-    reasons = tuple(json.loads(row.reasons)) if row.reasons else ()
-    return ImageRow(row.n, row.stem, row.suffix, row.state, row.run, reasons)
+def image_rows(found: Iterable[Any]) -> list[ImageRow]:
+    """Images, from all columns of their table in its order: names cost more than the rest of the work."""
+    return [
+        ImageRow(number, stem, suffix, state, run, tuple(json.loads(reasons)) if reasons else ())
+        for _, number, stem, suffix, state, run, reasons in found
+    ]
+
+
+def settle_values(batch: int, settled: Sequence[SettledImage]) -> tuple[list[Values], list[Values]]:
+    """The parameters of the statements that settle images: of ranges that are done, and of single ones.
+
+    A busy coordinator is told of many images in their order; a statement for each would be most of its work.
+    """
+    ranges: list[Values] = []
+    single: list[Values] = []
+    last, last_run, upper = -1, -1, {}  # type: int, int, Values
+    for image in sorted(settled, key=attrgetter("image")):
+        if image.state != "done" or image.reasons:
+            single.append(settled_values(batch, image))
+        elif image.image == last + 1 and image.run == last_run:
+            last = upper["last_"] = image.image
+        else:
+            last, last_run = image.image, image.run
+            upper = {"batch_": batch, "first_": last, "last_": last, "run_": last_run}
+            ranges.append(upper)
+    return ranges, single
 
 
 def settled_values(batch: int, image: SettledImage) -> Values:

@@ -10,6 +10,7 @@ from sqlalchemy.sql.dml import Insert
 
 from muniflow_coordinator.leadership.types import Deposed
 from muniflow_coordinator.state import rows
+from muniflow_coordinator.state.many import Many
 from muniflow_coordinator.state.reading import SqlReads
 from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
 from muniflow_coordinator.state.trouble import translated
@@ -26,6 +27,18 @@ _SETTLE = (
     )
     .values(state=bindparam("state_"), reasons=bindparam("reasons_"))
 )
+_SETTLE_DONE = (
+    update(images)
+    .where(
+        images.c.batch == bindparam("batch_"),
+        images.c.n.between(bindparam("first_"), bindparam("last_")),
+        images.c.run == bindparam("run_"),
+        images.c.state == "pending",
+    )
+    .values(state="done", reasons=None)
+)
+_UPDATE_BATCH = update(batches).where(batches.c.number == bindparam("number_"))
+_KEEP_BATCH = insert(batches)
 _FORGET_LEAVES = delete(leaves).where(leaves.c.batch == bindparam("batch_"), leaves.c.n == bindparam("n_"))
 # The lock on the row makes a successor wait for this transaction, and this one see a successor that came first.
 _MINE = select(leadership.c.epoch).where(leadership.c.epoch == bindparam("mine")).with_for_update(read=True)
@@ -40,7 +53,7 @@ class SqlState(SqlReads):
         super().__init__(readers)
         self._writer = writer
         dialect = postgresql if writer.dialect.name == "postgresql" else sqlite
-        self._keep_images: Insert = dialect.insert(images).on_conflict_do_nothing()
+        self._keep_images = Many(dialect.insert(images).on_conflict_do_nothing(), images, writer.dialect)
         self._keep_leaves: Insert = dialect.insert(leaves).on_conflict_do_nothing()
 
     @contextmanager
@@ -74,31 +87,43 @@ class SqlState(SqlReads):
         """Write nothing more before the next `take_over`."""
         self._epoch = None
 
-    def insert_batch(self, batch: NewBatch) -> int:
-        """Keep a new batch with its document; returns its number."""
+    def insert_batch(self, batch: NewBatch, images: Sequence[ImageRow] | None = None) -> int:
+        """Keep a new batch with its document; or, with all its `images`, as accepted. Returns its number."""
         values = rows.new_batch_values(batch)
+        if images is not None:
+            values |= {"state": "running", **rows.count_values(Counts(len(images)))}
         with self._write() as connection:
-            key = connection.execute(insert(batches).values(values)).inserted_primary_key
+            key = connection.execute(_KEEP_BATCH, values).inserted_primary_key
             number = int(key[0]) if key else 0
-            connection.execute(insert(documents).values(batch=number, body=batch.document))
+            if images is None:
+                connection.execute(insert(documents).values(batch=number, body=batch.document))
+            else:
+                self._insert_images(connection, number, images)
         return number
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Keep images; those that are kept already stay as they are."""
         if new:
             with self._write() as connection:
-                connection.execute(self._keep_images, [rows.image_values(batch, image) for image in new])
+                self._insert_images(connection, batch, new)
 
-    def accept_batch(self, batch: int, total: int) -> None:
-        """All images of a batch are kept: it runs, and its document is not needed any more."""
+    def _insert_images(self, connection: Connection, batch: int, new: Sequence[ImageRow]) -> None:
+        self._keep_images.execute(connection, [rows.image_values(batch, image) for image in new])
+
+    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = ()) -> None:
+        """With `rest`, all images of a batch are kept: it runs, and its document is not needed any more."""
         with self._write() as connection:
+            if rest:
+                self._insert_images(connection, batch, rest)
             self._update_batch(connection, batch, {"state": "running", **rows.count_values(Counts(total))})
             connection.execute(delete(documents).where(documents.c.batch == batch))
 
     def commit(self, changes: Sequence[Commit]) -> None:
         """Apply all of this in one durable transaction."""
         kept = [rows.leaf_values(change.batch, leaf) for change in changes for leaf in change.leaves]
-        settled = [rows.settled_values(change.batch, image) for change in changes for image in change.settled]
+        settled = [rows.settle_values(change.batch, change.settled) for change in changes]
+        done = [values for ranges, _ in settled for values in ranges]
+        single = [values for _, others in settled for values in others]
         forgotten = [
             {"batch_": change.batch, "n_": image.image}
             for change in changes
@@ -108,8 +133,10 @@ class SqlState(SqlReads):
         with self._write() as connection:
             if kept:
                 connection.execute(self._keep_leaves, kept)
-            if settled:
-                connection.execute(_SETTLE, settled)
+            if done:
+                connection.execute(_SETTLE_DONE, done)
+            if single:
+                connection.execute(_SETTLE, single)
             if forgotten:
                 connection.execute(_FORGET_LEAVES, forgotten)
             for change in changes:
@@ -117,7 +144,7 @@ class SqlState(SqlReads):
                     self._update_batch(connection, change.batch, values)
 
     def _update_batch(self, connection: Connection, batch: int, values: rows.Values) -> None:
-        connection.execute(update(batches).where(batches.c.number == batch).values(values))
+        connection.execute(_UPDATE_BATCH, {"number_": batch, **values})
 
     def _counts(self, connection: Connection, batch: int) -> Counts:
         """The counts as they are kept: right also when an earlier call did it all and its answer was lost."""

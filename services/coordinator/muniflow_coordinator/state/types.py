@@ -8,7 +8,7 @@ state. Writers raise `Deposed` before the first `take_over`, and after another p
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from muniflow.messages import BatchState, ImageState
 from muniflow_coordinator.ledger import Leaf, SettledImage
@@ -71,9 +71,8 @@ class BatchRow:
     """`Tallies` as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
-    """An image as it is kept."""
+class ImageRow(NamedTuple):
+    """An image as it is kept. A tuple: a million of them are made twice for each batch of a million."""
 
     image: int
     """Its place in the batch, 0-based."""
@@ -118,16 +117,16 @@ class State(Protocol):
         """Write nothing more before the next `take_over`."""
         ...
 
-    def insert_batch(self, batch: NewBatch) -> int:
-        """Keep a new batch with its document; returns its number."""
+    def insert_batch(self, batch: NewBatch, images: Sequence[ImageRow] | None = None) -> int:
+        """Keep a new batch with its document; or, with all its `images`, as accepted. Returns its number."""
         ...
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Keep images; those that are kept already stay as they are."""
         ...
 
-    def accept_batch(self, batch: int, total: int) -> None:
-        """All images of a batch are kept: it runs, and its document is not needed any more."""
+    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = ()) -> None:
+        """With `rest`, all images of a batch are kept: it runs, and its document is not needed any more."""
         ...
 
     def commit(self, changes: Sequence[Commit]) -> None:
@@ -154,6 +153,10 @@ class State(Protocol):
 
     def mine(self) -> bool:
         """Whether this process is still the one that writes."""
+        ...
+
+    def holder(self) -> str:
+        """What the one that took over last gave to `take_over`; empty, where nobody did."""
         ...
 
     def document(self, batch: int) -> bytes | None:

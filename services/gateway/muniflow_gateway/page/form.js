@@ -101,6 +101,10 @@ export class SendCard {
 
   changed() {
     this.key = null; // another request than the one before
+    this.show();
+  }
+
+  show() {
     this.quality.disabled = this.format.value === "png";
     setText(this.json, pretty(this.actions()));
     setText(this.send, this.files.length ? `Send ${counted(this.files.length, "image")}` : "Send");
@@ -144,7 +148,7 @@ export class SendCard {
     this.bar.value = 0;
     this.send.disabled = busy;
     if (busy) setText(this.send, "Sending …");
-    else this.changed();
+    else this.show();
   }
 }
 

@@ -1,0 +1,48 @@
+"""The list of measurements: what runs, what is left out, what a failure does to the rest."""
+
+import pytest
+from benchmarks.flat import verdict
+from benchmarks.parts import run_parts
+from benchmarks.scale import ONE, TWO, row
+from benchmarks.statistics import Run, together
+
+
+def test_no_part_starts_after_the_time_is_over():
+    times, ran = iter([0, 0, 0, 50, 50, 120]), []
+    parts = [(name, lambda name=name: ran.append(name)) for name in ("a", "b", "c")]
+    assert run_parts(parts, 100, lambda: next(times)) == ["c"]
+    assert ran == ["a", "b"]
+
+
+def test_a_part_that_fails_leaves_the_others_to_run():
+    def broken():
+        raise SystemExit("no redis here")
+
+    ran = []
+    assert run_parts([("a", broken), ("b", lambda: ran.append("b"))], 100) == ["a (no redis here)"]
+    assert ran == ["b"]
+
+
+def test_a_signal_ends_all_parts():
+    def stopped():
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        run_parts([("a", stopped), ("b", lambda: None)], 100)
+
+
+def test_several_runs_count_as_one():
+    both = together([Run(100, 1.0, 2.0), Run(100, 3.0, 2.0)])
+    assert (both.images_per_s, both.cpu_ms_per_image) == (50.0, 20.0)
+
+
+@pytest.mark.parametrize(("middles", "said"), [([5.0, 5.2, 4.8], "all within"), ([5.0, 6.0, 7.0], "NOT all within")])
+def test_the_verdict_says_whether_it_is_flat(middles, said):
+    assert verdict(middles).startswith(said)
+
+
+def test_the_ratio_of_two_workers_is_taken_within_a_round():
+    rounds = [{ONE: Run(100, 2.0, 2.4), TWO: Run(100, 1.0, 2.0)}, {ONE: Run(100, 4.0, 4.8), TWO: Run(100, 2.0, 4.0)}]
+    cells = row("512", rounds)
+    assert cells[3] == "2.00 (2.00 to 2.00)"
+    assert cells[5:] == ("1.20", "2.00")
