@@ -3,6 +3,8 @@
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -10,6 +12,7 @@ import click
 
 from benchmarks.corpus import EXAMPLES
 from benchmarks.machine import load_now
+from benchmarks.parts import run_parts
 from benchmarks.results import FOLDER, publish
 from benchmarks.tables import Result
 
@@ -153,54 +156,95 @@ def profile(
 
 
 @main.command()
-@click.option("--sizes", default="100,1000,10000", show_default=True, help="Images of a batch.")
+@click.option("--batches", default="100,1000,10000", show_default=True, help="Images of a batch; up to 100000.")
+@click.option("--sizes", default="1024,2048,8000x4000", show_default=True, help="Sizes of images.")
+@click.option("--route", default="resize-split-blur", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @PHOTOS
 @KEEP
-def flat(sizes: str, rounds: int, photos: Path, *, keep: bool) -> None:
+def flat(*, batches: str, sizes: str, route: str, rounds: int, photos: Path, keep: bool) -> None:
     """Cost per image over the size of a batch, and per megapixel over the size of an image.
 
-    Example: python -m benchmarks flat --sizes 100,1000
+    Example: python -m benchmarks flat --batches 100,1000 --sizes ""
     """
     from benchmarks import flat as module
+    from benchmarks.corpus import SIZES
+
+    load, results = load_now(), []
+    if batches:
+        results.append(module.per_image([int(count) for count in batches.split(",")], rounds, route, photos))
+    if chosen := _names(sizes, tuple(SIZES)):
+        results.append(module.per_megapixel(chosen, rounds, route, photos))
+    _publish("flat", load, results, keep=keep)
+
+
+@main.command()
+@click.option("--sizes", default="512,1024,2048", show_default=True)
+@click.option("--route", default="resize-split-blur", show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--images", type=int, help="Images of a batch, instead of the number that fits each size.")
+@PHOTOS
+@KEEP
+def scale(*, sizes: str, route: str, rounds: int, images: int | None, photos: Path, keep: bool) -> None:
+    """Throughput from 1 to 2 workers of each stage.
+
+    Example: python -m benchmarks scale --sizes 512 --images 300
+    """
+    from benchmarks import scale as module
+    from benchmarks.corpus import SIZES
 
     load = load_now()
-    results = [module.per_image([int(size) for size in sizes.split(",")], rounds, photos)]
-    results.append(module.per_megapixel(["1024", "2048", "8000x4000"], rounds, photos))
-    _publish("flat", load, results, keep=keep)
+    chosen = _names(sizes, tuple(SIZES))
+    _publish("scale", load, [module.scale(chosen, rounds, route_name=route, images=images, photos=photos)], keep=keep)
 
 
 @main.command()
 @click.option("--size", default="16384x8192", show_default=True)
 @click.option("--images", default=4, show_default=True)
+@click.option("--routes", default="all", show_default=True, help="Names with commas, or `all`.")
 @PHOTOS
 @KEEP
-def memory(size: str, images: int, photos: Path, *, keep: bool) -> None:
+def memory(*, size: str, images: int, routes: str, photos: Path, keep: bool) -> None:
     """Peak memory of every process while huge panoramas pass.
 
     Example: python -m benchmarks memory --size 8000x4000
     """
     from benchmarks import memory as module
+    from benchmarks.routes import ROUTES
 
     load = load_now()
-    _publish("memory", load, [module.memory(size, images, photos)], keep=keep)
+    named = list(ROUTES) if routes == "all" else _names(routes, tuple(ROUTES))
+    _publish("memory", load, [module.memory(size, images, named, photos)], keep=keep)
 
 
 @main.command("all")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--minutes", default=60.0, show_default=True, help="No part starts later than this; those are named.")
 @click.pass_context
-def everything(context: click.Context, rounds: int) -> None:
-    """What docs/performance.md publishes, one result file after the other; about two hours.
+def everything(context: click.Context, rounds: int, minutes: float) -> None:
+    """What docs/performance.md publishes, one result file after the other.
 
-    Example: python -m benchmarks all --rounds 3
+    Example: python -m benchmarks all --rounds 5 --minutes 180
     """
-    context.invoke(compare, rounds=rounds)
-    context.invoke(compare, sizes="512,2048", routes="split-blur,blur,five-steps", rounds=rounds)
-    for command in (coordinator, latency, start, flat, memory):
-        context.invoke(command)
-    for size in ("512", "2048"):
-        for chained in (False, True):
-            context.invoke(profile, size=size, chained=chained)
+    few = "floor,celery,local,per-step,chained"
+    parts: list[tuple[str, Callable[[], object]]] = [
+        ("coordinator", lambda: context.invoke(coordinator)),
+        ("latency", lambda: context.invoke(latency)),
+        ("start", lambda: context.invoke(start)),
+        ("memory", lambda: context.invoke(memory)),
+        ("scale", lambda: context.invoke(scale, rounds=rounds)),
+        ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
+        ("flat, up to 10,000 images", lambda: context.invoke(flat, rounds=rounds)),
+        ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", route="blur", rounds=1)),
+        *((f"profile of {size} px", partial(context.invoke, profile, size=size, chained=chained))
+          for size in ("512", "2048") for chained in (False, True)),
+        *((f"compare, {route}, {size} px", partial(
+            context.invoke, compare, sizes=size, routes=route, contenders=few, images=images, rounds=rounds))
+          for route in ("split-blur", "blur", "five-steps") for size, images in (("512", 600), ("2048", 80))),
+    ]  # fmt: skip
+    left_out = run_parts(parts, minutes * 60)
+    if left_out:
+        click.echo(f"left out after {minutes:.0f} minutes: {'; '.join(left_out)}")
 
 
 @main.command()

@@ -9,6 +9,7 @@ import http.client
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,9 @@ from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, repl
 from muniflow.stack.ports import free_ports
 from muniflow.stack.supervisor import says_ready
 from muniflow.topology import BATCHES
+
+START_S = 180.0
+"""To start each part, on a machine that may be very busy."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,10 @@ class Cluster:
         pids = [self._start(plan) for plan in plans]
         self.coordinator_pid, self.worker_pids = pids[0], pids[1:]
         for plan in plans:
-            self.processes.wait_for(plan.name, lambda port=plan.http_port: says_ready(port))  # type: ignore[misc]
+            self.processes.wait_for(plan.name, lambda port=plan.http_port: says_ready(port), START_S)  # type: ignore[misc]
         # A coordinator is ready as a stand-by, too; it takes batches once it leads.
-        self.processes.wait_for("the coordinator's lead", lambda: consumers(self.broker.amqp_url, BATCHES) > 0)
+        leads = partial(consumers, self.broker.amqp_url, BATCHES)
+        self.processes.wait_for("the coordinator's lead", lambda: leads() > 0, START_S)
 
     def client(self) -> Client:
         """A user's connection."""

@@ -106,18 +106,22 @@ def _cell(photos: Sequence[NDArray[np.uint8]], random: np.random.Generator) -> N
 
 
 def corpus(size: SizeClass, count: int | None = None, photos: Path = EXAMPLES) -> Corpus:
-    """`count` pictures of `size`, made now or taken from an earlier run."""
+    """`count` pictures of `size`, made now or taken from an earlier run.
+
+    More than the size's own number of pictures are the same ones again, under other names.
+    """
     count = size.images if count is None else count
     root = cache_folder() / "corpus"
     pool, prefix = root / f"{size.name}-pool", f"{size.name}-{count}"
     pool.mkdir(parents=True, exist_ok=True)
     folder = root / prefix
     if not folder.is_dir():
-        _fill(pool, size, count, photos)
+        made = min(count, size.images)
+        _fill(pool, size, made, photos)
         building = root / f"{prefix}.{os.getpid()}"
         building.mkdir()
         for number in range(count):
-            os.link(pool / f"{number:06}.jpg", building / f"{number:06}.jpg")
+            os.link(pool / f"{number % made:06}.jpg", building / f"{number:06}.jpg")
         building.rename(folder)
     return Corpus(root, prefix, size, count)
 

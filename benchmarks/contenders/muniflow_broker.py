@@ -18,32 +18,49 @@ OUTPUT = {"format": "jpg", "quality": 95}
 """What the floor writes."""
 
 
-def groups_of(route: BenchRoute, *, chained: bool) -> list[WorkerGroup]:
-    """Chained: two workers that carry the whole route. Else two per operation, one for `split`, which only refers."""
+def groups_of(route: BenchRoute, *, chained: bool, replicas: int | None = None) -> list[WorkerGroup]:
+    """Chained: two workers that carry the whole route. Else two per operation, one for `split`, which only refers.
+
+    `replicas`: so many of each instead.
+    """
     if chained:
-        return [WorkerGroup(route.names, 2)]
-    return [WorkerGroup((operation,), 1 if operation == "split" else 2) for operation in route.names]
+        return [WorkerGroup(route.names, replicas or 2)]
+    return [WorkerGroup((operation,), replicas or (1 if operation == "split" else 2)) for operation in route.names]
 
 
 class MuniflowBroker:
     """Private broker, coordinator, and workers with one compute child each."""
 
-    def __init__(self, name: str, *, chained: bool, decode: Decode = "exact", durable: bool = True) -> None:
-        """`chained`: the operations of the route run in one worker's memory.
+    def __init__(
+        self,
+        name: str,
+        *,
+        chained: bool,
+        decode: Decode = "exact",
+        durable: bool = True,
+        replicas: int | None = None,
+    ) -> None:
+        """`chained`: the operations of the route run in one worker's memory; `replicas`: workers of each kind.
 
         `durable=False` shows what it costs that outputs survive a power failure; no claim rests on it.
         """
         self.name = name
-        self._chained, self._decode = chained, decode
+        self._chained, self._decode, self._replicas = chained, decode, replicas
         self._variables = {"MUNIFLOW_DURABLE_OUTPUTS": str(durable).lower()}
         self._cluster: Cluster | None = None
 
     def prepare(self, corpus: Corpus, route: BenchRoute, folder: Path) -> None:
         """Start all of it."""
         self._corpus, self._route = corpus, route
-        self._cluster = Cluster(folder, corpus.root, groups_of(route, chained=self._chained), self._variables)
+        groups = groups_of(route, chained=self._chained, replicas=self._replicas)
+        self._cluster = Cluster(folder, corpus.root, groups, self._variables)
         self._cluster.start()
         self._client: Client = self._cluster.client()
+
+    def run_with(self, corpus: Corpus) -> Run:
+        """One batch of other pictures below the same root."""
+        self._corpus = corpus
+        return self.run()
 
     def run(self) -> Run:
         """One batch; the clock runs from its publishing to the notice that it is done."""
