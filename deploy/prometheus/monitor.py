@@ -19,6 +19,8 @@ from muniflow.errors import MuniflowError
 from muniflow.stack.state import StackState
 
 RULES = Path(__file__).parent / "rules"
+RUNBOOKS = "docs/operations.md"
+"""Where the rules say that runbooks are: the file's path in the repository. The chart puts an address in its place."""
 FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 START_TIMEOUT_S = 30.0
 POLL_S = 0.1
@@ -59,11 +61,12 @@ def configuration(rules: Iterable[Path], targets_file: Path, state: StackState, 
 
 
 def quick_rules(folder: Path, every_s: int) -> list[Path]:
-    """Copies of our rules that are evaluated each `every_s` seconds, for somebody who looks on."""
+    """Copies of our rules that are evaluated each `every_s` seconds and link to this machine's runbooks."""
     folder.mkdir(parents=True, exist_ok=True)
+    runbooks = (RULES.parents[2] / RUNBOOKS).resolve().as_uri()
     copies = []
     for path in sorted(RULES.glob("*.yaml")):
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text().replace(f"{RUNBOOKS}#", f"{runbooks}#"))
         for group in document["groups"]:
             group["interval"] = f"{every_s}s"
         copy = folder / path.name

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 import yaml
-from tests.deploy.chart import CASES, CHART, VALUES, Document, rendered, rendered_text, run, template
+from tests.deploy.chart import CASES, CHART, VALUES, Document, load, rendered, rendered_text, run, template
 from tests.deploy.policies import POLICIES
 from tests.deploy.resource_schemas import VERSIONS, problems
 
@@ -32,6 +32,22 @@ def test_every_document_fits_its_schema(case, version):
 @pytest.mark.parametrize("case", CASES)
 def test_every_policy_holds(case, policy):
     assert list(policy(rendered(case))) == []
+
+
+def test_alerts_link_to_where_the_runbooks_are():
+    wiki = "https://wiki.example.org/muniflow/operations"
+    for settings, expected in (((), "docs/operations.md"), (("monitoring.rules.runbookUrl=" + wiki,), wiki)):
+        flags = [part for setting in settings for part in ("--set", setting)]
+        documents = load(template("--values", VALUES / "keda-work.yaml", *flags).stdout)
+        groups = [
+            *(item["spec"]["groups"] for item in documents if item["kind"] == "PrometheusRule"),
+            *(yaml.safe_load(item["data"]["alerts.yaml"])["groups"] for item in documents
+              if item["kind"] == "ConfigMap" and "alerts.yaml" in item.get("data", {})),
+        ]  # fmt: skip
+        links = [rule["annotations"]["runbook_url"] for of in groups for group in of for rule in group["rules"]
+                 if "alert" in rule]  # fmt: skip
+        assert len(links) > 30, "in both forms"
+        assert {link.partition("#")[0] for link in links} == {expected}
 
 
 @pytest.mark.parametrize(
@@ -130,4 +146,4 @@ def test_a_packaged_chart_carries_what_its_links_lead_to(tmp_path):
     with tarfile.open(next(tmp_path.glob("*.tgz"))) as archive:
         names = archive.getnames()
     assert "muniflow/files/rules/scaling.yaml" in names
-    assert "muniflow/files/test/batch.py" in names
+    assert {"muniflow/files/test/batch.py", "muniflow/files/test/gateway.py"} <= set(names)

@@ -81,6 +81,13 @@ def test_coordinator_and_gateway_carry_no_opencv_and_know_operations_by_their_co
         assert (ROOT / "services" / name / f"muniflow_{name}" / "params.py").exists()
 
 
+def test_what_is_copied_from_the_context_is_there_for_every_service():
+    # Skaffold expands these lines for each image, also in stages that the image does not need.
+    for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+
+
 def test_no_stage_that_ends_in_an_image_sees_all_services():
     for name in ("control", "step", "gpu", "service", "contracts", "library", "runtime"):
         assert "COPY services" not in stages()[name]

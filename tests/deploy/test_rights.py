@@ -11,19 +11,22 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from tests.deploy.chart import of_kind, rendered
 
+from muniflow.cli.check_broker import check_broker
+from muniflow.cli.conversation import Conversation
 from muniflow.loop import new_loop
+from muniflow.messages import Notice
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
 from muniflow.topology import (
     BATCHES,
     CONTROL,
     DEAD_EXCHANGE,
-    DELAYS_S,
     EVENTS,
     EXCHANGE,
     LOST,
     NOTIFY_EXCHANGE,
     Topology,
+    all_delays_s,
     dead_queue,
     delay_exchange,
     step_queue,
@@ -108,7 +111,7 @@ def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
         channel.basic_consume(step_queue("resize"), lambda *_: None)
         for key in (EVENTS, step_queue("blur"), dead_queue(step_queue("resize"))):
             channel.basic_publish(EXCHANGE, key, b"", mandatory=True)
-        for delay_s in DELAYS_S:
+        for delay_s in all_delays_s():
             channel.basic_publish(delay_exchange(delay_s), step_queue("resize"), b"", mandatory=True)
 
 
@@ -141,6 +144,20 @@ def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declar
     loop.start()
     loop.close()
     assert problems == [None]
+
+
+def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
+    url = f"amqp://coordinator:password-of-coordinator@{declared.host}:{declared.port}/{declared.vhost}"
+    settings = BrokerSettings(amqp_url=url)
+    with Conversation(settings) as conversation:
+        message_id = conversation.submit(b"{}")
+        with declared.channel("coordinator") as channel:
+            notice = Notice(batch="b", state="running", message_id=message_id)
+            channel.basic_publish(NOTIFY_EXCHANGE, "batch.running", notice.to_bytes())
+        heard = conversation.answer_to(message_id, None, timeout_s=10)
+    assert heard == notice
+    found = {finding.check: finding.level for finding in check_broker(settings, topology(OPERATIONS))}
+    assert (found["permissions"], found["queues"]) == ("ok", "ok")
 
 
 def test_the_topology_of_a_worker_is_a_part_of_the_whole():
@@ -190,7 +207,7 @@ def test_nobody_does_what_is_not_theirs(declared, user, forbidden):
         ("client", DEAD_EXCHANGE),
         ("gateway", NOTIFY_EXCHANGE),
         ("gateway", DEAD_EXCHANGE),
-        ("gateway", delay_exchange(DELAYS_S[0])),
+        ("gateway", delay_exchange(all_delays_s()[0])),
         ("monitor", EXCHANGE),
     ],
 )

@@ -1,7 +1,7 @@
 """Default deny both ways: what may talk is a list, and the list is short."""
 
 import pytest
-from tests.deploy.chart import CASES, NAMESPACE, rendered, values_of
+from tests.deploy.chart import CASES, NAMESPACE, pods, rendered, values_of
 from tests.deploy.policies import pod_labels
 from tests.deploy.traffic import flows, isolated, outside
 
@@ -15,6 +15,7 @@ def test_the_default_installation_talks_like_this_and_no_other_way():
         *(f"{service} > store:7070" for service in services),
         "coordinator > broker:15692",
         "test > coordinator:9100",
+        "test > gateway:8080",
         "gateway > coordinator:9100",
     }
 
@@ -40,6 +41,15 @@ def test_with_a_lease_only_the_coordinator_reaches_the_api_server():
     assert not {flow for flow in outside(rendered("postgres-standby")) if flow.endswith((":443", ":6443"))}
 
 
+def test_a_standby_reaches_the_coordinator_that_works():
+    asks = "coordinator > coordinator:9100"
+    assert asks in flows(rendered("postgres-standby"))
+    assert asks not in flows(rendered("default")), "with SQLite there is one"
+    pod = pods(rendered("postgres-standby"))["StatefulSet/muniflow-coordinator"]
+    variables = {item["name"]: item for item in pod["spec"]["containers"][0]["env"]}
+    assert variables["MUNIFLOW_PEER_HOST"]["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+
+
 def test_only_the_encrypted_port_is_open_with_tls():
     assert {flow for flow in flows(rendered("builtin-tls")) if "broker:567" in flow} == {
         f"{service} > broker:5671" for service in (*STEPS, "coordinator", "gateway", "test")
@@ -49,7 +59,7 @@ def test_only_the_encrypted_port_is_open_with_tls():
 def test_the_gateway_asks_the_coordinator_and_is_asked_from_outside():
     allowed = flows(rendered("gcs-gateway-ingress"))
     assert "gateway > coordinator:9100" in allowed
-    assert not any(flow.endswith("> gateway:8080") for flow in allowed)
+    assert {flow for flow in allowed if flow.endswith("> gateway:8080")} == {"test > gateway:8080"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if values_of(case).get("networkPolicy", {}).get("enabled", 1)])

@@ -1,4 +1,4 @@
-"""Batches: progress, time to the end, throughput; and what the coordinator itself does."""
+"""Batches: progress, time to the end, throughput; what the gateway takes in; what the coordinator itself does."""
 
 from deploy.grafana.generator.panels import NAMESPACE, RATE, Page, Panel, Query, Row, quantiles, stat
 
@@ -106,6 +106,76 @@ FLOW = Row(
         ),
     ),
 )
+API = f'{NAMESPACE},route!~"/livez|/readyz"'
+GATEWAY = Row(
+    "Gateway",
+    (
+        Panel(
+            "Requests",
+            "stack",
+            "suffix: /s",
+            "By status. 4xx is the client's part, 5xx ours.",
+            (Query(f"sum by (status) (rate(muniflow_gateway_requests_total{{{API}}}{RATE}))", "{{status}}"),),
+        ),
+        Panel(
+            "Time to answer",
+            "lines",
+            "s",
+            "95 % of the answers begin within it, by route; the client's sending is part of it.",
+            (
+                Query(
+                    "histogram_quantile(0.95, sum by (le, method, route) "
+                    f"(rate(muniflow_gateway_request_seconds_bucket{{{API}}}{RATE}))) >= 0",
+                    "{{method}} {{route}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Not served",
+            "stack",
+            "suffix: /s",
+            "By reason: the client's part (`key`, `quota_…`, `invalid`, …) or ours (`busy`, `backlog`, `broker`, …).",
+            (Query(f"sum by (reason) (rate(muniflow_gateway_refusals_total{{{NAMESPACE}}}{RATE})) > 0", "{{reason}}"),),
+        ),
+        Panel(
+            "Errors",
+            "lines",
+            "percentunit",
+            "Part of the requests of a quarter of an hour that got a 5xx; an alert above 5 %.",
+            (Query(f"muniflow:gateway_error_ratio{{{NAMESPACE}}}", "errors"),),
+        ),
+        Panel(
+            "Uploads",
+            "lines",
+            "Bps",
+            "What clients send, refused or not.",
+            (Query(f"sum(muniflow:gateway_upload_bytes_per_second{{{NAMESPACE}}})", "uploaded"),),
+            width=8,
+        ),
+        Panel(
+            "Taken in",
+            "lines",
+            "suffix: /s",
+            "Batches that are durable, and the images that came with them.",
+            (
+                Query(f"sum(rate(muniflow_gateway_batches_total{{{NAMESPACE}}}{RATE}))", "batches"),
+                Query(f"sum(rate(muniflow_gateway_upload_files_total{{{NAMESPACE}}}{RATE}))", "images"),
+            ),
+            width=8,
+        ),
+        Panel(
+            "Open now",
+            "lines",
+            "short",
+            "Forms that are coming in, and pages that look on.",
+            (
+                Query(f"sum(muniflow_gateway_uploads{{{NAMESPACE}}})", "uploads"),
+                Query(f"sum(muniflow_gateway_event_streams{{{NAMESPACE}}})", "event streams"),
+            ),
+            width=8,
+        ),
+    ),
+)
 COORDINATOR = Row(
     "Coordinator",
     (
@@ -146,5 +216,5 @@ PAGE = Page(
     "batches",
     "muniflow / Batches",
     "How far the municipalities' batches are, and when they end.",
-    (NOW, FLOW, COORDINATOR),
+    (NOW, FLOW, GATEWAY, COORDINATOR),
 )

@@ -102,6 +102,9 @@ def _lines(drawn: Drawn, box: tuple[int, int, int, int], span: tuple[float, floa
     lines = _stacked(drawn.series) if drawn.panel.kind == "stack" else list(drawn.series)
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
     most = _round_up(max(values, default=1.0), drawn.panel.unit)
+    if not values:
+        middle = f'x="{(left + right) / 2}" y="{(top + bottom) / 2 - 8}"'
+        yield f'<text class="faint" {middle} text-anchor="middle">none</text>'
     for step in range(3):
         at = bottom - (bottom - top) * step / 2
         yield f'<line class="grid" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'

@@ -121,7 +121,8 @@ STAGE = Row(
             "Replicas",
             "lines",
             "short",
-            "Workers that serve this stage, and the consumers that the broker sees: they should agree.",
+            "Workers that serve this stage, and the consumers that the broker sees: they agree, but for the moment "
+            "in which a worker takes a new prefetch.",
             (
                 Query(f"muniflow:stage_replicas{{{STEP}}}", "workers"),
                 Query(f"muniflow:stage_consumers{{{STEP}}}", "consumers"),

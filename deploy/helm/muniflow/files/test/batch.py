@@ -3,7 +3,8 @@
 
     python batch.py TIMEOUT_SECONDS OPERATION,OPERATION,…
 
-Runs in the coordinator's image: it makes its own picture, so it needs no OpenCV.
+Where GATEWAY_URL is set, the gateway is tried, too (`gateway.py`). Runs in the coordinator's image: it makes its
+own picture, so it needs no OpenCV.
 """
 
 import json
@@ -17,6 +18,7 @@ import zlib
 from typing import Any
 
 import pika
+from gateway import try_gateway
 from pika.exceptions import AMQPError
 
 from muniflow.operation import installed_operations
@@ -119,6 +121,8 @@ def main() -> None:
         source.delete(f"{batch_id}/{number}.png")
     if status["state"] != "done" or len(outputs) != expected or missing:
         raise SystemExit(f"FAILED: {json.dumps(status)}")
+    if os.environ.get("GATEWAY_URL"):
+        try_gateway(picture(IMAGES * 80), route, deadline_s)
     print("PASSED")
 
 
