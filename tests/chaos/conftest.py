@@ -1,6 +1,7 @@
 """Worlds of the chaos tests, over the broker of all tests."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,21 +9,19 @@ from tests.chaos.ledger import LEDGERS, Ledgers, wants_postgres
 from tests.chaos.pictures import write_pictures
 from tests.chaos.world import World
 from tests.conftest import BrokerOfTests
-from tests.support.postgres_fixtures import postgres_of_tests
-
-__all__ = ["postgres_of_tests"]
-
+from tests.support.postgres import running_server
 
 UNFINISHED_AFTER_S = 3.0
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ledgers(request: pytest.FixtureRequest) -> Iterator[Ledgers]:
+def ledgers() -> Iterator[Ledgers]:
     """Where all worlds keep their ledgers."""
-    if wants_postgres():
-        LEDGERS.server = request.getfixturevalue("postgres_of_tests")
-    yield LEDGERS
-    LEDGERS.server = None
+    with ExitStack() as stack:
+        if wants_postgres():
+            LEDGERS.server = stack.enter_context(running_server())
+        yield LEDGERS
+        LEDGERS.server = None
 
 
 @pytest.fixture(scope="module")

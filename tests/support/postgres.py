@@ -9,11 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
+import pytest
 
 LIMIT_S = 60.0
 USERS = ("postgres", "nobody")
@@ -114,3 +117,25 @@ def _exists(name: str) -> bool:
     with suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
+
+
+@contextmanager
+def running_server() -> Iterator[PrivatePostgres]:
+    """A new server, gone afterwards; without PostgreSQL the test is skipped, in CI it fails."""
+    programs = find_postgres()
+    if programs is None:
+        missing = "no PostgreSQL: install Debian's package postgresql"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    # Not below pytest's own folder, which nobody but the current user may enter.
+    home = Path(tempfile.mkdtemp(prefix="muniflow-postgres-"))
+    server = PrivatePostgres(programs, home, free_port())
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGQUIT)
+        shutil.rmtree(home, ignore_errors=True)
+        home.with_name(f"{home.name}.log").unlink(missing_ok=True)

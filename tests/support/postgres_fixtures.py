@@ -1,39 +1,19 @@
 """The PostgreSQL of the tests: `pytest_plugins = ["tests.support.postgres_fixtures"]`, then ask for `postgres_url`."""
 
-import os
 import secrets
-import shutil
-import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from tests.support.postgres import PrivatePostgres, find_postgres, free_port
+from tests.support.postgres import PrivatePostgres, running_server
 
 
 @pytest.fixture(scope="session")
 def postgres_of_tests() -> Iterator[PrivatePostgres]:
     """One server for each xdist worker: tests may stop and start it."""
-    programs = find_postgres()
-    if programs is None:
-        missing = "no PostgreSQL: install Debian's package postgresql"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    # Not below pytest's own folder, which nobody but the current user may enter.
-    home = Path(tempfile.mkdtemp(prefix="muniflow-postgres-"))
-    server = PrivatePostgres(programs, home, free_port())
-    try:
-        server.create()
-        server.start()
+    with running_server() as server:
         yield server
-    finally:
-        server.stop(signal.SIGQUIT)
-        shutil.rmtree(home, ignore_errors=True)
-        home.with_name(f"{home.name}.log").unlink(missing_ok=True)
 
 
 @pytest.fixture
