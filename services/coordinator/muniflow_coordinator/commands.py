@@ -143,18 +143,15 @@ class CommandDesk:
             if row.state == "running":
                 self._reopened(run, known=False)  # an earlier try was committed, and the answer to that was lost
         image = job.command.image
+        run.reopening = True
         images = range(run.counts.total)
         if image is not None:
             images = range(image, image + 1) if image in images else range(0)
         self._reopen_slice(job, run, images)
 
     def _reopen_slice(self, job: Job, run: Run, images: range) -> None:
-        known = self._runs.get(run.id) is run
-        if known and run.state != "running":  # it came to its end between two slices
-            self._hold(job, run.held)
-            return
         if not images:
-            self._end(job)  # there is no such image
+            self._end_reopen(job, run)  # there is no such image
             return
         if not self._cleaner.forget(run.id):
             # What removes intermediates of the failed run must not meet those of the next one. In each slice: late
@@ -165,10 +162,16 @@ class CommandDesk:
         before = run.counts.failed
         run.counts = self._state.reopen_images(run.number, within)
         if run.counts.failed != before:
-            self._reopened(run, known=known)
+            self._reopened(run, known=self._runs.get(run.id) is run)
         if len(images) > SLICE and run.counts.failed:
             self._later(0, lambda: self._reopen_slice(job, run, images[SLICE:]))
             return
+        self._end_reopen(job, run)
+
+    def _end_reopen(self, job: Job, run: Run) -> None:
+        run.reopening = False
+        if self._runs.get(run.id) is run and run.state == "running" and not run.counts.pending:
+            self._complete(run)
         self._end(job)
 
     def _reopened(self, run: Run, *, known: bool) -> None:

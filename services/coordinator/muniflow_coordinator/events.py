@@ -204,7 +204,7 @@ class EventsDesk:
                 failed = sum(image.state == "failed" for image in verdict.settled)
                 counts = run.counts.plus(done=len(verdict.settled) - failed, failed=failed)
                 change = changes[run.number] = Commit(run.number, verdict.leaves, verdict.settled, counts)
-                if not counts.pending and run.state == "running":
+                if not counts.pending and run.state == "running" and not run.reopening:
                     change.state, change.finished_at = "finishing", time.time()
         for number, run in part.touched.items():
             changes.setdefault(number, Commit(number)).tallies = run.tallies.write()

@@ -48,6 +48,8 @@ class Run:
     """The last image that was read ahead."""
     all_read: bool = False
     """Whether no pending image comes after it."""
+    reopening: bool = False
+    """Whether failed images are being opened again, in slices; it does not end between two of them."""
     settled_early: set[int] = field(default_factory=set)
     """Images that were settled while they waited in `next_rows`: dispatched before a restart."""
     held: list[Callable[[], None]] = field(default_factory=list)

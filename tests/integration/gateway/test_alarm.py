@@ -1,5 +1,9 @@
 """A broker that takes no messages, seen through the gateway: who asks is told so, and nothing runs twice afterwards."""
 
+import os
+import signal
+from contextlib import contextmanager
+
 import httpx
 import pytest
 from tests.integration.gateway.help import eventually, form, picture
@@ -7,6 +11,20 @@ from tests.integration.gateway.help import eventually, form, picture
 pytestmark = pytest.mark.timeout(180)
 
 TELLS = "takes no messages: low on memory"
+
+
+@contextmanager
+def stopped(pids):
+    """These processes do nothing."""
+    held = list(pids)
+    assert held
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
 
 
 def refusal(answer):
@@ -42,9 +60,11 @@ def test_an_alarm_is_a_503_and_what_is_sent_again_is_one_batch(stack, own_gatewa
 
 
 def test_a_batch_at_work_says_what_it_waits_for_and_ends_by_itself(stack, http, low_memory):
-    answer = http.post("/v1/batches", **form(*(picture(number) for number in range(40))))
-    assert answer.status_code == 202
-    batch_id = answer.json()["batch_id"]
-    with low_memory():
-        eventually(lambda: "low on memory" in (http.get(f"/v1/batches/{batch_id}").json()["waiting_for"] or ""))
+    # The workers stand still meanwhile: it must not be done before the alarm is there.
+    with stopped(process.identity.pid for process in stack.state.processes if process.role == "worker"):
+        answer = http.post("/v1/batches", **form(*(picture(number) for number in range(40))))
+        assert answer.status_code == 202
+        batch_id = answer.json()["batch_id"]
+        with low_memory():
+            eventually(lambda: "low on memory" in (http.get(f"/v1/batches/{batch_id}").json()["waiting_for"] or ""))
     assert stack.settled(batch_id)["done"] == 40

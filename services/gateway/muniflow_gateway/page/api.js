@@ -8,6 +8,8 @@ export class ApiProblem extends Error {
   }
 }
 
+const RETRY_MS = 2000;
+
 let askForKey = null;
 
 // What to do when a key is needed: a function that resolves once there is one.
@@ -58,13 +60,25 @@ export function upload(form, idempotencyKey, onProgress) {
 
 // Follow a batch; returns a function that ends it.
 export function follow(id, onBatch) {
-  const source = new EventSource(`${batchPath(id)}/events`);
-  source.addEventListener("progress", (event) => onBatch(JSON.parse(event.data)));
-  source.addEventListener("end", (event) => {
+  let source;
+  let timer = 0;
+  const open = () => {
+    source = new EventSource(`${batchPath(id)}/events`);
+    source.addEventListener("progress", (event) => onBatch(JSON.parse(event.data)));
+    source.addEventListener("end", (event) => {
+      source.close();
+      onBatch(JSON.parse(event.data));
+    });
+    // A browser tries again by itself only when a connection breaks, never when it was refused.
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, RETRY_MS);
+    });
+  };
+  open();
+  return () => {
+    clearTimeout(timer);
     source.close();
-    onBatch(JSON.parse(event.data));
-  });
-  return () => source.close();
+  };
 }
 
 // Call `work` now and then every `pauseMs` while the page is looked at; returns a function that ends it.

@@ -29,13 +29,18 @@ export class BatchView {
 
   start() {
     this.stop();
+    this.told = false;
     this.first(); // at once, also when the stream takes its time
-    this.unfollow = follow(this.id, (batch) => this.show(batch));
+    this.unfollow = follow(this.id, (batch) => {
+      this.told = true;
+      this.show(batch);
+    });
   }
 
   async first() {
     try {
-      this.show(await get(batchPath(this.id)));
+      const batch = await get(batchPath(this.id));
+      if (!this.told) this.show(batch); // what the stream said is newer, and may be its last word
     } catch (problem) {
       replace(this.head, h("h1", {}, this.id), h("p", { class: "problem" }, problem.message));
       this.stop();

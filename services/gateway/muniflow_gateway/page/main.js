@@ -109,7 +109,8 @@ async function start() {
       h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), "Try again")));
     return;
   }
-  addEventListener("hashchange", route);
+  // "Skip to the content" is no other view: drawn again, the page would lose the focus that it just moved.
+  addEventListener("hashchange", () => location.hash === "#main" || route());
   route();
 }
 
