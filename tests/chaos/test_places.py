@@ -180,10 +180,11 @@ def test_what_a_killed_worker_did_not_finish_is_removed(world, after):
     assert verdict.clean, f"{verdict}\n{world.tails()}"
 
 
-def test_afterwards_nothing_is_left(world):
+def test_afterwards_nothing_is_left(world, capsys):
     world.until_clean()
     verdict = world.verdict()
-    print(f"\nfailpoints: {verdict}")
+    with capsys.disabled():
+        print(f"\nfailpoints: {verdict}")
     assert verdict.clean
     assert verdict.faults >= world.batches, "a batch saw no death"
     world.until(lambda: not world.unfinished(), "clean outputs")
