@@ -1,7 +1,6 @@
 """What `doctor` asks of the broker: its version, what is declared, permissions, alarms, who consumes."""
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +91,10 @@ def _permissions(channel: "BlockingChannel") -> list[Finding]:
     """Declare, write and read, on a queue and an exchange of our own that go with the connection."""
     from pika.exceptions import AMQPChannelError
 
+    from muniflow.transport.admin import name_of_own
+
     own = channel.connection.channel()
-    # Not `amq.gen-…` and the default exchange: on a cluster users may only touch what begins with `muniflow.`
-    name = f"muniflow.cli.{uuid.uuid4().hex}"
+    name = name_of_own()
     try:
         own.queue_declare(name, exclusive=True)
         own.exchange_declare(name, "direct", auto_delete=True)

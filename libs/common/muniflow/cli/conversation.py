@@ -37,13 +37,12 @@ class Conversation:
             Unavailable: the broker is away, or refuses us.
             Invalid: its address is wrong.
         """
-        from muniflow.transport.admin import open_channel
+        from muniflow.transport.admin import name_of_own, open_channel
 
         self._channel = self._open.enter_context(open_channel(self._settings, "muniflow submit"))
         with self._told():
             self._channel.exchange_declare(NOTIFY_EXCHANGE, "topic", durable=True)
-            # A name of ours, not `amq.gen-…`: on a cluster users may only make what begins with `muniflow.`
-            queue = f"muniflow.cli.{uuid.uuid4().hex}"
+            queue = name_of_own()
             self._channel.queue_declare(queue, exclusive=True)
             self._channel.queue_bind(queue, NOTIFY_EXCHANGE, "batch.#")
             self._channel.basic_consume(queue, self._on_notice, auto_ack=True)

@@ -99,18 +99,22 @@ class _Chain:
     task: Task
     context: Context
     left: list[Tile] = field(default_factory=list)
-    """What other processes go on with, at step `left_step`."""
-    left_step: int = 0
+    """What other processes go on with, at step `_end`."""
     settled: list[Settled] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
     failed: list[Fail] = field(default_factory=list)
-    _ends_here: bool = field(init=False)
-    """Whether this process carries the rest of the route, so that nothing is handed on."""
+    _end: int = field(init=False)
+    """The first step of the route that this process does not carry; its length, where nothing is handed on."""
 
     def __post_init__(self) -> None:
-        rest = self.task.route[self.task.step :]
-        self._ends_here = all(step.op in self.context.steps for step in rest)
+        route, steps = self.task.route, self.context.steps
+        self._end = next((n for n in range(self.task.step, len(route)) if route[n].op not in steps), len(route))
+
+    @property
+    def _hands_on(self) -> bool:
+        """Whether another process goes on with what is made here."""
+        return self._end < len(self.task.route)
 
     def run(self) -> None:
         """Depth-first: the last tile pushed is the first to go on, and each is dropped as soon as it was used."""
@@ -149,9 +153,7 @@ class _Chain:
         task = self.task
         loaded = raw.load(task.tiles, self.context.work)
         measure.load_bytes += sum(image.nbytes for image, _ in loaded)
-        return [
-            _Node(image, task.step, region.lineage, None if self._ends_here else region) for image, region in loaded
-        ]
+        return [_Node(image, task.step, region.lineage, region if self._hands_on else None) for image, region in loaded]
 
     def _load_source(self, measure: StepMeasure) -> _Node:
         task = self.task
@@ -160,22 +162,21 @@ class _Chain:
         measure.load_bytes += len(data)
         decoded, first_params = load_source(data, self.context.limits, params, task.decode)
         image = np.ascontiguousarray(decoded)
-        region = None if self._ends_here else raw.region_of(image, self._key(DECODED, WHOLE), WHOLE)
+        region = raw.region_of(image, self._key(DECODED, WHOLE), WHOLE) if self._hands_on else None
         return _Node(image, task.step, WHOLE, region, first_params)
 
     def _advance(self, node: _Node) -> list[_Node]:
         """Run one step on one image, and store what leaves the chain; returns what stays in memory."""
         tiles = self._apply(node)
         self.context.after_compute()
-        following = node.step + 1
-        if following < len(self.task.route) and self.task.route[following].op in self.context.steps:
+        if node.step + 1 < self._end:
             return tiles
         started_s = time.perf_counter()
-        if following == len(self.task.route):
+        if self._hands_on:
+            self._hand_on(node, tiles)
+        else:
             for tile in tiles:
                 self._isolated(tile, self._write_output)
-        else:
-            self._hand_on(node, tiles)
         self._measure(node.step).store_s += time.perf_counter() - started_s
         return []
 
@@ -211,7 +212,6 @@ class _Chain:
                 self._measure(parent.step).store_bytes += region.size_bytes
             raw.write(region, self.context.work)
             self.left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
-        self.left_step = parent.step + 1
 
     def _region_of(self, parent: _Node, tile: _Node) -> raw.Region:
         """Memory of its own for a tile."""
@@ -226,7 +226,7 @@ class _Chain:
         return region.size_bytes * share <= raw.MAX_WASTE * sum(tile.image.nbytes for tile in tiles)
 
     def _following(self, tiles: tuple[Tile, ...]) -> Task:
-        return self.task.model_copy(update={"step": self.left_step, "tiles": tiles, "attempt": 1})
+        return self.task.model_copy(update={"step": self._end, "tiles": tiles, "attempt": 1})
 
     def _write_output(self, tile: _Node) -> None:
         name = output_name(self.task.stem, leaf_index(tile.lineage), self.task.encoding)

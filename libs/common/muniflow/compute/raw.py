@@ -38,7 +38,7 @@ class Region:
 
 
 def load(tiles: Sequence[Tile], work: Store) -> list[tuple[Image, Region]]:
-    """Read the pixels of `tiles`: no more than their own rows, and mapped where the store can.
+    """Read the pixels of `tiles`: their own rows, or one stretch that holds them; mapped where the store can.
 
     Returns:
         For each tile its image, read-only uint8 BGR of shape (height_px, width_px, 3), and its memory. Tiles of one

@@ -64,6 +64,14 @@ class BrowsedMessage:
 Verdict = Literal["keep", "remove"]
 
 
+def name_of_own() -> str:
+    """A new name, for a queue or an exchange of one command.
+
+    Not the broker's `amq.gen-…`: on a cluster, users may only touch what begins with `muniflow.`
+    """
+    return f"muniflow.cli.{secrets.token_hex(16)}"
+
+
 @contextlib.contextmanager
 def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterator[BlockingChannel]:
     """A channel for a short while, with confirms.
