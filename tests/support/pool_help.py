@@ -27,7 +27,7 @@ class PoolRun:
     on_tick: Callable[["PoolRun"], None] = lambda _run: None
     tick_s: float = 0.02
 
-    def run(self, groups: Sequence[Sequence[Task]]) -> list[GroupResult]:
+    def run(self, groups: Sequence[Sequence[Task]], *, early: bool = False) -> list[GroupResult]:
         """Results in the order of `groups`; ends the pool."""
         results: dict[int, GroupResult] = {}
         events = PoolEvents(lambda: None, lambda: None, self._fail, self.deaths.append)
@@ -42,7 +42,7 @@ class PoolRun:
         self.pool.start()
         for number, group in enumerate(groups):
             jobs = [Job(task, task.to_bytes()) for task in group]
-            self.pool.submit(jobs, partial(done, number))
+            self.pool.submit(jobs, partial(done, number), early=early)
         self.loop.call_later(LIMIT_S, self.end)
         self._tick()
         self.loop.start()

@@ -26,7 +26,7 @@ def test_a_cell_tells_the_task_and_its_time(cell):
     cell.begin(31)
     time.sleep(0.02)
     current = cell.current()
-    assert current.place == 31
+    assert current.number == 31
     assert 0.015 < current.seconds < 5
     cell.idle()
     assert cell.current() is None
@@ -45,7 +45,7 @@ def test_whenever_the_parent_looks_it_sees_one_whole_entry(cell):
         seen = set()
         while time.monotonic() < end_s:
             if (current := cell.current()) is not None:
-                seen.add(current.place)
+                seen.add(current.number)
                 assert current.seconds < LOOKS_S
     finally:
         os.kill(child, signal.SIGKILL)

@@ -85,7 +85,7 @@ def test_one_kill_from_outside_harms_nobody(root):
     killed: list[int] = []
 
     def kill_once(run):
-        current = [peer.cell.current() for peer in run.pool._peers.values()]
+        current = [peer.at_work() for peer in run.pool._peers.values()]
         if not killed and any(found is not None and found.place == 2 for found in current):
             killed.extend(pids_of(run))
             os.kill(killed[0], signal.SIGKILL)
@@ -100,8 +100,8 @@ def test_one_kill_from_outside_harms_nobody(root):
 def test_a_task_that_always_gets_its_child_killed_fails_alone(root):
     def kill_at_the_bad_one(run):
         for pid, peer in run.pool._peers.items():
-            current = peer.cell.current()
-            if current is not None and peer.hand and peer.hand.jobs[current.place].task.source == "bad.png":
+            current = peer.at_work()
+            if current is not None and current.hand.jobs[current.place].task.source == "bad.png":
                 os.kill(pid, signal.SIGKILL)
 
     run = PoolRun(spec(root), children=2, on_tick=kill_at_the_bad_one)
@@ -136,12 +136,72 @@ def test_children_that_cannot_live_make_the_work_one_to_retry(root):
     assert result.messages[-1].routing_key == "muniflow.events", "the status says what they wait for"
 
 
+def hands_seen(run: PoolRun) -> list[int]:
+    """How many groups a child has in its hands, at each tick."""
+    seen: list[int] = []
+    run.on_tick = lambda run: seen.extend(len(peer.hands) for peer in run.pool._peers.values())
+    run.tick_s = 0.005
+    return seen
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_child_takes_an_early_group_behind_the_one_it_has_and_no_other(root, early):
+    run = PoolRun(spec(root))
+    seen = hands_seen(run)
+    results = run.run([group("nap", bad_at=0, images=2, seconds=0.1) for _ in range(4)], early=early)
+    assert [len(result.tasks) for result in results] == [2, 2, 2, 2]
+    assert max(seen) == (2 if early else 1)
+
+
+def test_early_groups_go_to_children_that_have_nothing_first(root):
+    run = PoolRun(spec(root), children=2)
+    seen = hands_seen(run)
+    run.run([group("nap", bad_at=0, images=1, seconds=0.2) for _ in range(2)], early=True)
+    assert max(seen) == 1
+
+
+def test_the_next_group_is_computed_while_the_reply_to_the_last_one_waits(root, monkeypatch):
+    monkeypatch.setenv("MUNIFLOW_FAILPOINTS", "child.before_reply=stall:0.5@1")
+    both: list[bool] = []
+
+    def look(run):
+        for peer in run.pool._peers.values():
+            at_work = peer.at_work()
+            both.append(at_work is not None and len(peer.hands) == 2 and at_work.hand is peer.hands[1])
+
+    run = PoolRun(spec(root), on_tick=look, tick_s=0.005)
+    first, second = run.run([group("smooth", images=2), group("nap", bad_at=0, images=1, seconds=0.3)], early=True)
+    assert any(both)
+    assert [len(result.tasks) for result in (first, second)] == [2, 1], "and the replies come in their order"
+
+
+def test_a_crash_in_an_early_group_does_not_harm_the_one_that_is_computed_and_not_replied_to(root, monkeypatch):
+    monkeypatch.setenv("MUNIFLOW_FAILPOINTS", "child.before_reply=stall:0.5@1")
+    run = PoolRun(spec(root))
+    ours = group("smooth", images=2)
+    theirs = [task("bad.png", ("abort", {"width_px": BAD_WIDTH}), image=7), task("6.png", "smooth", image=6)]
+    results = run.run([ours, theirs], early=True)
+    assert reasons(results) == {0: None, 1: None, 6: None} | {
+        7: "crashed the decoder or the operation (signal 6, SIGABRT)"
+    }
+    assert run.deaths == ["signal 6, SIGABRT"]
+
+
+def test_a_reply_that_fails_ends_its_child_and_the_group_is_computed_again(root, monkeypatch, capfd):
+    monkeypatch.setenv("MUNIFLOW_FAILPOINTS", "child.before_reply=fail@2")
+    run = PoolRun(spec(root))
+    results = run.run([group("smooth", images=2), [task("5.png", "smooth", image=5)]], early=True)
+    assert reasons(results) == {0: None, 1: None, 5: None}
+    assert run.deaths == ["exit code 1"]
+    assert "a test asked for it" in capfd.readouterr().err
+
+
 def test_the_fork_server_is_started_again(root):
     killed: list[int] = []
 
     def kill_server(run):
         server = server_of(run)
-        if pids_of(run) and not killed and any(peer.cell.current() for peer in run.pool._peers.values()):
+        if pids_of(run) and not killed and any(peer.at_work() for peer in run.pool._peers.values()):
             killed.append(server.pid)
             os.kill(server.pid, signal.SIGKILL)
 
@@ -172,7 +232,7 @@ def test_a_pool_that_is_stopped_at_work_leaves_nothing_running(root, capfd):
 
     def stop_at_work(run):
         pids.update(pids_of(run))
-        if any(peer.cell.current() for peer in run.pool._peers.values()):
+        if any(peer.at_work() for peer in run.pool._peers.values()):
             run.on_tick = lambda _run: None
             os.kill(next(iter(pids)), signal.SIGKILL)  # its exit report is never read
             run.end()

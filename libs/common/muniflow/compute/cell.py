@@ -9,13 +9,15 @@ from typing import NamedTuple
 CELL_BYTES = mmap.PAGESIZE
 IDLE = -1
 INDEX_BITS = 20
+NUMBERS = 1 << INDEX_BITS
+"""Tasks are numbered from 0 to this; then the numbers begin again."""
 
 
 class Current(NamedTuple):
     """The task in a child's hands."""
 
-    place: int
-    """Its place in the group, 0-based."""
+    number: int
+    """Its number among all that the child was given, 0-based, modulo `NUMBERS`."""
     seconds: float
     """How long it has taken."""
 
@@ -44,9 +46,9 @@ class Cell:
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("q")
 
-    def begin(self, index: int) -> None:
-        """Say that task number `index` of the group begins now."""
-        self._words[0] = int(time.monotonic() * 1000) << INDEX_BITS | index
+    def begin(self, number: int) -> None:
+        """Say that task `number` begins now."""
+        self._words[0] = int(time.monotonic() * 1000) << INDEX_BITS | number % NUMBERS
 
     def idle(self) -> None:
         """Say that no task is being worked on."""
@@ -57,7 +59,7 @@ class Cell:
         word = self._words[0]
         if word == IDLE:
             return None
-        return Current(word & (1 << INDEX_BITS) - 1, time.monotonic() - (word >> INDEX_BITS) / 1000)
+        return Current(word % NUMBERS, time.monotonic() - (word >> INDEX_BITS) / 1000)
 
     def close(self) -> None:
         """Unmap."""

@@ -1,10 +1,16 @@
-"""A compute child: takes a group, runs it task by task, replies once. It holds the limits that protect its parent."""
+"""A compute child: takes a group, runs it task by task, and replies when all that it wrote is durable.
+
+Meanwhile it computes the next group, where it has one. It holds the limits that protect its parent.
+"""
 
 import os
 import resource
 import signal
 import socket
 import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -15,13 +21,14 @@ from muniflow.compute.device import OPENCL_DEVICE
 from muniflow.compute.durable import Durability
 from muniflow.compute.frames import Decoder, frame
 from muniflow.compute.groups import Span, encode_result, result_of
+from muniflow.compute.outcome import Outcome
 from muniflow.compute.outgoing import Result
 from muniflow.compute.process import Context, process
 from muniflow.compute.setup import open_context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Steps
 from muniflow.errors import Unavailable
-from muniflow.failpoints import Failpoints
+from muniflow.failpoints import Failpoints, Hit
 from muniflow.messages import Task
 from muniflow.settings import CPU
 from muniflow.settle import Retry
@@ -46,46 +53,80 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
     before_reply = Failpoints.from_env(os.environ).at("child.before_reply")
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
+    runner = GroupRunner(context, cell, cpu_time_s)
+    replies = Replies(connection, Durability(context), before_reply)
     decoder = Decoder()
-    worker = GroupRunner(context, Durability(context), cell, cpu_time_s)
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
-            results, spans = worker.run(bodies)
-            before_reply()
-            with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
-                connection.sendall(frame(encode_result(result_of(results, spans, time.time()))))
+            results, spans = runner.run(bodies, replies.durability.add)
+            replies.add(results, spans)
             for _, outcome in results:
                 if isinstance(outcome.fate, Retry) and outcome.fate.what == OPENCL_DEVICE:
+                    replies.wait()
                     raise Unavailable(OPENCL_DEVICE, "a new compute child tries it again")
 
 
-@dataclass(frozen=True)
+@dataclass
 class GroupRunner:
     """Runs the tasks of one group after the other."""
 
     context: Context
-    durability: Durability
     cell: Cell
     cpu_time_s: float
+    _begun: int = 0
 
-    def run(self, bodies: list[bytes]) -> tuple[list[Result], list[Span]]:
+    def run(self, bodies: list[bytes], on_computed: Callable[[Outcome], None]) -> tuple[list[Result], list[Span]]:
         """Run a group, each task within its CPU time; returns what became of them, and when they ran."""
         results: list[Result] = []
         spans: list[Span] = []
-        for index, body in enumerate(bodies):
-            self.cell.begin(index)
+        for body in bodies:
+            self.cell.begin(self._begun)
+            self._begun += 1
             raise_cpu_limit(self.cpu_time_s)
             began_at, started_s = time.time(), time.perf_counter()
             task = Task.from_bytes(body)
             outcome = process(task, self.context)
-            self.durability.add(outcome)
+            on_computed(outcome)
             results.append((task, outcome))
             spans.append(Span(began_at, time.perf_counter() - started_s))
         self.cell.idle()
-        started_s = time.perf_counter()
-        results = self.durability.finish(results)
-        share_s = (time.perf_counter() - started_s) / len(bodies)
-        return results, [Span(span.began_at, span.seconds + share_s) for span in spans]
+        return results, spans
+
+
+@dataclass
+class Replies:
+    """Tells the parent of each group as soon as its outputs are durable, while the next group is computed."""
+
+    connection: socket.socket
+    durability: Durability
+    before_reply: Hit
+    _last: Future[None] | None = None
+
+    def add(self, results: list[Result], spans: list[Span]) -> None:
+        """A group is computed; replies go out in the order of the groups."""
+
+        def reply(durable: list[Result], synced_s: float) -> None:
+            share_s = synced_s / len(durable)
+            shared = [Span(span.began_at, span.seconds + share_s) for span in spans]
+            body = frame(encode_result(result_of(durable, shared, time.time())))
+            self.before_reply()
+            with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
+                self.connection.sendall(body)
+
+        self._last = self.durability.finish(results, reply)
+        self._last.add_done_callback(_end_on_error)
+
+    def wait(self) -> None:
+        """Until the last reply is sent."""
+        if self._last is not None:
+            self._last.result()
+
+
+def _end_on_error(reply: Future[None]) -> None:
+    """Nobody looks at the thread of the replies, and the parent would wait: an error that nobody foresaw ends all."""
+    if (error := reply.exception()) is not None:
+        traceback.print_exception(error)
+        os._exit(1)
 
 
 def limit_self(spec: ChildSpec) -> None:

@@ -1,17 +1,34 @@
-"""One compute child as its parent sees it: a non-blocking socket on the loop, and the shared cell."""
+"""One compute child as its parent sees it: a non-blocking socket on the loop, and the shared cell.
+
+It may have two hands of jobs: while the outputs of one are synced to disk, and while its parent publishes what
+follows from it, the other one is computed.
+"""
 
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
-from muniflow.compute.cell import Cell, new_cell_file
+from muniflow.compute.cell import NUMBERS, Cell, new_cell_file
 from muniflow.compute.frames import Decoder, FrameError, frame
 from muniflow.compute.tickets import Hand
 from muniflow.loop import Loop
 
 _RECEIVE_BYTES = 256 * 1024
+MAX_HANDS = 2
+
+
+class AtWork(NamedTuple):
+    """The job that a child works on."""
+
+    hand: Hand
+    place: int
+    """Its place among the jobs of `hand`."""
+    seconds: float
+    """How long it has taken."""
 
 
 class Peer:
@@ -25,7 +42,8 @@ class Peer:
     ) -> None:
         """`on_frame` takes a whole reply and may raise `FrameError`; `on_broken`: end this child, it talks no sense."""
         self.pid: int | None = None
-        self.hand: Hand | None = None
+        self.hands: deque[Hand] = deque()
+        """What it has not replied to, in order."""
         self.kill_reason: str | None = None
         """Why we killed it, if a task is to blame."""
         self._loop = loop
@@ -33,6 +51,7 @@ class Peer:
         self._on_broken = on_broken
         self._decoder = Decoder()
         self._output = memoryview(b"")
+        self._given = 0
         self._last_s = time.monotonic()
         self._cell_file = new_cell_file()
         self.cell = Cell(self._cell_file)
@@ -48,17 +67,28 @@ class Peer:
         self._close_theirs()
 
     def send(self, hand: Hand) -> None:
-        """Give it a group; it must hold none."""
-        self.hand = hand
-        self.cell.idle()
-        self._last_s = time.monotonic()
-        self._output = memoryview(frame([job.body for job in hand.jobs]))
+        """Give it a hand of jobs, behind the one that it may have."""
+        if not self.hands:
+            self._last_s = time.monotonic()
+        hand.first = self._given
+        self._given = (self._given + len(hand.jobs)) % NUMBERS
+        self.hands.append(hand)
+        self._output = memoryview(bytes(self._output) + frame([job.body for job in hand.jobs]))
         self._flush()
 
-    def silent_s(self) -> float:
-        """Seconds since it was given its group, or was last seen at a task."""
+    def at_work(self) -> AtWork | None:
+        """What it works on, if it does."""
         current = self.cell.current()
         if current is not None:
+            for hand in self.hands:
+                place = (current.number - hand.first) % NUMBERS
+                if place < len(hand.jobs):
+                    return AtWork(hand, place, current.seconds)
+        return None
+
+    def silent_s(self) -> float:
+        """Seconds since it was given something, or was last seen at a task."""
+        if self.cell.current() is not None:
             self._last_s = time.monotonic()
         return time.monotonic() - self._last_s
 

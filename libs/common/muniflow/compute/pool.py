@@ -1,7 +1,8 @@
 """The parent's side of the compute children, on the loop: groups go out, results come back, deaths are survived.
 
-Nothing here blocks and nothing here imports numpy or OpenCV. A child has one group at a time. When it dies, its cell
-says which task it worked on: that one is judged (`verdict`), the rest of the group is handed out again.
+Nothing here blocks and nothing here imports numpy or OpenCV. A child has one group in its hands, and an early one
+behind it. When it dies, its cell says which task it worked on: that one is judged (`verdict`), all else that it had is
+handed out again.
 """
 
 from collections import deque
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from muniflow.compute.forkclient import ForkClient, ForkEvents
 from muniflow.compute.frames import FrameError
 from muniflow.compute.groups import GroupResult, decode_result
-from muniflow.compute.peer import Peer
+from muniflow.compute.peer import MAX_HANDS, Peer
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.tickets import Hand, Job, Ticket, failed_result
 from muniflow.compute.verdict import describe, too_slow, verdict
@@ -70,16 +71,24 @@ class ComputePool:
     @property
     def idle(self) -> int:
         """How many groups could start now."""
-        return max(sum(peer.hand is None for peer in self._peers.values()) - len(self._waiting), 0)
+        return max(sum(not peer.hands for peer in self._peers.values()) - len(self._waiting), 0)
+
+    @property
+    def room(self) -> int:
+        """How many early groups children could take now."""
+        return max(sum(MAX_HANDS - len(peer.hands) for peer in self._peers.values()) - len(self._waiting), 0)
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the children that run now."""
         return tuple(self._peers)
 
-    def submit(self, jobs: Sequence[Job], on_done: Callable[[GroupResult], None]) -> None:
-        """Run a group; `on_done` is called once, whatever happens to children meanwhile."""
-        self._waiting.append(Hand(list(jobs), Ticket(len(jobs), on_done)))
+    def submit(self, jobs: Sequence[Job], on_done: Callable[[GroupResult], None], *, early: bool = False) -> None:
+        """Run a group; `on_done` is called once, whatever happens to children meanwhile.
+
+        `early`: a child may have it behind another one, which costs nothing when both are short.
+        """
+        self._waiting.append(Hand(list(jobs), Ticket(len(jobs), on_done), early))
         self._hand_out()
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
@@ -110,7 +119,7 @@ class ComputePool:
 
     def _on_lost(self) -> None:
         self._serving = False
-        hands = [peer.hand for peer in self._peers.values() if peer.hand is not None]
+        hands = [hand for peer in self._peers.values() for hand in peer.hands]
         self._drop_peers()
         if self._stopping:
             return
@@ -149,18 +158,20 @@ class ComputePool:
         if peer is None:
             return
         peer.read_rest()
-        hand, current = peer.hand, peer.cell.current()
+        at_work = peer.at_work()
         peer.close()
-        if hand is None or current is None:
-            # Nobody's fault: perhaps children cannot live here at all, so not at once.
-            self._failures += 1
-        if hand is not None:
+        # With nobody at fault, perhaps children cannot live here at all: so not at once.
+        self._failures = 0 if at_work else self._failures + 1
+        if peer.hands:
             self.events.on_death(peer.kill_reason or describe(status))
-            if current is None or current.place >= len(hand.jobs):
+        for hand in reversed(peer.hands):
+            if at_work is None:
                 self._again(hand, describe(status))
+            elif hand is at_work.hand:
+                self._judge(hand, at_work.place, status, peer.kill_reason)
             else:
-                self._failures = 0
-                self._judge(hand, current.place, status, peer.kill_reason)
+                self._waiting.appendleft(hand)
+        self._hand_out()
         self.loop.call_later(self._pause_s(), self._fork)
 
     def _pause_s(self) -> float:
@@ -175,11 +186,11 @@ class ComputePool:
             return
         limit_s = self.spec.task_timeout_s
         for pid, peer in self._peers.items():
-            current = peer.cell.current() if peer.hand is not None else None
-            if current is not None and current.seconds > limit_s and peer.kill_reason is None:
+            at_work = peer.at_work()
+            if at_work is not None and at_work.seconds > limit_s and peer.kill_reason is None:
                 peer.kill_reason = too_slow(limit_s)
                 self._server.kill(pid)
-            elif peer.hand is not None and current is None and peer.silent_s() > limit_s:
+            elif peer.hands and at_work is None and peer.silent_s() > limit_s:
                 # Stuck between tasks: killed, and nobody's fault.
                 self._server.kill(pid)
         self.loop.call_later(min(WATCH_S, limit_s / 4), self._watch)
@@ -187,29 +198,30 @@ class ComputePool:
     # Groups
 
     def _hand_out(self) -> None:
-        for peer in self._peers.values():
-            if not self._waiting:
-                return
-            if peer.hand is None:
-                peer.send(self._waiting.popleft())
+        for held in range(MAX_HANDS):
+            for peer in self._peers.values():
+                if not self._waiting:
+                    return
+                # A child that is on its way will have nothing in its hands.
+                if len(peer.hands) == held and (held == 0 or (self._waiting[0].early and not self._asked)):
+                    peer.send(self._waiting.popleft())
 
     def _on_frame(self, peer: Peer, parts: list[bytes]) -> None:
-        hand = peer.hand
-        if hand is None:
+        if not peer.hands:
             self._on_broken(peer)
             return
-        result = decode_result(parts)
+        hand, result = peer.hands[0], decode_result(parts)
         if len(result.tasks) != len(hand.jobs):
             raise FrameError(f"{len(result.tasks)} results for {len(hand.jobs)} tasks")
         result.sources = [job.task for job in hand.jobs]
-        peer.hand = None
+        peer.hands.popleft()
         self._failures = 0
         hand.ticket.add(result, len(hand.jobs))
         self._go_on()
 
     def _go_on(self) -> None:
         self._hand_out()
-        if self.idle:
+        if self.room:
             self.events.on_idle()
 
     def _judge(self, hand: Hand, place: int, status: int, kill_reason: str | None) -> None:
@@ -222,13 +234,11 @@ class ComputePool:
             self._waiting.append(Hand([culprit], hand.ticket))
         else:
             hand.ticket.add(failed_result([(culprit.task, fate)]), 1)
-        self._hand_out()
 
     def _again(self, hand: Hand, cause: str) -> None:
         hand.deaths += 1
         if hand.deaths < MAX_FAULTLESS_DEATHS:
             self._waiting.appendleft(hand)
-            self._hand_out()
             return
         error = Unavailable("compute child", cause)
         failed = [(job.task, settle(error, job.task.attempt)) for job in hand.jobs]

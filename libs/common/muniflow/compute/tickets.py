@@ -43,8 +43,12 @@ class Hand:
 
     jobs: list[Job]
     ticket: Ticket
+    early: bool = False
+    """Whether a child may have it while it still has another one."""
     deaths: int = 0
     """How often a child died with this hand, and no job was to blame."""
+    first: int = 0
+    """The number of its first job among all that its child was given (`muniflow.compute.cell`)."""
 
 
 def failed_result(failures: Sequence[tuple[Task, Fate]]) -> GroupResult:

@@ -16,7 +16,7 @@ from muniflow.settle import Fail
 from muniflow.shards import Shard, first_task
 from muniflow.topology import EVENTS, EXCHANGE, step_queue
 from muniflow.transport.types import OutgoingMessage
-from muniflow.worker.grouping import GROUPS_PER_CHILD, Kind, Pace, group_length
+from muniflow.worker.grouping import GROUPS_PER_CHILD, Kind, Pace, group_length, may_be_early
 
 GROUP_S = 0.2
 GROUP_TASKS = 32
@@ -59,8 +59,13 @@ class _Run:
     pool: ComputePool = field(init=False)
     _ready: list[Task] = field(default_factory=list)
     """Tasks that follow from others; they go first, so that intermediates stay few."""
+    _unread: int = field(init=False)
+    """Images of `shards` that are still there."""
     _groups: int = 0
     _pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self._unread = len(self.account.shards)
 
     def failed(self, reason: str) -> None:
         self.problem = reason
@@ -74,15 +79,19 @@ class _Run:
     def hand_out(self) -> None:
         while not self.ended and self._groups < self.jobs * GROUPS_PER_CHILD and (group := self._next_group()):
             self._groups += 1
-            self.pool.submit([Job(task, task.to_bytes()) for task in group], self._on_result)
+            early = may_be_early(self._seconds(group[0]), GROUP_S)
+            self.pool.submit([Job(task, task.to_bytes()) for task in group], self._on_result, early=early)
         if self.account.complete:
             self.end()
 
     def _next_group(self) -> list[Task]:
         while len(self._ready) < GROUP_TASKS and (shard := next(self.shards, None)) is not None:
+            self._unread -= 1
             # At the front, because the end goes first.
             self._ready.insert(0, first_task(self.account.batch, shard, now_s=time.time()))
-        length = group_length(map(self._seconds, reversed(self._ready)), GROUP_S, GROUP_TASKS)
+        # Towards the end in smaller and smaller groups, so that all children end at about the same time.
+        most = min(GROUP_TASKS, max(1, (self._unread + len(self._ready)) // (GROUPS_PER_CHILD * self.jobs)))
+        length = group_length(map(self._seconds, reversed(self._ready)), GROUP_S, most)
         return [self._ready.pop() for _ in range(length)]
 
     def _seconds(self, task: Task) -> float:

@@ -33,6 +33,7 @@ from muniflow.worker.grouping import (
     Pace,
     PrefetchLimits,
     group_length,
+    may_be_early,
     prefetch_for,
 )
 from muniflow.worker.settings import WorkerSettings
@@ -187,15 +188,22 @@ class Consumer:
 
     def _hand_out(self) -> None:
         self._scheduled = False
-        while self.pool.idle and len(self._backlog):
+        while self.pool.room and len(self._backlog):
             waiting = self._backlog.next_queue()
             seconds = (self._pace.seconds(held.kind, held.pixels) for held in waiting)
             most = 1 if waiting[0].suspect else self.settings.group_tasks
             length = group_length(seconds, self.settings.group_s, most)
+            early = not self.pool.idle
+            # While all children work, it may grow until it is full.
+            if early and not (self._may_be_early(waiting[0]) and (length < len(waiting) or length == most)):
+                return
             group = self._backlog.take(length)
             self._running += 1
             on_done = partial(self._on_result, group, self._epoch)
-            self.pool.submit([held.job for held in group], on_done)
+            self.pool.submit([held.job for held in group], on_done, early=early)
+
+    def _may_be_early(self, held: Held) -> bool:
+        return not held.suspect and may_be_early(self._pace.seconds(held.kind, held.pixels), self.settings.group_s)
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self.metrics.observe(result)

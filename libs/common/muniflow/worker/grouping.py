@@ -84,6 +84,11 @@ def group_length(seconds: Iterable[float], group_s: float, max_tasks: int) -> in
     return length
 
 
+def may_be_early(task_s: float, group_s: float) -> bool:
+    """Whether a group may wait in a child's hands behind another: long tasks go to the child that is free first."""
+    return 2 * task_s <= group_s
+
+
 class PrefetchLimits(NamedTuple):
     """Bounds of a queue's prefetch."""
 
