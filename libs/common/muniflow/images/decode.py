@@ -15,6 +15,7 @@ from muniflow.images.fields import ImageHeader
 from muniflow.images.header import read_header
 from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES, ImageLimits
 from muniflow.images.opencv import cv2
+from muniflow.images.turbo import decode_jpeg
 from muniflow.operation import Size
 
 Reduction = Literal[1, 2, 4, 8]
@@ -77,6 +78,12 @@ def decode(
 
 
 def _decode(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
+    if header.format == "jpeg" and factor == 1 and (pixels := decode_jpeg(data)) is not None:
+        return pixels
+    return _decode_by_opencv(data, header, factor)
+
+
+def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
     deep = header.bits == _DEEP_BITS
     flags = _COLOUR_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if deep else 0)
     image: NDArray[Any] | None = None

@@ -18,6 +18,9 @@ _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _OTHER_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 """Lossless, hierarchical and arithmetic coding: not in photographs, and not in every decoder."""
 
+_TELLING = _DECODED_FRAMES | _OTHER_FRAMES | {_SOS, _APP1, _APP14}
+"""Markers of segments that are looked into."""
+
 _FILL = re.compile(rb"\xff+")
 # In a scan, 0xFF is followed by 0 (it was data) or by a restart marker; anything else ends the scan.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -54,23 +57,18 @@ def read_jpeg(data: memoryview, limits: ImageLimits) -> ImageHeader:
             continue
         if marker in {0, _SOI}:
             damaged("jpeg", f"marker 0x{marker:02x} at byte {position - 1}")
-        (length,) = take("jpeg", ">H", data, position, "a segment")
-        end = position + length
-        if length < 2:  # noqa: PLR2004 - the length counts its own two bytes
-            damaged("jpeg", f"a segment of length {length} at byte {position}")
-        if end > len(data):
-            truncated("jpeg", "it ends inside a segment")
-        _segment(found, marker, data[position + 2 : end], limits)
+        end = _end_of_segment(data, position)
+        if marker in _TELLING:
+            _segment(found, marker, data[position + 2 : end], limits)
         position = _skip_scan(data, end) if marker == _SOS else end
     raise Rejected(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
 def _marker(data: memoryview, position: int) -> tuple[int, int]:
     """The marker at `position` and the place behind it; a marker may be filled up with any number of 0xFF."""
-    head = data[position : position + 2]
-    if len(head) == 2 and head[0] == 0xFF and head[1] != 0xFF:  # noqa: PLR2004 - as nearly all are
-        return head[1], position + 2
-    if not head:
+    if position + 2 <= len(data) and data[position] == 0xFF and (marker := data[position + 1]) != 0xFF:  # noqa: PLR2004
+        return marker, position + 2  # as nearly all are
+    if position >= len(data):
         truncated("jpeg", "it has no end of image (EOI)")
     fill = _FILL.match(data, position)
     if fill is None:
@@ -78,6 +76,16 @@ def _marker(data: memoryview, position: int) -> tuple[int, int]:
     if fill.end() >= len(data):
         truncated("jpeg", "it has no end of image (EOI)")
     return data[fill.end()], fill.end() + 1
+
+
+def _end_of_segment(data: memoryview, position: int) -> int:
+    """Where the segment ends whose length is stated at `position`."""
+    (length,) = take("jpeg", ">H", data, position, "a segment")
+    if length < 2:  # noqa: PLR2004 - the length counts its own two bytes
+        damaged("jpeg", f"a segment of length {length} at byte {position}")
+    if position + length > len(data):
+        truncated("jpeg", "it ends inside a segment")
+    return position + length
 
 
 def _skip_scan(data: memoryview, position: int) -> int:
