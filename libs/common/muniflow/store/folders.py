@@ -1,6 +1,6 @@
 """Folders of a local volume, reached one part at a time from the root so that no symbolic link is ever followed.
 
-Every function takes or gives folder descriptors and raises plain `OSError`.
+Functions take or give folder descriptors and raise plain `OSError`.
 """
 
 import errno
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from muniflow.errors import Rejected, Unavailable
+from muniflow.store.checks import require_key
 from muniflow.store.types import Blob
 
 TEMPORARY = ".muniflow-tmp-"
@@ -16,8 +18,30 @@ TEMPORARY = ".muniflow-tmp-"
 REMOVE_PASSES = 16
 """How often a folder is emptied again when others keep writing into it."""
 
+# O_NONBLOCK: to open a named pipe that someone left in a source folder would wait for ever.
+READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How a blob is opened to be read."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BELOW = _FOLDER | os.O_NOFOLLOW
+
+
+def parts_of(key: str) -> list[str]:
+    """The folders on the way to a blob, and its name.
+
+    Raises:
+        Rejected: it cannot be the key of a blob.
+    """
+    require_key(key)
+    parts = key.split("/")
+    if parts[-1].startswith(TEMPORARY):
+        raise Rejected(f"key {key!r}: names that start with {TEMPORARY!r} are taken by unfinished files")
+    return parts
+
+
+def require_root(root: str) -> None:
+    """Raise `Unavailable` where the root itself is missing: then nothing can be said of the blobs below it."""
+    if not Path(root).is_dir():
+        raise Unavailable("blob store", f"the folder {root} is not there; is its volume mounted?")
 
 
 def open_folder(root: str, parts: Sequence[str]) -> int:
@@ -32,16 +56,27 @@ def open_folder(root: str, parts: Sequence[str]) -> int:
     return fd
 
 
-def make_folder(root: str, parts: Sequence[str], *, durable: bool) -> int:
-    """Like `open_folder`, and makes what is missing; `durable` syncs every folder on the way."""
+def open_or_make_folder(root: str, parts: Sequence[str]) -> int:
+    """Like `open_folder`, and makes the folders that are missing."""
+    try:
+        fd = _open_root(root)
+    except FileNotFoundError:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        fd = _open_root(root)
+    for part in parts:
+        fd = _step(fd, part, make=True)
+    return fd
+
+
+def make_folder_durably(root: str, parts: Sequence[str]) -> int:
+    """The same, and syncs every folder on the way: another process may have made one just now, and not synced it."""
     Path(root).mkdir(parents=True, exist_ok=True)
     fd = _open_root(root)
     for part in parts:
         try:
             with suppress(FileExistsError):
                 os.mkdir(part, dir_fd=fd)
-            if durable:
-                os.fsync(fd)
+            os.fsync(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -115,10 +150,17 @@ def _open_root(root: str) -> int:
         raise OSError(errno.ENODEV, "the root of the store is not a folder") from None
 
 
-def _step(fd: int, part: str) -> int:
+def _step(fd: int, part: str, *, make: bool = False) -> int:
     """Open a folder below `fd` and close `fd`, in any case."""
     try:
-        return enter_folder(fd, part)
+        try:
+            return enter_folder(fd, part)
+        except FileNotFoundError:
+            if not make:
+                raise
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=fd)
+            return enter_folder(fd, part)
     finally:
         os.close(fd)
 

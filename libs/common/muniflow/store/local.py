@@ -7,15 +7,27 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.failpoints import Failpoints, Hit
-from muniflow.store.checks import Watched, probe, range_length, require_key, require_prefix
-from muniflow.store.folders import TEMPORARY, folder, list_folder, make_folder, open_folder, remove_folder
+from muniflow.store.checks import Watched, probe, range_length, require_prefix
+from muniflow.store.folders import (
+    READ,
+    TEMPORARY,
+    folder,
+    list_folder,
+    make_folder_durably,
+    open_folder,
+    open_or_make_folder,
+    parts_of,
+    remove_folder,
+    require_root,
+)
 from muniflow.store.oserrors import meaning, translated
+from muniflow.store.sync import sync_files
 from muniflow.store.types import Blob
 from muniflow.store.unfinished import remove_unfinished
 
@@ -30,8 +42,6 @@ SYNC_FILES = 256
 COPY_MAX_BYTES = 1 << 21
 """Up to here one read is two to three times as fast as a mapping with its page faults; at 3 MB they are equal."""
 
-# O_NONBLOCK: to open a named pipe that someone left in a source folder would wait for ever.
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # Mapping all pages in one call is cheaper than a fault for each group of 16.
 _MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
@@ -78,7 +88,7 @@ class LocalStore:
 
     def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
         """Write a hidden file beside the blob's place, then rename it there."""
-        *parts, name = _parts(key)
+        *parts, name = parts_of(key)
         if isinstance(data, bytes | bytearray | memoryview):
             return self._write(parts, name, (data,), attempts=WRITE_ATTEMPTS, durable=durable)
         watched = Watched(data)
@@ -93,11 +103,11 @@ class LocalStore:
     def sync(self, keys: Sequence[str]) -> None:
         """Sync files and the folders on their way; 128 at once take a quarter of the time of one by one."""
         for first in range(0, len(keys), SYNC_FILES):
-            self._sync(keys[first : first + SYNC_FILES])
+            sync_files(self._root, keys[first : first + SYNC_FILES])
 
     def size(self, key: str) -> int | None:
         """Size by `stat`."""
-        *parts, name = _parts(key)
+        *parts, name = parts_of(key)
         try:
             with folder(self._root, parts) as fd:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -116,7 +126,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Unlink the file; its folders stay."""
-        *parts, name = _parts(key)
+        *parts, name = parts_of(key)
         # IsADirectoryError and NotADirectoryError: there is no such *blob*, so there is nothing to do.
         with (
             translated(self._root, key),
@@ -162,53 +172,34 @@ class LocalStore:
 
     def _open_blob(self, key: str) -> tuple[int, int]:
         """Descriptor and size of a blob that is there."""
-        *parts, name = _parts(key)
+        *parts, name = parts_of(key)
         try:
             return _open_file(self._root, parts, name)
         except FileNotFoundError as error:
-            self._require_root()
+            require_root(self._root)
             raise meaning(error, self._root, key) from error
         except (IsADirectoryError, NotADirectoryError) as error:
             raise NotFound(f"{meaning(error, self._root, key)}, not a blob") from error
         except OSError as error:
             raise meaning(error, self._root, key) from error
 
-    def _sync(self, keys: Sequence[str]) -> None:
-        folders = {tuple(parts[:depth]) for key in keys for parts in [_parts(key)] for depth in range(len(parts))}
-        with ExitStack() as stack:
-            files: list[int] = []
-            for key in keys:
-                files.append(self._open_blob(key)[0])
-                stack.callback(os.close, files[-1])
-            with translated(self._root, keys[0]):
-                for fd in files:
-                    # Starts the writing of all before the wait for the first; what is dropped is not read again here.
-                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-                for fd in files:
-                    os.fsync(fd)
-                for parts in sorted(folders):
-                    with folder(self._root, parts) as fd:
-                        os.fsync(fd)
-
     def _list(self, prefix: str) -> Iterator[Blob]:
         try:
             with folder(self._root, prefix.split("/")[:-1]) as fd:
                 yield from list_folder(fd, prefix)
         except (FileNotFoundError, NotADirectoryError):
-            self._require_root()
+            require_root(self._root)
         except OSError as error:
             raise meaning(error, self._root, prefix) from error
 
     def _new_folder(self, parts: Parts, *, durable: bool) -> int:
-        """Descriptor of the folder at `parts`, made only when it turns out to be missing."""
+        """Descriptor of the folder at `parts`, made where it turns out to be missing."""
+        if not durable:
+            return open_or_make_folder(self._root, parts)
         try:
             return open_folder(self._root, parts)
         except FileNotFoundError:
-            return make_folder(self._root, parts, durable=durable)
-
-    def _require_root(self) -> None:
-        if not Path(self._root).is_dir():
-            raise Unavailable("blob store", f"the folder {self._root} is not there; is its volume mounted?")
+            return make_folder_durably(self._root, parts)
 
 
 class _File(io.FileIO):
@@ -227,19 +218,11 @@ class _File(io.FileIO):
             return super().readall()
 
 
-def _parts(key: str) -> Parts:
-    require_key(key)
-    parts = key.split("/")
-    if parts[-1].startswith(TEMPORARY):
-        raise Rejected(f"key {key!r}: names that start with {TEMPORARY!r} are taken by unfinished files")
-    return parts
-
-
 def _open_file(root: str, parts: Parts, name: str) -> tuple[int, int]:
     """Descriptor and size of a regular file."""
     parent = open_folder(root, parts)
     try:
-        fd = os.open(name, _READ, dir_fd=parent)
+        fd = os.open(name, READ, dir_fd=parent)
     finally:
         os.close(parent)
     try:
