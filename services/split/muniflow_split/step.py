@@ -13,4 +13,4 @@ def apply(image: Image, params: SplitParams) -> list[Image]:
     return split(image, params.columns, params.rows)
 
 
-STEP = Step(operation=OPERATION, apply=apply)
+STEP = Step(operation=OPERATION, apply=apply, by_reference=True)

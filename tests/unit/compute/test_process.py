@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.support.compute_help import context, files, picture, run_hop_by_hop, task, write_source
 
-from muniflow.compute.process import process
+from muniflow.compute.process import Context, process
 from muniflow.errors import Unavailable
 from muniflow.images.decode import decode
 from muniflow.images.limits import ImageLimits
@@ -54,6 +54,39 @@ def test_tiles_of_an_intermediate_travel_by_reference(tmp_path):
     assert files(tmp_path / "work") == before
     assert {ref.key for ref in refs(*tiles)} == {ref.key for ref in refs(after_half)}
     assert {(ref.width_px, ref.height_px) for ref in refs(*tiles)} == {(8, 6)}
+
+
+def by_reference(made: Context) -> Context:
+    return replace(made, steps={name: replace(step, by_reference=True) for name, step in made.steps.items()})
+
+
+def test_a_step_that_works_by_reference_reads_no_pixel_and_names_the_same_ones(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", "half", "quarter", "quarter", "smooth")
+    (after_half,) = process(first, context(tmp_path, only="half")).follow
+    read = process(after_half, context(tmp_path, only="quarter"))
+    for blob in (tmp_path / "work").rglob("*.raw"):
+        blob.unlink()
+    unread = process(after_half, by_reference(context(tmp_path, only="quarter")))
+    assert unread.follow == read.follow
+    assert [measure.load_bytes for measure in (*read.measures, *unread.measures)] == [32 * 24 * 3, 0, 0, 0]
+
+
+def test_at_the_ends_of_a_route_a_step_by_reference_reads_all_the_same(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    whole = process(task("a.png", "quarter"), context(tmp_path))
+    expected = files(tmp_path / "output")
+    assert process(task("a.png", "quarter"), by_reference(context(tmp_path))).outputs == whole.outputs
+    assert files(tmp_path / "output") == expected
+
+
+def test_a_step_that_copies_and_says_otherwise_is_found_out(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48))
+    first = task("a.png", "half", ("quarter", {"copies": True}), "smooth")
+    (after_half,) = process(first, context(tmp_path, only="half")).follow
+    outcome = process(after_half, by_reference(context(tmp_path, only="quarter")))
+    assert isinstance(outcome.fate, Fail)
+    assert "copied pixels" in outcome.fate.reason
 
 
 def test_large_tiles_go_their_own_ways(tmp_path):

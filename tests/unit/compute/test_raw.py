@@ -36,7 +36,7 @@ def memory() -> Any:
 
 
 def load(ref, work):
-    ((image, region),) = raw.load([Tile(pixels=ref)], work)
+    ((image, region),) = raw.load([Tile(pixels=ref)], work.read)
     return image, region
 
 
@@ -50,7 +50,7 @@ def spans_read(work, tiles):
         return original(key, offset, length)
 
     work.read = watched
-    raw.load(tiles, work)
+    raw.load(tiles, work.read)
     work.read = original
     return read
 
@@ -91,7 +91,7 @@ def test_tiles_that_are_read_together_are_what_each_alone_is(height_px, width_px
     pieces = [part for row in np.array_split(image, rows) for part in np.array_split(row, columns, axis=1) if part.size]
     chosen = data.draw(st.lists(st.sampled_from(pieces), min_size=1, max_size=5))
     tiles = [Tile(lineage=((n, 16),), pixels=raw.reference(piece, region)) for n, piece in enumerate(chosen)]
-    for (loaded, memory_of), piece, tile in zip(raw.load(tiles, work), chosen, tiles, strict=True):
+    for (loaded, memory_of), piece, tile in zip(raw.load(tiles, work.read), chosen, tiles, strict=True):
         assert np.array_equal(loaded, piece)
         assert memory_of.lineage == tile.lineage
         assert raw.reference(loaded, memory_of) == tile.pixels

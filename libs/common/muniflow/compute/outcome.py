@@ -48,34 +48,42 @@ class Outcome:
 
 
 @dataclass
+class _Sum:
+    """The numbers of a `Tally`; a model made anew for each task would cost more than the adding."""
+
+    done: int = 0
+    failed: int = 0
+    retried: int = 0
+    waiting_for: str | None = None
+    pixels: int = 0
+    compute_s: float = 0.0
+
+    def add(self, tally: Tally) -> None:
+        self.done += tally.done
+        self.failed += tally.failed
+        self.retried += tally.retried
+        self.waiting_for = tally.waiting_for or self.waiting_for
+        self.pixels += tally.pixels
+        self.compute_s += tally.compute_s
+
+
+@dataclass
 class Tallies:
     """Tallies of several tasks, added up by batch and step."""
 
-    _sums: dict[tuple[str, int], Tally] = field(default_factory=dict)
+    _sums: dict[tuple[str, int], _Sum] = field(default_factory=dict)
 
     def add(self, tallies: Iterable[Tally]) -> None:
         """Add these."""
         for tally in tallies:
             key = (tally.batch, tally.step)
-            known = self._sums.get(key)
-            self._sums[key] = tally if known is None else _sum(known, tally)
+            if key not in self._sums:
+                self._sums[key] = _Sum()
+            self._sums[key].add(tally)
 
     def all(self) -> tuple[Tally, ...]:
         """One tally for each batch and step."""
-        return tuple(self._sums.values())
-
-
-def _sum(one: Tally, other: Tally) -> Tally:
-    return Tally(
-        batch=one.batch,
-        step=one.step,
-        done=one.done + other.done,
-        failed=one.failed + other.failed,
-        retried=one.retried + other.retried,
-        waiting_for=other.waiting_for or one.waiting_for,
-        pixels=one.pixels + other.pixels,
-        compute_s=one.compute_s + other.compute_s,
-    )
+        return tuple(Tally(batch=batch, step=step, **vars(total)) for (batch, step), total in self._sums.items())
 
 
 def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:

@@ -33,6 +33,7 @@ from muniflow.store.types import Store
 DECODED = -1
 """The "step" whose output is the decoded source, in the key of its intermediate."""
 _CV2_NO_MEMORY = -4
+_UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class _Chain:
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
     failed: list[Fail] = field(default_factory=list)
+    params: dict[int, Params] = field(default_factory=dict)
     _end: int = field(init=False)
     """The first step of the route that this process does not carry; its length, where nothing is handed on."""
 
@@ -115,6 +117,12 @@ class _Chain:
     def _hands_on(self) -> bool:
         """Whether another process goes on with what is made here."""
         return self._end < len(self.task.route)
+
+    @property
+    def _by_reference(self) -> bool:
+        """Whether nothing here looks at a pixel: tiles come as references, and go on as others."""
+        steps = (self.context.steps[step.op] for step in self.task.route[self.task.step : self._end])
+        return self._hands_on and bool(self.task.tiles) and all(step.by_reference for step in steps)
 
     def run(self) -> None:
         """Depth-first: the last tile pushed is the first to go on, and each is dropped as soon as it was used."""
@@ -151,13 +159,13 @@ class _Chain:
 
     def _load_tiles(self, measure: StepMeasure) -> list[_Node]:
         task = self.task
-        loaded = raw.load(task.tiles, self.context.work)
-        measure.load_bytes += sum(image.nbytes for image, _ in loaded)
+        loaded = raw.load(task.tiles, raw.unread if self._by_reference else self.context.work.read)
+        measure.load_bytes += 0 if self._by_reference else sum(image.nbytes for image, _ in loaded)
         return [_Node(image, task.step, region.lineage, region if self._hands_on else None) for image, region in loaded]
 
     def _load_source(self, measure: StepMeasure) -> _Node:
         task = self.task
-        params = self.context.params.of(task.route[task.step])
+        params = self._params_of(task.step)
         data = self.context.source.read(task.source)
         measure.load_bytes += len(data)
         decoded, first_params = load_source(data, self.context.limits, params, task.decode)
@@ -182,7 +190,7 @@ class _Chain:
 
     def _apply(self, node: _Node) -> list[_Node]:
         route_step = self.task.route[node.step]
-        params = node.params or self.context.params.of(route_step)
+        params = node.params or self._params_of(node.step)
         height_px, width_px, _ = node.image.shape
         sizes = params.sizes(Size(width_px, height_px))
         self.context.params.check_sizes(route_step.op, sizes, self.context.limits.max_pixels)
@@ -210,6 +218,8 @@ class _Chain:
         for tile, region in zip(tiles, regions, strict=True):
             if not region.stored:
                 self._measure(parent.step).store_bytes += region.size_bytes
+                if self._by_reference:
+                    raise RuntimeError(f"step {self.task.op} copied pixels, although it works by reference")
             raw.write(region, self.context.work)
             self.left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
 
@@ -264,6 +274,11 @@ class _Chain:
             compute_s=round(measure.compute_s, 6),
         )
 
+    def _params_of(self, step: int) -> Params:
+        if step not in self.params:
+            self.params[step] = self.context.params.of(self.task.route[step])
+        return self.params[step]
+
     def _measure(self, step: int) -> StepMeasure:
         if step not in self.measures:
             self.measures[step] = StepMeasure(self.task.route[step].op)
@@ -275,8 +290,7 @@ class _Chain:
 
 def _check_images(op: str, images: list[Image], sizes: tuple[Size, ...], fan_out: int) -> None:
     """Hold a step to its contract; a breach is a bug of the step, and must not reach a cut of the ledger."""
-    expected = [(size.height_px, size.width_px, raw.CHANNELS) for size in sizes]
-    found = [image.shape for image in images]
-    if found != expected or len(images) != fan_out or any(image.dtype != np.uint8 for image in images):
-        kinds = [str(image.dtype) for image in images]
-        raise RuntimeError(f"step {op} made {found} of {kinds} instead of {expected}, for a fan-out of {fan_out}")
+    expected = [((size.height_px, size.width_px, raw.CHANNELS), _UINT8) for size in sizes]
+    found = [(image.shape, image.dtype) for image in images]
+    if found != expected or len(images) != fan_out:
+        raise RuntimeError(f"step {op} made {found} instead of {expected}, for a fan-out of {fan_out}")

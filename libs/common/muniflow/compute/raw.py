@@ -37,8 +37,21 @@ class Region:
     """Whether the blob is in the work store already."""
 
 
-def load(tiles: Sequence[Tile], work: Store) -> list[tuple[Image, Region]]:
+Read = Callable[[str, int, int], memoryview]
+"""`(key, offset_bytes, length_bytes) -> bytes`, as `Store.read`."""
+
+
+def unread(_key: str, _offset_bytes: int, length_bytes: int) -> memoryview:
+    """Memory for pixels at which nobody looks: only where they are counts."""
+    return np.empty(length_bytes, np.uint8).data
+
+
+def load(tiles: Sequence[Tile], read: Read) -> list[tuple[Image, Region]]:
     """Read the pixels of `tiles`: their own rows, or one stretch that holds them; mapped where the store can.
+
+    Args:
+        tiles: of one task.
+        read: how to; `unread` is one way.
 
     Returns:
         For each tile its image, read-only uint8 BGR of shape (height_px, width_px, 3), and its memory. Tiles of one
@@ -54,8 +67,8 @@ def load(tiles: Sequence[Tile], work: Store) -> list[tuple[Image, Region]]:
     used_bytes = sum(tile.pixels.size_px for tile in tiles) * CHANNELS
     together = len({tile.pixels.key for tile in tiles}) == 1 and last - first <= MAX_WASTE * used_bytes
     if len(tiles) > 1 and not together:
-        return [loaded for tile in tiles for loaded in load([tile], work)]
-    data = work.read(tiles[0].pixels.key, first, last - first)
+        return [loaded for tile in tiles for loaded in load([tile], read)]
+    data = read(tiles[0].pixels.key, first, last - first)
     views = [_view(data, tile.pixels, start - first) for tile, (start, _) in zip(tiles, spans, strict=True)]
     address = address_of(views[0]) - (spans[0][0] - first)
     return [

@@ -39,6 +39,8 @@ class Step:
     `size` is that of the image, which does not tell it. `None`: `apply` serves there, too, on the CPU; right for a
     step that only makes views.
     """
+    by_reference: bool = False
+    """Whether it only makes views and looks at no pixel: alone in a worker it then gets memory with anything in it."""
 
 
 Steps = Mapping[str, Step]
