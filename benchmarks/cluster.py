@@ -111,13 +111,13 @@ class Cluster:
             raise SystemExit(f"the coordinator answers {answer.status} to {path}")
         return body
 
-    def first_workers(self) -> dict[str, int]:
-        """The process of the first worker of each group, by the name of the group."""
-        firsts: dict[str, int] = {}
+    def workers(self) -> dict[str, list[int]]:
+        """The processes of the workers of each group, by the name of the group."""
+        found: dict[str, list[int]] = {}
         names = [group.name for group in self._groups for _ in range(group.replicas)]
         for name, pid in zip(names, self.worker_pids, strict=True):
-            firsts.setdefault(name, pid)
-        return firsts
+            found.setdefault(name, []).append(pid)
+        return found
 
     def usage(self) -> Usage:
         """CPU seconds so far. A worker's process is its parent; everything below it computes."""

@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @dataclass(frozen=True)
 class SizeClass:
-    """A size of picture and how many make a run of about ten seconds on two cores, so that its two ends weigh little."""
+    """A size of picture and how many make a run of about ten seconds on two cores: its ends weigh little."""
 
     name: str
     width_px: int

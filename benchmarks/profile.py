@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from benchmarks import proc
 from benchmarks.cluster import Cluster, Usage, batch_name
 from benchmarks.contenders.muniflow_broker import PATIENCE_S, document, groups_of
 from benchmarks.corpus import EXAMPLES, SIZES, Corpus, cache_folder, corpus
+from benchmarks.kinds import KINDS, parts_by_kind
 from benchmarks.routes import ROUTES, BenchRoute
-from benchmarks.stacks import Share, parse, top_self, top_total, working
+from benchmarks.stacks import Share, Stacks, parse, top_self, top_total, working
 from benchmarks.tables import Result
 
 SAMPLES_PER_S = 200
@@ -34,12 +35,14 @@ def profile(
     try:
         with Cluster(folder, pictures.root, groups_of(route, chained=chained), variables) as cluster:
             _batch(cluster, pictures, route)  # warm
-            before, started = cluster.usage(), time.perf_counter()
+            before, hops_before, started = cluster.usage(), _hops(cluster), time.perf_counter()
             _batch(cluster, pictures, route)
             seconds, used = time.perf_counter() - started, cluster.usage().since(before)
+            hops = {name: spent_s - hops_before[name] for name, spent_s in _hops(cluster).items()}
             results = [_parts(title, used, seconds, pictures.count)]
             if SPY.exists():
-                results += _functions(title, cluster, pictures, route, seconds)
+                found = _spied(cluster, pictures, route, seconds)
+                results += [_by_kind(title, hops, found, pictures.count), *_functions(title, found)]
             return results
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,7 +71,32 @@ def _parts(title: str, used: Usage, seconds: float, images: int) -> Result:
     return Result(f"CPU by part, {title}", ("", "CPU ms per image", "of all"), rows, (note,), asdict(used))
 
 
-def _functions(title: str, cluster: Cluster, pictures: Corpus, route: BenchRoute, seconds: float) -> list[Result]:
+def _hops(cluster: Cluster) -> dict[str, float]:
+    """CPU seconds so far of each part, worker by worker."""
+    stats = proc.all_stats()
+
+    def tree_s(roots: Sequence[int]) -> float:
+        return sum(stat.cpu_s for stat in proc.descendants(stats, roots))
+
+    found = {"broker": tree_s(cluster.broker.pids), "coordinator": tree_s([cluster.coordinator_pid])}
+    for name, pids in cluster.workers().items():
+        parents_s = sum(stat.cpu_s for stat in stats if stat.pid in set(pids))
+        found |= {f"{name} parent": parents_s, f"{name} child": tree_s(pids) - parents_s}
+    return found
+
+
+def _by_kind(title: str, hops: Mapping[str, float], found: Mapping[str, Stacks], images: int) -> Result:
+    """CPU time of each part from /proc, divided among kinds of work as the samples of one such process are."""
+    rows = []
+    for name, spent_s in hops.items():
+        parts = parts_by_kind(found[name]) if name in found else {}
+        spent_ms = spent_s / images * 1000
+        rows.append((name, *(f"{parts[kind] * spent_ms:.2f}" if parts else "" for kind in KINDS), f"{spent_ms:.2f}"))
+    return Result(f"CPU ms per image by hop, {title}", ("", *KINDS, "all"), tuple(rows), (), dict(hops))
+
+
+def _spied(cluster: Cluster, pictures: Corpus, route: BenchRoute, seconds: float) -> dict[str, Stacks]:
+    """One more batch under py-spy: the stacks of one process of each kind."""
     watched, folder = _watched(cluster), cluster.folder
     spies = {
         name: subprocess.Popen(
@@ -81,13 +109,15 @@ def _functions(title: str, cluster: Cluster, pictures: Corpus, route: BenchRoute
     _batch(cluster, pictures, route)
     for spy in spies.values():
         spy.wait()
+    files = {name: folder / f"{name}.folded" for name in watched}
+    return {name: working(parse(file.read_text().splitlines())) for name, file in files.items() if file.exists()}
+
+
+def _functions(title: str, found: Mapping[str, Stacks]) -> list[Result]:
     results = []
-    for name in watched:
-        file = folder / f"{name}.folded"
-        if file.exists():
-            stacks = working(parse(file.read_text().splitlines()))
-            results.append(_table(f"Self time of {name}, {title}", top_self(stacks, TOP)))
-            results.append(_table(f"Time in and below, {name}, {title}", top_total(stacks, TOP)))
+    for name, stacks in found.items():
+        results.append(_table(f"Self time of {name}, {title}", top_self(stacks, TOP)))
+        results.append(_table(f"Time in and below, {name}, {title}", top_total(stacks, TOP)))
     return results
 
 
@@ -99,7 +129,7 @@ def _table(title: str, shares: list[Share]) -> Result:
 def _watched(cluster: Cluster) -> Mapping[str, int]:
     """One process of each kind: the coordinator, the first worker of each group, one child of each of those."""
     watched = {"coordinator": cluster.coordinator_pid}
-    for name, pid in cluster.first_workers().items():
+    for name, (pid, *_) in cluster.workers().items():
         watched[f"{name} parent"] = pid
         below = [stat for stat in proc.tree([pid]) if pid not in {stat.pid, stat.parent}]
         if below:

@@ -14,6 +14,10 @@ WAITING = (
 """Innermost functions of a thread that has nothing to do."""
 
 
+Stacks = list[tuple[list[str], int]]
+"""Stacks, outermost function first, with their samples."""
+
+
 @dataclass(frozen=True)
 class Share:
     """A function and its part of all samples, 0 to 1."""
@@ -22,7 +26,7 @@ class Share:
     part: float
 
 
-def parse(lines: Iterable[str]) -> list[tuple[list[str], int]]:
+def parse(lines: Iterable[str]) -> Stacks:
     """The stacks, outermost function first, with their samples."""
     found = []
     for line in lines:
@@ -32,7 +36,7 @@ def parse(lines: Iterable[str]) -> list[tuple[list[str], int]]:
     return found
 
 
-def working(stacks: Iterable[tuple[list[str], int]]) -> list[tuple[list[str], int]]:
+def working(stacks: Iterable[tuple[list[str], int]]) -> Stacks:
     """Without the samples of threads that wait: a sampler cannot always tell a sleeping thread from a busy one."""
     return [(stack, samples) for stack, samples in stacks if not stack[-1].startswith(WAITING)]
 

@@ -7,11 +7,11 @@ from tests.unit.images.catalogue import BadImage, bad_images
 from tests.unit.images.test_header import VALID
 
 from muniflow.errors import Rejected
-from muniflow.images.decode import decode, reduction
+from muniflow.images.decode import COLOUR_FLAGS, decode, reduction
 from muniflow.images.header import ImageHeader, read_header
 from muniflow.images.limits import ImageLimits
 from muniflow.images.opencv import cv2
-from muniflow.images.turbo import decode_jpeg
+from muniflow.images.turbo import REDUCED_FROM_PX, decode_jpeg
 from muniflow.operation import Size
 
 TIFF_TOO = ImageLimits(formats=("jpeg", "png", "webp", "tiff"))
@@ -57,27 +57,28 @@ def test_lossless_files_give_their_very_pixels(make):
 @pytest.mark.parametrize("progressive", [0, 1])
 @pytest.mark.parametrize("quality", [30, 90, 100])
 def test_a_jpeg_has_the_same_pixels_with_and_without_opencv(sampling, progressive, quality):
-    """`decode: fast` and whatever libjpeg complains of go through OpenCV: one batch may have both."""
+    """One batch may have both: what libjpeg complains of goes through OpenCV."""
     flags = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
-    for side_px in (1, 8, 17, 53):
+    for side_px in (1, 8, 16, 17, 53):
         picture = cv2.GaussianBlur(craft.noise(side_px + 4, side_px), (5, 5), 0)
         encoded = craft.encoded(".jpg", picture, [*flags, cv2.IMWRITE_JPEG_QUALITY, quality])
-        image, plain = (
-            decode_jpeg(memoryview(encoded)),
-            cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR),
-        )
-        assert image is not None
-        assert plain is not None
-        assert image.tolist() == plain.tolist()
-        assert image.flags.writeable
-        assert image.flags.c_contiguous
+        for factor, flag in COLOUR_FLAGS.items():
+            image = decode_jpeg(memoryview(encoded), Size(side_px + 4, side_px), factor)
+            plain = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+            assert (image is None) == (factor > 1 and side_px < REDUCED_FROM_PX)
+            if image is None:
+                continue
+            assert plain is not None
+            assert image.tolist() == plain.tolist()
+            assert image.flags.writeable
+            assert image.flags.c_contiguous
 
 
 def test_opencv_is_asked_only_where_libjpeg_complains():
     whole = craft.jpeg(craft.noise(64, 64))
-    assert decode_jpeg(memoryview(whole)) is not None
-    assert decode_jpeg(memoryview(whole[: len(whole) // 2] + b"\xff\xd9")) is None
-    assert decode_jpeg(memoryview(whole[:-2] + bytes(20) + whole[-2:])) is None
+    assert decode_jpeg(memoryview(whole), Size(64, 64)) is not None
+    assert decode_jpeg(memoryview(whole[: len(whole) // 2] + b"\xff\xd9"), Size(64, 64)) is None
+    assert decode_jpeg(memoryview(whole[:-2] + bytes(20) + whole[-2:]), Size(64, 64)) is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

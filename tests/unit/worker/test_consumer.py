@@ -73,6 +73,27 @@ def test_a_drain_hands_back_what_has_not_begun(root):
     assert world.broker.depths()[step_queue("nap")] == IMAGES - done
 
 
+@pytest.mark.parametrize(("settings", "seconds", "most"), [
+    (WorkerSettings(group_tasks=2), 0.01, 2),
+    (WorkerSettings(group_tasks=2, group_s=0.01), 0.02, 1),
+], ids=["short tasks: one group behind the other", "long tasks: one group at a time"])  # fmt: skip
+def test_a_busy_child_gets_a_whole_group_of_short_tasks_early(root, monkeypatch, settings, seconds, most):
+    world = World(spec(root), ("nap",), settings)
+    sizes: list[list[int]] = []
+    submit = world.worker.pool.submit
+
+    def watched(jobs, on_done, *, early=False):
+        submit(jobs, on_done, early=early)
+        sizes.append([len(hand.jobs) for peer in world.worker.pool._peers.values() for hand in peer.hands])
+
+    monkeypatch.setattr(world.worker.pool, "submit", watched)
+    stop_at(world, IMAGES)
+    world.run(published(tasks(("nap", {"seconds": seconds, "width_px": 30}))))
+    seen = [held for held in sizes if held]
+    assert max(map(len, seen)) == most
+    assert {held[1] for held in seen if len(held) == 2} <= {2}, "what is not full waits and may grow"
+
+
 def test_a_lost_connection_only_delays(root):
     world = World(spec(root), ("smooth",), WorkerSettings(group_tasks=3))
     stop_at(world, IMAGES)

@@ -20,12 +20,13 @@ from muniflow.operation import Size
 
 Reduction = Literal[1, 2, 4, 8]
 
-_COLOUR_FLAGS: dict[Reduction, int] = {
+COLOUR_FLAGS: dict[Reduction, int] = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+"""OpenCV's names for what `reduction` says."""
 _DEEP_BITS = 16
 # Bytes between the last scan and the end of image: some cameras write them, and nothing follows that could be missing.
 _HARMLESS = "extraneous bytes before marker 0xd9"
@@ -78,14 +79,15 @@ def decode(
 
 
 def _decode(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
-    if header.format == "jpeg" and factor == 1 and (pixels := decode_jpeg(data)) is not None:
+    stated = Size(header.width_px, header.height_px)
+    if header.format == "jpeg" and (pixels := decode_jpeg(data, stated, factor)) is not None:
         return pixels
     return _decode_by_opencv(data, header, factor)
 
 
 def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
     deep = header.bits == _DEEP_BITS
-    flags = _COLOUR_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if deep else 0)
+    flags = COLOUR_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if deep else 0)
     image: NDArray[Any] | None = None
     problem = ""
     with codec_messages() as messages:
