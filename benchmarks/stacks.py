@@ -10,8 +10,10 @@ WAITING = (
     "PollPoller.poll ",
     "_PollLikeSelector.select ",
     "SocketIO.readinto ",
+    "child_main (muniflow",
+    "sync_files (muniflow",
 )
-"""Innermost functions of a thread that has nothing to do."""
+"""Innermost functions of a thread that has nothing to do: it waits for work, or for the disk."""
 
 
 Stacks = list[tuple[list[str], int]]

@@ -18,4 +18,5 @@ def test_no_samples_are_no_shares():
 
 
 def test_a_thread_that_waits_does_not_count():
-    assert working(parse(["main;Condition.wait (threading.py) 90", "main;work 10"])) == [(["main", "work"], 10)]
+    waits = ["main;Condition.wait (threading.py) 90", "main;child_main (muniflow/compute/child.py) 20"]
+    assert working(parse([*waits, "main;work 10"])) == [(["main", "work"], 10)]
