@@ -12,10 +12,12 @@ Target = Literal["worker", "worker parent", "worker child", "coordinator", "brok
 WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
 PATIENCE_S = 1.5
 """The next kill comes when the batch has gone on by its share, or after this."""
+KILLED_SHARE = 0.75
+"""The kills are spread over so much of a batch: one that goes on while the last ones strike is still there."""
 FIRST_BROKER_KILL_S = 3.0
 """RabbitMQ 3.10 may forget a quorum queue that it made less than a second before it is killed."""
 VARIABLES = {"MUNIFLOW_WINDOW_IMAGES": "16", "MUNIFLOW_GROUP_TASKS": "4", "MUNIFLOW_UNFINISHED_AFTER_S": "5"}
-"""A small window and small groups: the batch lasts as long as the storm."""
+"""A small window and small groups: the batch lasts about as long as the storm."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,30 @@ class Storm:
 
 
 def rage(world: World, storm: Storm, images: list[str]) -> Verdict:
-    """Run one batch through a storm."""
+    """Run a batch through a storm; another one with the same images follows where it ends before the last kill."""
     dice = random.Random(f"{storm.seed} who")
-    sent = document(f"storm-{storm.seed}-{storm.kills}", images)
-    batch = sent["batch_id"]
     started_s = time.monotonic()
-    world.submit(sent)
+    batches = [_submit(world, storm, images, number=1)]
+    first = 0
     for number, target in enumerate(storm.targets):
-        share = number / (storm.kills + 1) * storm.images
-        _wait_for(world, batch, share)
-        assert not world.ended(batch), f"the batch ended before kill {number + 1} of {storm.kills}"
+        share = (number - first) / storm.kills * storm.images * KILLED_SHARE
+        _wait_for(world, batches[-1], share)
+        if world.ended(batches[-1]):
+            batches.append(_submit(world, storm, images, number=len(batches) + 1))
+            first = number
         if target == "broker":
             world.until(lambda: time.monotonic() - started_s > FIRST_BROKER_KILL_S, "an older queue")
         world.until(lambda: _strike(world, target, dice), "something to kill")  # noqa: B023 - called at once
-    world.until_ended(batch, limit_s=LIMIT_S * 2)
+    world.until_ended(*batches, limit_s=LIMIT_S * 2)
     world.until_clean()
     world.until(lambda: not world.unfinished(), "outputs without unfinished files")
-    verdict = world.verdict(batch)
-    return replace(verdict, faults=storm.kills, seed=storm.seed)
+    return replace(world.verdict(*batches), faults=storm.kills, seed=storm.seed)
+
+
+def _submit(world: World, storm: Storm, images: list[str], number: int) -> str:
+    sent = document(f"storm-{storm.seed}-{storm.kills}-{number}", images)
+    world.submit(sent)
+    return str(sent["batch_id"])
 
 
 def _wait_for(world: World, batch: str, share: float) -> None:
