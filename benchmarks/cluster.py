@@ -24,6 +24,8 @@ from muniflow.stack.ports import free_ports
 from muniflow.stack.supervisor import says_ready
 from muniflow.topology import BATCHES
 
+PARENT, CHILD = "parent", "child"
+"""How the names of a worker's hops end."""
 START_S = 180.0
 """To start each part, on a machine that may be very busy."""
 
@@ -120,15 +122,22 @@ class Cluster:
         return found
 
     def usage(self) -> Usage:
-        """CPU seconds so far. A worker's process is its parent; everything below it computes."""
+        """CPU seconds so far, by part."""
+        return usage_of(self.hops())
+
+    def hops(self) -> dict[str, float]:
+        """CPU seconds so far, group by group. A worker's process is its parent; everything below it computes."""
         stats = proc.all_stats()
 
         def tree_s(roots: Sequence[int]) -> float:
             return sum(stat.cpu_s for stat in proc.descendants(stats, roots))
 
-        alone_s = sum(stat.cpu_s for stat in stats if stat.pid in set(self.worker_pids))
         coordinator_s = tree_s([self.coordinator_pid]) if self.coordinator_pid else 0.0
-        return Usage(tree_s(self.broker.pids), coordinator_s, alone_s, tree_s(self.worker_pids) - alone_s)
+        found = {"broker": tree_s(self.broker.pids), "coordinator": coordinator_s}
+        for name, pids in self.workers().items():
+            alone_s = sum(stat.cpu_s for stat in stats if stat.pid in set(pids))
+            found |= {f"{name} {PARENT}": alone_s, f"{name} {CHILD}": tree_s(pids) - alone_s}
+        return found
 
     def close(self) -> None:
         """End all of it; workers and coordinator first, so that they can hand back."""
@@ -149,6 +158,14 @@ class Cluster:
         database = {"MUNIFLOW_DATABASE_URL": f"sqlite:///{self.folder / 'ledger.db'}", "MUNIFLOW_CHILDREN": "1"}
         env = {**shared, **database, **self._variables, **plan.variables}
         return self.processes.start(plan.name, plan.command, env).pid
+
+
+def usage_of(hops: Mapping[str, float]) -> Usage:
+    """CPU seconds by part, of what `Cluster.hops` says."""
+    parents_s, children_s = (
+        sum(spent_s for name, spent_s in hops.items() if name.endswith(f" {end}")) for end in (PARENT, CHILD)
+    )
+    return Usage(hops["broker"], hops["coordinator"], parents_s, children_s)
 
 
 def batch_name(what: str) -> str:

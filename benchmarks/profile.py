@@ -5,12 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import proc
-from benchmarks.cluster import Cluster, Usage, batch_name
+from benchmarks.cluster import CHILD, PARENT, Cluster, Usage, batch_name, usage_of
 from benchmarks.contenders.muniflow_broker import PATIENCE_S, document, groups_of
 from benchmarks.corpus import EXAMPLES, SIZES, Corpus, cache_folder, corpus
 from benchmarks.kinds import KINDS, parts_by_kind
@@ -35,11 +35,11 @@ def profile(
     try:
         with Cluster(folder, pictures.root, groups_of(route, chained=chained), variables) as cluster:
             _batch(cluster, pictures, route)  # warm
-            before, hops_before, started = cluster.usage(), _hops(cluster), time.perf_counter()
+            before, started = cluster.hops(), time.perf_counter()
             _batch(cluster, pictures, route)
-            seconds, used = time.perf_counter() - started, cluster.usage().since(before)
-            hops = {name: spent_s - hops_before[name] for name, spent_s in _hops(cluster).items()}
-            results = [_parts(title, used, seconds, pictures.count)]
+            seconds = time.perf_counter() - started
+            hops = {name: spent_s - before[name] for name, spent_s in cluster.hops().items()}
+            results = [_parts(title, usage_of(hops), seconds, pictures.count)]
             if SPY.exists():
                 found = _spied(cluster, pictures, route, seconds)
                 results += [_by_kind(title, hops, found, pictures.count), *_functions(title, found)]
@@ -69,20 +69,6 @@ def _parts(title: str, used: Usage, seconds: float, images: int) -> Result:
     rows = tuple((name, f"{spent / images * 1000:.2f}", f"{spent / used.total_s:.0%}") for name, spent in parts.items())
     note = f"{images} images in {seconds:.1f} s, {used.total_s / seconds:.2f} cores busy"
     return Result(f"CPU by part, {title}", ("", "CPU ms per image", "of all"), rows, (note,), asdict(used))
-
-
-def _hops(cluster: Cluster) -> dict[str, float]:
-    """CPU seconds so far of each part, worker by worker."""
-    stats = proc.all_stats()
-
-    def tree_s(roots: Sequence[int]) -> float:
-        return sum(stat.cpu_s for stat in proc.descendants(stats, roots))
-
-    found = {"broker": tree_s(cluster.broker.pids), "coordinator": tree_s([cluster.coordinator_pid])}
-    for name, pids in cluster.workers().items():
-        parents_s = sum(stat.cpu_s for stat in stats if stat.pid in set(pids))
-        found |= {f"{name} parent": parents_s, f"{name} child": tree_s(pids) - parents_s}
-    return found
 
 
 def _by_kind(title: str, hops: Mapping[str, float], found: Mapping[str, Stacks], images: int) -> Result:
@@ -130,9 +116,9 @@ def _watched(cluster: Cluster) -> Mapping[str, int]:
     """One process of each kind: the coordinator, the first worker of each group, one child of each of those."""
     watched = {"coordinator": cluster.coordinator_pid}
     for name, (pid, *_) in cluster.workers().items():
-        watched[f"{name} parent"] = pid
+        watched[f"{name} {PARENT}"] = pid
         below = [stat for stat in proc.tree([pid]) if pid not in {stat.pid, stat.parent}]
         if below:
             # Not what the worker itself started, which is the fork server: what that one forked.
-            watched[f"{name} child"] = max(below, key=lambda stat: stat.cpu_s).pid
+            watched[f"{name} {CHILD}"] = max(below, key=lambda stat: stat.cpu_s).pid
     return watched

@@ -59,10 +59,10 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
             results, spans = runner.run(bodies, replies.durability.add)
-            replies.add(results, spans)
+            reply = replies.add(results, spans)
             for _, outcome in results:
                 if isinstance(outcome.fate, Retry) and outcome.fate.what == OPENCL_DEVICE:
-                    replies.wait()
+                    reply.result()
                     raise Unavailable(OPENCL_DEVICE, "a new compute child tries it again")
 
 
@@ -93,17 +93,16 @@ class GroupRunner:
         return results, spans
 
 
-@dataclass
+@dataclass(frozen=True)
 class Replies:
     """Tells the parent of each group as soon as its outputs are durable, while the next group is computed."""
 
     connection: socket.socket
     durability: Durability
     before_reply: Hit
-    _last: Future[None] | None = None
 
-    def add(self, results: list[Result], spans: list[Span]) -> None:
-        """A group is computed; replies go out in the order of the groups."""
+    def add(self, results: list[Result], spans: list[Span]) -> Future[None]:
+        """A group is computed; replies go out in the order of the groups. The result is done when this one is out."""
 
         def reply(durable: list[Result], synced_s: float) -> None:
             share_s = synced_s / len(durable)
@@ -113,13 +112,9 @@ class Replies:
             with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
                 self.connection.sendall(body)
 
-        self._last = self.durability.finish(results, reply)
-        self._last.add_done_callback(_end_on_error)
-
-    def wait(self) -> None:
-        """Until the last reply is sent."""
-        if self._last is not None:
-            self._last.result()
+        sent = self.durability.finish(results, reply)
+        sent.add_done_callback(_end_on_error)
+        return sent
 
 
 def _end_on_error(reply: Future[None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from muniflow.compute.outcome import Outcome, failed_whole
+from muniflow.compute.outgoing import Result
 from muniflow.compute.process import Context, fate_of
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.messages import Task
@@ -16,7 +17,6 @@ from muniflow.messages import Task
 SYNC_TOGETHER = 32
 """Files that are synced together while others are made: with fewer, the disk's journal is the limit."""
 
-Result = tuple[Task, Outcome]
 Then = Callable[[list[Result], float], None]
 """Called in another thread with the results of a group, and the seconds that were waited for the disk after it."""
 

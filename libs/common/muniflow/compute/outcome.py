@@ -1,6 +1,6 @@
 """What became of a task, as data. No numpy here: the worker's parent process reads it, too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.messages import Settled, Tally, Task
@@ -48,42 +48,32 @@ class Outcome:
 
 
 @dataclass
-class _Sum:
-    """The numbers of a `Tally`; a model made anew for each task would cost more than the adding."""
-
-    done: int = 0
-    failed: int = 0
-    retried: int = 0
-    waiting_for: str | None = None
-    pixels: int = 0
-    compute_s: float = 0.0
-
-    def add(self, tally: Tally) -> None:
-        self.done += tally.done
-        self.failed += tally.failed
-        self.retried += tally.retried
-        self.waiting_for = tally.waiting_for or self.waiting_for
-        self.pixels += tally.pixels
-        self.compute_s += tally.compute_s
-
-
-@dataclass
 class Tallies:
     """Tallies of several tasks, added up by batch and step."""
 
-    _sums: dict[tuple[str, int], _Sum] = field(default_factory=dict)
+    _found: dict[tuple[str, int], list[Tally]] = field(default_factory=dict)
 
     def add(self, tallies: Iterable[Tally]) -> None:
         """Add these."""
         for tally in tallies:
-            key = (tally.batch, tally.step)
-            if key not in self._sums:
-                self._sums[key] = _Sum()
-            self._sums[key].add(tally)
+            self._found.setdefault((tally.batch, tally.step), []).append(tally)
 
     def all(self) -> tuple[Tally, ...]:
         """One tally for each batch and step."""
-        return tuple(Tally(batch=batch, step=step, **vars(total)) for (batch, step), total in self._sums.items())
+        return tuple(_sum(batch, step, found) for (batch, step), found in self._found.items())
+
+
+def _sum(batch: str, step: int, tallies: Sequence[Tally]) -> Tally:
+    return Tally(
+        batch=batch,
+        step=step,
+        done=sum(tally.done for tally in tallies),
+        failed=sum(tally.failed for tally in tallies),
+        retried=sum(tally.retried for tally in tallies),
+        waiting_for=next((tally.waiting_for for tally in reversed(tallies) if tally.waiting_for), None),
+        pixels=sum(tally.pixels for tally in tallies),
+        compute_s=sum(tally.compute_s for tally in tallies),
+    )
 
 
 def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:

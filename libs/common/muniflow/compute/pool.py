@@ -71,12 +71,12 @@ class ComputePool:
     @property
     def idle(self) -> int:
         """How many groups could start now."""
-        return max(sum(not peer.hands for peer in self._peers.values()) - len(self._waiting), 0)
+        return self._free(1)
 
     @property
     def room(self) -> int:
         """How many early groups children could take now."""
-        return max(sum(MAX_HANDS - len(peer.hands) for peer in self._peers.values()) - len(self._waiting), 0)
+        return self._free(MAX_HANDS)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -196,6 +196,11 @@ class ComputePool:
         self.loop.call_later(min(WATCH_S, limit_s / 4), self._watch)
 
     # Groups
+
+    def _free(self, hands: int) -> int:
+        """How many more groups fit where each child may have so many."""
+        free = sum(max(hands - len(peer.hands), 0) for peer in self._peers.values())
+        return max(free - len(self._waiting), 0)
 
     def _hand_out(self) -> None:
         for held in range(MAX_HANDS):

@@ -105,7 +105,6 @@ class _Chain:
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
     failed: list[Fail] = field(default_factory=list)
-    params: dict[int, Params] = field(default_factory=dict)
     _end: int = field(init=False)
     """The first step of the route that this process does not carry; its length, where nothing is handed on."""
 
@@ -165,7 +164,7 @@ class _Chain:
 
     def _load_source(self, measure: StepMeasure) -> _Node:
         task = self.task
-        params = self._params_of(task.step)
+        params = self.context.params.of(task.route[task.step])
         data = self.context.source.read(task.source)
         measure.load_bytes += len(data)
         decoded, first_params = load_source(data, self.context.limits, params, task.decode)
@@ -190,7 +189,7 @@ class _Chain:
 
     def _apply(self, node: _Node) -> list[_Node]:
         route_step = self.task.route[node.step]
-        params = node.params or self._params_of(node.step)
+        params = node.params or self.context.params.of(route_step)
         height_px, width_px, _ = node.image.shape
         sizes = params.sizes(Size(width_px, height_px))
         self.context.params.check_sizes(route_step.op, sizes, self.context.limits.max_pixels)
@@ -273,11 +272,6 @@ class _Chain:
             pixels=measure.pixels,
             compute_s=round(measure.compute_s, 6),
         )
-
-    def _params_of(self, step: int) -> Params:
-        if step not in self.params:
-            self.params[step] = self.context.params.of(self.task.route[step])
-        return self.params[step]
 
     def _measure(self, step: int) -> StepMeasure:
         if step not in self.measures:

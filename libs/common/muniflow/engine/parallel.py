@@ -1,7 +1,7 @@
 """The local engine on all cores: the worker's compute pool on a loop of its own, with a bounded window in flight."""
 
 import time
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass, field
 
 from muniflow.compute.groups import GroupResult
@@ -31,7 +31,7 @@ def run_parallel(
         Invalid: the step packages cannot be used.
     """
     loop = new_loop()
-    run = _Run(loop, account, iter(account.shards), jobs, pauses_s)
+    run = _Run(loop, account, deque(account.shards), jobs, pauses_s)
     events = PoolEvents(run.hand_out, run.hand_out, run.failed)
     run.pool = ComputePool(loop, spec, jobs, events, python_path)
     run.pool.start()
@@ -51,7 +51,8 @@ def run_parallel(
 class _Run:
     loop: Loop
     account: Account
-    shards: Iterator[Shard]
+    shards: deque[Shard]
+    """Images that were not begun."""
     jobs: int
     pauses_s: tuple[float, ...]
     ended: bool = False
@@ -59,13 +60,8 @@ class _Run:
     pool: ComputePool = field(init=False)
     _ready: list[Task] = field(default_factory=list)
     """Tasks that follow from others; they go first, so that intermediates stay few."""
-    _unread: int = field(init=False)
-    """Images of `shards` that are still there."""
     _groups: int = 0
     _pace: Pace = field(default_factory=Pace)
-
-    def __post_init__(self) -> None:
-        self._unread = len(self.account.shards)
 
     def failed(self, reason: str) -> None:
         self.problem = reason
@@ -85,12 +81,11 @@ class _Run:
             self.end()
 
     def _next_group(self) -> list[Task]:
-        while len(self._ready) < GROUP_TASKS and (shard := next(self.shards, None)) is not None:
-            self._unread -= 1
+        while len(self._ready) < GROUP_TASKS and self.shards:
             # At the front, because the end goes first.
-            self._ready.insert(0, first_task(self.account.batch, shard, now_s=time.time()))
+            self._ready.insert(0, first_task(self.account.batch, self.shards.popleft(), now_s=time.time()))
         # Towards the end in smaller and smaller groups, so that all children end at about the same time.
-        most = min(GROUP_TASKS, max(1, (self._unread + len(self._ready)) // (GROUPS_PER_CHILD * self.jobs)))
+        most = min(GROUP_TASKS, max(1, (len(self.shards) + len(self._ready)) // (GROUPS_PER_CHILD * self.jobs)))
         length = group_length(map(self._seconds, reversed(self._ready)), GROUP_S, most)
         return [self._ready.pop() for _ in range(length)]
 

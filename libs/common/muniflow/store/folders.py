@@ -56,31 +56,18 @@ def open_folder(root: str, parts: Sequence[str]) -> int:
     return fd
 
 
-def open_or_make_folder(root: str, parts: Sequence[str]) -> int:
-    """Like `open_folder`, and makes the folders that are missing."""
+def make_folder(root: str, parts: Sequence[str], *, durable: bool) -> int:
+    """Like `open_folder`, and makes what is missing.
+
+    `durable` syncs every folder on the way: another process may have made one just now, and not synced it.
+    """
     try:
         fd = _open_root(root)
     except FileNotFoundError:
         Path(root).mkdir(parents=True, exist_ok=True)
         fd = _open_root(root)
     for part in parts:
-        fd = _step(fd, part, make=True)
-    return fd
-
-
-def make_folder_durably(root: str, parts: Sequence[str]) -> int:
-    """The same, and syncs every folder on the way: another process may have made one just now, and not synced it."""
-    Path(root).mkdir(parents=True, exist_ok=True)
-    fd = _open_root(root)
-    for part in parts:
-        try:
-            with suppress(FileExistsError):
-                os.mkdir(part, dir_fd=fd)
-            os.fsync(fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        fd = _step(fd, part)
+        fd = _step(fd, part, make=True, durable=durable)
     return fd
 
 
@@ -150,19 +137,26 @@ def _open_root(root: str) -> int:
         raise OSError(errno.ENODEV, "the root of the store is not a folder") from None
 
 
-def _step(fd: int, part: str, *, make: bool = False) -> int:
-    """Open a folder below `fd` and close `fd`, in any case."""
+def _step(fd: int, part: str, *, make: bool = False, durable: bool = False) -> int:
+    """Open a folder below `fd`, with `make` even where it is missing, and close `fd`, in any case."""
     try:
+        if make and durable:
+            _make(fd, part)
+            os.fsync(fd)
         try:
             return enter_folder(fd, part)
         except FileNotFoundError:
             if not make:
                 raise
-            with suppress(FileExistsError):
-                os.mkdir(part, dir_fd=fd)
+            _make(fd, part)
             return enter_folder(fd, part)
     finally:
         os.close(fd)
+
+
+def _make(fd: int, part: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(part, dir_fd=fd)
 
 
 def enter_folder(fd: int, name: str) -> int:

@@ -19,9 +19,8 @@ from muniflow.store.folders import (
     TEMPORARY,
     folder,
     list_folder,
-    make_folder_durably,
+    make_folder,
     open_folder,
-    open_or_make_folder,
     parts_of,
     remove_folder,
     require_root,
@@ -194,12 +193,11 @@ class LocalStore:
 
     def _new_folder(self, parts: Parts, *, durable: bool) -> int:
         """Descriptor of the folder at `parts`, made where it turns out to be missing."""
-        if not durable:
-            return open_or_make_folder(self._root, parts)
-        try:
-            return open_folder(self._root, parts)
-        except FileNotFoundError:
-            return make_folder_durably(self._root, parts)
+        if durable:
+            # What is there already is taken as it is: only what is made is synced, with the way to it.
+            with suppress(FileNotFoundError):
+                return open_folder(self._root, parts)
+        return make_folder(self._root, parts, durable=durable)
 
 
 class _File(io.FileIO):
