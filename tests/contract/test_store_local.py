@@ -1,5 +1,6 @@
 """What only a local volume has: links, full disks, permissions, litter, descriptors."""
 
+import errno
 import os
 import resource
 import shutil
@@ -293,9 +294,11 @@ def test_durable_syncs_the_file_before_its_name_and_the_folders_after(
     assert steps == ["rename"]
 
 
+@pytest.mark.parametrize("slow_sync_s", [60.0, 0.0], ids=["one by one", "side by side"])
 def test_sync_covers_every_file_and_every_folder_on_its_way_once(
-    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch, slow_sync_s: float
 ) -> None:
+    monkeypatch.setattr("muniflow.store.sync.SLOW_SYNC_S", slow_sync_s)
     synced: list[str] = []
     sync = os.fsync
 
@@ -303,14 +306,35 @@ def test_sync_covers_every_file_and_every_folder_on_its_way_once(
         synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
         sync(fd)
 
-    keys = ["a/b/1", "a/b/2", "a/3"]
+    names = [str(number) for number in range(20)]
+    keys = [f"a/{name}" if name == "7" else f"a/b/{name}" for name in names]
     for key in keys:
         store.write(key, key.encode())
     monkeypatch.setattr(os, "fsync", recorded_sync)
     store.sync(keys)
-    assert synced[:3] == ["1", "2", "3"]
-    assert sorted(synced[3:]) == sorted([root.name, "a", "b"])
-    assert [bytes(store.read(key)) for key in keys] == [b"a/b/1", b"a/b/2", b"a/3"]
+    assert sorted(synced[:20]) == sorted(names), "files first"
+    assert sorted(synced[20:]) == sorted([root.name, "a", "b"])
+    assert [bytes(store.read(key)) for key in keys] == [key.encode() for key in keys]
+
+
+@pytest.mark.parametrize("slow_sync_s", [60.0, 0.0], ids=["one by one", "side by side"])
+def test_a_sync_that_fails_is_no_success(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, slow_sync_s: float
+) -> None:
+    monkeypatch.setattr("muniflow.store.sync.SLOW_SYNC_S", slow_sync_s)
+    sync = os.fsync
+
+    def failing_sync(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().name == "11":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(fd)
+
+    keys = [f"a/{number}" for number in range(20)]
+    for key in keys:
+        store.write(key, b"x")
+    monkeypatch.setattr(os, "fsync", failing_sync)
+    with pytest.raises(Unavailable):
+        store.sync(keys)
 
 
 def test_more_files_are_synced_than_descriptors_may_be_open(store: LocalStore) -> None:

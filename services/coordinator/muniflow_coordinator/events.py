@@ -20,9 +20,15 @@ log = logging.getLogger(__name__)
 
 MOST_BUFFERED = 250
 """Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
+AWAITED_PART = 4
+"""Events are awaited when they make this part of a batch's images in flight: recording them refills its window, or
+ends it."""
 REST = 2
-"""Between two transactions, events wait so many times as long as the last one took: an idle coordinator records at
-once, a busy one in large groups, and it always has most of its time for other things."""
+MOST_REST_S = 0.02
+"""Between two transactions, awaited events wait so many times as long as the last one took, and no longer than this:
+an idle coordinator records them at once, a busy one in large groups, and it has time for other things."""
+TALLIES_LINGER_S = 0.5
+"""Nobody waits for tallies alone; they are what `status` shows between two ends of images."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class EventsDesk:
     """Takes `muniflow.events` and `muniflow.lost`."""
 
     def __init__(self, core: Core, actions: Actions, linger_s: float) -> None:
-        """Record, then act by `actions`; events wait for company while it is busy, at most `linger_s` seconds."""
+        """Record, then act by `actions`; events that nobody waits for wait `linger_s` seconds for company."""
         self._loop = core.loop
         self._transport = core.transport
         self._state = core.state
@@ -86,8 +92,7 @@ class EventsDesk:
         if len(self._part.deliveries) >= MOST_BUFFERED:
             self.flush()
         else:
-            # Nobody waits for tallies alone.
-            self._flush_in(self._rest_s() if settled else self._linger_s)
+            self._flush_in(self._pause_s(settled))
 
     def _read(self, delivery: Delivery) -> Sequence[Settled] | None:
         if delivery.queue != EVENTS:
@@ -100,10 +105,16 @@ class EventsDesk:
             self._part.published_at.append(message.published_at)
         return message.settled
 
-    def _rest_s(self) -> float:
-        if self._patience.waiting_for is not None:
+    def _pause_s(self, settled: Sequence[Settled]) -> float:
+        if not settled:
+            return TALLIES_LINGER_S
+        if self._patience.waiting_for is not None or not any(map(self._awaited, {event.batch for event in settled})):
             return self._linger_s
         return max(self._rested_s - time.monotonic(), 0.0)
+
+    def _awaited(self, batch: str) -> bool:
+        run = self._runs.get(batch)
+        return run is None or AWAITED_PART * len(self._part.events[batch]) >= len(run.in_flight)
 
     def _flush_in(self, pause_s: float) -> None:
         due_s = time.monotonic() + pause_s
@@ -136,7 +147,7 @@ class EventsDesk:
             began_s = time.monotonic()
             self._patience.run(lambda: self._record(part))
             ended_s = time.monotonic()
-            self._rested_s = ended_s + min(REST * (ended_s - began_s), self._linger_s)
+            self._rested_s = ended_s + min(REST * (ended_s - began_s), MOST_REST_S)
 
     def _refuse(self, delivery: Delivery) -> None:
         self._metrics.malformed.labels(delivery.queue).inc()

@@ -30,8 +30,11 @@ class CoordinatorSettings(Settings):
     """Images of all batches that may be in flight."""
     events_prefetch: int = Field(2000, gt=0, le=65535)
     """Unacked messages of events; those that arrive together are recorded in one transaction."""
-    events_linger_s: float = Field(0.02, ge=0, le=1)
-    """How long events wait for company at most, in seconds, while the coordinator is busy; idle, it waits for none."""
+    events_linger_s: float = Field(0.1, ge=0, le=1)
+    """How long the ends of images wait for company at most, in seconds, so that one transaction records many.
+
+    Those that refill a batch's window or may end the batch do not wait for it.
+    """
     intake_threads: int = Field(2, gt=0, le=16)
     """Batches that are read at the same time: a small one need not wait for a large one."""
     redispatch_after_s: float = Field(3600.0, ge=0)

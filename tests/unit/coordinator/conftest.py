@@ -122,12 +122,13 @@ class World:
         messages = [OutgoingMessage(EVENTS, events.to_bytes()) for events in self.answer(task)]
         self.worker.publish(messages, lambda _problem: self.worker.ack([delivery]))
 
-    def let_go(self) -> None:
-        """The worker goes on, first with what it held."""
+    def let_go(self, first: int | None = None) -> None:
+        """The worker goes on, first with what it held; or it answers only the `first` of that."""
         self.hold = False
-        held, self.held = self.held, []
+        held, self.held = self.held[:first], self.held[len(self.held[:first]) :]
         for delivery in held:
             self._on_task(delivery)
+        self.hold = first is not None
 
     def start(self, failpoints: Failpoints | None = None, **settings: Any) -> Coordinator:
         """A coordinator on the database of this world, as a fresh process would make it."""
@@ -142,7 +143,8 @@ class World:
             give_up=self.given_up.append,
             no_task_waits=lambda operation: not self.depth(step_queue(operation)),
         )
-        self.coordinator = Coordinator(given, OPERATIONS, CoordinatorSettings(events_linger_s=0.002, **settings))
+        own = {"events_linger_s": 0.002} | settings
+        self.coordinator = Coordinator(given, OPERATIONS, CoordinatorSettings(**own))
         self.coordinator.start()
         return self.coordinator
 

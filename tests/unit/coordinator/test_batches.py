@@ -33,6 +33,22 @@ def test_more_images_than_the_window_all_run(world: "World") -> None:
     assert sorted(task.image for task in world.tasks) == list(range(60))
 
 
+def test_ends_that_neither_refill_the_window_nor_end_the_batch_wait_for_company(world: "World") -> None:
+    world.pictures(40)
+    world.hold = True
+    world.start(events_linger_s=1)
+    world.submit()
+    world.until(lambda: len(world.held) == 40)
+    world.let_go(first=3)
+    assert world.state is not None
+    world.until(lambda: not world.depth(EVENTS))
+    row = world.state.find("b")
+    assert row is not None
+    assert row.counts.done == 0
+    world.let_go()
+    assert world.finish().done == 40
+
+
 def test_an_image_that_fails_fails_alone(world: "World", answers: dict[str, Any]) -> None:
     world.pictures(3)
     world.answer = lambda task: answers["failed" if task.image == 1 else "all_done"](task)

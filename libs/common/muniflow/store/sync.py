@@ -1,10 +1,16 @@
 """Many files on a local volume, made to survive a power failure together."""
 
 import os
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from muniflow.store.folders import READ, folder, parts_of, require_root
 from muniflow.store.oserrors import meaning, translated
+
+SLOW_SYNC_S = 0.001
+"""Of a file after the first one of a group, for which the disk only empties its cache: about 0.1 ms on a quick disk."""
+SYNC_THREADS = 8
 
 
 def sync_files(root: str, keys: Sequence[str]) -> None:
@@ -23,8 +29,7 @@ def sync_files(root: str, keys: Sequence[str]) -> None:
         for way_to, below in names.items():
             _start(root, way_to, below, files)
         with translated(root, keys[0]):
-            for fd in files:
-                os.fsync(fd)
+            _sync_all(files)
             for way_to in sorted({full[:depth] for full in names for depth in range(len(full) + 1)}):
                 with folder(root, way_to) as fd:
                     os.fsync(fd)
@@ -45,3 +50,18 @@ def _start(root: str, way: Sequence[str], names: Sequence[str], files: list[int]
         if isinstance(error, FileNotFoundError):
             require_root(root)
         raise meaning(error, root, "/".join([*way, name])) from error
+
+
+def _sync_all(files: Sequence[int]) -> None:
+    """One after the other as long as that is quick, because threads cost more than they bring; else side by side.
+
+    The kernel makes one out of the flushes that wait for a slow disk at the same time.
+    """
+    for number, fd in enumerate(files, 1):
+        began_s = time.perf_counter()
+        os.fsync(fd)
+        # The first one waits for the journal, whatever the disk.
+        if number > 1 and len(files) > number and time.perf_counter() - began_s > SLOW_SYNC_S:
+            with ThreadPoolExecutor(SYNC_THREADS) as threads:
+                list(threads.map(os.fsync, files[number:]))
+            return
