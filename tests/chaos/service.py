@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,11 @@ class Service:
     def kill_a_child(self) -> bool:
         """SIGKILL to one process of its session that is not the parent; returns whether there was one."""
         others = [pid for pid in session_members(self.process.pid) if pid != self.process.pid] if self.running else []
-        if others:
-            os.kill(others[-1], signal.SIGKILL)
-        return bool(others)
+        with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+            if others:
+                os.kill(others[-1], signal.SIGKILL)
+                return True
+        return False
 
     def terminate(self) -> None:
         if self.running:
