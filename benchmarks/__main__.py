@@ -232,7 +232,7 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
         ("latency", lambda: context.invoke(latency)),
         ("start", lambda: context.invoke(start)),
         ("memory", lambda: context.invoke(memory)),
-        ("scale", lambda: context.invoke(scale, rounds=rounds)),
+        ("scale", lambda: context.invoke(scale, rounds=rounds, images=1200)),
         ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
         ("flat, up to 10,000 images", lambda: context.invoke(flat, rounds=rounds)),
         ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", route="blur", rounds=1)),

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MOST_BUFFERED = 250
 """Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
-AWAITED_PART = 4
+AWAITED_PART = 8
 """Events are awaited when they make this part of a batch's images in flight: recording them refills its window, or
 ends it."""
 REST = 2

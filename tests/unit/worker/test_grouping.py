@@ -15,7 +15,8 @@ from muniflow.worker.grouping import (
 )
 
 SECONDS = st.lists(st.floats(0.0, 10.0), max_size=80)
-LIMITS = PrefetchLimits(2, 64, 64_000_000)
+LIMITS = PrefetchLimits(2, 512, 256_000_000)
+LONGEST = (0.2, 32)
 
 
 @given(SECONDS, st.floats(0.01, 2.0), st.integers(1, 40))
@@ -31,24 +32,25 @@ def test_a_group_is_the_longest_that_keeps_its_bounds(seconds, group_s, max_task
 @pytest.mark.parametrize(
     ("mean_s", "mean_pixels", "groups", "expected"),
     [
-        (0.004, 262_144, 2, 64),  # 512x512: many
-        (0.013, 1_048_576, 2, 31),
-        (0.05, 4_194_304, 2, 8),
-        (0.4, 32_000_000, 2, 2),  # panoramas: two
-        (2.0, 134_217_728, 2, 1),  # one beyond the limit is still taken
+        (0.004, 262_144, 3, 96),  # 512x512: as many as three groups take
+        (0.004, 262_144, 12, 384),  # and so for each child
+        (0.013, 1_048_576, 3, 47),
+        (0.05, 4_194_304, 3, 12),
+        (0.4, 32_000_000, 3, 2),  # panoramas: two
+        (0.1, 134_217_728, 3, 1),  # the limit on pixels
         (0.05, None, 2, 8),
         (0.05, None, 1, 4),
         (9.0, None, 1, 2),
     ],
 )
 def test_prefetch_follows_the_size_of_images(mean_s, mean_pixels, groups, expected):
-    assert prefetch_for(mean_s, mean_pixels, groups, 0.2, LIMITS) == expected
+    assert prefetch_for(mean_s, mean_pixels, groups, LONGEST, LIMITS) == expected
 
 
 @given(st.floats(0, 100), st.none() | st.floats(1, 1e9), st.integers(1, 50))
 def test_prefetch_keeps_its_bounds(mean_s, mean_pixels, groups):
-    prefetch = prefetch_for(mean_s, mean_pixels, groups, 0.2, LIMITS)
-    assert 1 <= prefetch <= 64
+    prefetch = prefetch_for(mean_s, mean_pixels, groups, LONGEST, LIMITS)
+    assert 1 <= prefetch <= LIMITS.most
     assert prefetch == 1 or (mean_pixels or 0) * prefetch <= LIMITS.pixels_in_flight
 
 

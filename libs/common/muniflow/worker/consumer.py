@@ -270,9 +270,10 @@ class Consumer:
             return
         limits = PrefetchLimits(self.settings.prefetch_min, self.settings.prefetch_max, self.settings.pixels_in_flight)
         groups = GROUPS_PER_CHILD * self.settings.children
+        longest = (self.settings.group_s, self.settings.group_tasks)
         for operation, current in list(self._prefetch.items()):
             pixels = self._pace.pixels(operation)
-            wanted = prefetch_for(self._pace.mean_s(operation), pixels, groups, self.settings.group_s, limits)
+            wanted = prefetch_for(self._pace.mean_s(operation), pixels, groups, longest, limits)
             if pixels is not None and not current / PREFETCH_FACTOR < wanted < current * PREFETCH_FACTOR:
                 self._prefetch_changed_s = now_s
                 self._consume(operation, wanted)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Generic, NamedTuple, TypeVar
 
+from muniflow.compute.peer import MAX_HANDS
+
 WEIGHT = 0.1
 """Of the newest task in the average: about the last 20 tasks count."""
 FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
-GROUPS_PER_CHILD = 2
-"""One in its hands, one waiting for it."""
+GROUPS_PER_CHILD = MAX_HANDS + 1
+"""What its hands hold, and one whose results are on their way to the broker."""
 
 
 class Kind(NamedTuple):
@@ -97,17 +99,20 @@ class PrefetchLimits(NamedTuple):
     pixels_in_flight: int
 
 
-def prefetch_for(mean_s: float, mean_pixels: float | None, groups: int, group_s: float, limits: PrefetchLimits) -> int:
+def prefetch_for(
+    mean_s: float, mean_pixels: float | None, groups: int, longest: tuple[float, int], limits: PrefetchLimits
+) -> int:
     """How many deliveries a queue may have unacked.
 
     Args:
         mean_s: seconds that one of its tasks takes.
         mean_pixels: pixels of one of its tasks, or `None` when none was seen.
         groups: groups of work to hold.
-        group_s: seconds of work in a group.
+        longest: seconds of work in a group, and tasks in it, whichever is reached first.
         limits: bounds; the one on pixels is stronger than the least, except that one delivery is always taken.
     """
-    wanted = ceil(groups * group_s / max(mean_s, 1e-6))
+    group_s, group_tasks = longest
+    wanted = ceil(groups * min(group_s / max(mean_s, 1e-6), group_tasks))
     bounded = min(max(wanted, limits.least), limits.most)
     if mean_pixels is not None:
         bounded = min(bounded, int(limits.pixels_in_flight / max(mean_pixels, 1.0)))

@@ -29,11 +29,11 @@ class WorkerSettings(DeviceSettings):
     memory_limit_mb: int = Field(4096, ge=1024)
     """Address space of a compute child, in MiB; about 600 of it are libraries. With `opencl`: private memory, because
     drivers reserve far more addresses than they use."""
-    pixels_in_flight: int = Field(64_000_000, ge=1)
-    """Pixels that unacked deliveries may have together: many small images, or one or two panoramas."""
+    pixels_in_flight: int = Field(256_000_000, ge=1)
+    """Pixels that unacked deliveries of one queue may have together, however fast they are computed."""
     prefetch_min: int = Field(2, ge=1)
-    prefetch_max: int = Field(64, ge=1)
-    """Deliveries from one queue that may be unacked, whatever their size."""
+    prefetch_max: int = Field(512, ge=1)
+    """Deliveries from one queue that may be unacked, whatever their size; a few groups for each child are wanted."""
     group_s: float = Field(0.2, gt=0)
     """Seconds of work that a child gets at a time."""
     group_tasks: int = Field(32, ge=1, le=10_000)
