@@ -148,6 +148,14 @@ class World:
         self.coordinator.start()
         return self.coordinator
 
+    def start_with_held(self, images: int, held: int, **settings: Any) -> None:
+        """A coordinator with a batch of which the worker holds the first tasks."""
+        self.pictures(images)
+        self.hold = True
+        self.start(**settings)
+        self.submit()
+        self.until(lambda: len(self.held) == held)
+
     def crash(self) -> None:
         """Throw the coordinator away: nothing that it holds in memory survives, its deliveries come back."""
         if self.coordinator is not None and self.state is not None:
@@ -160,20 +168,25 @@ class World:
         """Run the loop until `condition` holds; fails after the deadline."""
         late = self.loop.call_later(deadline_s, self.loop.stop)
         met = False
+        look_again: Any = None
 
         def look() -> None:
-            nonlocal met
+            nonlocal met, look_again
             met = bool(condition())
             if met:
                 self.loop.stop()
             else:
-                self.loop.call_later(0.002, look)
+                look_again = self.loop.call_later(0.002, look)
 
         look_again = self.loop.call_later(0, look)
-        self.loop.start()
-        self.loop.remove_timeout(late)
+        try:
+            self.loop.start()
+        finally:
+            # Also where the coordinator was killed: what is left of it would stop the loop of the next wait.
+            self.loop.remove_timeout(late)
+            if not met:
+                self.loop.remove_timeout(look_again)
         if not met:
-            self.loop.remove_timeout(look_again)
             pytest.fail(f"not met after {deadline_s} s; notices: {[notice.state for notice in self.notices]}")
 
     def submit(self, wait: bool = True, **document: Any) -> None:

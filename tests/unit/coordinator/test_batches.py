@@ -34,11 +34,7 @@ def test_more_images_than_the_window_all_run(world: "World") -> None:
 
 
 def test_ends_that_neither_refill_the_window_nor_end_the_batch_wait_for_company(world: "World") -> None:
-    world.pictures(40)
-    world.hold = True
-    world.start(events_linger_s=1)
-    world.submit()
-    world.until(lambda: len(world.held) == 40)
+    world.start_with_held(40, 40, events_linger_s=1)
     world.let_go(first=3)
     assert world.state is not None
     world.until(lambda: not world.depth(EVENTS))

@@ -9,11 +9,7 @@ if TYPE_CHECKING:
 
 
 def test_cancelling_dispatches_nothing_more_and_lets_what_runs_end(world: "World") -> None:
-    world.pictures(50)
-    world.hold = True
-    world.start(window_images=5)
-    world.submit()
-    world.until(lambda: len(world.held) == 5)
+    world.start_with_held(50, 5, window_images=5)
     world.command("cancel")
     world.until(lambda: cancelled(world) == 45)
     assert world.ended() is None
@@ -42,11 +38,7 @@ def test_cancelling_twice_and_a_batch_that_ended_is_nothing(world: "World") -> N
 
 
 def test_a_restart_goes_on_cancelling(world: "World") -> None:
-    world.pictures(30)
-    world.hold = True
-    world.start(window_images=3)
-    world.submit()
-    world.until(lambda: len(world.held) == 3)
+    world.start_with_held(30, 3, window_images=3)
     world.command("cancel")
     world.until(lambda: cancelled(world) == 27)
     world.crash()

@@ -56,11 +56,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(
 
 
 def test_cancelling_counts_once_when_its_answer_is_lost(world: "World", lost_answers: list[int]) -> None:
-    world.pictures(30)
-    world.hold = True
-    world.start(window_images=3)
-    world.submit()
-    world.until(lambda: len(world.held) == 3)
+    world.start_with_held(30, 3, window_images=3)
     world.command("cancel")
     world.until(lambda: world.depth("muniflow.control") == 0)
     world.let_go()
