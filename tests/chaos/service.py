@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,11 +76,13 @@ class Service:
     def kill_a_child(self) -> bool:
         """SIGKILL to one process of its session that is not the parent; returns whether there was one."""
         others = [pid for pid in session_members(self.process.pid) if pid != self.process.pid] if self.running else []
-        with suppress(ProcessLookupError):  # it has ended by itself meanwhile
-            if others:
-                os.kill(others[-1], signal.SIGKILL)
-                return True
-        return False
+        if not others:
+            return False
+        try:
+            os.kill(others[-1], signal.SIGKILL)
+        except ProcessLookupError:
+            return False  # it has ended by itself meanwhile
+        return True
 
     def terminate(self) -> None:
         if self.running:

@@ -125,7 +125,8 @@ class World:
     def let_go(self, first: int | None = None) -> None:
         """The worker goes on, first with what it held; or it answers only the `first` of that."""
         self.hold = False
-        held, self.held = self.held[:first], self.held[len(self.held[:first]) :]
+        count = len(self.held) if first is None else first
+        held, self.held = self.held[:count], self.held[count:]
         for delivery in held:
             self._on_task(delivery)
         self.hold = first is not None

@@ -18,7 +18,6 @@ from muniflow.compute.tickets import Hand
 from muniflow.loop import Loop
 
 _RECEIVE_BYTES = 256 * 1024
-MAX_HANDS = 2
 
 
 class AtWork(NamedTuple):

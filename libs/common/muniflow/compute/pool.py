@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from muniflow.compute.forkclient import ForkClient, ForkEvents
 from muniflow.compute.frames import FrameError
 from muniflow.compute.groups import GroupResult, decode_result
-from muniflow.compute.peer import MAX_HANDS, Peer
+from muniflow.compute.peer import Peer
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.tickets import Hand, Job, Ticket, failed_result
+from muniflow.compute.tickets import MAX_HANDS, Hand, Job, Ticket, failed_result
 from muniflow.compute.verdict import describe, too_slow, verdict
 from muniflow.errors import Unavailable
 from muniflow.loop import Loop

@@ -9,6 +9,9 @@ from muniflow.compute.outcome import failed_whole
 from muniflow.messages import Task
 from muniflow.settle import Fate
 
+MAX_HANDS = 2
+"""Of one child: the one that it computes, and an early one behind it."""
+
 
 @dataclass
 class Job:

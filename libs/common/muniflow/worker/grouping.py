@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Generic, NamedTuple, TypeVar
 
-from muniflow.compute.peer import MAX_HANDS
+from muniflow.compute.tickets import MAX_HANDS
 
 WEIGHT = 0.1
 """Of the newest task in the average: about the last 20 tasks count."""
