@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -69,11 +70,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('s3')}/{next(numbers)}"
 
 
-@pytest.fixture(params=["local", "s3", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "memory":
-        return ObjectStore(MemoryStore(), "memory")
-    return open_store(str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{next(numbers)}")
+@pytest.fixture(params=["local", "local, no nameless files", "s3", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    match request.param:
+        case "memory":
+            return ObjectStore(MemoryStore(), "memory")
+        case "s3":
+            return open_store(f"{request.getfixturevalue('s3')}/{next(numbers)}")
+        case "local, no nameless files":
+            monkeypatch.setattr("muniflow.store.whole_file.NAMELESS", os.O_WRONLY)  # a folder cannot be opened so
+    return open_store(str(tmp_path))
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
@@ -107,10 +113,11 @@ def test_what_is_written_is_read(
         assert stream.read() == expected
 
 
-def test_sync_changes_nothing_that_can_be_read(store: Store) -> None:
+@pytest.mark.parametrize("whole_volume", [False, True])
+def test_sync_changes_nothing_that_can_be_read(store: Store, *, whole_volume: bool) -> None:
     store.write("north/a", b"a")
-    store.sync(["north/a"])
-    store.sync([])
+    store.sync(["north/a"], whole_volume=whole_volume)
+    store.sync([], whole_volume=whole_volume)
     assert bytes(store.read("north/a")) == b"a"
 
 

@@ -17,6 +17,7 @@ from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.failpoints import Failpoints
 from muniflow.store.folders import TEMPORARY
 from muniflow.store.local import SYNC_FILES, LocalStore
+from muniflow.store.whole_file import NAMELESS
 
 HERE = Path(__file__).parent
 NOBODY = 65534
@@ -236,6 +237,13 @@ def test_what_killed_writers_left_is_removed_once_it_is_old(store: LocalStore, r
     assert (root / "elsewhere" / left.name).exists()
 
 
+@pytest.fixture
+def no_nameless_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS, say."""
+    monkeypatch.setattr("muniflow.store.whole_file.NAMELESS", os.O_WRONLY)
+
+
+@pytest.mark.usefixtures("no_nameless_files")
 def test_a_writer_whose_file_is_taken_away_writes_it_again(root: Path) -> None:
     taken: list[int] = []
 
@@ -267,6 +275,40 @@ def test_what_a_killed_writer_left_is_hidden_and_goes_with_its_folder(store: Loc
     assert list(root.iterdir()) == []
 
 
+def test_a_writer_that_fails_before_the_name_leaves_nothing(root: Path) -> None:
+    def fail() -> None:
+        seen.append([path.name for path in (root / "folder").iterdir()])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    seen: list[list[str]] = []
+    store = LocalStore(root, Failpoints({"store.after_temp_write": fail}))
+    with pytest.raises(Unavailable):
+        store.write("folder/blob", b"all of it")
+    assert list((root / "folder").iterdir()) == []
+    if nameless_files(root):
+        assert seen == [[]]
+
+
+def test_a_name_that_is_taken_is_replaced_and_nothing_else_is_left(store: LocalStore, root: Path) -> None:
+    for data in (b"first", b"second"):
+        store.write("folder/blob", data)
+        assert bytes(store.read("folder/blob")) == data
+    assert [path.name for path in (root / "folder").iterdir()] == ["blob"]
+    (root / "folder" / "taken").mkdir()
+    with pytest.raises(Rejected, match="it is a folder"):
+        store.write("folder/taken", b"x")
+    assert sorted(path.name for path in (root / "folder").iterdir()) == ["blob", "taken"]
+
+
+def nameless_files(root: Path) -> bool:
+    try:
+        os.close(os.open(root, NAMELESS))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("no_nameless_files")
 def test_durable_syncs_the_file_before_its_name_and_the_folders_after(
     store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +334,32 @@ def test_durable_syncs_the_file_before_its_name_and_the_folders_after(
     steps.clear()
     store.write("a/b/third", b"x")
     assert steps == ["rename"]
+
+
+def test_a_durable_file_without_a_name_is_synced_before_it_gets_one(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not nameless_files(root):
+        pytest.skip("this volume has no files without a name")
+    steps: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def recorded_sync(fd: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        steps.append("sync file" if name.endswith("(deleted)") else f"sync {name}")
+        sync(fd)
+
+    def recorded_link(old: str, new: str, *, dst_dir_fd: int, follow_symlinks: bool) -> None:
+        steps.append("name")
+        link(old, new, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    monkeypatch.setattr(os, "link", recorded_link)
+    store.write("a/b/blob", b"x", durable=True)
+    assert steps == [f"sync {root.name}", "sync a", "sync file", "name", "sync b"]
+    steps.clear()
+    store.write("a/b/next", b"x")
+    assert steps == ["name"]
 
 
 @pytest.mark.parametrize("slow_sync_s", [60.0, 0.0], ids=["one by one", "side by side"])

@@ -15,7 +15,7 @@ from muniflow.connection_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 WAIT_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-GROUP_TASKS = (1, 2, 4, 8, 16, 32)
+GROUP_TASKS = (1, 2, 4, 8, 16, 32, 64)
 Labelled = TypeVar("Labelled", Counter, Histogram)
 
 INFO = gauge(

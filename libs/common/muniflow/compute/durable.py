@@ -7,6 +7,7 @@ this group or of the next one.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from muniflow.compute.outcome import Outcome, failed_whole
 from muniflow.compute.outgoing import Result
@@ -14,7 +15,7 @@ from muniflow.compute.process import Context, fate_of
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.messages import Task
 
-SYNC_TOGETHER = 32
+SYNC_TOGETHER = 128
 """Files that are synced together while others are made: with fewer, the disk's journal is the limit."""
 
 Then = Callable[[list[Result], float], None]
@@ -30,15 +31,20 @@ class Durability:
         self._on = context.durable_outputs
         self._thread = ThreadPoolExecutor(1, "sync")  # starts with its first work
         self._waiting: list[str] = []
+        self._only_outputs = True
+        """Of the group so far. A volume that holds intermediates, too, is not synced whole: they should be deleted
+        before they are ever written to a disk."""
         self._running: list[Future[None]] = []
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, task: Task, outcome: Outcome) -> None:
         """A task of the group is computed."""
         if not self._on:
             return
         self._waiting += outcome.outputs
+        self._only_outputs &= only_outputs(task, outcome)
         if len(self._waiting) >= SYNC_TOGETHER:
-            self._running.append(self._thread.submit(self._output.sync, self._waiting))
+            sync = partial(self._sync, self._waiting, whole_volume=self._only_outputs)
+            self._running.append(self._thread.submit(sync))
             self._waiting = []
 
     def finish(self, results: list[Result], then: Then) -> Future[None]:
@@ -48,25 +54,36 @@ class Durability:
         """
         last, self._waiting = self._waiting, []
         running, self._running = self._running, []
-        return self._thread.submit(self._finish, results, running, last, then)
+        whole_volume, self._only_outputs = self._only_outputs, True
+        sync_last = partial(self._sync, last, whole_volume=whole_volume)
+        return self._thread.submit(_finish, results, running, sync_last, then)
 
-    def _finish(self, results: list[Result], running: Sequence[Future[None]], last: Sequence[str], then: Then) -> None:
-        started_s = time.perf_counter()
-        try:
-            if last:
-                self._output.sync(last)
-            for sync in running:
-                sync.result()
-        except MuniflowError as error:
-            results = _all_again(results, error)
-        then(results, time.perf_counter() - started_s)
+    def _sync(self, keys: Sequence[str], *, whole_volume: bool) -> None:
+        if keys:
+            self._output.sync(keys, whole_volume=whole_volume)
+
+
+def _finish(results: list[Result], running: Sequence[Future[None]], sync_last: Callable[[], None], then: Then) -> None:
+    started_s = time.perf_counter()
+    try:
+        sync_last()
+        for sync in running:
+            sync.result()
+    except MuniflowError as error:
+        results = _all_again(results, error)
+    then(results, time.perf_counter() - started_s)
+
+
+def only_outputs(task: Task, outcome: Outcome) -> bool:
+    """Whether a task went from an encoded source to outputs, without intermediates."""
+    return not task.tiles and not outcome.follow
 
 
 def make_durable(task: Task, outcome: Outcome, context: Context) -> Outcome:
     """Sync what one task wrote."""
     try:
         if context.durable_outputs and outcome.outputs:
-            context.output.sync(outcome.outputs)
+            context.output.sync(outcome.outputs, whole_volume=only_outputs(task, outcome))
     except MuniflowError as error:
         ((_, outcome),) = _all_again([(task, outcome)], error)
     return outcome

@@ -19,7 +19,7 @@ from muniflow.transport.types import OutgoingMessage
 from muniflow.worker.grouping import GROUPS_PER_CHILD, Kind, Pace, group_length, may_be_early
 
 GROUP_S = 0.2
-GROUP_TASKS = 32
+GROUP_TASKS = 64
 
 
 def run_parallel(

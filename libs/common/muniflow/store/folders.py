@@ -38,6 +38,19 @@ def parts_of(key: str) -> list[str]:
     return parts
 
 
+def ways_of(keys: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The names of blobs, by the folders on the way to them.
+
+    Raises:
+        Rejected: one of them cannot be the key of a blob.
+    """
+    names: dict[tuple[str, ...], list[str]] = {}
+    for key in keys:
+        *way, name = parts_of(key)
+        names.setdefault(tuple(way), []).append(name)
+    return names
+
+
 def require_root(root: str) -> None:
     """Raise `Unavailable` where the root itself is missing: then nothing can be said of the blobs below it."""
     if not Path(root).is_dir():

@@ -4,7 +4,6 @@ import errno
 import io
 import mmap
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from muniflow.errors import NotFound, Rejected, Unavailable
-from muniflow.failpoints import Failpoints, Hit
+from muniflow.failpoints import Failpoints
 from muniflow.store.checks import Watched, probe, range_length, require_prefix
 from muniflow.store.folders import (
     READ,
-    TEMPORARY,
     folder,
     list_folder,
     make_folder,
@@ -29,9 +27,10 @@ from muniflow.store.oserrors import meaning, translated
 from muniflow.store.sync import sync_files
 from muniflow.store.types import Blob
 from muniflow.store.unfinished import remove_unfinished
+from muniflow.store.volume import Volume
+from muniflow.store.whole_file import Buffer, write_hidden, write_nameless
 
 Parts = list[str]
-Buffer = bytes | memoryview
 
 WRITE_ATTEMPTS = 16
 """How often a write starts again when another process removes its folder meanwhile."""
@@ -41,7 +40,6 @@ SYNC_FILES = 256
 COPY_MAX_BYTES = 1 << 21
 """Up to here one read is two to three times as fast as a mapping with its page faults; at 3 MB they are equal."""
 
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # Mapping all pages in one call is cheaper than a fault for each group of 16.
 _MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 NONE = Failpoints()
@@ -57,6 +55,7 @@ class LocalStore:
     def __init__(self, root: Path, failpoints: Failpoints = NONE) -> None:
         """Use `root`, relative to the current folder of now; touches nothing."""
         self._root = str(root.absolute())
+        self._volume = Volume(self._root)
         self._after_temp_write = failpoints.at("store.after_temp_write")
         self._after_rename = failpoints.at("store.after_rename")
 
@@ -86,7 +85,7 @@ class LocalStore:
         return cast("BinaryIO", io.BufferedReader(_File(fd, self._root, key), STREAM_BUFFER_BYTES))
 
     def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
-        """Write a hidden file beside the blob's place, then rename it there."""
+        """Write a file that nobody sees, then give it its place."""
         *parts, name = parts_of(key)
         if isinstance(data, bytes | bytearray | memoryview):
             return self._write(parts, name, (data,), attempts=WRITE_ATTEMPTS, durable=durable)
@@ -99,8 +98,10 @@ class LocalStore:
                 raise watched.error from None
             raise
 
-    def sync(self, keys: Sequence[str]) -> None:
+    def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Sync files and the folders on their way; 128 at once take a quarter of the time of one by one."""
+        if whole_volume and keys and self._volume.sync(keys):
+            return
         for first in range(0, len(keys), SYNC_FILES):
             sync_files(self._root, keys[first : first + SYNC_FILES])
 
@@ -160,7 +161,9 @@ class LocalStore:
                 with suppress(FileNotFoundError):
                     fd = self._new_folder(parts, durable=durable)
                     try:
-                        size_bytes = _write_whole(fd, name, chunks, self._after_temp_write, durable=durable)
+                        if not durable:
+                            self._volume.watch()
+                        size_bytes = self._write_file(fd, name, chunks, once=attempts == 1, durable=durable)
                     finally:
                         os.close(fd)
                     self._after_rename()
@@ -168,6 +171,14 @@ class LocalStore:
         except OSError as error:
             raise meaning(error, self._root, key) from error
         raise Unavailable("blob store", f"the folder of {key!r} was removed while it was written")
+
+    def _write_file(self, folder_fd: int, name: str, chunks: Iterable[Buffer], *, once: bool, durable: bool) -> int:
+        size_bytes: int | None = None
+        if not once:  # where a volume cannot, that may turn out when all is written
+            size_bytes = write_nameless(folder_fd, name, chunks, self._after_temp_write, durable=durable)
+        if size_bytes is None:
+            size_bytes = write_hidden(folder_fd, name, chunks, self._after_temp_write, durable=durable)
+        return size_bytes
 
     def _open_blob(self, key: str) -> tuple[int, int]:
         """Descriptor and size of a blob that is there."""
@@ -237,38 +248,3 @@ def _file_size(fd: int, key: str) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file")
     return status.st_size
-
-
-def _write_whole(folder_fd: int, name: str, chunks: Iterable[Buffer], after_temp_write: Hit, *, durable: bool) -> int:
-    """Write `chunks` to a file that nobody sees and give it its name; leave nothing behind on an error."""
-    # Random, not counted: processes on several machines share a volume, and forked ones share counters.
-    temporary = TEMPORARY + secrets.token_hex(8)
-    fd = os.open(temporary, _WRITE, 0o666, dir_fd=folder_fd)
-    try:
-        try:
-            size_bytes = sum(_write_all(fd, chunk) for chunk in chunks)
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        after_temp_write()
-        os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder_fd)
-        raise
-    if durable:
-        os.fsync(folder_fd)
-    return size_bytes
-
-
-def _write_all(fd: int, data: Buffer) -> int:
-    """Write a C-contiguous buffer of any shape; returns its size in bytes."""
-    view = memoryview(data)
-    if view.nbytes == 0:
-        return 0
-    view = view.cast("B")
-    done = 0
-    while done < len(view):
-        done += os.write(fd, view[done:])
-    return done

@@ -110,7 +110,7 @@ class ObjectStore:
             raise
         return watched.size_bytes
 
-    def sync(self, keys: Sequence[str]) -> None:
+    def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Nothing to do: object stores answer a write when the blob is safe."""
 
     def size(self, key: str) -> int | None:

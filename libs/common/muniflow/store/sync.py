@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from muniflow.store.folders import READ, folder, parts_of, require_root
+from muniflow.store.folders import READ, folder, require_root, ways_of
 from muniflow.store.oserrors import meaning, translated
 
 SLOW_SYNC_S = 0.001
@@ -20,10 +20,7 @@ def sync_files(root: str, keys: Sequence[str]) -> None:
         NotFound: one of them is not there.
         Unavailable: the volume does not answer.
     """
-    names: dict[tuple[str, ...], list[str]] = {}
-    for key in keys:
-        *way, name = parts_of(key)
-        names.setdefault(tuple(way), []).append(name)
+    names = ways_of(keys)
     files: list[int] = []
     try:
         for way_to, below in names.items():

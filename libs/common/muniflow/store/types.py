@@ -38,10 +38,11 @@ class Store(Protocol):
         """
         ...
 
-    def sync(self, keys: Sequence[str]) -> None:
+    def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Make blobs that were written without `durable` survive a power failure; cheap for many at once.
 
-        Raises `NotFound` when one of them is not there.
+        `whole_volume`: with all else on their volume, where that is sooner; for who leaves nothing there that need not
+        survive. Raises `NotFound` when one of them is not there.
         """
         ...
 

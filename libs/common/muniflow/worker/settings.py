@@ -36,7 +36,7 @@ class WorkerSettings(DeviceSettings):
     """Deliveries from one queue that may be unacked, whatever their size; a few groups for each child are wanted."""
     group_s: float = Field(0.2, gt=0)
     """Seconds of work that a child gets at a time."""
-    group_tasks: int = Field(32, ge=1, le=10_000)
+    group_tasks: int = Field(64, ge=1, le=10_000)
     """Tasks that a child gets at a time."""
     drain_timeout_s: float = Field(90.0, gt=0)
     """After SIGTERM: how long to wait for what runs and for the broker. The rest comes back by itself."""
