@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniflow.lineage import WHOLE, Coverage, Lineage, child_of, fraction, is_ancestor, label, leaf_index
+from muniflow.lineage import WHOLE, Coverage, Lineage, child_of, fraction, is_ancestor, joined, label, leaf_index
 
 
 def leaves_of(fan_outs: list[int]) -> list[Lineage]:
@@ -25,6 +25,34 @@ fan_outs_of_a_route = st.lists(st.integers(1, 5), max_size=4)
 def test_leaf_indexes_count_the_leaves_in_split_order(fan_outs: list[int]) -> None:
     leaves = leaves_of(fan_outs)
     assert [leaf_index(leaf) for leaf in leaves] == list(range(len(leaves)))
+
+
+@given(fan_outs=fan_outs_of_a_route, data=st.data())
+def test_joined_lineages_are_the_fewest_that_cover_the_same_leaves(fan_outs: list[int], data: st.DataObject) -> None:
+    leaves = leaves_of(fan_outs)
+    some = data.draw(st.lists(st.sampled_from(leaves), unique=True))
+    found = joined(some)
+    assert [leaf for leaf in leaves if any(is_ancestor(part, leaf) for part in found)] == sorted(some)
+    assert sum(map(fraction, found)) == sum(map(fraction, some))
+    assert joined(found) == found
+    for part in filter(None, found):  # a part is there only where one of its siblings is not whole
+        siblings = [(*part[:-1], (child, part[-1][1])) for child in range(part[-1][1])]
+        assert not set(siblings) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("lineages", "expected"),
+    [
+        ([], []),
+        ([()], [()]),
+        ([((1, 2),), ((0, 2),)], [()]),
+        ([((1, 2),)], [((1, 2),)]),
+        ([((0, 2), (0, 2)), ((0, 2), (1, 2)), ((1, 2), (1, 2))], [((0, 2),), ((1, 2), (1, 2))]),
+        ([((0, 2), (0, 2)), ((0, 2), (1, 2)), ((1, 2),)], [()]),
+    ],
+)
+def test_joined(lineages: list[Lineage], expected: list[Lineage]) -> None:
+    assert joined(lineages) == expected
 
 
 @given(fan_outs=fan_outs_of_a_route)

@@ -6,6 +6,7 @@ image. An image is complete when the lineages settled cover it exactly; a set of
 duplicates and reordering, where a counter does not (docs/adr/0002-ledger-of-lineages.md).
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -38,6 +39,22 @@ def leaf_index(lineage: Lineage) -> int:
 def label(lineage: Lineage) -> str:
     """A short name that is unique within an image and safe in a key: `2of4.0of4`; `whole` for the image itself."""
     return ".".join(f"{child}of{of}" for child, of in lineage) or "whole"
+
+
+def joined(lineages: Iterable[Lineage]) -> list[Lineage]:
+    """The fewest lineages that cover the same, in split order: where all children of a part are there, it is the part.
+
+    Args:
+        lineages: none of them covers another one.
+    """
+    found = set(lineages)
+    for depth in range(max(map(len, found), default=0), 0, -1):
+        children = Counter((lineage[:-1], lineage[-1][1]) for lineage in found if len(lineage) == depth)
+        for (parent, of), count in children.items():
+            if count == of:
+                found -= {(*parent, (child, of)) for child in range(of)}
+                found.add(parent)
+    return sorted(found)
 
 
 def is_ancestor(ancestor: Lineage, of: Lineage) -> bool:

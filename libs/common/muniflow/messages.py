@@ -150,7 +150,7 @@ class Task(Message):
 
 
 class Settled(BaseModel):
-    """A part of an image has reached its end: an output is stored, or a step failed for good."""
+    """A part of an image has reached its end: all outputs of it are stored, or a step failed for good."""
 
     model_config: ClassVar[ConfigDict] = OPEN
 

@@ -132,8 +132,8 @@ class Ledger:
         lineage, fan_outs = event.lineage, self._fan_outs
         if not 0 <= event.step < len(self._operations):
             return False  # also a number that no database takes
-        if len(lineage) > len(fan_outs) or (event.reason is None and len(lineage) != len(fan_outs)):
-            return False  # only a leaf can be done; a part may fail at any depth
+        if len(lineage) > len(fan_outs):
+            return False
         return all(of == fan_out and 0 <= child < of for (child, of), fan_out in zip(lineage, fan_outs, strict=False))
 
     def _cover(self, image: _Open, lineage: Lineage, reason: str | None, step: int) -> bool:

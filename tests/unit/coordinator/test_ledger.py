@@ -139,11 +139,28 @@ LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count
 test_completion_is_exact = LedgerMachine.TestCase
 
 
+def test_a_part_that_is_done_counts_for_all_its_leaves() -> None:
+    ledger = Ledger(route_of([2, 1, 3]))
+    for image in (0, 1, 2):
+        ledger.open(image, 0)
+
+    def apply(image: int, *lineages: Lineage) -> list[str]:
+        found = ledger.apply([Settled(batch="b", image=image, lineage=lineage) for lineage in lineages])
+        assert found.misfits == 0
+        return [settled.state for settled in found.settled]
+
+    assert apply(0, ()) == ["done"]
+    assert apply(1, ((0, 2),)) == []
+    assert apply(1, ((0, 2), (1, 3)), ((1, 2), (0, 3)), ((1, 2), (2, 3))) == []
+    assert apply(1, ((1, 2), (1, 3))) == ["done"]
+    assert apply(2, ((0, 2), (1, 3))) == []
+    assert apply(2, ()) == ["done"], "after a part of it, by a task that was delivered twice"
+
+
 @pytest.mark.parametrize(
     ("lineage", "reason"),
     [
-        ((), None),  # a whole image cannot be done where tiles are
-        (((0, 2),), None),
+        (((0, 3),), None),
         (((0, 3),), "broken"),
         (((2, 2),), "broken"),
         (((0, 2), (0, 3), (0, 2)), None),

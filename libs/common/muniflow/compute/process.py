@@ -24,7 +24,7 @@ from muniflow.errors import NotFound, Unavailable
 from muniflow.failpoints import Hit, nothing
 from muniflow.images.encode import encode
 from muniflow.images.limits import ImageLimits
-from muniflow.lineage import WHOLE, Lineage, child_of, fraction, leaf_index
+from muniflow.lineage import WHOLE, Lineage, child_of, fraction, joined, leaf_index
 from muniflow.messages import Settled, Tally, Task, Tile, output_name
 from muniflow.operation import Params, Size
 from muniflow.settle import Done, Fail, Fate, settle
@@ -101,7 +101,9 @@ class _Chain:
     context: Context
     left: list[Tile] = field(default_factory=list)
     """What other processes go on with, at step `_end`."""
-    settled: list[Settled] = field(default_factory=list)
+    done: list[Lineage] = field(default_factory=list)
+    """Parts whose output is written."""
+    failures: list[Settled] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     measures: dict[int, StepMeasure] = field(default_factory=dict)
     failed: list[Fail] = field(default_factory=list)
@@ -137,15 +139,15 @@ class _Chain:
 
     def outcome(self) -> Outcome:
         """The result, once `run` returned."""
-        failures = [part for part in self.settled if part.reason is not None]
+        done = tuple(self.task.end_of(lineage) for lineage in joined(self.done))
         return Outcome(
             fate=self.failed[0] if self.failed else Done(),
             follow=tuple(self._following(tiles) for tiles in bundles(self.left)),
-            settled=tuple(self.settled),
+            settled=(*done, *self.failures),
             tallies=tuple(self._tally(step, measure) for step, measure in self.measures.items()),
             measures=tuple(self.measures.values()),
             outputs=tuple(self.outputs),
-            failed_step=failures[0].step if failures else 0,
+            failed_step=self.failures[0].step if self.failures else 0,
         )
 
     def _load(self) -> list[_Node]:
@@ -244,7 +246,7 @@ class _Chain:
         self.context.output.write(key, memoryview(data))
         self.outputs.append(key)
         self._measure(tile.step - 1).store_bytes += data.nbytes
-        self.settled.append(self.task.end_of(tile.lineage))
+        self.done.append(tile.lineage)
 
     def _isolated(self, tile: _Node, act: Callable[[_Node], None]) -> None:
         try:
@@ -261,7 +263,7 @@ class _Chain:
             fate = Fail(str(error))
         self.failed.append(fate)
         self._measure(node.step).failed += 1
-        self.settled.append(self.task.end_of(node.lineage, fate.reason, node.step))
+        self.failures.append(self.task.end_of(node.lineage, fate.reason, node.step))
 
     def _tally(self, step: int, measure: StepMeasure) -> Tally:
         return Tally(

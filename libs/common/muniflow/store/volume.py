@@ -1,4 +1,4 @@
-"""Everything on a local volume made to survive a power failure in one go (docs/adr/0016-sync-of-a-volume.md)."""
+"""Everything on a local volume made to survive a power failure in one go (docs/adr/0015-sync-of-a-volume.md)."""
 
 import os
 import platform
