@@ -118,6 +118,20 @@ def test_what_could_not_be_written_makes_the_work_be_done_again(
         store.sync(KEYS, whole_volume=True)
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_a_sandbox_that_forbids_the_call_costs_no_work(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    disk = Disk(monkeypatch)
+    store = written(root, disk)
+    disk.error = number
+    for _ in range(2):
+        disk.files = 0
+        store.sync(KEYS, whole_volume=True)
+        assert disk.files == len(KEYS) + len(["root", "a", "b", "b/c"])
+    assert len(disk.whole) == 1
+
+
 def test_a_slow_volume_is_left_alone_for_a_while(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     store = written(root, disk)

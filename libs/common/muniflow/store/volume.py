@@ -1,5 +1,6 @@
 """Everything on a local volume made to survive a power failure in one go (docs/adr/0015-sync-of-a-volume.md)."""
 
+import errno
 import os
 import platform
 import re
@@ -8,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from muniflow.store.folders import folder, require_root, ways_of
-from muniflow.store.oserrors import meaning, translated
+from muniflow.store.oserrors import meaning
 
 KNOWN_FILE_SYSTEMS = frozenset({"ext4", "xfs"})
 """Where one `syncfs` is known to promise for each file what an `fsync` does. With FUSE, say, it is not."""
@@ -18,6 +19,9 @@ SLOW_S = 1.0
 """Longer than muniflow's own outputs take: others write to this volume, too, and a sync of all of it waits for them."""
 PAUSE_FACTOR = 60.0
 """A slow one is not tried again for so many times as long as it took."""
+
+_FORBIDDEN = {errno.ENOSYS, errno.EPERM}
+"""What a sandbox says that lets nobody make this call; a failed write is none of them."""
 
 SyncAll = Callable[[int], None]
 
@@ -50,8 +54,13 @@ class Volume:
         if self._fd is None or self._sync_all is None or self._clock() < self._not_before_s or not self._holds(keys):
             return False
         began_s = self._clock()
-        with translated(self._root, keys[0]):
+        try:
             self._sync_all(self._fd)
+        except OSError as error:
+            if error.errno not in _FORBIDDEN:
+                raise meaning(error, self._root, keys[0]) from error
+            self._sync_all = None
+            return False
         ended_s = self._clock()
         if ended_s - began_s > SLOW_S:
             self._not_before_s = ended_s + (ended_s - began_s) * PAUSE_FACTOR
