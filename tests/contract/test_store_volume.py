@@ -1,6 +1,7 @@
 """A whole volume synced at once: when it is done, when files are synced one by one instead, and what errors mean."""
 
 import errno
+import gc
 import os
 import platform
 import shutil
@@ -130,6 +131,20 @@ def test_a_sandbox_that_forbids_the_call_costs_no_work(
         store.sync(KEYS, whole_volume=True)
         assert disk.files == len(KEYS) + len(["root", "a", "b", "b/c"])
     assert len(disk.whole) == 1
+
+
+def test_a_store_that_is_gone_holds_no_descriptor(root: Path) -> None:
+    def of_root() -> int:
+        links = list(Path("/proc/self/fd").iterdir())
+        return sum(link.is_symlink() and str(link.readlink()) == str(root) for link in links)
+
+    for _ in range(3):
+        LocalStore(root).write("a", b"x")
+    gc.collect()
+    assert of_root() == 0
+    store = LocalStore(root)
+    store.write("a", b"x")
+    assert of_root() == 1
 
 
 def test_a_slow_volume_is_left_alone_for_a_while(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Volume:
         """Call before a write: errors are told to descriptors that were open when they happened."""
         if self._fd is None:
             self._fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._fd)  # a store has no end of its own
             self._device = os.fstat(self._fd).st_dev
             self._sync_all = syncfs() if file_system_of(self._device) in KNOWN_FILE_SYSTEMS else None
 
