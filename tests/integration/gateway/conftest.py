@@ -36,9 +36,14 @@ class Stack:
     @property
     def gateway_pid(self):
         """The gateway's process now; the supervisor may have started it anew."""
+        (pid,) = self.pids("gateway")
+        return pid
+
+    def pids(self, prefix):
+        """Processes that run now, by how their names begin."""
         state = read_state(self.folder / ".muniflow")
         assert state is not None
-        return next(process.identity.pid for process in state.processes if process.name == "gateway")
+        return [process.identity.pid for process in state.processes if process.name.startswith(prefix)]
 
     @property
     def environment(self):

@@ -1,30 +1,12 @@
 """A broker that takes no messages, seen through the gateway: who asks is told so, and nothing runs twice afterwards."""
 
-import os
-import signal
-from contextlib import contextmanager
-
 import httpx
 import pytest
-from tests.integration.gateway.help import eventually, form, picture
+from tests.integration.gateway.help import eventually, form, picture, stopped
 
 pytestmark = pytest.mark.timeout(180)
 
 TELLS = "takes no messages: low on memory"
-
-
-@contextmanager
-def stopped(pids):
-    """These processes do nothing."""
-    held = list(pids)
-    assert held
-    for pid in held:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in held:
-            os.kill(pid, signal.SIGCONT)
 
 
 def refusal(answer):

@@ -10,7 +10,7 @@ import zipfile
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from tests.integration.gateway.help import PICTURES, eventually, form, picture
+from tests.integration.gateway.help import PICTURES, eventually, form, picture, stopped
 
 CHROMIUM = os.environ.get("MUNIFLOW_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -139,22 +139,23 @@ def test_progress_moves_without_a_reload(open_page, stack):
     expect(page.locator(".stage")).to_have_count(3)
     pictures = [picture(number) for number in range(80)]
     actions = {"municipality": "Delft", "operations": [["resize", "900x"], ["blur", "bilateral"]], "output": "jpg"}
-    batch_id = httpx.post(f"{stack.url}/v1/batches", timeout=60, **form(*pictures, actions=actions)).json()["batch_id"]
-
-    row = page.locator(f'[data-batch="{batch_id}"]')
-    expect(row).to_contain_text("Delft")
-    until(page, "[...document.querySelectorAll('.backlog-number')].some(n => Number(n.textContent) > 0)")
-    drawn = page.locator("canvas").first.evaluate("c => c.toDataURL()")
-    until(page, "before => document.querySelector('canvas').toDataURL() !== before", drawn)
-    row.click()
-    seen = set()
     bar = page.get_by_role("progressbar", name="Images settled")
+    with stopped(stack.pids("blur")):  # a fast machine would be through before the page is looked at
+        answer = httpx.post(f"{stack.url}/v1/batches", timeout=60, **form(*pictures, actions=actions))
+        row = page.locator(f'[data-batch="{answer.json()["batch_id"]}"]')
+        expect(row).to_contain_text("Delft")
+        until(page, "[...document.querySelectorAll('.backlog-number')].some(n => Number(n.textContent) > 0)")
+        drawn = page.locator("canvas").first.evaluate("c => c.toDataURL()")
+        until(page, "before => document.querySelector('canvas').toDataURL() !== before", drawn)
+        row.click()
+        expect(bar).to_have_attribute("aria-valuenow", "0")
+    seen = set()
     deadline_s = time.monotonic() + 60
     while page.locator(".batch-head .pill").inner_text() != "done":
         assert time.monotonic() < deadline_s
         seen.add(bar.get_attribute("aria-valuenow"))
         page.wait_for_timeout(50)
-    assert len(seen) >= 3
+    assert seen > {"0"}
     assert bar.get_attribute("aria-valuetext") == "80 of 80 images done"
 
 
