@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from tests.support import compute_steps
 
+from muniflow.compute.context import Context
 from muniflow.compute.outcome import Outcome
-from muniflow.compute.process import Context, process
+from muniflow.compute.process import process
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Image
 from muniflow.images.encode import encode

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniflow.lineage import WHOLE, Coverage, Lineage, child_of, fraction, is_ancestor, joined, label, leaf_index
+from muniflow.lineage import WHOLE, Coverage, Lineage, children_of, fraction, is_ancestor, joined, label, leaf_index
 
 
 def leaves_of(fan_outs: list[int]) -> list[Lineage]:
     """All leaves in split order, made by walking down as workers do."""
     leaves: list[Lineage] = [WHOLE]
     for of in fan_outs:
-        leaves = [child_of(leaf, child, of) for leaf in leaves for child in range(of)]
+        leaves = [child for leaf in leaves for child in children_of(leaf, of)]
     return leaves
 
 
@@ -72,7 +72,7 @@ def test_label_and_fraction(lineage: Lineage, text: str, covers: Fraction) -> No
 
 
 def test_an_only_child_keeps_its_parents_lineage() -> None:
-    assert child_of(((1, 4),), 0, 1) == ((1, 4),)
+    assert children_of(((1, 4),), 1) == [((1, 4),)]
 
 
 @pytest.mark.parametrize(

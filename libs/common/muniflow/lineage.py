@@ -18,9 +18,9 @@ Lineage = tuple[tuple[int, int], ...]
 WHOLE: Lineage = ()
 
 
-def child_of(parent: Lineage, child: int, of: int) -> Lineage:
-    """The lineage of child number `child` (0-based) of `of`; an only child keeps its parent's lineage."""
-    return parent if of == 1 else (*parent, (child, of))
+def children_of(parent: Lineage, of: int) -> list[Lineage]:
+    """The lineages of all `of` children, in split order; an only child keeps its parent's lineage."""
+    return [(*parent, (child, of)) for child in range(of)] if of > 1 else [parent]
 
 
 def fraction(lineage: Lineage) -> Fraction:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from tests.support.compute_help import context, picture, task, write_source
 
+from muniflow.compute.context import Context
 from muniflow.compute.durable import SYNC_TOGETHER, Durability, make_durable
 from muniflow.compute.outcome import Outcome
 from muniflow.compute.outgoing import Result
-from muniflow.compute.process import Context, process
+from muniflow.compute.process import process
 from muniflow.errors import Unavailable
 from muniflow.messages import Task
 from muniflow.settle import Done, Retry

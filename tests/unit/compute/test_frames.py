@@ -55,7 +55,7 @@ def test_a_result_comes_back_as_it_was():
             OutgoingMessage("muniflow.step.resize", b"x", exchange="muniflow.delay.5s"),
         ],
         tasks=[TaskResult("resize", "done", 0.25, 100, first=True), TaskResult("blur", "failed")],
-        measures=[StepMeasure("resize", images=1, pixels=100, compute_s=0.2)],
+        measures=[StepMeasure("resize", step=2, images=1, pixels=100, compute_s=0.2)],
     )
     assert decode_result(encode_result(result)) == result
 

@@ -2,7 +2,7 @@
 
 from tests.support.compute_help import task
 
-from muniflow.compute.outcome import Outcome, failed_whole
+from muniflow.compute.outcome import Outcome, StepMeasure, failed_whole
 from muniflow.compute.outgoing import messages_of
 from muniflow.messages import Events, Settled, Tally, Task
 from muniflow.settle import Done, Fail, Retry, jittered
@@ -10,7 +10,7 @@ from muniflow.settle import Done, Fail, Retry, jittered
 NOW_S = 1000.5
 FIRST = task("a.jpg", "half", "smooth")
 SECOND = task("b.jpg", "half", "smooth", image=1, attempt=2)
-TALLY = Tally(batch="b", step=0, done=1, pixels=10, compute_s=0.5)
+MEASURE = StepMeasure("half", images=1, pixels=10, compute_s=0.5)
 
 
 def settled(image, reason=None):
@@ -30,13 +30,30 @@ def test_what_follows_goes_to_the_queue_of_its_operation():
 
 
 def test_a_group_has_one_message_of_events_with_added_tallies():
-    outcomes = [(FIRST, Outcome(Done(), settled=(settled(0),), tallies=(TALLY,)))]
-    outcomes += [(SECOND, Outcome(Done(), settled=(settled(1),), tallies=(TALLY,)))]
+    outcomes = [(FIRST, Outcome(Done(), settled=(settled(0),), measures=(MEASURE,)))]
+    outcomes += [(SECOND, Outcome(Done(), settled=(settled(1),), measures=(MEASURE,)))]
     (message,) = messages_of(outcomes, NOW_S)
     events = Events.from_bytes(message.body)
     assert places([message]) == [("muniflow", "muniflow.events")]
     assert events.settled == (settled(0), settled(1))
     assert events.tallies == (Tally(batch="b", step=0, done=2, pixels=20, compute_s=1.0),)
+
+
+def test_tallies_of_one_group_are_apart_by_batch_and_step():
+    other = FIRST.model_copy(update={"batch": "c"})
+    blurred = StepMeasure("smooth", step=1, images=4, failed=1)
+    group = [
+        (FIRST, Outcome(Done(), measures=(MEASURE, blurred))),
+        (other, Outcome(Done(), measures=(MEASURE,))),
+        (SECOND, failed_whole(SECOND, Retry(5, "store"))),
+        (FIRST, failed_whole(FIRST, Fail("not an image"))),
+    ]
+    tallies = Events.from_bytes(messages_of(group, NOW_S)[-1].body).tallies
+    assert tallies == (
+        Tally(batch="b", step=0, done=1, failed=1, retried=1, waiting_for="store", pixels=10, compute_s=0.5),
+        Tally(batch="b", step=1, done=4, failed=1),
+        Tally(batch="c", step=0, done=1, pixels=10, compute_s=0.5),
+    )
 
 
 def test_a_retry_goes_through_its_delay_queue_with_the_next_attempt():
@@ -75,7 +92,7 @@ def test_nothing_to_say_is_no_message():
 
 def test_thousands_of_outputs_go_in_several_messages():
     parts = tuple(settled(n) for n in range(2500))
-    messages = messages_of([(FIRST, Outcome(Done(), settled=parts, tallies=(TALLY,)))], NOW_S)
+    messages = messages_of([(FIRST, Outcome(Done(), settled=parts, measures=(MEASURE,)))], NOW_S)
     events = [Events.from_bytes(message.body) for message in messages]
     assert [len(event.settled) for event in events] == [1000, 1000, 500]
     assert [len(event.tallies) for event in events] == [1, 0, 0]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tests.support.compute_help import context, files, picture, run_hop_by_hop, task, write_source
 
-from muniflow.compute.process import Context, process
+from muniflow.compute.context import Context
+from muniflow.compute.process import process
 from muniflow.errors import Unavailable
 from muniflow.images.decode import decode
 from muniflow.images.limits import ImageLimits
@@ -151,7 +152,7 @@ def test_a_tile_fails_alone(tmp_path):
     assert {part.lineage for part in outcome.settled} - set(failed) == {((0, 4),), ((2, 4),)}
     assert (outcome.fate, outcome.failed_step) == (Fail("this operation refuses"), 1)
     assert list(files(tmp_path / "output")) == ["out/a-0.png", "out/a-2.png"]
-    assert {tally.step: (tally.done, tally.failed) for tally in outcome.tallies} == {0: (1, 0), 1: (2, 2)}
+    assert {measure.step: (measure.images, measure.failed) for measure in outcome.measures} == {0: (1, 0), 1: (2, 2)}
 
 
 @pytest.mark.parametrize(

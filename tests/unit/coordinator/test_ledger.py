@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from muniflow.lineage import Lineage, child_of
+from muniflow.lineage import Lineage, children_of
 from muniflow.messages import RouteStep, Settled
 from muniflow_coordinator.ledger import MAX_REASONS, Leaf, Ledger, Verdict, lineage_of
 
@@ -176,7 +176,7 @@ def test_a_lineage_that_the_route_cannot_make_changes_nothing(lineage: Lineage, 
 def test_reasons_are_bounded() -> None:
     ledger = Ledger(route_of([64]))
     ledger.open(0, 0)
-    events = [Settled(batch="b", image=0, lineage=child_of((), n, 64), reason="broken") for n in range(64)]
+    events = [Settled(batch="b", image=0, lineage=lineage, reason="broken") for lineage in children_of((), 64)]
     (settled,) = ledger.apply(events).settled
     assert len(settled.reasons) == MAX_REASONS + 1
     assert settled.reasons[0] == "operations[0] (op0), tile 0of64: broken"

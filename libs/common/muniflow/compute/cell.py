@@ -46,9 +46,9 @@ class Cell:
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("q")
 
-    def begin(self, number: int) -> None:
-        """Say that task `number` begins now."""
-        self._words[0] = int(time.monotonic() * 1000) << INDEX_BITS | number % NUMBERS
+    def begin(self, number: int, spent_s: float = 0.0) -> None:
+        """Say that task `number` goes on now, and has taken so many seconds before."""
+        self._words[0] = int((time.monotonic() - spent_s) * 1000) << INDEX_BITS | number % NUMBERS
 
     def idle(self) -> None:
         """Say that no task is being worked on."""

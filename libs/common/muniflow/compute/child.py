@@ -17,13 +17,14 @@ from math import ceil
 from pathlib import Path
 
 from muniflow.compute.cell import Cell
+from muniflow.compute.context import Context
 from muniflow.compute.device import OPENCL_DEVICE
 from muniflow.compute.durable import Durability
 from muniflow.compute.frames import Decoder, frame
 from muniflow.compute.groups import Span, encode_result, result_of
 from muniflow.compute.outcome import Outcome
 from muniflow.compute.outgoing import Result
-from muniflow.compute.process import Context, process
+from muniflow.compute.process import process_together
 from muniflow.compute.setup import open_context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Steps
@@ -68,29 +69,30 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
 
 @dataclass
 class GroupRunner:
-    """Runs the tasks of one group after the other."""
+    """Runs the tasks of a group."""
 
     context: Context
     cell: Cell
     cpu_time_s: float
     _begun: int = 0
+    """Tasks of the groups before."""
 
     def run(self, bodies: list[bytes], on_computed: Callable[[Task, Outcome], None]) -> tuple[list[Result], list[Span]]:
         """Run a group, each task within its CPU time; returns what became of them, and when they ran."""
         results: list[Result] = []
         spans: list[Span] = []
-        # All of them now: between the pixels of two images the caches of the CPU hold nothing of what this needs.
-        for task in [Task.from_bytes(body) for body in bodies]:
-            self.cell.begin(self._begun)
-            self._begun += 1
-            raise_cpu_limit(self.cpu_time_s)
-            began_at, started_s = time.time(), time.perf_counter()
-            outcome = process(task, self.context)
+        tasks = [Task.from_bytes(body) for body in bodies]
+        for task, outcome, span in process_together(tasks, self.context, self._begin):
             on_computed(task, outcome)
             results.append((task, outcome))
-            spans.append(Span(began_at, time.perf_counter() - started_s))
+            spans.append(span)
         self.cell.idle()
+        self._begun += len(tasks)
         return results, spans
+
+    def _begin(self, place: int, spent_s: float) -> None:
+        self.cell.begin(self._begun + place, spent_s)
+        raise_cpu_limit(self.cpu_time_s)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from muniflow.compute.outcome import Outcome, failed_whole
+from muniflow.compute.context import Context
+from muniflow.compute.outcome import Outcome, failed_whole, fate_of
 from muniflow.compute.outgoing import Result
-from muniflow.compute.process import Context, fate_of
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.messages import Task
 

@@ -1,10 +1,12 @@
 """What became of a task, as data. No numpy here: the worker's parent process reads it, too."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.messages import Settled, Tally, Task
-from muniflow.settle import Done, Fail, Fate, Retry
+from muniflow.settle import Done, Fail, Fate, Retry, settle
+
+MAX_REASON_LETTERS = 500
+_CV2_NO_MEMORY = -4
 
 
 @dataclass(slots=True)
@@ -12,6 +14,8 @@ class StepMeasure:
     """What one step cost in one task, over all tiles that the task made of its input."""
 
     op: str
+    step: int = 0
+    """Index into the route."""
     images: int = 0
     """How many images or tiles went in and came out."""
     failed: int = 0
@@ -37,8 +41,10 @@ class Outcome:
     """`Fail` when any part of the task failed; parts that did not fail follow or are settled all the same."""
     follow: tuple[Task, ...] = ()
     settled: tuple[Settled, ...] = ()
-    tallies: tuple[Tally, ...] = ()
     measures: tuple[StepMeasure, ...] = ()
+    """Of each step that ran."""
+    tally: Tally | None = None
+    """Of a task in which none did."""
     outputs: tuple[str, ...] = ()
     """Keys of the outputs that were written."""
     failed_step: int = 0
@@ -47,45 +53,83 @@ class Outcome:
     """For `Fail`: whether to keep a copy of the task. Not for a late duplicate whose input is gone for good."""
 
 
+@dataclass(slots=True)
+class _Sum:
+    done: int = 0
+    failed: int = 0
+    retried: int = 0
+    waiting_for: str | None = None
+    pixels: int = 0
+    compute_s: float = 0.0
+
+
 @dataclass
 class Tallies:
-    """Tallies of several tasks, added up by batch and step."""
+    """What several tasks did, added up by batch and step."""
 
-    _found: dict[tuple[str, int], list[Tally]] = field(default_factory=dict)
+    _sums: dict[tuple[str, int], _Sum] = field(default_factory=dict)
 
-    def add(self, tallies: Iterable[Tally]) -> None:
-        """Add these."""
-        for tally in tallies:
-            self._found.setdefault((tally.batch, tally.step), []).append(tally)
+    def add(self, batch: str, outcome: Outcome) -> None:
+        """Add the outcome of a task of this batch."""
+        for measure in outcome.measures:
+            found = self._of(batch, measure.step)
+            found.done += measure.images
+            found.failed += measure.failed
+            found.pixels += measure.pixels
+            found.compute_s += measure.compute_s
+        if (tally := outcome.tally) is not None:
+            found = self._of(batch, tally.step)
+            found.failed += tally.failed
+            found.retried += tally.retried
+            found.waiting_for = tally.waiting_for or found.waiting_for
 
     def all(self) -> tuple[Tally, ...]:
         """One tally for each batch and step."""
-        return tuple(_sum(batch, step, found) for (batch, step), found in self._found.items())
+        return tuple(
+            Tally(
+                batch=batch,
+                step=step,
+                done=found.done,
+                failed=found.failed,
+                retried=found.retried,
+                waiting_for=found.waiting_for,
+                pixels=found.pixels,
+                compute_s=round(found.compute_s, 6),
+            )
+            for (batch, step), found in self._sums.items()
+        )
 
-
-def _sum(batch: str, step: int, tallies: Sequence[Tally]) -> Tally:
-    return Tally(
-        batch=batch,
-        step=step,
-        done=sum(tally.done for tally in tallies),
-        failed=sum(tally.failed for tally in tallies),
-        retried=sum(tally.retried for tally in tallies),
-        waiting_for=next((tally.waiting_for for tally in reversed(tallies) if tally.waiting_for), None),
-        pixels=sum(tally.pixels for tally in tallies),
-        compute_s=sum(tally.compute_s for tally in tallies),
-    )
+    def _of(self, batch: str, step: int) -> _Sum:
+        key = (batch, step)
+        if key not in self._sums:
+            self._sums[key] = _Sum()
+        return self._sums[key]
 
 
 def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:
     """The outcome of a task that failed before it made anything, or that is to be retried."""
     if isinstance(fate, Retry):
-        return Outcome(fate, tallies=(Tally(batch=task.batch, step=task.step, retried=1, waiting_for=fate.reason),))
+        return Outcome(fate, tally=Tally(batch=task.batch, step=task.step, retried=1, waiting_for=fate.reason))
     if not isinstance(fate, Fail):
         return Outcome(fate)
     settled = task.failed(fate.reason)
     # What comes late is no failure of its step.
-    tallies = (Tally(batch=task.batch, step=task.step, failed=len(settled)),) if dead_letter else ()
-    return Outcome(fate, settled=settled, tallies=tallies, failed_step=task.step, dead_letter=dead_letter)
+    tally = Tally(batch=task.batch, step=task.step, failed=len(settled)) if dead_letter else None
+    return Outcome(fate, settled=settled, tally=tally, failed_step=task.step, dead_letter=dead_letter)
 
 
-__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "failed_whole"]
+def fate_of(error: Exception, attempt: int) -> Fate:
+    """What an error means for its task, with a reason that fits a message."""
+    # OpenCV has an exception of its own for memory.
+    if getattr(error, "code", None) == _CV2_NO_MEMORY:
+        error = MemoryError()
+    fate = settle(error, attempt)
+    return Fail(shorten(fate.reason), fate.kind) if isinstance(fate, Fail) else fate
+
+
+def shorten(reason: str) -> str:
+    """A reason that fits a header and a table."""
+    return reason if len(reason) <= MAX_REASON_LETTERS else f"{reason[: MAX_REASON_LETTERS - 1]}…"
+
+
+__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "failed_whole", "fate_of", "shorten"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from muniflow.compute.outcome import Outcome, Tallies
+from muniflow.compute.outcome import Outcome, Tallies, shorten
 from muniflow.lineage import label
 from muniflow.messages import Events, Settled, Tally, Task
 from muniflow.settle import Fail, Retry, jittered
@@ -11,7 +11,6 @@ from muniflow.transport.types import OutgoingMessage
 
 SETTLED_PER_MESSAGE = 1000
 """About 200 KB; an image can have thousands of outputs, and brokers refuse messages that are too large."""
-MAX_REASON_LETTERS = 500
 REASON, FAILED_AT = "reason", "failed_at"
 """Headers of a dead letter: why, and the unix time in seconds; beside them `step`, as an index into the route."""
 
@@ -29,7 +28,7 @@ def messages_of(results: Sequence[Result], now_s: float) -> list[OutgoingMessage
     settled: list[Settled] = []
     messages: list[OutgoingMessage] = []
     for task, outcome in results:
-        tallies.add(outcome.tallies)
+        tallies.add(task.batch, outcome)
         settled += outcome.settled
         messages += [_follow(follow, now_s) for follow in outcome.follow]
         match outcome.fate:
@@ -39,11 +38,6 @@ def messages_of(results: Sequence[Result], now_s: float) -> list[OutgoingMessage
                 messages.append(_dead(task, reason, outcome.failed_step, now_s))
     # Last, so that a coordinator that sees the end of an image has seen all that came before it.
     return messages + _events(settled, tallies.all(), now_s)
-
-
-def shorten(reason: str) -> str:
-    """A reason that fits a header and a table."""
-    return reason if len(reason) <= MAX_REASON_LETTERS else f"{reason[: MAX_REASON_LETTERS - 1]}…"
 
 
 def _follow(task: Task, now_s: float) -> OutgoingMessage:

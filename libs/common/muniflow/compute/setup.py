@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from muniflow.compute.context import Context
 from muniflow.compute.device import on_device, open_device
-from muniflow.compute.process import Context
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Step, Steps
 from muniflow.errors import Fault, Invalid

@@ -2,28 +2,29 @@
 
 from muniflow.compute.step import Image
 from muniflow.images.decode import decode, reduction
-from muniflow.images.header import read_header
+from muniflow.images.header import ImageHeader
 from muniflow.images.limits import ImageLimits
 from muniflow.messages import Decode
 from muniflow.operation import Params, Size
 
 
-def load_source(data: memoryview, limits: ImageLimits, params: Params, how: Decode) -> tuple[Image, Params]:
-    """Decode a source for a first step with `params`.
+def decode_source(
+    data: memoryview, header: ImageHeader, limits: ImageLimits, params: Params, how: Decode
+) -> tuple[Image, Params | None]:
+    """Decode a source, whose header was read, for a first step with `params`.
 
     Returns:
-        The pixels, and the parameters to use on them: others than `params` when it was decoded smaller.
+        The pixels, and the parameters to use on them instead of `params`, when it was decoded smaller.
 
     Raises:
         Rejected: not an image that is allowed.
     """
-    header = read_header(data, limits)
     on_reduced = params.on_reduced(header.size) if how == "fast" else None
     if on_reduced is None:
-        return decode(data, limits, header=header), params
+        return decode(data, limits, header=header), None
     factor = reduction(header.size, _target(params, header.size, on_reduced))
     image = decode(data, limits, header=header, reduction=factor)
-    return image, params if factor == 1 else on_reduced
+    return image, None if factor == 1 else on_reduced
 
 
 def _target(params: Params, source: Size, on_reduced: Params) -> Size:

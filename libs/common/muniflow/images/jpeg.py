@@ -13,7 +13,8 @@ MAX_SEGMENTS = 4096
 
 _SOI, _EOI, _SOS, _APP1, _APP14, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE, 0x01
 _RESTARTS = range(0xD0, 0xD8)
-_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE = 0xC2
+_DECODED_FRAMES = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 """Baseline, extended and progressive, all with Huffman coding."""
 _OTHER_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 """Lossless, hierarchical and arithmetic coding: not in photographs, and not in every decoder."""
@@ -21,6 +22,7 @@ _OTHER_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE,
 _TELLING = _DECODED_FRAMES | _OTHER_FRAMES | {_SOS, _APP1, _APP14}
 """Markers of segments that are looked into."""
 
+_END = b"\xff\xd9"
 _FILL = re.compile(rb"\xff+")
 # In a scan, 0xFF is followed by 0 (it was data) or by a restart marker; anything else ends the scan.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -36,9 +38,16 @@ class _Found:
     components: frozenset[int] = frozenset()
     scanned: set[int] = field(default_factory=set)
     """Components that some scan carries."""
+    sequential: bool = False
+    """Whether every scan carries all there is of its components."""
     scans: int = 0
     orientation: int | None = None
     adobe: bool = False
+
+    @property
+    def all_in_one_scan(self) -> bool:
+        """Whether all pixels are in the one scan so far, which the decoder reads whole: it says what is missing."""
+        return self.sequential and self.scans == 1 and self.scanned == self.components
 
 
 def read_jpeg(data: memoryview, limits: ImageLimits) -> ImageHeader:
@@ -60,7 +69,12 @@ def read_jpeg(data: memoryview, limits: ImageLimits) -> ImageHeader:
         end = _end_of_segment(data, position)
         if marker in _TELLING:
             _segment(found, marker, data[position + 2 : end], limits)
-        position = _skip_scan(data, end) if marker == _SOS else end
+        if marker != _SOS:
+            position = end
+        elif found.all_in_one_scan and data[-2:] == _END:
+            return _finish(found)
+        else:
+            position = _skip_scan(data, end)
     raise Rejected(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
@@ -80,7 +94,9 @@ def _marker(data: memoryview, position: int) -> tuple[int, int]:
 
 def _end_of_segment(data: memoryview, position: int) -> int:
     """Where the segment ends whose length is stated at `position`."""
-    (length,) = take("jpeg", ">H", data, position, "a segment")
+    if position + 2 > len(data):
+        truncated("jpeg", "it ends inside a segment")
+    length = data[position] << 8 | data[position + 1]
     if length < 2:  # noqa: PLR2004 - the length counts its own two bytes
         damaged("jpeg", f"a segment of length {length} at byte {position}")
     if position + length > len(data):
@@ -97,6 +113,7 @@ def _skip_scan(data: memoryview, position: int) -> int:
 
 def _segment(found: _Found, marker: int, body: memoryview, limits: ImageLimits) -> None:
     if marker in _DECODED_FRAMES:
+        found.sequential = marker != _PROGRESSIVE
         _frame(found, body, limits)
     elif marker in _OTHER_FRAMES:
         raise Rejected("the JPEG is lossless, hierarchical or arithmetic coded; allowed: baseline and progressive")

@@ -102,7 +102,9 @@ def _temporary_name() -> str:
 
 
 def _write(fd: int, chunks: Iterable[Buffer], *, durable: bool) -> int:
-    size_bytes = sum(_write_all(fd, chunk) for chunk in chunks)
+    size_bytes = 0
+    for chunk in chunks:
+        size_bytes += _write_all(fd, chunk)
     if durable:
         os.fsync(fd)
     return size_bytes
@@ -111,10 +113,7 @@ def _write(fd: int, chunks: Iterable[Buffer], *, durable: bool) -> int:
 def _write_all(fd: int, data: Buffer) -> int:
     """Write a C-contiguous buffer of any shape; returns its size in bytes."""
     view = memoryview(data)
-    if view.nbytes == 0:
-        return 0
-    view = view.cast("B")
-    done = 0
-    while done < len(view):
-        done += os.write(fd, view[done:])
+    done = os.write(fd, view) if view.nbytes else 0
+    while done < view.nbytes:
+        done += os.write(fd, view.cast("B")[done:])
     return done

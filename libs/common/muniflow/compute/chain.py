@@ -1,0 +1,256 @@
+"""The chain of consecutive steps that a process carries, run on one task in three phases: read, compute, write.
+
+Depth-first over tiles, so that at most one path of the tree of tiles is in memory. What the chain ends with is encoded
+and written (the end of the route) or stored as raw pixels for the next operation. Keys are deterministic: running a
+task again writes the same bytes to the same places.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from muniflow import keys
+from muniflow.compute import raw
+from muniflow.compute.bundles import bundles
+from muniflow.compute.context import Context
+from muniflow.compute.outcome import Outcome, StepMeasure, fate_of
+from muniflow.compute.plans import Plan
+from muniflow.compute.source import decode_source
+from muniflow.compute.step import Image
+from muniflow.errors import Unavailable
+from muniflow.images.encode import encode
+from muniflow.images.header import ImageHeader, read_header
+from muniflow.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
+from muniflow.messages import Settled, Task, Tile, output_name
+from muniflow.operation import Params
+from muniflow.settle import Done, Fail
+
+DECODED = -1
+"""The "step" whose output is the decoded source, in the key of its intermediate."""
+WRITE_TOGETHER_BYTES = 1 << 20
+"""So much of encoded outputs may wait to be written."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """An image or tile in memory, before step `step`."""
+
+    image: Image
+    step: int
+    lineage: Lineage
+    region: raw.Region | None
+    """Its memory; `None` when it never leaves this process as raw pixels."""
+    params: Params | None = None
+    """Instead of the route's, after a reduced decode."""
+
+
+@dataclass
+class Chain:
+    """The steps of one task. The phases are called in order, each once; what one raises is the end of the task."""
+
+    task: Task
+    context: Context
+    left: list[Tile] = field(default_factory=list)
+    """What other processes go on with, at step `_end`."""
+    done: list[Lineage] = field(default_factory=list)
+    """Parts whose output is written."""
+    failures: list[Settled] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    encoded: list[tuple[Lineage, memoryview]] = field(default_factory=list)
+    """Outputs that wait to be written."""
+    measures: dict[int, StepMeasure] = field(default_factory=dict)
+    failed: list[Fail] = field(default_factory=list)
+    _nodes: list[_Node] = field(default_factory=list)
+    """What was read of tiles."""
+    _source: tuple[memoryview, ImageHeader] | None = None
+    """What was read of a source."""
+    _end: int = field(init=False)
+    """The first step of the route that this process does not carry; its length, where nothing is handed on."""
+
+    def __post_init__(self) -> None:
+        route, steps = self.task.route, self.context.steps
+        self._end = next((n for n in range(self.task.step, len(route)) if route[n].op not in steps), len(route))
+
+    @property
+    def _hands_on(self) -> bool:
+        """Whether another process goes on with what is made here."""
+        return self._end < len(self.task.route)
+
+    @property
+    def _by_reference(self) -> bool:
+        """Whether nothing here looks at a pixel: tiles come as references, and go on as others."""
+        steps = (self.context.steps[step.op] for step in self.task.route[self.task.step : self._end])
+        return self._hands_on and bool(self.task.tiles) and all(step.by_reference for step in steps)
+
+    def read(self) -> None:
+        """Fetch the input, and look at the header of a source."""
+        measure = self._measure(self.task.step)
+        started_s = time.perf_counter()
+        if self.task.tiles:
+            self._nodes = self._read_tiles(measure)
+        else:
+            data = self.context.source.read(self.task.source)
+            measure.load_bytes += len(data)
+            self._source = data, read_header(data, self.context.limits)
+        measure.load_s += time.perf_counter() - started_s
+
+    @property
+    def read_bytes(self) -> int:
+        """What `read` fetched, in bytes."""
+        return self._measure(self.task.step).load_bytes
+
+    def compute(self) -> None:
+        """Decode, run the steps and encode: the last tile pushed goes on first, and is dropped once it was used."""
+        stack = self._nodes[::-1] if self._source is None else [self._decode(*self._source)]
+        self._nodes, self._source = [], None
+        self.context.after_load()
+        while stack:
+            node = stack.pop()
+            try:
+                stack += reversed(self._advance(node))
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
+                self._failed(node.lineage, node.step, error)
+
+    def write(self) -> None:
+        """Write the outputs that wait for it."""
+        if not self.encoded:
+            return
+        measure = self._measure(self._end - 1)
+        started_s = time.perf_counter()
+        for lineage, data in self.encoded:
+            name = output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
+            key = keys.output_key(self.task.destination, name)
+            try:
+                self.context.output.write(key, data)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
+                self._failed(lineage, measure.step, error)
+            else:
+                self.outputs.append(key)
+                self.done.append(lineage)
+                measure.store_bytes += data.nbytes
+        self.encoded = []
+        measure.store_s += time.perf_counter() - started_s
+
+    def outcome(self) -> Outcome:
+        """The result, once all phases returned."""
+        done = tuple(self.task.end_of(lineage) for lineage in joined(self.done))
+        return Outcome(
+            fate=self.failed[0] if self.failed else Done(),
+            follow=tuple(self._following(tiles) for tiles in bundles(self.left)),
+            settled=(*done, *self.failures),
+            measures=tuple(self.measures.values()),
+            outputs=tuple(self.outputs),
+            failed_step=self.failures[0].step if self.failures else 0,
+        )
+
+    def _read_tiles(self, measure: StepMeasure) -> list[_Node]:
+        task = self.task
+        loaded = raw.load(task.tiles, raw.unread if self._by_reference else self.context.work.read)
+        measure.load_bytes += 0 if self._by_reference else sum(image.nbytes for image, _ in loaded)
+        return [_Node(image, task.step, region.lineage, region if self._hands_on else None) for image, region in loaded]
+
+    def _decode(self, data: memoryview, header: ImageHeader) -> _Node:
+        task, measure = self.task, self._measure(self.task.step)
+        started_s = time.perf_counter()
+        params = self.context.plans.params(task.route[task.step])
+        decoded, first_params = decode_source(data, header, self.context.limits, params, task.decode)
+        image = np.ascontiguousarray(decoded)
+        region = raw.region_of(image, self._key(DECODED, WHOLE), WHOLE) if self._hands_on else None
+        measure.load_s += time.perf_counter() - started_s
+        return _Node(image, task.step, WHOLE, region, first_params)
+
+    def _advance(self, node: _Node) -> list[_Node]:
+        """Run one step on one image, and store what leaves the chain; returns what stays in memory."""
+        measure = self._measure(node.step)
+        tiles = self._apply(node, measure)
+        self.context.after_compute()
+        if node.step + 1 < self._end:
+            return tiles
+        if self._hands_on:
+            started_s = time.perf_counter()
+            self._hand_on(node, tiles)
+            measure.store_s += time.perf_counter() - started_s
+        else:
+            self._encode_outputs(tiles, measure)
+        return []
+
+    def _apply(self, node: _Node, measure: StepMeasure) -> list[_Node]:
+        plan = self._plan(node)
+        started_s = time.perf_counter()
+        images = plan.run(node.image)
+        measure.compute_s += time.perf_counter() - started_s
+        height_px, width_px, _ = node.image.shape
+        measure.images += 1
+        measure.pixels += width_px * height_px
+        lineages = children_of(node.lineage, len(images))
+        step = node.step + 1
+        if node.region is None:
+            return [_Node(image, step, lineage, None) for image, lineage in zip(images, lineages, strict=True)]
+        placed = raw.place(images, lineages, node.region, node.lineage, lambda lineage: self._key(node.step, lineage))
+        return [_Node(image, step, lineage, region) for (image, region), lineage in zip(placed, lineages, strict=True)]
+
+    def _plan(self, node: _Node) -> Plan:
+        step, plans = self.task.route[node.step], self.context.plans
+        if node.params is None:
+            return plans.of(step, node.image.shape)
+        return plans.plan(step, node.params, node.image.shape)
+
+    def _hand_on(self, parent: _Node, tiles: list[_Node]) -> None:
+        """Store `tiles` for the next operation."""
+        regions = [tile.region or self._region_of(parent, tile) for tile in tiles]
+        if regions[0] is regions[-1] and not regions[0].stored and not self._fits(parent, tiles, regions[0]):
+            regions = [self._region_of(parent, tile) for tile in tiles]
+        for tile, region in zip(tiles, regions, strict=True):
+            if not region.stored:
+                self._measure(parent.step).store_bytes += region.size_bytes
+                if self._by_reference:
+                    raise RuntimeError(f"step {self.task.op} copied pixels, although it works by reference")
+            raw.write(region, self.context.work)
+            self.left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
+
+    def _region_of(self, parent: _Node, tile: _Node) -> raw.Region:
+        """Memory of its own for a tile."""
+        tile.image = np.ascontiguousarray(tile.image)
+        return raw.region_of(tile.image, self._key(parent.step, tile.lineage), tile.lineage)
+
+    @staticmethod
+    def _fits(parent: _Node, tiles: list[_Node], region: raw.Region) -> bool:
+        """Whether the memory that these tiles are in is worth to be written whole."""
+        # Of what other tiles of this task are in, too, only this parent's share counts.
+        share = float(fraction(parent.lineage) / fraction(region.lineage))
+        return region.size_bytes * share <= raw.MAX_WASTE * sum(tile.image.nbytes for tile in tiles)
+
+    def _following(self, tiles: tuple[Tile, ...]) -> Task:
+        return self.task.model_copy(update={"step": self._end, "tiles": tiles, "attempt": 1})
+
+    def _encode_outputs(self, tiles: list[_Node], measure: StepMeasure) -> None:
+        started_s = time.perf_counter()
+        for tile in tiles:
+            try:
+                self.encoded.append((tile.lineage, encode(tile.image, self.task.encoding)))
+            except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
+                self._failed(tile.lineage, measure.step, error)
+        measure.store_s += time.perf_counter() - started_s
+        if sum(data.nbytes for _, data in self.encoded) >= WRITE_TOGETHER_BYTES:
+            self.write()
+
+    def _failed(self, lineage: Lineage, step: int, error: Exception) -> None:
+        fate = fate_of(error, self.task.attempt)
+        if not isinstance(fate, Fail):  # `Unavailable` never comes here
+            fate = Fail(str(error))
+        self.failed.append(fate)
+        self._measure(step).failed += 1
+        self.failures.append(self.task.end_of(lineage, fate.reason, step))
+
+    def _measure(self, step: int) -> StepMeasure:
+        if step not in self.measures:
+            self.measures[step] = StepMeasure(self.task.route[step].op, step)
+        return self.measures[step]
+
+    def _key(self, step: int, lineage: Lineage) -> str:
+        return keys.intermediate_key(self.task.batch, self.task.image, self.task.run, step, lineage)
