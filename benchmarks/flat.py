@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.contenders.muniflow_broker import MuniflowBroker
 from benchmarks.corpus import SIZES, Corpus, cache_folder, corpus
@@ -18,9 +19,13 @@ TOLERANCE = 0.1
 LEAST_IMAGES = 2000
 """Images of one size of batch in a round: CPU time is counted in hundredths of a second, so small batches repeat."""
 
-TURNS = 4
+TURNS = 2
 """How often the sizes of images take turns in a round: the machine's own speed drifts within a minute by as much as
 these sizes may differ."""
+LEAD = 8
+"""Before each turn goes a batch of this part of it, which is not counted: workers that have just had images of another
+size need a moment until their groups have the right length."""
+NO_LEADS: Mapping[str, Corpus] = MappingProxyType({})
 
 
 def per_image(counts: Sequence[int], rounds: int, route_name: str, photos: Path) -> Result:
@@ -40,7 +45,8 @@ def per_image(counts: Sequence[int], rounds: int, route_name: str, photos: Path)
 def per_megapixel(sizes: Sequence[str], rounds: int, route_name: str, photos: Path) -> Result:
     """Images of different sizes, chained."""
     corpora = {size: corpus(SIZES[size], SIZES[size].images // TURNS, photos) for size in sizes}
-    found = _measure(corpora, rounds * TURNS, route_name, lambda _: 1)
+    leads = {size: corpus(SIZES[size], corpora[size].count // LEAD, photos) for size in sizes}
+    found = _measure(corpora, rounds * TURNS, route_name, lambda _: 1, leads)
     rows, middles = [], []
     for name, runs in found.items():
         megapixels = SIZES[name].width_px * SIZES[name].height_px / 1e6
@@ -54,7 +60,11 @@ def per_megapixel(sizes: Sequence[str], rounds: int, route_name: str, photos: Pa
 
 
 def _measure(
-    corpora: Mapping[str, Corpus], rounds: int, route_name: str, repeats: Callable[[Corpus], int]
+    corpora: Mapping[str, Corpus],
+    rounds: int,
+    route_name: str,
+    repeats: Callable[[Corpus], int],
+    leads: Mapping[str, Corpus] = NO_LEADS,
 ) -> dict[str, list[Run]]:
     folder = Path(tempfile.mkdtemp(prefix="flat-", dir=cache_folder()))
     found: dict[str, list[Run]] = {name: [] for name in corpora}
@@ -66,6 +76,8 @@ def _measure(
         for number in range(rounds):
             for name in order_of(list(corpora), number):
                 pictures = corpora[name]
+                if name in leads:
+                    stack.run_with(leads[name])
                 found[name].append(together([stack.run_with(pictures) for _ in range(repeats(pictures))]))
                 print(f"  round {number + 1}, {name}: {found[name][-1].cpu_ms_per_image:.2f} ms", flush=True)
     finally:

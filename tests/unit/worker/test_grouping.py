@@ -1,5 +1,7 @@
 """How much work is taken and handed on at a time."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from muniflow.worker.grouping import (
     PrefetchLimits,
     group_length,
     prefetch_for,
+    prefetch_stands_s,
 )
 
 SECONDS = st.lists(st.floats(0.0, 10.0), max_size=80)
@@ -52,6 +55,21 @@ def test_prefetch_keeps_its_bounds(mean_s, mean_pixels, groups):
     prefetch = prefetch_for(mean_s, mean_pixels, groups, LONGEST, LIMITS)
     assert 1 <= prefetch <= LIMITS.most
     assert prefetch == 1 or (mean_pixels or 0) * prefetch <= LIMITS.pixels_in_flight
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "stands_s"),
+    [(10, 10, inf), (10, 15, inf), (15, 10, inf), (10, 16, 2.0), (30, 10, 2.0), (10, 31, 0.25), (120, 2, 0.25)],
+)
+def test_a_prefetch_stands_the_shorter_the_worse_it_is(current, wanted, stands_s):
+    assert prefetch_stands_s(current, wanted) == stands_s
+
+
+def test_small_images_after_large_ones_are_known_soon():
+    pace, kind = Pace(), Kind("resize", first=True)
+    for seconds in [0.13] * 50 + [0.005] * 16:
+        pace.learn(kind, seconds, 1000)
+    assert pace.mean_s("resize") < 0.006
 
 
 def test_a_guess_follows_the_pixels_of_the_task():

@@ -35,16 +35,13 @@ from muniflow.worker.grouping import (
     group_length,
     may_be_early,
     prefetch_for,
+    prefetch_stands_s,
 )
 from muniflow.worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
 FIRST_PREFETCH = 8
-PREFETCH_PAUSE_S = 2.0
-"""A prefetch is changed by consuming anew, so not at every group."""
-PREFETCH_FACTOR = 1.5
-"""And only when it is off by more than this."""
 SUSPECT_AFTER = 2
 """Deliveries of a task that came to nothing, from which on it runs in a group of its own. An image may take the whole
 worker along (where the kernel ends a container as a group): those that were delivered with it must not share its end,
@@ -265,15 +262,15 @@ class Consumer:
 
     def _adapt(self) -> None:
         """Let each queue's prefetch follow what its tasks take."""
-        now_s = time.monotonic()
-        if self._draining or now_s - self._prefetch_changed_s < PREFETCH_PAUSE_S:
+        if self._draining:
             return
+        now_s = time.monotonic()
         limits = PrefetchLimits(self.settings.prefetch_min, self.settings.prefetch_max, self.settings.pixels_in_flight)
         groups = GROUPS_PER_CHILD * self.settings.children
         longest = (self.settings.group_s, self.settings.group_tasks)
         for operation, current in list(self._prefetch.items()):
             pixels = self._pace.pixels(operation)
             wanted = prefetch_for(self._pace.mean_s(operation), pixels, groups, longest, limits)
-            if pixels is not None and not current / PREFETCH_FACTOR < wanted < current * PREFETCH_FACTOR:
+            if pixels is not None and now_s - self._prefetch_changed_s >= prefetch_stands_s(current, wanted):
                 self._prefetch_changed_s = now_s
                 self._consume(operation, wanted)

@@ -7,17 +7,23 @@ elsewhere gets its part. What a task will take is guessed from those before it.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Generic, NamedTuple, TypeVar
 
 from muniflow.compute.tickets import MAX_HANDS
 
-WEIGHT = 0.1
-"""Of the newest task in the average: about the last 20 tasks count."""
+WEIGHT = 0.3
+"""Of the newest task in the average: about the last six count. When a batch of small images follows one of large ones,
+their groups are small until the average has come down, and small groups are dear."""
 FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
 GROUPS_PER_CHILD = MAX_HANDS + 1
 """What its hands hold, and one whose results are on their way to the broker."""
+PREFETCH_NEAR = 1.5
+"""A prefetch that is off by no more than this factor stays."""
+PREFETCH_FAR = 3.0
+PREFETCH_STANDS_S = 2.0
+FAR_PREFETCH_STANDS_S = 0.25
 
 
 class Kind(NamedTuple):
@@ -117,6 +123,17 @@ def prefetch_for(
     if mean_pixels is not None:
         bounded = min(bounded, int(limits.pixels_in_flight / max(mean_pixels, 1.0)))
     return max(bounded, 1)
+
+
+def prefetch_stands_s(current: int, wanted: int) -> float:
+    """How long a prefetch stands before it may give way to another one: it is changed by consuming anew.
+
+    Far off, as when small images follow large ones, it makes every group small; so it does not stand for long.
+    """
+    off = max(wanted / current, current / wanted)
+    if off <= PREFETCH_NEAR:
+        return inf
+    return PREFETCH_STANDS_S if off <= PREFETCH_FAR else FAR_PREFETCH_STANDS_S
 
 
 Item = TypeVar("Item")
