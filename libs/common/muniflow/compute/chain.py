@@ -24,7 +24,7 @@ from muniflow.images.header import ImageHeader, read_header
 from muniflow.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
 from muniflow.messages import Settled, Task, Tile, output_name
 from muniflow.operation import Params
-from muniflow.settle import Done, Fail
+from muniflow.settle import Done, Fail, Fate
 
 DECODED = -1
 """The "step" whose output is the decoded source, in the key of its intermediate."""
@@ -51,16 +51,17 @@ class Chain:
 
     task: Task
     context: Context
-    left: list[Tile] = field(default_factory=list)
+    _left: list[Tile] = field(default_factory=list)
     """What other processes go on with, at step `_end`."""
-    done: list[Lineage] = field(default_factory=list)
+    _done: list[Lineage] = field(default_factory=list)
     """Parts whose output is written."""
-    failures: list[Settled] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    encoded: list[tuple[Lineage, memoryview]] = field(default_factory=list)
+    _failures: list[Settled] = field(default_factory=list)
+    _outputs: list[str] = field(default_factory=list)
+    _encoded: list[tuple[Lineage, memoryview]] = field(default_factory=list)
     """Outputs that wait to be written."""
-    measures: dict[int, StepMeasure] = field(default_factory=dict)
-    failed: list[Fail] = field(default_factory=list)
+    _measures: dict[int, StepMeasure] = field(default_factory=dict)
+    _fate: Fate = field(default_factory=Done)
+    """The first failure, if there is one."""
     _nodes: list[_Node] = field(default_factory=list)
     """What was read of tiles."""
     _source: tuple[memoryview, ImageHeader] | None = None
@@ -116,11 +117,11 @@ class Chain:
 
     def write(self) -> None:
         """Write the outputs that wait for it."""
-        if not self.encoded:
+        if not self._encoded:
             return
         measure = self._measure(self._end - 1)
         started_s = time.perf_counter()
-        for lineage, data in self.encoded:
+        for lineage, data in self._encoded:
             name = output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
             key = keys.output_key(self.task.destination, name)
             try:
@@ -130,22 +131,22 @@ class Chain:
             except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
                 self._failed(lineage, measure.step, error)
             else:
-                self.outputs.append(key)
-                self.done.append(lineage)
+                self._outputs.append(key)
+                self._done.append(lineage)
                 measure.store_bytes += data.nbytes
-        self.encoded = []
+        self._encoded = []
         measure.store_s += time.perf_counter() - started_s
 
     def outcome(self) -> Outcome:
         """The result, once all phases returned."""
-        done = tuple(self.task.end_of(lineage) for lineage in joined(self.done))
+        done = tuple(self.task.end_of(lineage) for lineage in joined(self._done))
         return Outcome(
-            fate=self.failed[0] if self.failed else Done(),
-            follow=tuple(self._following(tiles) for tiles in bundles(self.left)),
-            settled=(*done, *self.failures),
-            measures=tuple(self.measures.values()),
-            outputs=tuple(self.outputs),
-            failed_step=self.failures[0].step if self.failures else 0,
+            fate=self._fate,
+            follow=tuple(self._following(tiles) for tiles in bundles(self._left)),
+            settled=(*done, *self._failures),
+            measures=tuple(self._measures.values()),
+            outputs=tuple(self._outputs),
+            failed_step=self._failures[0].step if self._failures else 0,
         )
 
     def _read_tiles(self, measure: StepMeasure) -> list[_Node]:
@@ -211,7 +212,7 @@ class Chain:
                 if self._by_reference:
                     raise RuntimeError(f"step {self.task.op} copied pixels, although it works by reference")
             raw.write(region, self.context.work)
-            self.left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
+            self._left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
 
     def _region_of(self, parent: _Node, tile: _Node) -> raw.Region:
         """Memory of its own for a tile."""
@@ -232,25 +233,26 @@ class Chain:
         started_s = time.perf_counter()
         for tile in tiles:
             try:
-                self.encoded.append((tile.lineage, encode(tile.image, self.task.encoding)))
+                self._encoded.append((tile.lineage, encode(tile.image, self.task.encoding)))
             except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
                 self._failed(tile.lineage, measure.step, error)
         measure.store_s += time.perf_counter() - started_s
-        if sum(data.nbytes for _, data in self.encoded) >= WRITE_TOGETHER_BYTES:
+        if sum(data.nbytes for _, data in self._encoded) >= WRITE_TOGETHER_BYTES:
             self.write()
 
     def _failed(self, lineage: Lineage, step: int, error: Exception) -> None:
         fate = fate_of(error, self.task.attempt)
         if not isinstance(fate, Fail):  # `Unavailable` never comes here
             fate = Fail(str(error))
-        self.failed.append(fate)
+        if not self._failures:
+            self._fate = fate
         self._measure(step).failed += 1
-        self.failures.append(self.task.end_of(lineage, fate.reason, step))
+        self._failures.append(self.task.end_of(lineage, fate.reason, step))
 
     def _measure(self, step: int) -> StepMeasure:
-        if step not in self.measures:
-            self.measures[step] = StepMeasure(self.task.route[step].op, step)
-        return self.measures[step]
+        if step not in self._measures:
+            self._measures[step] = StepMeasure(self.task.route[step].op, step)
+        return self._measures[step]
 
     def _key(self, step: int, lineage: Lineage) -> str:
         return keys.intermediate_key(self.task.batch, self.task.image, self.task.run, step, lineage)

@@ -12,7 +12,9 @@ from muniflow.errors import Rejected
 from muniflow.messages import RouteStep
 from muniflow.operation import Params, Size, read_params
 
-MAX_KEPT = 1024
+MAX_KEPT = 512
+MAX_KEPT_IMAGES = 64
+"""A plan that makes more is dear to keep, and cheap beside what it makes."""
 _UINT8 = np.dtype(np.uint8)
 
 Shape = tuple[int, ...]
@@ -70,6 +72,8 @@ class Plans:
         Raises:
             Rejected: like `params` and `plan`.
         """
+        if step.fan_out > MAX_KEPT_IMAGES:
+            return self.plan(step, self.params(step), shape)
         key = (step.op, repr(step.params), step.fan_out, shape)
         plan = self._plans.get(key)
         if plan is None:
