@@ -149,7 +149,7 @@ def test_progress_moves_without_a_reload(open_page, stack):
         until(page, "before => document.querySelector('canvas').toDataURL() !== before", drawn)
         row.click()
         expect(bar).to_have_attribute("aria-valuenow", "0")
-    seen = set()
+    seen = {"0"}
     deadline_s = time.monotonic() + 60
     while page.locator(".batch-head .pill").inner_text() != "done":
         assert time.monotonic() < deadline_s
