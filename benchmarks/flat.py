@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from benchmarks.contenders.muniflow_broker import MuniflowBroker
 from benchmarks.corpus import SIZES, Corpus, cache_folder, corpus
@@ -25,13 +24,12 @@ these sizes may differ."""
 LEAD = 8
 """Before each turn goes a batch of this part of it, which is not counted: workers that have just had images of another
 size need a moment until their groups have the right length."""
-NO_LEADS: Mapping[str, Corpus] = MappingProxyType({})
 
 
 def per_image(counts: Sequence[int], rounds: int, route_name: str, photos: Path) -> Result:
     """Batches of different lengths, of 512 px images, chained. Long ones name the same pictures many times."""
     corpora = {f"{count:,}": corpus(SIZES["512"], count, photos) for count in sorted(counts)}
-    found = _measure(corpora, rounds, route_name, lambda pictures: max(1, LEAST_IMAGES // pictures.count))
+    found = _measure(corpora, rounds, route_name, lambda pictures: max(1, LEAST_IMAGES // pictures.count), {})
     rows, middles = [], []
     for name, runs in found.items():
         cpu, wall = spread([run.cpu_ms_per_image for run in runs]), spread([run.images_per_s for run in runs])
@@ -64,7 +62,7 @@ def _measure(
     rounds: int,
     route_name: str,
     repeats: Callable[[Corpus], int],
-    leads: Mapping[str, Corpus] = NO_LEADS,
+    leads: Mapping[str, Corpus],
 ) -> dict[str, list[Run]]:
     folder = Path(tempfile.mkdtemp(prefix="flat-", dir=cache_folder()))
     found: dict[str, list[Run]] = {name: [] for name in corpora}

@@ -155,7 +155,7 @@ def test_progress_moves_without_a_reload(open_page, stack):
         assert time.monotonic() < deadline_s
         seen.add(bar.get_attribute("aria-valuenow"))
         page.wait_for_timeout(50)
-    assert seen > {"0"}
+    assert len(seen) >= 3
     assert bar.get_attribute("aria-valuetext") == "80 of 80 images done"
 
 
