@@ -102,6 +102,9 @@ def test_a_task_knows_the_parts_it_is_about_and_how_they_end() -> None:
     blur = whole.model_copy(update={"step": 1, "tiles": tiles})
     assert (whole.lineages, whole.input_px) == (((),), None)
     assert (blur.lineages, blur.input_px) == ((((1, 4),), ((2, 4),)), 30)
+    assert whole.part_done(()) == Settled(batch="b", image=7, run=2, direct=True)
+    assert whole.part_done(((1, 4),)) == Settled(batch="b", image=7, run=2, lineage=((1, 4),))
+    assert not blur.part_done(()).direct, "another process has decoded it, and left pixels"
     assert blur.failed("torn") == tuple(
         Settled(batch="b", image=7, run=2, lineage=lineage, reason="torn", step=1) for lineage in blur.lineages
     )

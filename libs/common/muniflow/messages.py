@@ -140,13 +140,18 @@ class Task(Message):
         """Pixels of its input; `None` where it must be decoded first."""
         return sum(tile.pixels.size_px for tile in self.tiles) or None
 
-    def end_of(self, lineage: Lineage, reason: str | None = None, step: int = 0) -> "Settled":
-        """A part of its image has reached its end: done, or failed for `reason` at `step`."""
+    def part_done(self, lineage: Lineage) -> "Settled":
+        """A part of its image is done, and nothing is handed on of what this task was about."""
+        direct = lineage == WHOLE and not self.tiles
+        return Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, direct=direct)
+
+    def part_failed(self, lineage: Lineage, reason: str, step: int) -> "Settled":
+        """A part of its image has failed for `reason` at `step`."""
         return Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, reason=reason, step=step)
 
     def failed(self, reason: str) -> "tuple[Settled, ...]":
         """All that it is about has failed at its step."""
-        return tuple(self.end_of(lineage, reason, self.step) for lineage in self.lineages)
+        return tuple(self.part_failed(lineage, reason, self.step) for lineage in self.lineages)
 
 
 class Settled(BaseModel):
@@ -162,6 +167,8 @@ class Settled(BaseModel):
     """Why it failed, for a person; `None`: done."""
     step: int = 0
     """The step that failed, as an index into the route."""
+    direct: bool = False
+    """A whole image that one process took from its source to its outputs: it left no intermediates to remove."""
 
 
 class Tally(BaseModel):

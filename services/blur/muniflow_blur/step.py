@@ -20,15 +20,16 @@ def on_opencl(image: cv2.UMat, size: Size, params: BlurParams) -> list[cv2.UMat]
 
 def blur(image: Pixels, size: Size, params: BlurParams) -> Pixels:
     """Blur an image of `size` in the way that `params` name."""
-    match params:
-        case BlurParams(method="gaussian", kernel=int(kernel), sigma=float(sigma)):
+    # Not as patterns of the class itself: pydantic makes `isinstance` dear, and tiles are many.
+    match params.method, params.kernel, params.sigma:
+        case "gaussian", int(kernel), float(sigma):
             return gaussian(image, kernel, sigma)
-        case BlurParams(method="bilateral", diameter=int(diameter), sigma_color=float(color), sigma_space=float(space)):
-            return bilateral(image, diameter, color, space)
-        case BlurParams(method="median", kernel=int(kernel)):
+        case "median", int(kernel), _:
             return median(image, kernel)
-        case _:
-            return updownsampling(image, size)
+    match params.method, params.diameter, params.sigma_color, params.sigma_space:
+        case "bilateral", int(diameter), float(color), float(space):
+            return bilateral(image, diameter, color, space)
+    return updownsampling(image, size)
 
 
 STEP = Step(operation=OPERATION, apply=apply, on_opencl=on_opencl)

@@ -148,7 +148,7 @@ class Coordinator:
                 run.settled_early.add(image.image)
             else:
                 released += 1
-            if leaves_blobs:
+            if leaves_blobs and not image.direct:
                 self.core.cleaner.add(run.id, image.image)
         failed = sum(image.state == "failed" for image in verdict.settled)
         self.core.metrics.images_settled.labels("done").inc(len(verdict.settled) - failed)

@@ -40,6 +40,8 @@ class SettledImage:
     reasons: tuple[str, ...]
     had_rows: bool
     """Whether leaves of it were kept, which are to be removed."""
+    direct: bool = False
+    """Whether one process took it from its source to its outputs, so that there are no intermediates."""
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Ledger:
                     fresh.setdefault(event.image, []).append(leaf)
                 else:
                     fresh.pop(event.image, None)
-                    verdict.settled.append(self._settle(event.image, image))
+                    verdict.settled.append(self._settle(event.image, image, direct=event.direct))
         for number, leaves in fresh.items():
             self._open[number].has_rows = True
             verdict.leaves += leaves
@@ -154,13 +156,13 @@ class Ledger:
         tile = f", tile {label(lineage)}" if lineage else ""
         return f"operations[{step}] ({operation}){tile}: {reason[:MOST_CHARACTERS]}"
 
-    def _settle(self, number: int, image: _Open) -> SettledImage:
+    def _settle(self, number: int, image: _Open, *, direct: bool) -> SettledImage:
         del self._open[number]
         reasons = image.reasons
         if image.failures > MAX_REASONS:
             reasons = [*reasons, f"and {image.failures - MAX_REASONS} more"]
         state: Literal["done", "failed"] = "failed" if image.failures else "done"
-        return SettledImage(number, image.run, state, tuple(reasons), image.has_rows)
+        return SettledImage(number, image.run, state, tuple(reasons), image.has_rows, direct and image.coverage is None)
 
 
 def lineage_of(text: str) -> Lineage:

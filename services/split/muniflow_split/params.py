@@ -49,8 +49,8 @@ class SplitParams(Params):
         """The number of tiles."""
         return self.columns * self.rows
 
-    def sizes(self, source: Size) -> tuple[Size, ...]:
-        """The sizes of the tiles: row by row, each from left to right.
+    def require(self, source: Size) -> None:
+        """Refuse an image that is too small.
 
         Raises:
             Rejected: a tile would be empty.
@@ -60,6 +60,14 @@ class SplitParams(Params):
                 f"an image of {source} cannot be split into {self.columns}x{self.rows} tiles: "
                 "every tile needs at least one pixel"
             )
+
+    def sizes(self, source: Size) -> tuple[Size, ...]:
+        """The sizes of the tiles: row by row, each from left to right.
+
+        Raises:
+            Rejected: a tile would be empty.
+        """
+        self.require(source)
         widths, heights = parts(source.width_px, self.columns), parts(source.height_px, self.rows)
         return tuple(Size(width, height) for height in heights for width in widths)
 

@@ -9,7 +9,7 @@ from muniflow_split.split import split
 def apply(image: Image, params: SplitParams) -> list[Image]:
     """Split one image; see `muniflow_split.split`."""
     height_px, width_px = image.shape[:2]
-    params.sizes(Size(width_px, height_px))  # refuses an image that is too small
+    params.require(Size(width_px, height_px))
     return split(image, params.columns, params.rows)
 
 

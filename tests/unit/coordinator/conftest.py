@@ -61,8 +61,9 @@ def leaves_of(task: Task) -> list[Lineage]:
 
 
 def all_done(task: Task) -> list[Events]:
-    """What a good worker that carries all operations answers."""
-    settled = tuple(task.end_of(leaf) for leaf in leaves_of(task))
+    """What good workers answer, taken together."""
+    leaves = leaves_of(task)
+    settled = tuple(Settled(batch=task.batch, image=task.image, run=task.run, lineage=leaf) for leaf in leaves)
     tallies = tuple(Tally(batch=task.batch, step=step, done=1, pixels=10) for step in range(len(task.route)))
     return [Events(settled=settled, tallies=tallies)]
 

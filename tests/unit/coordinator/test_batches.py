@@ -252,6 +252,26 @@ def test_intermediates_are_removed_and_again_when_a_late_event_comes(world: "Wor
     world.until(lambda: not list(world.stores.work.list()))
 
 
+def test_nothing_is_removed_for_an_image_that_left_no_intermediates(world: "World") -> None:
+    def first_is_direct(task: Task) -> list[Events]:
+        if task.image == 2:
+            return []  # the batch goes on
+        settled = Settled(batch="b", image=task.image, run=task.run, direct=task.image == 0)
+        return [Events(settled=(settled,))]
+
+    world.pictures(3)
+    world.answer = first_is_direct
+    world.start()
+    for image in (0, 1):
+        world.stores.work.write(f"b/0/{image}/0-0-whole.raw", b"x")
+    world.submit(operations=[["copy", 1], ["paste", 1]])
+    world.until(lambda: world.stores.work.size("b/0/1/0-0-whole.raw") is None)
+    assert world.stores.work.size("b/0/0/0-0-whole.raw") == 1, "asked for, although nothing was said to be there"
+    world.publish(EVENTS, Events(settled=(Settled(batch="b", image=2),)).to_bytes())
+    world.finish()
+    world.until(lambda: not list(world.stores.work.list()))
+
+
 def test_a_missing_step_queue_delays_and_loses_nothing(world: "World") -> None:
     world.pictures(2)
     coordinator = world.start()

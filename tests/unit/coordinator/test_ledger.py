@@ -157,6 +157,15 @@ def test_a_part_that_is_done_counts_for_all_its_leaves() -> None:
     assert apply(2, ()) == ["done"], "after a part of it, by a task that was delivered twice"
 
 
+def test_an_image_is_direct_only_when_nothing_of_it_was_heard_before() -> None:
+    ledger = Ledger(route_of([2]))
+    for image in (0, 1, 2):
+        ledger.open(image, 0)
+    ledger.apply([Settled(batch="b", image=1, lineage=((0, 2),))])
+    events = [Settled(batch="b", image=image, direct=image < 2) for image in (0, 1, 2)]
+    assert [settled.direct for settled in ledger.apply(events).settled] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("lineage", "reason"),
     [

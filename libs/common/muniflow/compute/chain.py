@@ -139,7 +139,7 @@ class Chain:
 
     def outcome(self) -> Outcome:
         """The result, once all phases returned."""
-        done = tuple(self.task.end_of(lineage) for lineage in joined(self._done))
+        done = tuple(self.task.part_done(lineage) for lineage in joined(self._done))
         return Outcome(
             fate=self._fate,
             follow=tuple(self._following(tiles) for tiles in bundles(self._left)),
@@ -247,7 +247,7 @@ class Chain:
         if not self._failures:
             self._fate = fate
         self._measure(step).failed += 1
-        self._failures.append(self.task.end_of(lineage, fate.reason, step))
+        self._failures.append(self.task.part_failed(lineage, fate.reason, step))
 
     def _measure(self, step: int) -> StepMeasure:
         if step not in self._measures:

@@ -54,7 +54,7 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
     before_reply = Failpoints.from_env(os.environ).at("child.before_reply")
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
-    runner = GroupRunner(context, cell, cpu_time_s)
+    runner = GroupRunner(context, cell, CpuLimit(cpu_time_s))
     replies = Replies(connection, Durability(context), before_reply)
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
@@ -73,7 +73,7 @@ class GroupRunner:
 
     context: Context
     cell: Cell
-    cpu_time_s: float
+    cpu_limit: "CpuLimit"
     _begun: int = 0
     """Tasks of the groups before."""
 
@@ -92,7 +92,7 @@ class GroupRunner:
 
     def _begin(self, place: int, spent_s: float) -> None:
         self.cell.begin(self._begun + place, spent_s)
-        raise_cpu_limit(self.cpu_time_s)
+        self.cpu_limit.renew()
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,19 @@ def limit_self(spec: ChildSpec) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def raise_cpu_limit(task_timeout_s: float) -> None:
-    """Allow the next task its CPU time: the limit counts from the start of the process."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = ceil(time.process_time() + task_timeout_s) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+@dataclass
+class CpuLimit:
+    """Allows each task its CPU time: the kernel's limit counts whole seconds from the start of the process."""
+
+    task_s: float
+    _soft_s: int = 0
+
+    def renew(self) -> None:
+        """Allow so much again from now on."""
+        soft_s = ceil(time.process_time() + self.task_s) + 1
+        if soft_s == self._soft_s:
+            return
+        self._soft_s = soft_s
+        _, hard_s = resource.getrlimit(resource.RLIMIT_CPU)
+        limit_s = soft_s if hard_s == resource.RLIM_INFINITY else min(soft_s, hard_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, hard_s))
