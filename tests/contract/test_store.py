@@ -113,6 +113,22 @@ def test_what_is_written_is_read(
         assert stream.read() == expected
 
 
+def test_several_are_written_and_each_one_tells_its_own_problem(store: Store) -> None:
+    store.write("north/1.jpg", b"before")
+    blobs = [
+        ("north/1.jpg", memoryview(b"one")),
+        ("../2.jpg", memoryview(b"outside")),
+        ("north/3.jpg", memoryview(b"")),
+        ("south/4.jpg", memoryview(bytearray(b"fourth")).cast("B", shape=[2, 3])),
+        ("north/5.jpg", memoryview(b"fifth")[1:]),
+    ]
+    problems = store.write_many(blobs)
+    assert [type(problem) for problem in problems] == [type(None), Rejected, *[type(None)] * 3]
+    assert keys(store) == ["north/1.jpg", "north/3.jpg", "north/5.jpg", "south/4.jpg"]
+    assert [bytes(store.read(key)) for key in keys(store)] == [b"one", b"", b"ifth", b"fourth"]
+    assert store.write_many([]) == []
+
+
 @pytest.mark.parametrize("whole_volume", [False, True])
 def test_sync_changes_nothing_that_can_be_read(store: Store, *, whole_volume: bool) -> None:
     store.write("north/a", b"a")

@@ -1,6 +1,7 @@
 """What only a local volume has: links, full disks, permissions, litter, descriptors."""
 
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -438,6 +440,30 @@ def test_a_buffer_whose_folder_vanishes_is_written_again_and_a_stream_is_not(
     assert list(root.iterdir()) == []
 
 
+def test_several_whose_folder_vanishes_meanwhile_are_written_all_the_same(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vanish = [True]
+    link = os.link
+
+    def late_link(*args: Any, **options: Any) -> None:
+        if vanish and vanish.pop():
+            store.delete_prefix("a/")
+        link(*args, **options)
+
+    monkeypatch.setattr(os, "link", late_link)
+    blobs = [(f"a/{number}", memoryview(b"x")) for number in range(3)]
+    assert store.write_many(blobs) == [None, None, None]
+    assert not vanish
+    assert [blob.key for blob in store.list()] == ["a/0", "a/1", "a/2"]
+
+
+def test_several_below_a_file_tell_that_each(store: LocalStore) -> None:
+    store.write("a", b"a file")
+    for problem in store.write_many([("a/1", memoryview(b"x")), ("a/2", memoryview(b"x"))]):
+        assert isinstance(problem, Rejected)
+
+
 def test_a_name_that_is_not_utf8_is_listed_as_one_that_is_missing(store: LocalStore, root: Path) -> None:
     (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     (blob,) = store.list()
@@ -450,6 +476,7 @@ def test_no_descriptor_stays_open(store: LocalStore, root: Path) -> None:
     def use() -> None:
         for name in ("a/b/1", "a/b/2", "a/c/3"):
             store.write(name, b"x" * 5000)
+        store.write_many([(name, memoryview(b"x" * 5000)) for name in ("a/b/1", "a/c/3", "a/b/1/x", "../x")])
         store.read("a/b/1", 100, 10)
         store.open("a/b/1").close()
         listing = store.list()
@@ -461,6 +488,7 @@ def test_no_descriptor_stays_open(store: LocalStore, root: Path) -> None:
         store.delete_prefix("a/")
 
     use()
+    gc.collect()  # stores of other tests
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(20):
         use()

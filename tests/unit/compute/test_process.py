@@ -191,6 +191,9 @@ class Away:
     def write(self, *_, **__):
         raise Unavailable("blob store")
 
+    def write_many(self, blobs):
+        return [None, Unavailable("blob store"), None, None][: len(blobs)]
+
 
 @pytest.mark.parametrize("which", ["source", "work", "output"])
 def test_a_store_that_is_away_makes_the_whole_task_one_to_retry(tmp_path, which):

@@ -121,15 +121,13 @@ class Chain:
             return
         measure = self._measure(self._end - 1)
         started_s = time.perf_counter()
-        for lineage, data in self._encoded:
-            name = output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
-            key = keys.output_key(self.task.destination, name)
-            try:
-                self.context.output.write(key, data)
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
-                self._failed(lineage, measure.step, error)
+        blobs = [(self._output_key(lineage), data) for lineage, data in self._encoded]
+        problems = self.context.output.write_many(blobs)
+        for (lineage, _), (key, data), problem in zip(self._encoded, blobs, problems, strict=True):
+            if isinstance(problem, Unavailable):
+                raise problem
+            if problem is not None:
+                self._failed(lineage, measure.step, problem)
             else:
                 self._outputs.append(key)
                 self._done.append(lineage)
@@ -248,6 +246,11 @@ class Chain:
             self._fate = fate
         self._measure(step).failed += 1
         self._failures.append(self.task.part_failed(lineage, fate.reason, step))
+
+    def _output_key(self, lineage: Lineage) -> str:
+        return keys.output_key(
+            self.task.destination, output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
+        )
 
     def _measure(self, step: int) -> StepMeasure:
         if step not in self._measures:

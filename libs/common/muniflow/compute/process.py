@@ -21,7 +21,7 @@ from muniflow.settle import Fail
 
 TOGETHER = 16
 """Tasks whose inputs are in memory at once; of more, nothing is gained."""
-READ_TOGETHER_BYTES = 2 << 20
+READ_TOGETHER_BYTES = 4 << 20
 """When so much was read, no more is: large images run one by one."""
 
 Begin = Callable[[int, float], None]

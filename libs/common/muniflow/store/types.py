@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from muniflow.errors import MuniflowError
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -35,6 +37,13 @@ class Store(Protocol):
         """Store a blob whole or not at all, over one of the same key; returns its size in bytes.
 
         `durable` survives a power failure once this returns. An iterable is written in constant memory.
+        """
+        ...
+
+    def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
+        """Store several blobs, each as `write` would without `durable`, and all of them sooner than one by one.
+
+        Returns for each, in their order, what it could not be stored for, or `None`; one that fails stops no other.
         """
         ...
 
