@@ -28,7 +28,7 @@ chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=20
 	@scripts/bootstrap dev
 	KILLS=$(or $(KILLS),300) IMAGES=$(or $(IMAGES),2000) CHAOS_SEED=$(CHAOS_SEED) $(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
 
-bench: ## every benchmark, about two hours; results in benchmarks/results
+bench: ## every benchmark, about an hour; results in benchmarks/results
 	@scripts/bootstrap bench
 	$(BIN)/python -m benchmarks all
 

@@ -218,7 +218,7 @@ def memory(*, size: str, images: int, routes: str, photos: Path, keep: bool) -> 
 
 
 @main.command("all")
-@click.option("--rounds", default=3, show_default=True)
+@click.option("--rounds", default=2, show_default=True)
 @click.option("--minutes", default=60.0, show_default=True, help="No part starts later than this; those are named.")
 @click.pass_context
 def everything(context: click.Context, rounds: int, minutes: float) -> None:
@@ -226,6 +226,8 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
 
     Example: python -m benchmarks all --rounds 5 --minutes 180
     """
+    from benchmarks.contenders.catalogue import CONTENDERS
+
     few = "floor,celery,local,per-step,chained"
     parts: list[tuple[str, Callable[[], object]]] = [
         ("coordinator", lambda: context.invoke(coordinator)),
@@ -233,9 +235,11 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
         ("start", lambda: context.invoke(start)),
         ("memory", lambda: context.invoke(memory)),
         ("scale", lambda: context.invoke(scale, rounds=rounds, images=1200)),
+        ("flat, up to 10,000 images", lambda: context.invoke(flat)),
+        ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", rounds=1)),
         ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
-        ("flat, up to 10,000 images", lambda: context.invoke(flat, rounds=rounds)),
-        ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", route="blur", rounds=1)),
+        ("compare, every contender", lambda: context.invoke(
+            compare, sizes="512", contenders=",".join(CONTENDERS), images=600, rounds=rounds)),
         *((f"profile of {size} px", partial(context.invoke, profile, size=size, chained=chained))
           for size in ("512", "2048") for chained in (False, True)),
         *((f"compare, {route}, {size} px", partial(

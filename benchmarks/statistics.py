@@ -86,7 +86,6 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[int(rank) - 1]
 
 
-def is_flat(values: Sequence[float], tolerance: float) -> bool:
-    """Whether all values are within `tolerance` (0.1 = 10%) of their median."""
-    middle = statistics.median(values)
-    return all(abs(value - middle) <= tolerance * middle for value in values)
+def apart_of(values: Sequence[float]) -> float:
+    """How far the lowest value is below the highest, as a part of the highest."""
+    return 1 - min(values) / max(values)

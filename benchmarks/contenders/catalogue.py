@@ -27,4 +27,4 @@ CONTENDERS: Mapping[str, Callable[[], Contender]] = {
     "chained-volatile": lambda: MuniflowBroker("chained-volatile", chained=True, durable=False),
     "per-step-volatile": lambda: MuniflowBroker("per-step-volatile", chained=False, durable=False),
 }
-DEFAULT = ("floor", "tuned-floor", "celery", "celery-tuned", "naive", "local", "per-step", "chained", "chained-fast")
+DEFAULT = ("floor", "tuned-floor", "celery", "local", "per-step", "chained", "chained-fast")
