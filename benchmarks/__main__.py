@@ -235,7 +235,7 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
         ("start", lambda: context.invoke(start)),
         ("memory", lambda: context.invoke(memory)),
         ("scale", lambda: context.invoke(scale, rounds=rounds, images=1200)),
-        ("flat, up to 10,000 images", lambda: context.invoke(flat)),
+        ("flat, up to 10,000 images", lambda: context.invoke(flat, rounds=2 * rounds)),
         ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", rounds=1)),
         ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
         ("compare, every contender", lambda: context.invoke(

@@ -18,10 +18,6 @@ TOLERANCE = 0.1
 LEAST_IMAGES = 2000
 """Images of one size of batch in a round: CPU time is counted in hundredths of a second, so small batches repeat."""
 
-TURNS = 2
-"""How often the sizes of images take turns in a round: the machine's own speed drifts within a minute by as much as
-these sizes may differ."""
-
 
 def per_image(counts: Sequence[int], rounds: int, route_name: str, photos: Path) -> Result:
     """Batches of different lengths, of 512 px images, chained. Long ones name the same pictures many times."""
@@ -39,8 +35,8 @@ def per_image(counts: Sequence[int], rounds: int, route_name: str, photos: Path)
 
 def per_megapixel(sizes: Sequence[str], rounds: int, route_name: str, photos: Path) -> Result:
     """Images of different sizes, chained."""
-    corpora = {size: corpus(SIZES[size], SIZES[size].images // TURNS, photos) for size in sizes}
-    found = _measure(corpora, rounds * TURNS, route_name, lambda _: 1)
+    corpora = {size: corpus(SIZES[size], None, photos) for size in sizes}
+    found = _measure(corpora, rounds, route_name, lambda _: 1)
     rows, middles = [], []
     for name, runs in found.items():
         megapixels = SIZES[name].width_px * SIZES[name].height_px / 1e6
