@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.contenders.muniflow_broker import MuniflowBroker
 from benchmarks.corpus import SIZES, Corpus, cache_folder, corpus
 from benchmarks.routes import ROUTES
-from benchmarks.statistics import Run, apart_of, order_of, spread, together
+from benchmarks.statistics import Run, off_median, order_of, spread, together
 from benchmarks.tables import Result
 
 TOLERANCE = 0.1
@@ -75,9 +75,13 @@ def _measure(
 
 def verdict(middles: Sequence[float]) -> str:
     """The sentence below the table."""
-    apart = apart_of(middles)
-    flat = "within" if apart <= TOLERANCE else "NOT within"
-    return f"the least is {apart:.1%} below the most: {flat} {TOLERANCE:.0%}; one stack, rounds interleaved"
+    low, high = off_median(middles)
+    flat = "all within" if -low <= TOLERANCE and high <= TOLERANCE else "NOT all within"
+    least = 1 - min(middles) / max(middles)
+    return (
+        f"{flat} {TOLERANCE:.0%} of their median, {low:+.1%} to {high:+.1%}; the least is {least:.1%} below the most; "
+        "one stack, rounds interleaved"
+    )
 
 
 def _raw(found: Mapping[str, Sequence[Run]]) -> object:

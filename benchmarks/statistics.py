@@ -86,6 +86,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[int(rank) - 1]
 
 
-def apart_of(values: Sequence[float]) -> float:
-    """How far the lowest value is below the highest, as a part of the highest."""
-    return 1 - min(values) / max(values)
+def off_median(values: Sequence[float]) -> tuple[float, float]:
+    """How far the lowest and the highest value are from the median, as parts of it."""
+    middle = statistics.median(values)
+    return min(values) / middle - 1, max(values) / middle - 1

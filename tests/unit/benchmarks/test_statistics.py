@@ -1,7 +1,7 @@
 """Numbers are only worth publishing when their arithmetic is right."""
 
 import pytest
-from benchmarks.statistics import Run, apart_of, cpu_ratios, order_of, percentile, rates, ratios, spread
+from benchmarks.statistics import Run, cpu_ratios, off_median, order_of, percentile, rates, ratios, spread
 
 
 def run(images_per_s: float, cpu_ms: float = 1.0) -> Run:
@@ -43,6 +43,8 @@ def test_percentile_is_the_nearest_rank(percent: int, expected: int):
     assert percentile([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], percent) == expected
 
 
-@pytest.mark.parametrize(("values", "apart"), [([1.0, 0.95, 0.9], 0.1), ([4.0, 5.0, 4.5], 0.2), ([3.0], 0.0)])
-def test_apart_is_the_lowest_below_the_highest(values: list[float], apart: float):
-    assert apart_of(values) == pytest.approx(apart)
+@pytest.mark.parametrize(
+    ("values", "expected"), [([1.0, 1.05, 0.9], (-0.1, 0.05)), ([4.0, 5.0, 4.0], (0.0, 0.25)), ([3.0], (0.0, 0.0))]
+)
+def test_the_ends_are_given_as_parts_of_the_median(values: list[float], expected: tuple[float, float]):
+    assert off_median(values) == pytest.approx(expected)
