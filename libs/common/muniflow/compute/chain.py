@@ -65,6 +65,7 @@ class Chain:
     _nodes: list[_Node] = field(default_factory=list)
     """What was read of tiles."""
     _last_plan: tuple[int, tuple[int, ...], Plan] | None = None
+    """Of the image before: its step and shape, and their plan."""
     _source: tuple[memoryview, ImageHeader] | None = None
     """What was read of a source."""
     _end: int = field(init=False)

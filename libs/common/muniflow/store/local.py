@@ -6,7 +6,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -182,16 +182,15 @@ class LocalStore:
 
     def _write_near(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Write blobs of one folder."""
-        try:
-            *parts, _ = parts_of(blobs[0][0])
-            folder_fd = self._new_folder(parts, durable=False)
-        except (OSError, Rejected):
-            return [self._write_into(None, key, data) for key, data in blobs]
-        try:
-            self._volume.watch()
+        with ExitStack() as stack:
+            folder_fd: int | None = None
+            with suppress(OSError, Rejected):
+                *parts, _ = parts_of(blobs[0][0])
+                opened_fd = self._new_folder(parts, durable=False)
+                stack.callback(os.close, opened_fd)
+                self._volume.watch()
+                folder_fd = opened_fd
             return [self._write_into(folder_fd, key, data) for key, data in blobs]
-        finally:
-            os.close(folder_fd)
 
     def _write_into(self, folder_fd: int | None, key: str, data: memoryview) -> MuniflowError | None:
         """Write one blob into its open folder, or else as `write` does, which knows what an error means."""
