@@ -1,9 +1,9 @@
 """What every backend does alike: refuse a bad key or range, and try itself out. Pure but for `probe`."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from muniflow.errors import Rejected, Unavailable
+from muniflow.errors import MuniflowError, Rejected, Unavailable
 from muniflow.keys import key_problem
 from muniflow.store.types import Store
 
@@ -60,6 +60,15 @@ class Watched:
         except Exception as error:
             self.error = error
             raise
+
+
+def problem_of(write: Callable[[], object]) -> MuniflowError | None:
+    """Call `write`; returns what it could not be done for, as `Store.write_many` tells it."""
+    try:
+        write()
+    except MuniflowError as error:
+        return error
+    return None
 
 
 def probe(store: Store) -> None:

@@ -7,13 +7,14 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.failpoints import Failpoints
-from muniflow.store.checks import Watched, probe, range_length, require_prefix
+from muniflow.store.checks import Watched, probe, problem_of, range_length, require_prefix
 from muniflow.store.folders import (
     READ,
     folder,
@@ -190,20 +191,16 @@ class LocalStore:
                 stack.callback(os.close, opened_fd)
                 self._volume.watch()
                 folder_fd = opened_fd
-            return [self._write_into(folder_fd, key, data) for key, data in blobs]
+            return [problem_of(partial(self._write_into, folder_fd, key, data)) for key, data in blobs]
 
-    def _write_into(self, folder_fd: int | None, key: str, data: memoryview) -> MuniflowError | None:
+    def _write_into(self, folder_fd: int | None, key: str, data: memoryview) -> None:
         """Write one blob into its open folder, or else as `write` does, which knows what an error means."""
-        try:
-            if folder_fd is not None:
-                with suppress(OSError):
-                    self._write_file(folder_fd, parts_of(key)[-1], (data,), once=False, durable=False)
-                    self._after_rename()
-                    return None
-            self.write(key, data)
-        except MuniflowError as error:
-            return error
-        return None
+        if folder_fd is not None:
+            with suppress(OSError):
+                self._write_file(folder_fd, parts_of(key)[-1], (data,), once=False, durable=False)
+                self._after_rename()
+                return
+        self.write(key, data)
 
     def _write_file(self, folder_fd: int, name: str, chunks: Iterable[Buffer], *, once: bool, durable: bool) -> int:
         size_bytes: int | None = None

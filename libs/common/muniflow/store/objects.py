@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import BinaryIO, Self, cast
 
 import obstore
@@ -14,7 +15,7 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
-from muniflow.store.checks import Watched, probe, range_length, require_key, require_prefix
+from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
 from muniflow.store.types import Blob
 
 MULTIPART_FROM_BYTES = 64 << 20
@@ -115,10 +116,11 @@ class ObjectStore:
 
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Put blobs side by side: each is a round trip, in which nothing else happens here."""
-        if len(blobs) <= 1:
-            return [self._problem(key, data) for key, data in blobs]
-        with ThreadPoolExecutor(min(len(blobs), PUTS_IN_FLIGHT), "put") as threads:
-            return list(threads.map(self._problem, *zip(*blobs, strict=True)))
+        writes = [partial(self.write, key, data) for key, data in blobs]
+        if len(writes) <= 1:
+            return [problem_of(write) for write in writes]
+        with ThreadPoolExecutor(min(len(writes), PUTS_IN_FLIGHT), "put") as threads:
+            return list(threads.map(problem_of, writes))
 
     def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Nothing to do: object stores answer a write when the blob is safe."""
@@ -186,14 +188,6 @@ class ObjectStore:
         if size_bytes is None:
             raise NotFound(f"blob {key!r} is not in the store")
         return range_length(key, size_bytes, offset_bytes, length_bytes)
-
-    def _problem(self, key: str, data: memoryview) -> MuniflowError | None:
-        """Put a blob; returns what kept it from being stored."""
-        try:
-            self.write(key, data)
-        except MuniflowError as error:
-            return error
-        return None
 
     def _put(self, key: str, data: bytes | memoryview) -> int:
         with self._translated("write", key):
