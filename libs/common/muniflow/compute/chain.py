@@ -64,8 +64,6 @@ class Chain:
     """The first failure, if there is one."""
     _nodes: list[_Node] = field(default_factory=list)
     """What was read of tiles."""
-    _last_plan: tuple[int, tuple[int, ...], Plan] | None = None
-    """Of the image before: its step and shape, and their plan."""
     _source: tuple[memoryview, ImageHeader] | None = None
     """What was read of a source."""
     _end: int = field(init=False)
@@ -196,13 +194,10 @@ class Chain:
         return [_Node(image, step, lineage, region) for (image, region), lineage in zip(placed, lineages, strict=True)]
 
     def _plan(self, node: _Node) -> Plan:
-        step, plans, shape = self.task.route[node.step], self.context.plans, node.image.shape
-        if node.params is not None:
-            return plans.plan(step, node.params, shape)
-        last = self._last_plan
-        if last is None or last[:2] != (node.step, shape):  # tiles are mostly of one size
-            last = self._last_plan = (node.step, shape, plans.of(step, shape))
-        return last[2]
+        step, plans = self.task.route[node.step], self.context.plans
+        if node.params is None:
+            return plans.of(step, node.image.shape)
+        return plans.plan(step, node.params, node.image.shape)
 
     def _hand_on(self, parent: _Node, tiles: list[_Node]) -> None:
         """Store `tiles` for the next operation."""
