@@ -238,13 +238,16 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
         ("flat, up to 10,000 images", lambda: context.invoke(flat, rounds=2 * rounds)),
         ("flat, 100,000 images", lambda: context.invoke(flat, batches="100,100000", sizes="", rounds=1)),
         ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
-        ("compare, every contender", lambda: context.invoke(
+        ("compare, every contender, 512 px", lambda: context.invoke(
             compare, sizes="512", contenders=",".join(CONTENDERS), images=600, rounds=rounds)),
         *((f"profile of {size} px", partial(context.invoke, profile, size=size, chained=chained))
           for size in ("512", "2048") for chained in (False, True)),
         *((f"compare, {route}, {size} px", partial(
             context.invoke, compare, sizes=size, routes=route, contenders=few, images=images, rounds=rounds))
           for route in ("split-blur", "blur", "five-steps") for size, images in (("512", 600), ("2048", 80))),
+        *((f"compare, every contender, {size} px", partial(
+            context.invoke, compare, sizes=size, contenders=",".join(CONTENDERS), images=images, rounds=rounds))
+          for size, images in (("1024", 200), ("2048", 60), ("8000x4000", 12))),
     ]  # fmt: skip
     left_out = run_parts(parts, minutes * 60)
     if left_out:

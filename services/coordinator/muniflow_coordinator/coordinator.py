@@ -22,6 +22,7 @@ from muniflow_coordinator.runs import Run
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.types import Commit
 from muniflow_coordinator.sweeper import LOOK_BACK, Sweeper
+from muniflow_coordinator.window import window_for
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,9 @@ class Coordinator:
             run.retrying = tally.waiting_for
         if 0 <= tally.step < len(run.batch.route):
             self.rates.add(run.batch.route[tally.step].op, tally.done + tally.failed, tally.compute_s)
+        if tally.step == 0:
+            window = window_for(self._settings.window_images, run.tallies.mean_pixels)
+            self.core.scheduler.set_window(run.number, window)
 
     def _complete(self, run: Run) -> None:
         now = time.time()

@@ -15,6 +15,8 @@ _ONE = 1 << 32  # passes are integers, so that they never lose precision
 class _Entry:
     batch: int
     weight: int
+    window: int
+    """Images of it that may be in flight."""
     turn: int
     """Its pass."""
     in_flight: int = 0
@@ -27,7 +29,7 @@ class Scheduler:
     """Turns between batches; every decision takes O(log n) for n batches."""
 
     def __init__(self, window_images: int, window_total: int) -> None:
-        """Allow `window_images` images in flight for each batch and `window_total` for all."""
+        """Allow so many images in flight: `window_total` of all batches, `window_images` of one (see `set_window`)."""
         self._window_images = window_images
         self._window_total = window_total
         self._entries: dict[int, _Entry] = {}
@@ -50,7 +52,7 @@ class Scheduler:
         """Let a batch take turns; one that is known already only becomes ready again."""
         entry = self._entries.get(batch)
         if entry is None:
-            entry = self._entries[batch] = _Entry(batch, weight, self._now)
+            entry = self._entries[batch] = _Entry(batch, weight, self._window_images, self._now)
         entry.ready = True
         self._enqueue(entry)
 
@@ -67,7 +69,7 @@ class Scheduler:
             return None
         while self._heap:
             entry = self._heap[0][2]
-            if not (entry.alive and entry.ready and entry.in_flight < self._window_images):
+            if not (entry.alive and entry.ready and entry.in_flight < entry.window):
                 heappop(self._heap)
                 entry.queued = False
                 continue
@@ -79,6 +81,13 @@ class Scheduler:
             heapreplace(self._heap, (entry.turn, self._sequence, entry))
             return entry.batch
         return None
+
+    def set_window(self, batch: int, images: int) -> None:
+        """Allow so many images of a batch in flight from now on; what is in flight beyond it stays."""
+        entry = self._entries.get(batch)
+        if entry is not None:
+            entry.window = images
+            self._enqueue(entry)
 
     def pause(self, batch: int) -> None:
         """Give the batch no turns until it is added again."""
@@ -109,7 +118,7 @@ class Scheduler:
         self._enqueue(entry)
 
     def _enqueue(self, entry: _Entry) -> None:
-        if entry.queued or not entry.ready or entry.in_flight >= self._window_images:
+        if entry.queued or not entry.ready or entry.in_flight >= entry.window:
             return
         entry.turn = max(entry.turn, self._now)
         entry.queued = True

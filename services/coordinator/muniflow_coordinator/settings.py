@@ -25,7 +25,7 @@ class CoordinatorSettings(Settings):
     Without it, a standby answers with what the ledger knows.
     """
     window_images: int = Field(256, gt=0)
-    """Images of one batch that may be in flight: bounds its intermediates."""
+    """Images of one batch in flight: bounds its intermediates. Of small images, up to four times as many."""
     window_total: int = Field(1024, gt=0)
     """Images of all batches that may be in flight."""
     events_prefetch: int = Field(2000, gt=0, le=65535)

@@ -42,6 +42,12 @@ class Tallies:
             step.pixels += tally.pixels
             step.compute_s += tally.compute_s
 
+    @property
+    def mean_pixels(self) -> float | None:
+        """Of an image of the batch; `None` before the first has gone through its first step."""
+        first = self._steps[0]
+        return first.pixels / first.done if first.done else None
+
     def write(self) -> str:
         """The sums as JSON."""
         return json.dumps([asdict(step) for step in self._steps])

@@ -101,6 +101,15 @@ def test_tallies_add_up_and_never_pass_what_is_expected() -> None:
     assert (second.done, second.expected, second.failed, second.compute_s) == (10, 10, 3, 1.5)
 
 
+def test_the_mean_size_of_images_is_that_of_the_first_step() -> None:
+    tallies = Tallies(2)
+    tallies.add(Tally(batch="b", step=1, done=4, pixels=10))
+    assert tallies.mean_pixels is None
+    tallies.add(Tally(batch="b", step=0, done=3, pixels=100))
+    tallies.add(Tally(batch="b", step=0, done=1, pixels=300))
+    assert Tallies.read(tallies.write(), 2).mean_pixels == 100.0
+
+
 class SlowStore(LocalStore):
     """A store whose removals wait until the test lets them go."""
 

@@ -111,6 +111,21 @@ def test_windows_hold_whatever_happens(script: list[tuple[str, int, int]], windo
         assert all(scheduler.in_flight(b) == flying[b] <= window for b in range(5))
 
 
+def test_a_window_can_become_wider_and_narrower() -> None:
+    scheduler = Scheduler(window_images=2, window_total=10)
+    scheduler.add(1, 1)
+    assert [scheduler.take() for _ in range(3)] == [1, 1, None]
+    scheduler.set_window(1, 4)
+    assert [scheduler.take() for _ in range(3)] == [1, 1, None]
+    scheduler.set_window(1, 1)
+    scheduler.release(1, 3)
+    assert scheduler.take() is None
+    scheduler.release(1)
+    assert [scheduler.take() for _ in range(2)] == [1, None]
+    scheduler.set_window(7, 3)  # a batch that is not known
+    assert scheduler.in_flight(7) == 0
+
+
 def test_a_decision_stays_cheap_with_a_thousand_batches() -> None:
     def seconds(batches: int) -> float:
         scheduler = Scheduler(window_images=100, window_total=64)

@@ -15,6 +15,7 @@ from muniflow.worker.grouping import (
     group_length,
     prefetch_for,
     prefetch_stands_s,
+    steadied,
 )
 
 SECONDS = st.lists(st.floats(0.0, 10.0), max_size=80)
@@ -63,6 +64,22 @@ def test_prefetch_keeps_its_bounds(mean_s, mean_pixels, groups):
 )
 def test_a_prefetch_stands_the_shorter_the_worse_it_is(current, wanted, stands_s):
     assert prefetch_stands_s(current, wanted) == stands_s
+
+
+def test_a_prefetch_does_not_follow_every_group():
+    mean = None
+    for wanted in [60, 95, 55, 110, 70, 45, 100, 65] * 10:
+        mean = steadied(mean, wanted)
+        assert prefetch_stands_s(60, round(mean)) == inf
+
+
+def test_a_prefetch_follows_other_images_at_once_and_a_slow_change_in_the_end():
+    assert steadied(60.0, 3) == 3.0
+    assert steadied(3.0, 60) == 60.0
+    mean = 60.0
+    for _ in range(50):
+        mean = steadied(mean, 30)
+    assert round(mean) == 30
 
 
 def test_small_images_after_large_ones_are_known_soon():

@@ -59,6 +59,12 @@ def _sync_all(files: Sequence[int]) -> None:
         os.fsync(fd)
         # The first one waits for the journal, whatever the disk.
         if number > 1 and len(files) > number and time.perf_counter() - began_s > SLOW_SYNC_S:
-            with ThreadPoolExecutor(SYNC_THREADS) as threads:
-                list(threads.map(os.fsync, files[number:]))
+            shares = [files[first::SYNC_THREADS] for first in range(number, min(number + SYNC_THREADS, len(files)))]
+            with ThreadPoolExecutor(len(shares)) as threads:
+                list(threads.map(_sync_each, shares))
             return
+
+
+def _sync_each(files: Sequence[int]) -> None:
+    for fd in files:
+        os.fsync(fd)

@@ -36,6 +36,7 @@ from muniflow.worker.grouping import (
     may_be_early,
     prefetch_for,
     prefetch_stands_s,
+    steadied,
 )
 from muniflow.worker.settings import WorkerSettings
 
@@ -108,6 +109,8 @@ class Consumer:
     _backlog: Backlog[Held] = field(default_factory=Backlog, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
     _prefetch: dict[str, int] = field(default_factory=dict, init=False)
+    _wanted: dict[str, float] = field(default_factory=dict, init=False)
+    """Prefetches that would be right, as a mean over the last groups."""
     _prefetch_changed_s: float = field(default=0.0, init=False)
     _epoch: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
@@ -270,7 +273,11 @@ class Consumer:
         longest = (self.settings.group_s, self.settings.group_tasks)
         for operation, current in list(self._prefetch.items()):
             pixels = self._pace.pixels(operation)
-            wanted = prefetch_for(self._pace.mean_s(operation), pixels, groups, longest, limits)
-            if pixels is not None and now_s - self._prefetch_changed_s >= prefetch_stands_s(current, wanted):
+            if pixels is None:
+                continue
+            after_this = prefetch_for(self._pace.mean_s(operation), pixels, groups, longest, limits)
+            self._wanted[operation] = steadied(self._wanted.get(operation), after_this)
+            wanted = round(self._wanted[operation])
+            if now_s - self._prefetch_changed_s >= prefetch_stands_s(current, wanted):
                 self._prefetch_changed_s = now_s
                 self._consume(operation, wanted)

@@ -24,6 +24,8 @@ PREFETCH_NEAR = 1.5
 PREFETCH_FAR = 3.0
 PREFETCH_STANDS_S = 2.0
 FAR_PREFETCH_STANDS_S = 0.25
+PREFETCH_WEIGHT = 0.1
+"""Of what is wanted after one group, in the mean that decides: about the last twenty count."""
 
 
 class Kind(NamedTuple):
@@ -123,6 +125,17 @@ def prefetch_for(
     if mean_pixels is not None:
         bounded = min(bounded, int(limits.pixels_in_flight / max(mean_pixels, 1.0)))
     return max(bounded, 1)
+
+
+def steadied(before: float | None, wanted: int) -> float:
+    """The mean of the prefetches wanted lately: what tasks take differs from group to group on a busy machine.
+
+    Without it a worker of 1024 px images consumed anew again and again, and handed back one delivery in eleven. What
+    is far off is news, and replaces the mean.
+    """
+    if before is None or max(wanted / before, before / wanted) > PREFETCH_FAR:
+        return float(wanted)
+    return before + PREFETCH_WEIGHT * (wanted - before)
 
 
 def prefetch_stands_s(current: int, wanted: int) -> float:
