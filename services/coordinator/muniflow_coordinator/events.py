@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 MOST_BUFFERED = 250
 """Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
 AWAITED_PART = 8
-"""Events are awaited when they make this part of a batch's images in flight: recording them refills its window, or
-ends it."""
+"""Events are awaited when they make this part of a batch's images in flight, because recording them refills its window;
+and where nothing is left to dispatch, when they may be all of them, which ends it."""
 REST = 2
 MOST_REST_S = 0.02
 """Between two transactions, awaited events wait so many times as long as the last one took, and no longer than this:
@@ -114,7 +114,10 @@ class EventsDesk:
 
     def _awaited(self, batch: str) -> bool:
         run = self._runs.get(batch)
-        return run is None or AWAITED_PART * len(self._part.events[batch]) >= len(run.in_flight)
+        if run is None:
+            return True
+        part = AWAITED_PART if run.has_pending else 1
+        return part * len(self._part.events[batch]) >= len(run.in_flight)
 
     def _flush_in(self, pause_s: float) -> None:
         due_s = time.monotonic() + pause_s

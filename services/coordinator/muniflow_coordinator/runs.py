@@ -99,6 +99,11 @@ class Run:
         """The batch's id."""
         return self.batch.batch_id
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there may be images to dispatch."""
+        return not self.all_read or bool(self.next_rows)
+
     def read_ahead(self, rows: Sequence[ImageRow], *, all_of_them: bool) -> None:
         """Pending images after the cursor; at the end of the batch, they are `all_of_them`."""
         self.all_read = all_of_them

@@ -47,6 +47,8 @@ SUSPECT_AFTER = 2
 """Deliveries of a task that came to nothing, from which on it runs in a group of its own. An image may take the whole
 worker along (where the kernel ends a container as a group): those that were delivered with it must not share its end,
 nor be given up by the broker with it."""
+BURST_S = 0.002
+"""What was published together comes within so short a time; taken as it comes, it would make several short groups."""
 PUBLISH_AGAIN_FIRST_S = 0.5
 PUBLISH_AGAIN_MAX_S = 30.0
 
@@ -117,6 +119,8 @@ class Consumer:
     """Groups of this connection that are computed or published and not acked."""
     _draining: bool = field(default=False, init=False)
     _scheduled: bool = field(default=False, init=False)
+    _seen: int = field(default=0, init=False)
+    """How many waited at the last look at a burst."""
     _waiting_for: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
@@ -197,10 +201,20 @@ class Consumer:
             # While all children work, it may grow until it is full.
             if early and not (self._may_be_early(waiting[0]) and (length < len(waiting) or length == most)):
                 return
+            if not early and 1 < length == len(waiting) < most and self._grows():
+                self._scheduled = True
+                self.loop.call_later(BURST_S, self._hand_out)
+                return
+            self._seen = 0
             group = self._backlog.take(length)
             self._running += 1
             on_done = partial(self._on_result, group, self._epoch)
             self.pool.submit([held.job for held in group], on_done, early=early)
+
+    def _grows(self) -> bool:
+        """Whether more wait than at the last look: then the rest of a burst may be on its way."""
+        before, self._seen = self._seen, len(self._backlog)
+        return self._seen > before
 
     def _may_be_early(self, held: Held) -> bool:
         return not held.suspect and may_be_early(self._pace.seconds(held.kind, held.pixels), self.settings.group_s)
