@@ -33,9 +33,10 @@ def test_more_images_than_the_window_all_run(world: "World") -> None:
     assert sorted(task.image for task in world.tasks) == list(range(60))
 
 
-def test_ends_that_neither_refill_the_window_nor_end_the_batch_wait_for_company(world: "World") -> None:
+@pytest.mark.parametrize("ends", [3, 39])
+def test_ends_that_neither_refill_the_window_nor_end_the_batch_wait_for_company(world: "World", ends: int) -> None:
     world.start_with_held(40, 40, events_linger_s=1)
-    world.let_go(first=3)
+    world.let_go(first=ends)
     assert world.state is not None
     world.until(lambda: not world.depth(EVENTS))
     row = world.state.find("b")

@@ -12,7 +12,7 @@ from muniflow.compute.process import process
 from muniflow.messages import Task
 from muniflow.topology import EVENTS, LOST, dead_queue, step_queue, topology
 from muniflow.transport.types import Delivery, OutgoingMessage
-from muniflow.worker.consumer import FIRST_PREFETCH, SUSPECT_AFTER
+from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH, SUSPECT_AFTER
 from muniflow.worker.settings import WorkerSettings
 
 IMAGES = 40
@@ -271,3 +271,24 @@ def test_tasks_that_came_to_nothing_before_run_alone(root):
     world.run([])
     assert world.sample("muniflow_group_tasks_count") == 10
     assert world.sample("muniflow_group_tasks_sum") == 10
+
+
+def test_what_comes_in_one_burst_is_one_group(root):
+    world = World(spec(root), ("smooth",))
+    stop_at(world, 4)
+    burst = [
+        Delivery(step_queue("smooth"), each.to_bytes(), tag, generation=-1)
+        for tag, each in enumerate(tasks("smooth", images=4))
+    ]
+
+    def deliver():
+        take = world.worker.consumer._on_delivery
+        take(burst[0])
+        take(burst[1])
+        for place, after_s in enumerate((0.5 * BURST_S, 1.5 * BURST_S), 2):
+            world.loop.call_later(after_s, lambda place=place: take(burst[place]))
+
+    once_when(world, lambda: world.worker.transport.connected and world.worker.pool.idle, deliver)
+    world.run([])
+    assert world.sample("muniflow_group_tasks_count") == 1
+    assert world.sample("muniflow_group_tasks_sum") == 4
