@@ -285,8 +285,8 @@ def test_what_comes_in_one_burst_is_one_group(root):
         take = world.worker.consumer._on_delivery
         take(burst[0])
         take(burst[1])
-        for place, after_s in enumerate((0.5 * BURST_S, 1.5 * BURST_S), 2):
-            world.loop.call_later(after_s, lambda place=place: take(burst[place]))
+        world.loop.call_later(0.5 * BURST_S, lambda: take(burst[2]))
+        world.loop.call_later(1.5 * BURST_S, lambda: take(burst[3]))
 
     once_when(world, lambda: world.worker.transport.connected and world.worker.pool.idle, deliver)
     world.run([])
