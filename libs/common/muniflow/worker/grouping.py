@@ -127,13 +127,18 @@ def prefetch_for(
     return max(bounded, 1)
 
 
+def _factor(one: float, other: float) -> float:
+    """How far they are apart, as a factor of 1 or more."""
+    return max(one / other, other / one)
+
+
 def steadied(before: float | None, wanted: int) -> float:
     """The mean of the prefetches wanted lately: what tasks take differs from group to group on a busy machine.
 
     Without it a worker of 1024 px images consumed anew again and again, and handed back one delivery in eleven. What
     is far off is news, and replaces the mean.
     """
-    if before is None or max(wanted / before, before / wanted) > PREFETCH_FAR:
+    if before is None or _factor(before, wanted) > PREFETCH_FAR:
         return float(wanted)
     return before + PREFETCH_WEIGHT * (wanted - before)
 
@@ -143,7 +148,7 @@ def prefetch_stands_s(current: int, wanted: int) -> float:
 
     Far off, as when small images follow large ones, it makes every group small; so it does not stand for long.
     """
-    off = max(wanted / current, current / wanted)
+    off = _factor(current, wanted)
     if off <= PREFETCH_NEAR:
         return inf
     return PREFETCH_STANDS_S if off <= PREFETCH_FAR else FAR_PREFETCH_STANDS_S
