@@ -1,5 +1,6 @@
 """The floor: the chain in memory, two processes with one OpenCV thread each, no broker, outputs as plain files."""
 
+import fcntl
 import os
 import shutil
 import struct
@@ -18,6 +19,9 @@ NUMBER = struct.Struct("<i")
 WORD = b"."
 """What a worker says when it is ready, and after each image."""
 PROCESSES = 2
+PIPE_BYTES = 1 << 20
+"""Room for the numbers of all images of a run at once, so that nobody has to feed the workers. Linux lets every user
+have so much."""
 
 
 class Floor:
@@ -37,6 +41,7 @@ class Floor:
         arguments = [str(corpus.root / corpus.prefix), route.name, str(self._output), "fast" if self._fast else "exact"]
         numbers, self._numbers = os.pipe()
         self._words, words = os.pipe()
+        fcntl.fcntl(self._numbers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._ends = [self._numbers, self._words]
         for place in range(PROCESSES):
             self._processes.python(

@@ -57,28 +57,25 @@ class MuniflowBroker:
         self._cluster.start()
         self._client: Client = self._cluster.client()
 
-    def run_with(self, corpus: Corpus, at_once: int = 1) -> Run:
-        """Batches of other pictures below the same root."""
+    def run_with(self, corpus: Corpus) -> Run:
+        """One batch of other pictures below the same root."""
         self._corpus = corpus
-        return self.run(at_once)
+        return self.run()
 
-    def run(self, at_once: int = 1) -> Run:
-        """So many batches together; the clock runs from the first publishing to the last notice that one is done."""
+    def run(self) -> Run:
+        """One batch; the clock runs from its publishing to the notice that it is done."""
         assert self._cluster is not None  # noqa: S101 - prepare came first
-        ids = [batch_name(self._route.name) for _ in range(at_once)]
+        batch_id = batch_name(self._route.name)
         before, mine_s, started = self._cluster.usage().total_s, time.process_time(), time.perf_counter()
-        for batch_id in ids:
-            self._client.submit(document(batch_id, self._corpus, self._route, self._decode))
-        notices = self._client.wait(ids, PATIENCE_S)
+        self._client.submit(document(batch_id, self._corpus, self._route, self._decode))
+        notice, ended = self._client.wait([batch_id], PATIENCE_S)[batch_id]
         spent_s = self._cluster.usage().total_s - before + time.process_time() - mine_s
-        for batch_id, (notice, _) in notices.items():
-            if notice.state != "done":
-                raise SystemExit(f"{self.name}: a batch is {notice.state}, {notice.failed} images failed")
-            output = self._cluster.output / batch_id
-            expect_outputs(output, self._corpus.count * self._route.outputs_per_image)
-            shutil.rmtree(output)
-        ended = max(ended for _, ended in notices.values())
-        return Run(self._corpus.count * at_once, ended - started, spent_s)
+        if notice.state != "done":
+            raise SystemExit(f"{self.name}: the batch is {notice.state}, {notice.failed} images failed")
+        output = self._cluster.output / batch_id
+        expect_outputs(output, self._corpus.count * self._route.outputs_per_image)
+        shutil.rmtree(output)
+        return Run(self._corpus.count, ended - started, spent_s)
 
     def close(self) -> None:
         """End all of it."""

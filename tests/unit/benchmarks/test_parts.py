@@ -1,7 +1,10 @@
 """The list of measurements: what runs, what is left out, what a failure does to the rest."""
 
+from pathlib import Path
+
 import pytest
-from benchmarks.flat import verdict
+from benchmarks.corpus import SIZES, Corpus
+from benchmarks.flat import FLOOR, MUNIFLOW, Load, table, verdict
 from benchmarks.parts import run_parts
 from benchmarks.scale import ONE, TWO, row
 from benchmarks.statistics import Run, together
@@ -45,6 +48,25 @@ def test_several_runs_count_as_one():
 )
 def test_the_verdict_says_whether_it_is_flat(middles, said):
     assert verdict(middles).startswith(said)
+
+
+def test_the_table_of_costs_divides_by_units_and_holds_each_round_against_its_own_floor():
+    pictures = Corpus(Path("/"), "", SIZES["512"], 100)
+    loads = {"a": Load(pictures, 2.0), "b": Load(pictures, 4.0)}
+    found = {
+        "a": [_round(2.0, 1.0), _round(4.0, 2.0)],
+        "b": [_round(6.0, 3.0), _round(8.0, 4.0)],
+    }
+    result = table("Cost", "size", "megapixel", loads, found)
+    assert result.rows[0][1:] == (
+        "200.0 (200.0 to 200.0)", "15.00 (10.00 to 20.00)", "1.00", "7.50 (5.00 to 10.00)", "2.00 (2.00 to 2.00)"
+    )  # fmt: skip
+    assert result.rows[1][3:] == ("1.17", "8.75 (7.50 to 10.00)", "2.00 (2.00 to 2.00)")
+    assert result.notes[1].startswith("CPU / tuned floor: all within 10% of their median, +0.0% to +0.0%")
+
+
+def _round(ours_s, floor_s):
+    return {MUNIFLOW: Run(100, 1.0, ours_s), FLOOR: Run(100, 1.0, floor_s)}
 
 
 def test_the_ratio_of_two_workers_is_taken_within_a_round():
