@@ -240,7 +240,8 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
         ("compare, the main route", lambda: context.invoke(compare, rounds=rounds)),
         ("compare, every contender, 512 px", lambda: context.invoke(
             compare, sizes="512", contenders=",".join(CONTENDERS), images=600, rounds=rounds)),
-        *((f"profile of {size} px", partial(context.invoke, profile, size=size, chained=chained))
+        *((f"profile of {size} px, {'chained' if chained else 'per step'}",
+           partial(context.invoke, profile, size=size, chained=chained))
           for size in ("512", "2048") for chained in (False, True)),
         *((f"compare, {route}, {size} px", partial(
             context.invoke, compare, sizes=size, routes=route, contenders=few, images=images, rounds=rounds))
