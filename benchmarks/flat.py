@@ -18,7 +18,7 @@ from benchmarks.contenders.muniflow_broker import MuniflowBroker
 from benchmarks.corpus import SIZES, Corpus, cache_folder, corpus
 from benchmarks.routes import ROUTES
 from benchmarks.statistics import Round, Run, cpu_ratios, off_median, order_of, spread, together
-from benchmarks.tables import Result
+from benchmarks.tables import Result, single_runs
 
 TOLERANCE = 0.1
 LEAST_IMAGES = 2000
@@ -70,7 +70,8 @@ def table(title: str, what: str, unit: str, loads: Mapping[str, Load], found: Ma
         rows.append((name, rate.text(1), cost.text(2), first, floor.text(2), over.text(2)))
     header = (what, f"{unit}s/s", f"CPU ms per {unit}", "/ the first", "tuned floor, same rhythm", "/ tuned floor")
     notes = (f"CPU: {verdict(middles)}", f"CPU / tuned floor: {verdict(beside)}", "one stack, rounds interleaved")
-    return Result(title, header, tuple(rows), notes, _raw(found))
+    raw = {name: single_runs(done) for name, done in found.items()}
+    return Result(title, header, tuple(rows), notes, raw)
 
 
 def _measure(loads: Mapping[str, Load], rounds: int, route_name: str) -> dict[str, list[Round]]:
@@ -108,10 +109,10 @@ def _prepared(loads: Mapping[str, Load], route_name: str) -> Iterator[tuple[Muni
 
 def _paced(floor: Floor, repeats: int, period_s: float) -> Run:
     """The floor, once in each period: it is done before that is over, and idles like the stack that took so long."""
-    runs = []
-    for _ in range(repeats):
-        runs.append(floor.run())
+    runs = [floor.run()]
+    for _ in range(repeats - 1):
         time.sleep(max(0.0, period_s - runs[-1].seconds))
+        runs.append(floor.run())
     return together(runs)
 
 
@@ -121,10 +122,3 @@ def verdict(middles: Sequence[float]) -> str:
     flat = "all within" if -low <= TOLERANCE and high <= TOLERANCE else "NOT all within"
     least = 1 - min(middles) / max(middles)
     return f"{flat} {TOLERANCE:.0%} of their median, {low:+.1%} to {high:+.1%}; the least is {least:.1%} below the most"
-
-
-def _raw(found: Mapping[str, Sequence[Round]]) -> object:
-    return {
-        name: {who: [(one[who].images, one[who].seconds, one[who].cpu_s) for one in done] for who in (MUNIFLOW, FLOOR)}
-        for name, done in found.items()
-    }

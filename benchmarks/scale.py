@@ -11,7 +11,7 @@ from benchmarks.contenders.muniflow_broker import MuniflowBroker
 from benchmarks.corpus import EXAMPLES, SIZES, cache_folder, corpus
 from benchmarks.routes import ROUTES
 from benchmarks.statistics import Round, cpu_ratios, order_of, rates, ratios, spread
-from benchmarks.tables import Result
+from benchmarks.tables import Result, single_runs
 
 ONE, TWO = "1 worker", "2 workers"
 
@@ -26,7 +26,7 @@ def scale(
         done = _measure(size, rounds, route_name, images, photos)
         print(f"  {size}: 2 / 1 = {ratios(done, TWO, ONE).text()}", flush=True)
         rows.append(row(size, done))
-        raw[size] = [{name: (run.images, run.seconds, run.cpu_s) for name, run in one.items()} for one in done]
+        raw[size] = single_runs(done)
     header = (
         "size, px",
         "1 worker, images/s",

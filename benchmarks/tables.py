@@ -43,8 +43,12 @@ def comparison(title: str, rounds: Sequence[Round], bases: Sequence[str]) -> Res
         for name in names
     ]
     note = f"median (lowest to highest) of {len(rounds)} interleaved rounds; each ratio is taken within a round"
-    raw = [{name: asdict(run) for name, run in one.items()} for one in rounds]
-    return Result(title, header, tuple(rows), (note,), raw)
+    return Result(title, header, tuple(rows), (note,), single_runs(rounds))
+
+
+def single_runs(rounds: Sequence[Round]) -> list[dict[str, dict[str, Any]]]:
+    """Every run of every contender, for `Result.raw`."""
+    return [{name: asdict(run) for name, run in one.items()} for one in rounds]
 
 
 def markdown(result: Result) -> str:
