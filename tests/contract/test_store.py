@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -329,6 +330,50 @@ def test_a_list_longer_than_a_page_is_whole(store: Store) -> None:
     assert keys(store) == names
     store.delete_prefix("n/")
     assert keys(store) == []
+
+
+CLAIMANTS = 50
+
+
+def test_of_many_who_create_one_blob_at_once_exactly_one_does(store: Store) -> None:
+    ready = threading.Barrier(CLAIMANTS)
+
+    def claim(number: int) -> bool:
+        ready.wait(30)
+        return store.create("claims/a key", str(number).encode())
+
+    with ThreadPoolExecutor(CLAIMANTS) as pool:
+        made = list(pool.map(claim, range(CLAIMANTS)))
+
+    assert made.count(True) == 1
+    assert bytes(store.read("claims/a key")) == str(made.index(True)).encode()
+    assert keys(store) == ["claims/a key"]  # and nothing unfinished beside it
+
+
+def test_what_is_created_takes_the_place_of_nothing(store: Store) -> None:
+    store.write("a", b"first")
+    assert not store.create("a", b"second")
+    assert bytes(store.read("a")) == b"first"
+    store.delete("a")
+    assert store.create("a", b"third")
+    assert bytes(store.read("a")) == b"third"
+
+
+def test_of_many_processes_that_create_one_blob_exactly_one_does(url: str) -> None:
+    code = (
+        "import sys; from muniflow.store import open_store; sys.stdin.readline();"
+        "print(open_store(sys.argv[1]).create('a', sys.argv[2].encode()))"
+    )
+    claimants = [
+        subprocess.Popen([sys.executable, "-c", code, url, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for number in range(4)
+    ]
+    for claimant in claimants:
+        assert claimant.stdin is not None
+        claimant.stdin.write(b"go\n")
+        claimant.stdin.flush()
+    answers = [claimant.communicate(timeout=60)[0].strip() for claimant in claimants]
+    assert sorted(answers) == [b"False"] * 3 + [b"True"]
 
 
 def test_deleting_is_done_once_and_harmless_twice(store: Store) -> None:

@@ -494,3 +494,15 @@ def test_no_descriptor_stays_open(store: LocalStore, root: Path) -> None:
         use()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
     shutil.rmtree(root)
+
+
+def test_a_volume_without_hard_links_says_that_it_cannot_create(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.link", refused)
+    with pytest.raises(Unavailable, match="no hard links"):
+        store.create("a", b"x")
+    assert list(root.iterdir()) == []

@@ -68,6 +68,15 @@ class TransportContract:
         assert delivery.headers == {"step": "blur", "n": 3}
         assert delivery.message_id
 
+    def test_a_message_keeps_the_id_that_it_was_given(self, peer: Peer, work: str) -> None:
+        missing = f"{work}.missing"
+        named, lost = (OutgoingMessage(queue, b"x", message_id="an id.of-ours") for queue in (work, missing))
+        assert peer.publish_and_wait(named) is None
+        assert peer.publish_and_wait(lost) == PublishProblem(f'returned: no queue for "{missing}"')
+        peer.consume(work)
+        (delivery,) = peer.wait_for(1)
+        assert delivery.message_id == "an id.of-ours"
+
     def test_a_queue_keeps_the_order(self, peer: Peer, work: str) -> None:
         bodies = [b"%d" % number for number in range(200)]
         assert peer.publish_and_wait(*[OutgoingMessage(work, body) for body in bodies]) is None

@@ -154,7 +154,7 @@ def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
         with declared.channel("coordinator") as channel:
             notice = Notice(batch="b", state="running", message_id=message_id)
             channel.basic_publish(NOTIFY_EXCHANGE, "batch.running", notice.to_bytes())
-        heard = conversation.answer_to(message_id, None, timeout_s=10)
+        heard = conversation.answer_to(message_id, timeout_s=10)
     assert heard == notice
     found = {finding.check: finding.level for finding in check_broker(settings, topology(OPERATIONS))}
     assert (found["permissions"], found["queues"]) == ("ok", "ok")

@@ -118,15 +118,15 @@ class Broker:
         if (trouble := self.trouble) is not None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble, reason="broker", retry_after_s=RETRY_BLOCKED_S)
 
-    async def publish(self, queue: str, body: bytes, timeout_s: float) -> None:
-        """Publish to a queue; it is durable once this returns.
+    async def publish(self, queue: str, body: bytes, timeout_s: float, message_id: str | None = None) -> None:
+        """Publish to a queue; it is durable once this returns. What answers it names `message_id`.
 
         Raises:
             Unavailable: it is not known to be safe. To publish it again is always right.
         """
         loop = asyncio.get_running_loop()
         pending = _Pending(loop, loop.create_future())
-        message = OutgoingMessage(queue, body)
+        message = OutgoingMessage(queue, body, message_id=message_id)
         began_s = time.monotonic()
         self._loop.add_callback_threadsafe(lambda: self._transport.publish([message], pending.settle))
         try:

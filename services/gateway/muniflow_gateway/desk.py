@@ -1,6 +1,7 @@
 """Takes batches in: images to the store, then the document to the broker, and only then an answer."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from muniflow_gateway.access import Caller
 from muniflow_gateway.backlog import Backlog
 from muniflow_gateway.body import chunks, drain, whole
 from muniflow_gateway.broker import Broker
+from muniflow_gateway.documents import Claim
 from muniflow_gateway.form import Form, FormReader, Sink, StoredFile, boundary_of
 from muniflow_gateway.measure import measure
 from muniflow_gateway.metrics import GatewayMetrics
@@ -48,7 +50,6 @@ class Desk:
     metrics: GatewayMetrics
     uploading: int = 0
     """Forms that are coming in now."""
-    _keys_in_use: set[str] = field(default_factory=set)
     _writers: Executor = field(init=False)
     _readers: Executor = field(init=False)
     _before_publish: Callable[[], None] = field(init=False)
@@ -101,24 +102,13 @@ class Desk:
             body = documents.with_batch_id(body, documents.repeatable_batch_id(caller.name, key))
         batch = documents.check_document(body, self.operations)
         with self.news.listening(batch.batch_id) as heard:
-            await self.publish(batch.batch_id, body, files=0)
-            notice = await heard.first(self.settings.answer_s)
+            message_id = await self._publish(batch.batch_id, body, files=0)
+            # Others may hand in something else under the same id at the same time, so it is not any answer.
+            notice = await heard.answer_to(message_id, self.settings.answer_s)
         if notice is not None and notice.state == "rejected":
             faults = tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults)
             raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
         return batch.batch_id
-
-    async def publish(self, batch_id: str, document: bytes, files: int) -> None:
-        """Hand a checked document to the broker; `files` images came with it.
-
-        Raises:
-            Unavailable: it is not known to be safe.
-        """
-        self._before_publish()
-        self.news.submitted(batch_id)
-        await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s)
-        self._after_publish()
-        self.metrics.handed_in(files)
 
     async def command(self, command: Command) -> None:
         """Ask something of the coordinator, durably.
@@ -138,41 +128,50 @@ class Desk:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many uploads at once", retry_after_s=BUSY_S)
         key = request.headers.get("idempotency-key")
         batch_id = documents.new_batch_id() if key is None else documents.repeatable_batch_id(caller.name, key)
-        if batch_id in self._keys_in_use:
-            raise Problem(
-                HTTPStatus.CONFLICT, "a request with this Idempotency-Key is coming in now", retry_after_s=BUSY_S
-            )
-        self._keys_in_use.add(batch_id)
         self.uploading += 1
         try:
             yield batch_id
         finally:
             self.uploading -= 1
-            self._keys_in_use.discard(batch_id)
 
     async def _take_form(self, request: Request, caller: Caller, batch_id: str) -> str:
         repeatable = "idempotency-key" in request.headers
         claim = await self._claim(batch_id) if repeatable else None
-        folder = documents.folder_of(self.settings.uploads_prefix, batch_id)
+        folder = documents.new_attempt_folder(self.settings.uploads_prefix, batch_id)
         sink = Sink(self.source, folder, self._writers, durable=self.settings.durable_uploads, keep=claim is None)
         if claim is not None:
             form = await self._read(request, caller, sink)
-            await self._repeat(batch_id, form, claim)
+            await self._repeat(batch_id, documents.request_digest(form), claim)
             return batch_id
-        published = False
+        needed = False
         try:
             form = await self._read(request, caller, sink)
-            document = await self._document(form, caller, batch_id, sink)
-            if repeatable:
-                key = documents.claim_key(self.settings.uploads_prefix, batch_id)
-                content = documents.write_claim(documents.request_digest(form), document)
-                await self._in_thread(lambda: self.source.write(key, content, durable=True))
-            published = True  # from here on it may be with the coordinator, whatever we hear of it
-            await self.publish(batch_id, document, len(form.files))
+            own = Claim(documents.request_digest(form), await self._document(form, caller, batch_id, sink))
+            needed = True  # from here on a claim or the coordinator may name its images, whatever we hear of it
+            claim = await self._make_claim(batch_id, own) if repeatable else own
+            needed = claim == own
+            if needed:
+                await self._publish(batch_id, own.document, len(form.files))
+            else:
+                await self._repeat(batch_id, own.digest, claim)
         finally:
-            if not published:
+            if not needed:
                 await self._forget(folder)
         return batch_id
+
+    async def _publish(self, batch_id: str, document: bytes, files: int) -> str:
+        """Hand a checked document to the broker; `files` images came with it. Returns the id of the message.
+
+        Raises:
+            Unavailable: it is not known to be safe.
+        """
+        message_id = secrets.token_hex(16)
+        self._before_publish()
+        self.news.submitted(batch_id)
+        await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s, message_id)
+        self._after_publish()
+        self.metrics.handed_in(files)
+        return message_id
 
     async def _read(self, request: Request, caller: Caller, sink: Sink) -> Form:
         settings = self.settings
@@ -202,26 +201,32 @@ class Desk:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, look)
 
-    async def _claim(self, batch_id: str) -> tuple[str, bytes] | None:
+    async def _make_claim(self, batch_id: str, own: Claim) -> Claim:
+        """Let the idempotency key stand for this request, unless another one was first; returns the first."""
+        key = documents.claim_key(self.settings.uploads_prefix, batch_id)
+        if await self._in_thread(lambda: self.source.create(key, own.to_bytes())):
+            return own
+        return await self._claim(batch_id) or own
+
+    async def _claim(self, batch_id: str) -> Claim | None:
         """What was sent under this idempotency key before."""
         key = documents.claim_key(self.settings.uploads_prefix, batch_id)
         try:
-            return documents.read_claim(await self._in_thread(lambda: bytes(self.source.read(key))))
+            return Claim.from_bytes(await self._in_thread(lambda: bytes(self.source.read(key))))
         except NotFound:
             return None
         except (ValueError, Rejected) as error:
             raise Unavailable("what was sent under this Idempotency-Key before", str(error)) from None
 
-    async def _repeat(self, batch_id: str, form: Form, claim: tuple[str, bytes]) -> None:
+    async def _repeat(self, batch_id: str, digest: str, claim: Claim) -> None:
         """Publish what was published before, if the request is the same: to the coordinator it is the same batch."""
-        digest, document = claim
-        if documents.request_digest(form) != digest:
+        if digest != claim.digest:
             text = "this Idempotency-Key was used for another request; take a new one"
             raise Invalid((Fault("Idempotency-Key", text),))
-        await self.publish(batch_id, document, files=0)
+        await self._publish(batch_id, claim.document, files=0)
 
     async def _forget(self, folder: str) -> None:
-        """Remove the images of a request that was refused."""
+        """Remove the images of a request that are not needed: no other request writes into its folder."""
         with suppress(MuniflowError):
             await self._in_thread(lambda: self.source.delete_prefix(folder))
 

@@ -6,7 +6,8 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from muniflow.batch import Batch, read_batch
 from muniflow.errors import Fault, Invalid
@@ -131,8 +132,13 @@ def _options(form: Form, faults: list[Fault]) -> dict[str, Any] | None:
 
 
 def folder_of(uploads_prefix: str, batch_id: str) -> str:
-    """Prefix of the images of an upload in the source store."""
+    """Prefix of all uploads of a batch in the source store."""
     return f"{uploads_prefix}/{batch_id}/"
+
+
+def new_attempt_folder(uploads_prefix: str, batch_id: str) -> str:
+    """Prefix for the images of one request. No other request has it, so whoever has made it may remove it."""
+    return f"{folder_of(uploads_prefix, batch_id)}{secrets.token_hex(8)}/"
 
 
 def claim_key(uploads_prefix: str, batch_id: str) -> str:
@@ -140,19 +146,28 @@ def claim_key(uploads_prefix: str, batch_id: str) -> str:
     return f"{uploads_prefix}/{batch_id}.claim.json"
 
 
-def write_claim(digest: str, document: bytes) -> bytes:
-    """A claim."""
-    return json.dumps({"digest": digest, "document": document.decode()}).encode()
+@dataclass(frozen=True)
+class Claim:
+    """What an idempotency key stands for, from the first complete request on."""
 
+    digest: str
+    """Tells the request from others: `request_digest`."""
+    document: bytes
+    """The batch that is published for it, each time."""
 
-def read_claim(body: bytes) -> tuple[str, bytes]:
-    """Digest and document of a claim.
+    def to_bytes(self) -> bytes:
+        """The claim as it is stored."""
+        return json.dumps({"digest": self.digest, "document": self.document.decode()}).encode()
 
-    Raises:
-        ValueError: it is none.
-    """
-    claim: Mapping[str, str] = json.loads(body)
-    try:
-        return str(claim["digest"]), str(claim["document"]).encode()
-    except (KeyError, TypeError):
-        raise ValueError("not a claim") from None
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        """Read a claim.
+
+        Raises:
+            ValueError: it is none.
+        """
+        claim: Mapping[str, str] = json.loads(body)
+        try:
+            return cls(str(claim["digest"]), str(claim["document"]).encode())
+        except (KeyError, TypeError):
+            raise ValueError("not a claim") from None

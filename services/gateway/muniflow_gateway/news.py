@@ -32,6 +32,16 @@ class Heard:
         except TimeoutError:
             return None
 
+    async def answer_to(self, message_id: str, timeout_s: float) -> Notice | None:
+        """The notice that answers this message, or `None` when it does not come in time; others are passed over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (notice := await self._notices.get()).message_id != message_id:
+                    pass
+        except TimeoutError:
+            return None
+        return notice
+
 
 class News:
     """Notices by batch."""

@@ -22,7 +22,7 @@ from muniflow.keys import key_problem
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import content_type_of, send_blob
 from muniflow_gateway.documents import folder_of
-from muniflow_gateway.parts import BatchId, CallerDep, Parts, PartsDep
+from muniflow_gateway.parts import BatchId, CallerDep, Parts, PartsDep, Places
 
 router = APIRouter(prefix="/static", include_in_schema=False)
 NEWEST = 500
@@ -42,7 +42,7 @@ async def newest(parts: PartsDep, _caller: CallerDep) -> Response:
 @router.get("/{batch_id}/")
 async def outputs(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> Response:
     """The outputs of a batch."""
-    prefix = f"{await _destination(parts, batch_id)}/"
+    prefix = f"{(await _places(parts, batch_id)).destination}/"
     names = _names(parts.output, prefix)
     return await _listed(f"/static/{batch_id}/", ["../", "sent/"], names)
 
@@ -50,7 +50,7 @@ async def outputs(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> Res
 @router.get("/{batch_id}/sent/")
 async def sent(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> Response:
     """The images of a batch as they were sent."""
-    names = _names(parts.source, folder_of(parts.settings.uploads_prefix, batch_id))
+    names = _names(parts.source, await _sent_folder(parts, batch_id))
     return await _listed(f"/static/{batch_id}/sent/", ["../"], names)
 
 
@@ -58,24 +58,32 @@ async def sent(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> Respon
 async def sent_image(batch_id: BatchId, name: str, parts: PartsDep, _caller: CallerDep) -> Response:
     """An image as it was sent. Its content type is told from its bytes: its name is the client's."""
     _require_name(name)
-    return await send_blob(parts.source, folder_of(parts.settings.uploads_prefix, batch_id) + name)
+    return await send_blob(parts.source, await _sent_folder(parts, batch_id) + name)
 
 
 @router.get("/{batch_id}/{name:path}")
 async def output(batch_id: BatchId, name: str, parts: PartsDep, _caller: CallerDep) -> Response:
     """An output or the report."""
     _require_name(name)
-    return await send_blob(parts.output, f"{await _destination(parts, batch_id)}/{name}", content_type_of(name))
+    folder = (await _places(parts, batch_id)).destination
+    return await send_blob(parts.output, f"{folder}/{name}", content_type_of(name))
 
 
-async def _destination(parts: Parts, batch_id: str) -> str:
-    """Where the outputs of a batch are; never changes, so it is asked once."""
-    known = parts.destinations.get(batch_id)
+async def _sent_folder(parts: Parts, batch_id: str) -> str:
+    """Where the images of an upload are; of a batch that came without images, a folder of which nothing is known."""
+    uploads = folder_of(parts.settings.uploads_prefix, batch_id)
+    source = (await _places(parts, batch_id)).source
+    return source if source.startswith(uploads) else uploads
+
+
+async def _places(parts: Parts, batch_id: str) -> Places:
+    """Where the images and outputs of a batch are; never changes, so it is asked once."""
+    known = parts.places.get(batch_id)
     if known is None:
-        known = (await parts.coordinator.batch(batch_id)).destination
-        parts.destinations[batch_id] = known
-        if len(parts.destinations) > KEPT:
-            parts.destinations.popitem(last=False)
+        status = await parts.coordinator.batch(batch_id)
+        known = parts.places[batch_id] = Places(status.source, status.destination)
+        if len(parts.places) > KEPT:
+            parts.places.popitem(last=False)
     return known
 
 

@@ -72,13 +72,14 @@ class OwnGateway:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    metrics_url: str
 
     @classmethod
     def start(cls, environment, folder, variables):
         """Start one."""
         folder.mkdir()
         host = variables.pop("host", "127.0.0.1")
-        (port,) = free_ports(1)
+        port, metrics_port = free_ports(2)
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -86,6 +87,7 @@ class OwnGateway:
                 env={
                     **environment,
                     "MUNIFLOW_GATEWAY_BIND": f"{host}:{port}",
+                    "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{metrics_port}",
                     "MUNIFLOW_API_KEYS_FILE": str(folder / "keys"),
                     **variables,
                 },
@@ -93,7 +95,7 @@ class OwnGateway:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return cls(f"http://127.0.0.1:{port}", process, log)
+        return cls(f"http://127.0.0.1:{port}", process, log, f"http://127.0.0.1:{metrics_port}")
 
     def ready(self):
         assert self.process.poll() is None, self.log.read_text()
@@ -101,6 +103,11 @@ class OwnGateway:
             return httpx.get(f"{self.url}/readyz").is_success
         except httpx.TransportError:
             return False
+
+    def metric(self, name):
+        """The value of a gauge without labels now."""
+        lines = httpx.get(f"{self.metrics_url}/metrics").text.splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
     def kill(self):
         self.process.kill()

@@ -5,11 +5,10 @@ import pytest
 from muniflow.batch import BATCH_ID
 from muniflow.errors import Invalid
 from muniflow_gateway.documents import (
+    Claim,
     new_batch_id,
-    read_claim,
     repeatable_batch_id,
     with_batch_id,
-    write_claim,
 )
 
 
@@ -46,10 +45,11 @@ def test_what_is_no_document_is_left_to_the_check(body):
 
 
 def test_a_claim_comes_back_as_it_was():
-    assert read_claim(write_claim("d", b'{"a": "\xc3\xa9"}')) == ("d", b'{"a": "\xc3\xa9"}')
+    claim = Claim("d", b'{"a": "\xc3\xa9"}')
+    assert Claim.from_bytes(claim.to_bytes()) == claim
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'"x"'])
 def test_what_is_no_claim_is_told(body):
     with pytest.raises(ValueError, match=r"."):
-        read_claim(body)
+        Claim.from_bytes(body)

@@ -88,16 +88,15 @@ class Conversation:
         heard, self._heard = self._heard, []
         return heard
 
-    def answer_to(self, message_id: str, batch: str | None, timeout_s: float) -> Notice | None:
+    def answer_to(self, message_id: str, timeout_s: float) -> Notice | None:
         """The coordinator's answer to a submission; `None` when none came in time.
 
-        A batch that is known already is answered by its current notice.
+        Notices of the same batch that answer somebody else are passed over: theirs may have had other content.
         """
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             for notice in self.heard(left_s):
-                known = batch is not None and notice.batch == batch and notice.state != "rejected"
-                if notice.message_id == message_id or known:
+                if notice.message_id == message_id:
                     return notice
         return None
 

@@ -126,7 +126,7 @@ def _over_the_broker(
 
     with Conversation(BrokerSettings(amqp_url=stack.amqp_url)) as conversation:
         message_id = conversation.submit(document)
-        notice = conversation.answer_to(message_id, batch.batch_id, ANSWER_S)
+        notice = conversation.answer_to(message_id, ANSWER_S)
     if notice is None:
         raise Unavailable("the coordinator", f"it did not answer within {ANSWER_S:.0f} s")
     if notice.state == "rejected":

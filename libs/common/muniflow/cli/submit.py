@@ -36,7 +36,7 @@ def command(batch_file: Path, *, wait: bool, as_json: bool) -> int:
     target = find_target()
     with Conversation(target.require_broker()) as conversation:
         message_id = conversation.submit(document)
-        notice = conversation.answer_to(message_id, batch.batch_id if batch else None, ANSWER_S)
+        notice = conversation.answer_to(message_id, ANSWER_S)
         if notice is not None and notice.state == "rejected":
             return _rejected(notice, as_json=as_json)
         if not wait:
@@ -45,7 +45,7 @@ def command(batch_file: Path, *, wait: bool, as_json: bool) -> int:
             click.echo("the broker has the batch; no coordinator has answered yet", err=True)
         name = notice.batch if notice else batch.batch_id if batch else None
         if target.coordinator_url is None or name is None:
-            return _wait_for_notice(conversation, message_id, name, notice, as_json=as_json)
+            return _wait_for_notice(conversation, message_id, notice, as_json=as_json)
     return _watch(target, name, as_json=as_json)
 
 
@@ -95,16 +95,16 @@ def _watch(target: "Target", name: str, *, as_json: bool) -> int:
     return exit_code(status.state)
 
 
-def _wait_for_notice(
-    conversation: "Conversation", message_id: str, name: str | None, notice: "Notice | None", *, as_json: bool
-) -> int:
+def _wait_for_notice(conversation: "Conversation", message_id: str, notice: "Notice | None", *, as_json: bool) -> int:
     """Wait without the coordinator's HTTP interface: its notices say when the batch ends."""
     from muniflow.messages import TERMINAL
 
     while notice is None or notice.state not in TERMINAL:
         for heard in conversation.heard(timeout_s=60):
-            if heard.message_id == message_id or (name is not None and heard.batch == name):
-                notice, name = heard, heard.batch
+            # Once it is accepted; a refusal then is of something else that was sent under the same id.
+            of_ours = notice is not None and heard.batch == notice.batch and heard.state != "rejected"
+            if heard.message_id == message_id or of_ours:
+                notice = heard
                 if not as_json:
                     click.echo(f"{notice.batch}: {notice.state} · {notice.done + notice.failed}/{notice.total} images")
     if notice.state == "rejected":

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.failpoints import Failpoints
@@ -30,9 +30,10 @@ from muniflow.store.sync import sync_files
 from muniflow.store.types import Blob
 from muniflow.store.unfinished import remove_unfinished
 from muniflow.store.volume import Volume
-from muniflow.store.whole_file import Buffer, write_hidden, write_nameless
+from muniflow.store.whole_file import Buffer, create_hidden, write_hidden, write_nameless
 
 Parts = list[str]
+Done = TypeVar("Done")
 
 WRITE_ATTEMPTS = 16
 """How often a write starts again when another process removes its folder meanwhile."""
@@ -100,6 +101,15 @@ class LocalStore:
                 raise watched.error from None
             raise
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file that nobody sees, then link it to its name, which fails where there is one."""
+        *parts, name = parts_of(key)
+
+        def create(folder_fd: int) -> bool:
+            return create_hidden(folder_fd, name, data, self._after_temp_write)
+
+        return self._in_folder(parts, name, create, attempts=WRITE_ATTEMPTS, durable=True)
+
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Write files one after the other; a folder is opened once for those in it that follow each other."""
         problems: list[MuniflowError | None] = []
@@ -164,19 +174,26 @@ class LocalStore:
         probe(self)
 
     def _write(self, parts: Parts, name: str, chunks: Iterable[Buffer], *, attempts: int, durable: bool) -> int:
+        def write(folder_fd: int) -> int:
+            if not durable:
+                self._volume.watch()
+            return self._write_file(folder_fd, name, chunks, once=attempts == 1, durable=durable)
+
+        size_bytes = self._in_folder(parts, name, write, attempts=attempts, durable=durable)
+        self._after_rename()
+        return size_bytes
+
+    def _in_folder(self, parts: Parts, name: str, work: Callable[[int], Done], *, attempts: int, durable: bool) -> Done:
+        """Do `work` with the descriptor of the folder at `parts`; again when that is removed meanwhile."""
         key = "/".join([*parts, name])
         try:
             for _ in range(attempts):
                 with suppress(FileNotFoundError):
                     fd = self._new_folder(parts, durable=durable)
                     try:
-                        if not durable:
-                            self._volume.watch()
-                        size_bytes = self._write_file(fd, name, chunks, once=attempts == 1, durable=durable)
+                        return work(fd)
                     finally:
                         os.close(fd)
-                    self._after_rename()
-                    return size_bytes
         except OSError as error:
             raise meaning(error, self._root, key) from error
         raise Unavailable("blob store", f"the folder of {key!r} was removed while it was written")

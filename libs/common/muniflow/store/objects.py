@@ -114,6 +114,16 @@ class ObjectStore:
             raise
         return watched.size_bytes
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Put a blob on the condition that there is none."""
+        require_key(key)
+        try:
+            with self._translated("write", key):
+                obstore.put(self._backend, key, data, mode="create", use_multipart=False)
+        except exceptions.AlreadyExistsError:
+            return False
+        return True
+
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Put blobs side by side: each is a round trip, in which nothing else happens here."""
         writes = [partial(self.write, key, data) for key, data in blobs]
@@ -206,6 +216,8 @@ class ObjectStore:
         """Raise what an obstore error of this block means."""
         try:
             yield
+        except exceptions.AlreadyExistsError:
+            raise  # no trouble, but an answer
         except (exceptions.BaseError, OSError) as error:
             raise _meaning(error, self._name, action, key) from error
 

@@ -40,6 +40,14 @@ class Store(Protocol):
         """
         ...
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Store a small blob durably unless there is one of this key; of many callers at once exactly one makes it.
+
+        False where it was there. An object store may also say so of a blob that this very call has made, when its
+        answer was lost and it was asked again: read it to know whose it is.
+        """
+        ...
+
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Store several blobs, each as `write` would without `durable`, and all of them sooner than one by one.
 

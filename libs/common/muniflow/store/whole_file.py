@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 
+from muniflow.errors import Unavailable
 from muniflow.failpoints import Hit
 from muniflow.store.folders import TEMPORARY
 
@@ -38,6 +39,30 @@ def write_hidden(folder_fd: int, name: str, chunks: Iterable[Buffer], after_writ
     if durable:
         os.fsync(folder_fd)
     return size_bytes
+
+
+def create_hidden(folder_fd: int, name: str, data: Buffer, after_write: Hit) -> bool:
+    """Write a hidden file durably and link it to `name`; false, and nothing changed, where there is such a file.
+
+    Raises:
+        Unavailable: the volume knows no hard links, and without one no name can be taken atomically.
+    """
+    temporary = _temporary_name()
+    write_hidden(folder_fd, temporary, (data,), after_write, durable=True)
+    try:
+        os.link(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        raise Unavailable(
+            "blob store", f"its volume knows no hard links ({error.strerror}), which {name!r} needs"
+        ) from None
+    finally:
+        os.unlink(temporary, dir_fd=folder_fd)
+    os.fsync(folder_fd)
+    return True
 
 
 def write_nameless(

@@ -244,16 +244,19 @@ class Link:
         self.fail(reason)
 
     def _properties(self, message: OutgoingMessage) -> BasicProperties:
+        # A returned message does not say its number; this does.
+        numbered = f"{self._id}.{self._confirms.next_tag}"
         return BasicProperties(
             content_type="application/json",
             delivery_mode=DeliveryMode.Persistent.value,
             headers=dict(message.headers) if message.headers else None,
-            # A returned message does not say its number; this does.
-            message_id=f"{self._id}.{self._confirms.next_tag}",
+            message_id=message.message_id or numbered,
+            correlation_id=numbered if message.message_id else None,
         )
 
     def _on_returned(self, _channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
-        tag = int((properties.message_id or ".0").rpartition(".")[2])
+        numbered = properties.correlation_id or properties.message_id or ".0"
+        tag = int(numbered.rpartition(".")[2])
         self._confirms.returned(tag, f'returned: no queue for "{method.routing_key}"')
 
     def _on_confirm(self, frame: "Method[Any]") -> None:  # quoted: in pika 1.3, Method takes no argument

@@ -212,8 +212,8 @@ class MemoryTransport:
         number = self._last
         self._in_flight[number] = on_settled
         copies = [
-            Message(out.exchange, out.routing_key, out.body, dict(out.headers), f"{self.name}.{number}.{index}",
-                    mandatory=out.mandatory)
+            Message(out.exchange, out.routing_key, out.body, dict(out.headers),
+                    out.message_id or f"{self.name}.{number}.{index}", mandatory=out.mandatory)
             for index, out in enumerate(messages)
         ]  # fmt: skip
         self._broker.take(copies, lambda problem: self._settled(number, problem))

@@ -25,6 +25,8 @@ class OutgoingMessage:
     headers: Mapping[str, str | int] = field(default_factory=dict)
     mandatory: bool = True
     """Whether it is a problem when no queue takes it."""
+    message_id: str | None = None
+    """What an answer will name; left out, the transport makes one."""
 
 
 @dataclass(frozen=True, slots=True)
