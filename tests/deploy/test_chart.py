@@ -72,6 +72,7 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("coordinator.leaderElection=raft",), "must be one of 'database', 'lease'"),
         (("broker.clusterOperator.replicas=2",), "/broker/clusterOperator/replicas"),
         (("stepDefaults.graceExtraSeconds=5",), "/stepDefaults/graceExtraSeconds"),
+        (("steps.blur.nodeSelector=x",), "/steps/blur"),
         (("gateway.apiKeysSecret=k",), "'apiKeysSecret' not allowed"),
         (("gateway.ingress.enabled=true",), "gateway.ingress.host"),
         (("gateway.scaling.enabled=true", "gateway.scaling.min=9"), "gateway.scaling.min"),

@@ -91,18 +91,6 @@ def test_the_gpu_overlay_asks_for_one_gpu_tolerates_its_taint_and_takes_the_gpu_
     assert "nvidia.com/gpu" not in other["containers"][0]["resources"]["limits"]
 
 
-def test_node_pools_carry_the_taints_that_the_chart_tolerates():
-    pools = {
-        document["metadata"]["name"]: document for document in load((K8S / "node-pools/eks/karpenter.yaml").read_text())
-    }
-    template = pools["muniflow-gpu"]["spec"]["template"]
-    tolerated = load((ROOT / "deploy/helm/muniflow/values.yaml").read_text())[0]["stepDefaults"]["gpu"]["tolerations"]
-    assert {taint["key"] for taint in template["spec"]["taints"]} == {item["key"] for item in tolerated}
-    assert template["metadata"]["labels"] == {"muniflow/pool": "gpu"}
-    for path in ("aks/node-pools.sh", "gke/node-pools.sh"):
-        subprocess.run(["sh", "-n", K8S / "node-pools" / path], check=True)
-
-
 def test_random_passwords_replace_the_public_ones(tmp_path):
     for folder in ("scripts", "deploy/k8s/secrets"):
         (tmp_path / folder).mkdir(parents=True)

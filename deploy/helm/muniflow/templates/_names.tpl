@@ -28,14 +28,49 @@
 {{- printf "muniflow.step.%s" . -}}
 {{- end -}}
 
+{{/*
+Put settings in place of others: (list $others $settings); changes the first, writes nothing. Whatever is said holds, also
+0, false, "" and []. Maps are joined key by key, except those of placement: half of one selector and half of another
+select no node. Not `merge`, which keeps the first, nor `mergeOverwrite`, to which {} says nothing.
+*/}}
+{{- define "muniflow.overlay" -}}
+{{- $under := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- if and (kindIs "map" $value) (kindIs "map" (index $under $key)) (not (has $key (list "nodeSelector" "affinity"))) -}}
+{{- include "muniflow.overlay" (list (index $under $key) $value) -}}
+{{- else -}}
+{{- $_ := set $under $key (deepCopy $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A stage's settings, complete, as YAML: (list $ "resize"). */}}
 {{- define "muniflow.step.settings" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
-{{- $step := mustMergeOverwrite (deepCopy $root.Values.stepDefaults) (deepCopy (default dict (index $root.Values.steps $name))) -}}
+{{- $own := default dict (index $root.Values.steps $name) -}}
+{{- $step := deepCopy $root.Values.stepDefaults -}}
+{{- include "muniflow.overlay" (list $step $own) -}}
+{{- if $step.gpu.enabled -}}{{- include "muniflow.step.onGpu" (list $step $own) -}}{{- end -}}
 {{- if not $step.operations -}}{{- $_ := set $step "operations" (list $name) -}}{{- end -}}
 {{- if not $step.image.repository -}}{{- $_ := set $step.image "repository" (printf "muniflow-%s" (replace "_" "-" $name)) -}}{{- end -}}
 {{- toYaml $step -}}
+{{- end -}}
+
+{{/*
+Place a stage on GPU nodes: (list $settings $own); changes the first, writes nothing. The defaults' placement is that of
+CPU nodes, so none of it holds: what counts is `gpu`, and what the stage's own entry says besides. Of two labels with one
+key, the stage's own is taken.
+*/}}
+{{- define "muniflow.step.onGpu" -}}
+{{- $step := index . 0 -}}
+{{- $own := index . 1 -}}
+{{- $selector := deepCopy $step.gpu.nodeSelector -}}
+{{- include "muniflow.overlay" (list $selector (default dict $own.nodeSelector)) -}}
+{{- include "muniflow.overlay" (list $selector (default dict (default dict $own.gpu).nodeSelector)) -}}
+{{- $_ := set $step "nodeSelector" $selector -}}
+{{- $_ := set $step "tolerations" (concat (default list $own.tolerations) $step.gpu.tolerations) -}}
+{{- $_ := set $step "affinity" (default dict $own.affinity) -}}
 {{- end -}}
 
 {{/* Labels that select a part: (list $ "coordinator"). They never change in the life of a release. */}}

@@ -177,7 +177,9 @@ envFrom:
 {{- $values := index . 1 -}}
 labels:
   {{- include "muniflow.labels" (list $root (index . 2)) | nindent 2 }}
-  {{- with mustMerge (deepCopy $values.podLabels) $root.Values.serviceAccount.labels }}
+  {{- $own := deepCopy $root.Values.serviceAccount.labels }}
+  {{- include "muniflow.overlay" (list $own $values.podLabels) }}
+  {{- with $own }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with $values.podAnnotations }}

@@ -11,7 +11,6 @@ az aks nodepool add --resource-group "$GROUP" --cluster-name "$CLUSTER" --name m
     --node-vm-size Standard_NC4as_T4_v3 \
     --node-count 0 --enable-cluster-autoscaler --min-count 0 --max-count 4 \
     --labels muniflow/pool=gpu --node-taints nvidia.com/gpu=present:NoSchedule
-# Spot nodes carry a second taint on AKS: the CPU stages also need the toleration
-#   {key: kubernetes.azure.com/scalesetpriority, operator: Equal, value: spot, effect: NoSchedule}
+# Spot nodes carry a second taint on AKS; values.yaml tolerates both.
 az aks update --resource-group "$GROUP" --name "$CLUSTER" \
     --cluster-autoscaler-profile expander=priority scale-down-unneeded-time=3m scale-down-delay-after-add=3m
