@@ -80,6 +80,13 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("autoscaling.mode=keda", "steps.blur.scaling.min=9", "steps.blur.scaling.max=3"), "steps.blur.scaling.min"),
         (("autoscaling.mode=keda", "broker.kind=external", "broker.external.existingSecret=r"),
          "broker.external.managementUrl"),
+        (("autoscaling.mode=keda", "steps.blur.scaling.fallbackReplicas=21"),
+         "steps.blur.scaling.fallbackReplicas: 21 is above max (20)"),
+        (("steps.blur.scaling.fallbackReplicas=-1",), "/steps/blur/scaling/fallbackReplicas"),
+        (("stepDefaults.scaling.fallbackReplicas=many",), "/stepDefaults/scaling/fallbackReplicas"),
+        (("autoscaling.mode=hpa", "steps.blur.scaling.fallbackReplicas=1"),
+         "steps.blur.scaling.fallbackReplicas: needs autoscaling.mode keda"),
+        (("autoscaling.keda.fallbackReplicas=1",), "'fallbackReplicas' not allowed"),
         (("broker.external.managementUrl=http://me:secret@rabbit/",), "/broker/external/managementUrl"),
     ],
 )  # fmt: skip

@@ -2,12 +2,13 @@
 
 import math
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.chart import ROOT, load, of_kind, rendered, tool
+from tests.deploy.chart import ROOT, Document, load, of_kind, rendered, tool
 
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 NAMESPACE = 'namespace="imagery"'
@@ -98,16 +99,55 @@ def test_promtool_accepts_every_rule_file_and_the_configuration(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("case", ["keda-work", "keda-messages", "keda-messages-external", "operator-keda-messages"])
-def test_a_missing_signal_holds_what_runs(case):
-    for item in of_kind(rendered(case), "ScaledObject"):
-        fallback = item["spec"]["fallback"]
-        assert fallback["behavior"] == "currentReplicasIfHigher"
-        assert fallback["replicas"] >= 1
-        for trigger in item["spec"]["triggers"]:
+def while_blind(spec: Document, replicas: int) -> int:
+    """Replicas that KEDA 2.19 to 2.20 and its HPA make of a stage whose signal stays away.
+
+    As in KEDA's `scale_scaledobjects.go` and `fallback.go`: without a fallback nothing is scaled and the HPA gets an
+    error; an active fallback counts as an active trigger, whatever its number, and so starts a stage that is at zero.
+    """
+    fallback = spec.get("fallback")
+    if fallback is None:
+        return replicas
+    replicas = replicas or max(1, spec["minReplicaCount"])
+    wish = {
+        "static": fallback["replicas"],
+        "currentReplicas": replicas,
+        "currentReplicasIfHigher": max(replicas, fallback["replicas"]),
+        "currentReplicasIfLower": min(replicas, fallback["replicas"]),
+    }[fallback["behavior"]]
+    return int(min(spec["maxReplicaCount"], max(1, spec["minReplicaCount"], wish)))
+
+
+def scalers(documents: Sequence[Document]) -> dict[str, Document]:
+    """What scales each stage, by the stage's name."""
+    return {
+        item["metadata"]["name"].removeprefix("muniflow-step-"): item["spec"]
+        for item in of_kind(documents, "ScaledObject")
+    }
+
+
+@pytest.mark.parametrize(
+    "case", ["keda-work", "keda-messages", "keda-messages-external", "operator-keda-messages", "gpu", "chained-and-new"]
+)
+def test_a_missing_signal_holds_what_runs_and_starts_nothing(case):
+    for stage, spec in scalers(rendered(case)).items():
+        least = spec["minReplicaCount"]
+        counts = [least, least + 1, spec["maxReplicaCount"]]
+        assert [while_blind(spec, replicas) for replicas in counts] == counts, stage
+        for trigger in spec["triggers"]:
             if trigger["type"] == "prometheus":
                 assert trigger["metadata"]["ignoreNullValues"] == "false"
                 assert "or vector" not in trigger["metadata"]["query"]
+
+
+def test_a_stage_that_asks_for_it_has_a_least_number_while_its_signal_is_missing():
+    found = scalers(rendered("keda-fallback"))
+    assert {stage: [while_blind(spec, replicas) for replicas in (0, 1, 7)] for stage, spec in found.items()} == {
+        "resize": [2, 2, 7],
+        "split": [4, 4, 7],
+        "blur": [0, 1, 7],
+    }
+    assert found["split"]["fallback"] == {"failureThreshold": 5, "replicas": 4, "behavior": "currentReplicasIfHigher"}
 
 
 @pytest.mark.parametrize("case", ["keda-messages", "keda-messages-external", "operator-keda-messages"])

@@ -175,6 +175,12 @@ ALERTS = {
         quiet=[queue("5x360"), queue("0x4 1x356", what="consumers"), queue("0x360", "muniflow.step.split"),
                queue("0x360", "muniflow.step.split", "consumers")],
     ),
+    "MuniflowSignalMissing": Case(
+        # The broker's scrape ends, or gives its queues another namespace.
+        fires=[series("muniflow_leader", "1x360"), queue("5x60 stale"), queue("5x360", namespace="rabbit")],
+        # A broker without a coordinator is somebody else's, or the coordinator's own alert.
+        quiet=[series("muniflow_leader", "1x360"), queue("0x360"), queue("5x360", namespace="rabbit")],
+    ),
     "MuniflowBacklogGrowing": Case(fires=[queue("1000+60x360")], quiet=[queue("20000-50x360")]),
     "MuniflowDrainTimeBeyondTarget": Case(
         fires=[queue("9000x360"), tasks("0+300x360"), CONSUMED], quiet=[queue("900x360"), tasks("0+300x360"), CONSUMED]
