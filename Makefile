@@ -8,6 +8,9 @@ PATHS := libs services tests
 PYTEST_ARGS ?=
 WORKERS ?=
 CHAIN ?=
+# What `make` starts serves this machine without an API key. MUNIFLOW_GATEWAY_OPEN=false asks for one.
+MUNIFLOW_GATEWAY_OPEN ?= true
+run daemon demo: export MUNIFLOW_GATEWAY_OPEN := $(MUNIFLOW_GATEWAY_OPEN)
 UP_ARGS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(CHAIN),--chain $(CHAIN))
 
 help: ## print this list

@@ -15,6 +15,7 @@ from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, p
 
 import muniflow_coordinator.settings as coordinator
 import muniflow_gateway.settings as gateway
+from muniflow.addresses import is_loopback
 from muniflow.operation import installed_operations
 from muniflow.serve import parse_bind
 from muniflow.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, read_env, variable
@@ -22,7 +23,6 @@ from muniflow.topology import step_queue, topology
 from muniflow.transport.connection import parameters_of
 from muniflow_coordinator.leadership.choose import claim_of
 from muniflow_coordinator.leadership.sole import FileLock
-from muniflow_gateway.access import is_loopback
 
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 

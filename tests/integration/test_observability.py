@@ -113,7 +113,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         pytest.skip("RabbitMQ is not installed")
     folder = tmp_path_factory.mktemp("observed")
     pictures(folder / "pictures")
-    variables = {"MUNIFLOW_FAILPOINTS": FAILPOINTS, "MUNIFLOW_WINDOW_IMAGES": "60", **QUOTA}
+    variables = {
+        "MUNIFLOW_FAILPOINTS": FAILPOINTS,
+        "MUNIFLOW_WINDOW_IMAGES": "60",
+        "MUNIFLOW_GATEWAY_OPEN": "true",
+        **QUOTA,
+    }
     if server_script := os.environ.get(SERVER_VARIABLE):
         variables[SERVER_VARIABLE] = server_script
     line = CommandLine(folder, variables)

@@ -3,7 +3,7 @@
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env, to_env, variable
+from muniflow.settings import BrokerSettings, GatewayAddress, ProcessSettings, StoreSettings, read_env, to_env, variable
 
 
 def test_a_field_is_a_variable():
@@ -45,6 +45,23 @@ def test_a_wrong_variable_is_named_with_its_value(model, env):
     (fault,) = caught.value.faults
     assert fault.place == name
     assert value in fault.problem
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:1", "localhost:1", "[::1]:1", ""])
+def test_open_at_an_address_of_this_machine(bind):
+    env = {"MUNIFLOW_GATEWAY_BIND": bind, "MUNIFLOW_GATEWAY_OPEN": "true"}
+    assert read_env(GatewayAddress, env).gateway_open
+    assert not read_env(GatewayAddress, {"MUNIFLOW_GATEWAY_BIND": bind}).gateway_open
+
+
+@pytest.mark.parametrize("bind", [":1", "0.0.0.0:1", "[::]:1", "192.0.2.1:1", "images.example:1", "nonsense"])
+def test_open_to_others_is_refused_with_both_settings(bind):
+    with pytest.raises(Invalid) as caught:
+        read_env(GatewayAddress, {"MUNIFLOW_GATEWAY_BIND": bind, "MUNIFLOW_GATEWAY_OPEN": "true"})
+    (fault,) = caught.value.faults
+    assert fault.place == "MUNIFLOW_GATEWAY_OPEN"
+    assert f"MUNIFLOW_GATEWAY_BIND={bind}" in fault.problem
+    assert not read_env(GatewayAddress, {"MUNIFLOW_GATEWAY_BIND": bind, "MUNIFLOW_GATEWAY_OPEN": "false"}).gateway_open
 
 
 def test_every_wrong_variable_is_named():

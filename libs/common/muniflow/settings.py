@@ -6,8 +6,10 @@ Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, and so on; nothing reads t
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from muniflow.addresses import is_loopback
 from muniflow.errors import Fault, Invalid
 
 PREFIX = "MUNIFLOW_"
@@ -64,6 +66,29 @@ class ProcessSettings(Settings):
     """Address of `/metrics`, `/livez` and `/readyz`; port 0 takes a free one."""
     log_format: str = Field("console", pattern="^(console|json)$")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class GatewayAddress(Settings):
+    """Where the gateway listens, and whether it asks for API keys there."""
+
+    gateway_bind: str = "127.0.0.1:8080"
+    """Address of the API and the page."""
+    gateway_open: bool = False
+    """Whether requests of this machine are served without an API key, as long as there is no key file. Only at a
+    loopback address, and for a machine of one's own: all its users and programs are let in."""
+
+    @field_validator("gateway_open")
+    @classmethod
+    def _only_this_machine(cls, value: bool, info: ValidationInfo) -> bool:
+        bind = info.data.get("gateway_bind", "")
+        if value and not is_loopback(bind.rpartition(":")[0]):
+            raise PydanticCustomError(
+                "open_to_others",
+                "open is only a loopback address, and {name}={bind} is reached from elsewhere: "
+                "set one of the two otherwise, for example {name}=127.0.0.1:8080",
+                {"name": variable("gateway_bind"), "bind": bind},
+            )
+        return value
 
 
 SettingsModel = TypeVar("SettingsModel", bound=Settings)

@@ -19,6 +19,7 @@ from muniflow.errors import Fault, Invalid
 PREFIX = "muniflow_"
 """What a key starts with, so that scanners for leaked secrets know it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")
+MAKE_ONE = "make one: `python -m muniflow_gateway keys make NAME`"
 CHECK_S = 1.0
 """How often the file is looked at."""
 
@@ -47,12 +48,16 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys of a file; none when it is not there.
 
     Raises:
-        Invalid: a line is not a key.
+        Invalid: it cannot be read, or a line is not a key.
     """
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise Invalid((Fault(str(path), f"the API keys cannot be read: {error.strerror or error}"),)) from None
+    except UnicodeDecodeError:
+        raise Invalid((Fault(str(path), "not a file of API keys"),)) from None
     keys = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
@@ -112,16 +117,26 @@ class KeyRing:
         """Read them.
 
         Raises:
-            Invalid: a line of the file is not a key.
+            Invalid: the file cannot be read, or a line of it is not a key.
         """
         self._path = path
         self._stamp = self._stamp_now()
         self._keys = {key.sha256: key for key in read_keys(path)}
+        self._used = self._stamp is not None or bool(self._keys)
         self._looked_s = time.monotonic()
 
     def __len__(self) -> int:
         self._look()
         return len(self._keys)
+
+    @property
+    def used(self) -> bool:
+        """Whether the file was there at any time since the start, with keys or without: nobody is served without one.
+
+        So a file that is moved away, or loses its last key, closes the gateway and never opens it.
+        """
+        self._look()
+        return self._used
 
     def find(self, secret: str) -> ApiKey | None:
         """Whose key this is."""
@@ -137,14 +152,23 @@ class KeyRing:
         if stamp == self._stamp:
             return
         self._stamp = stamp
+        self._used = True
         try:
             self._keys = {key.sha256: key for key in read_keys(self._path)}
-        except (Invalid, OSError) as error:
+        except Invalid as error:
             log.error("API keys stay as they were: %s", error)  # noqa: TRY400 - the text says it all
+            return
+        if self._keys:
+            log.info("API keys read again: %d", len(self._keys))
+        else:
+            log.warning("no API key is left in %s: nobody is served; %s", self._path, MAKE_ONE)
 
     def _stamp_now(self) -> tuple[int, int] | None:
+        """What changes with the file, and with who may read it; `None` only when there surely is none."""
         try:
             status = self._path.stat()
-        except OSError:
+        except FileNotFoundError:
             return None
-        return status.st_mtime_ns, status.st_ino
+        except OSError as error:
+            return 0, error.errno or 0
+        return status.st_ctime_ns, status.st_ino

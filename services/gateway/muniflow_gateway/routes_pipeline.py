@@ -83,9 +83,15 @@ async def live(parts: PartsDep) -> Health:
     return Health()
 
 
+class Readiness(Health):
+    """How it is, and whom it serves."""
+
+    access: str = Field(description="Whom it serves now, for a person.", examples=["an API key is asked for"])
+
+
 @router.get("/readyz", operation_id="ready", summary="Can it take batches?", responses={503: problems()[503]})
-async def ready(parts: PartsDep) -> Health:
-    """Whether batches can be handed in now."""
+async def ready(parts: PartsDep) -> Readiness:
+    """Whether batches can be handed in now, by those who are served."""
     if (why_not := parts.why_not_ready()) is not None:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, why_not, retry_after_s=5)
-    return Health()
+    return Readiness(access=parts.access.says)

@@ -20,7 +20,7 @@ from muniflow.operation import installed_operations
 from muniflow.serve import HttpServer, parse_bind
 from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.store.open import open_store
-from muniflow_gateway.access import Access, is_loopback
+from muniflow_gateway.access import OPEN, Access
 from muniflow_gateway.app import make_app
 from muniflow_gateway.backlog import Backlog
 from muniflow_gateway.broker import Broker
@@ -82,7 +82,6 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
     operations = installed_operations()
     if not operations:
         raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
-    host, _ = parse_bind(settings.gateway_bind)
     news = News(loop)
     coordinator = Coordinator(settings.coordinator_url)
     metrics = GatewayMetrics(CollectorRegistry())
@@ -107,7 +106,7 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
         coordinator=coordinator,
         follower=Follower(coordinator, news),
         desk=desk,
-        access=Access(KeyRing(Path(settings.api_keys_file)), Quotas(settings), loopback=is_loopback(host)),
+        access=Access(KeyRing(Path(settings.api_keys_file)), Quotas(settings), asked_open=settings.gateway_open),
         news=news,
         metrics=metrics,
     )
@@ -150,9 +149,16 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = Server(config, parts)
-    _say_who_may(parts, host)
+    _say_who_may(parts)
     registry = parts.metrics.registry
-    with HttpServer(process.http_bind, registry, {}, live=lambda: parts.broker.alive, ready=parts.why_not_ready):
+    with HttpServer(
+        process.http_bind,
+        registry,
+        {},
+        live=lambda: parts.broker.alive,
+        ready=parts.why_not_ready,
+        status=lambda: parts.access.mode,
+    ):
         try:
             await server.serve()
         except SystemExit:  # uvicorn's way to say that the port is taken; the log has said why
@@ -172,16 +178,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.broker.stop)
 
 
-def _say_who_may(parts: Parts, host: str) -> None:
-    bind = parts.settings.gateway_bind
-    if parts.access.is_open:
-        log.warning("open to this machine without a key, as there are none: http://%s", bind)
-    elif not parts.access.has_keys:
-        log.warning(
-            "no request will be served at %s: there is no API key and %s is not a loopback address. "
-            "Make one: python -m muniflow_gateway keys make NAME",
-            bind,
-            host or "every address",
-        )
-    else:
-        log.info("serving http://%s with API keys", bind)
+def _say_who_may(parts: Parts) -> None:
+    bind, mode = parts.settings.gateway_bind, parts.access.mode
+    log.log(logging.INFO if mode == "keys" else logging.WARNING, "listening at http://%s: %s", bind, parts.access.says)
+    if parts.settings.gateway_open and mode != "open":
+        log.warning("%s changes nothing, as there is a key file: %s", OPEN, parts.settings.api_keys_file)

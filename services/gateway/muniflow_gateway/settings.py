@@ -2,18 +2,16 @@
 
 from pydantic import Field
 
-from muniflow.settings import Settings
+from muniflow.settings import GatewayAddress
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(GatewayAddress):
     """What the gateway needs beside broker, stores and process settings."""
 
-    gateway_bind: str = "127.0.0.1:8080"
-    """Address of the API and the page. Without API keys only a loopback address is served."""
     coordinator_url: str = "http://127.0.0.1:8000"
     """Base of the coordinator's HTTP interface."""
     api_keys_file: str = ".muniflow/api-keys"
-    """Hashed API keys, one JSON object a line; read again when it changes."""
+    """Hashed API keys, one JSON object a line; read again when it changes. Once it was there, keys are asked for."""
     uploads_prefix: str = Field(".muniflow/uploads", pattern=r"^[^/].*[^/]$")
     """Where uploaded images go in the source store. Hidden, so that a batch over the whole root leaves them out."""
     durable_uploads: bool = True

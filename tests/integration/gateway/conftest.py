@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,6 @@ from tests.integration.stacks import ROOT
 from muniflow.messages import TERMINAL
 from muniflow.settings import BrokerSettings, to_env
 from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.stack.detach import start_detached
 from muniflow.stack.state import StackState, read_state
 from muniflow.stack.stop import stop_stack
 
@@ -52,6 +53,7 @@ class Stack:
             **clean_environment(),
             **to_env(BrokerSettings(amqp_url=self.state.amqp_url), self.state.stores),
             **LIMITS,
+            "MUNIFLOW_GATEWAY_OPEN": "true",
             "MUNIFLOW_COORDINATOR_URL": self.state.coordinator_url,
         }
 
@@ -65,6 +67,25 @@ class Stack:
         return eventually(now, timeout_s)
 
 
+def make_daemon(folder, environment):
+    """Start a stack below `folder` as `make daemon` does: by its own recipe, all but the installation."""
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "bootstrap").symlink_to("/bin/true")
+    # `make test` hands on how it was called itself, which is nothing to this one.
+    env = {name: value for name, value in environment.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}}
+    done = subprocess.run(
+        ["make", "--file", str(ROOT / "Makefile"), f"BIN={Path(sys.executable).parent}", "daemon"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "open to every program of this machine" in done.stdout
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory):
     if find_server() is None and os.environ.get("CI") != "true":
@@ -72,9 +93,9 @@ def stack(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway-stack")
     shutil.copytree(ROOT / "examples", folder / "examples")
     # A small window, so that cancelling takes effect within seconds.
-    window = {"MUNIFLOW_WINDOW_IMAGES": "16"}
-    environment = {**clean_environment(), **LIMITS, **window, "MUNIFLOW_SOURCE_URL": f"file://{folder}"}
-    state = start_detached(folder / ".muniflow", [], environment)
+    make_daemon(folder, {**clean_environment(), **LIMITS, "MUNIFLOW_WINDOW_IMAGES": "16"})
+    state = read_state(folder / ".muniflow")
+    assert state is not None
     yield Stack(folder, state)
     stop_stack(folder / ".muniflow")
 

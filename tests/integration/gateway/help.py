@@ -98,9 +98,12 @@ class OwnGateway:
         return cls(f"http://127.0.0.1:{port}", process, log, f"http://127.0.0.1:{metrics_port}")
 
     def ready(self):
+        return self.answers("/readyz")
+
+    def answers(self, path="/livez"):
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return httpx.get(f"{self.url}/readyz").is_success
+            return httpx.get(f"{self.url}{path}").is_success
         except httpx.TransportError:
             return False
 

@@ -1,7 +1,7 @@
 import pytest
 from starlette.requests import Request
 
-from muniflow_gateway.access import COOKIE, Access, is_loopback
+from muniflow_gateway.access import COOKIE, Access, mode_of, why_not_local
 from muniflow_gateway.keys import KeyRing, make_key
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.quotas import Quotas
@@ -12,11 +12,12 @@ HOST = {"host": "localhost:8080"}
 
 def request(**headers):
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in {**HOST, **headers}.items()]
-    return Request({"type": "http", "method": "GET", "path": "/", "headers": raw, "client": ("127.0.0.1", 1)})
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": raw}
+    return Request({**scope, "client": ("127.0.0.1", 1)})
 
 
-def access(path, *, loopback=True):
-    return Access(KeyRing(path), Quotas(GatewaySettings()), loopback=loopback)
+def access(path, *, asked_open=False):
+    return Access(KeyRing(path), Quotas(GatewaySettings()), asked_open=asked_open)
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def keyed(tmp_path):
         ({"sec_fetch_site": "cross-site"}, "GET", None),
     ],
 )
-def test_without_keys_this_machine_is_served_and_no_other_site(no_keys, headers, method, status):
-    check = access(no_keys)
+def test_open_serves_this_machine_and_no_other_site(no_keys, headers, method, status):
+    check = access(no_keys, asked_open=True)
 
     if status is None:
         assert check.caller(request(**headers), method).name == "local"
@@ -56,16 +57,72 @@ def test_without_keys_this_machine_is_served_and_no_other_site(no_keys, headers,
         assert refused.value.status == status
 
 
-def test_without_keys_nobody_is_served_from_elsewhere(no_keys):
-    with pytest.raises(Problem) as refused:
-        access(no_keys, loopback=False).caller(request(), "GET")
+def test_without_keys_nobody_is_served(no_keys):
+    with pytest.raises(Problem, match="MUNIFLOW_GATEWAY_OPEN=true") as refused:
+        access(no_keys).caller(request(), "GET")
 
     assert refused.value.status == 401
 
 
+@pytest.mark.parametrize(
+    ("asked_open", "file_used", "keys", "mode"),
+    [
+        (False, False, 0, "closed"),
+        (False, True, 0, "closed"),
+        (False, True, 1, "keys"),
+        (True, False, 0, "open"),
+        (True, True, 0, "closed"),
+        (True, True, 1, "keys"),
+        (True, False, 1, "keys"),
+    ],
+)
+def test_whom_a_gateway_serves(asked_open, file_used, keys, mode):
+    assert mode_of(asked_open=asked_open, file_used=file_used, keys=keys) == mode
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, None),
+        ({"peer": "::1", "host": "[::1]:8080"}, None),
+        ({"peer": "127.8.9.1", "host": "localhost"}, None),
+        ({"headers": ("host", "accept", "x-api-key", "x-requested-with", "idempotency-key", "viable", "te")}, None),
+        ({"peer": "192.0.2.1"}, 401),
+        ({"peer": ""}, 401),
+        ({"peer": "localhost.example"}, 401),
+        ({"http_version": "1.0"}, 401),
+        ({"host": "evil.example"}, 403),
+        ({"host": ""}, 403),
+        *[
+            ({"headers": ("host", name)}, 401)
+            for name in (
+                "forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded", "x-forwarded-client-cert",
+                "x-real-ip", "x-client-ip", "client-ip", "true-client-ip", "x-cluster-client-ip", "fastly-client-ip",
+                "cf-connecting-ip", "cf-ray", "cdn-loop", "x-original-forwarded-for", "x-envoy-external-address",
+                "x-arr-ssl", "x-azure-clientip", "x-appengine-user-ip", "x-proxyuser-ip",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_what_is_a_request_of_this_machine(changes, status):
+    asked = {"peer": "127.0.0.1", "http_version": "1.1", "host": "localhost:8080", "headers": ("host",), **changes}
+
+    refusal = why_not_local(**asked)
+
+    assert (refusal and refusal.status) == status
+
+
+def test_without_an_address_at_the_other_end_it_is_not_local(no_keys):
+    asked = request()
+    asked.scope["client"] = None
+
+    with pytest.raises(Problem, match="another machine"):
+        access(no_keys, asked_open=True).caller(asked, "GET")
+
+
 def test_a_key_opens_by_either_header_and_by_cookie(keyed):
     path, secret = keyed
-    check = access(path, loopback=False)
+    check = access(path)
 
     assert check.caller(request(authorization=f"Bearer {secret}", host="any.example"), "POST").name == "utrecht"
     assert check.caller(request(x_api_key=secret), "POST").name == "utrecht"
@@ -84,7 +141,7 @@ def test_a_key_opens_by_either_header_and_by_cookie(keyed):
 )
 def test_with_keys_nothing_else_opens(keyed, headers):
     with pytest.raises(Problem) as refused:
-        access(keyed[0]).caller(request(**headers), "GET")
+        access(keyed[0], asked_open=True).caller(request(**headers), "GET")
 
     assert refused.value.status == 401
     assert "WWW-Authenticate" in refused.value.headers
@@ -98,11 +155,3 @@ def test_another_site_cannot_use_the_cookie(keyed):
         access(path).caller(request(**headers), "POST")
 
     assert refused.value.status == 403
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [("127.0.0.1", True), ("localhost", True), ("[::1]", True), ("192.0.2.1", False), ("", False), ("10.0.0.1", False)],
-)
-def test_which_addresses_are_this_machine_only(host, local):
-    assert is_loopback(host) is local

@@ -49,6 +49,55 @@ def test_a_file_that_breaks_while_running_changes_nothing(path, monkeypatch, cap
     assert "API keys stay as they were" in caplog.text
 
 
+def revoked(path):
+    make_key(path, "utrecht")
+    revoke_key(path, "utrecht")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "used"),
+    [
+        (None, None, False),
+        (lambda path: make_key(path, "utrecht"), None, True),
+        (revoked, None, True),
+        (None, revoked, True),
+        (None, lambda path: make_key(path, "utrecht"), True),
+        (None, lambda path: path.write_text("{"), True),
+        (None, lambda path: path.write_bytes(b"\xff"), True),
+        (None, lambda path: path.mkdir(), True),
+        (lambda path: make_key(path, "utrecht"), lambda path: path.unlink(), True),
+        (None, lambda path: (path.parent.rmdir(), path.parent.write_text("")), True),
+    ],
+    ids=["none", "there", "revoked before", "revoked", "made", "broken", "binary", "a folder", "removed", "hidden"],
+)
+def test_a_file_that_was_there_is_not_forgotten(path, monkeypatch, before, after, used):
+    monkeypatch.setattr(keys, "CHECK_S", 0)
+    path.parent.mkdir()
+    if before:
+        before(path)
+    ring = KeyRing(path)
+    assert ring.used is bool(before)
+
+    if after:
+        after(path)
+
+    assert ring.used is used
+    if path.is_file():
+        path.unlink()
+        assert (ring.used, len(ring)) == (used, 0)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff\xfe")])
+def test_a_file_that_cannot_be_read_is_said_by_its_name(path, make):
+    path.parent.mkdir()
+    make(path)
+
+    with pytest.raises(Invalid) as wrong:
+        KeyRing(path)
+
+    assert wrong.value.faults[0].place == str(path)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "-a", "a" * 81])
 def test_a_name_that_is_none_is_refused(path, name):
     with pytest.raises(Invalid, match="name"):

@@ -11,17 +11,14 @@ from muniflow.cli import exits
 from muniflow.cli.output import examples, json_option, plain, show_json, show_table
 
 if TYPE_CHECKING:
-    from muniflow.settings import StoreSettings
+    from muniflow.settings import GatewayAddress, StoreSettings
     from muniflow.stack.local import StackPlan
     from muniflow.stack.state import StackState
 
 
-GATEWAY_BIND = "127.0.0.1:8080"
-
-
 @click.command(
     epilog=examples(
-        "muniflow up",
+        "muniflow up --open",
         "muniflow up --workers resize=2,blur=4",
         "muniflow up --chain resize,split,blur --workers resize=2",
         "muniflow up --detach && muniflow submit examples/demo.json --wait; muniflow down",
@@ -30,27 +27,29 @@ GATEWAY_BIND = "127.0.0.1:8080"
 @click.option("--workers", default="", metavar="OP=N,…", help="Worker processes of each operation; 1 where not named.")
 @click.option("--chain", "chains", multiple=True, metavar="OP,OP,…", help="One worker carries these, without a hop.")
 @click.option("--gateway/--no-gateway", default=True, help="The HTTP API and the page (MUNIFLOW_GATEWAY_BIND).")
+@click.option("--open", "is_open", is_flag=True, help="Serve this machine without an API key (MUNIFLOW_GATEWAY_OPEN).")
 @click.option("--detach", is_flag=True, help="Go on in the background; `muniflow down` ends it.")
 @json_option
-def command(workers: str, chains: tuple[str, ...], *, gateway: bool, detach: bool, as_json: bool) -> int:
+def command(workers: str, chains: tuple[str, ...], *, gateway: bool, is_open: bool, detach: bool, as_json: bool) -> int:
     """Start the whole stack on this machine: RabbitMQ, the coordinator and the workers.
 
     A private RabbitMQ node is started unless MUNIFLOW_AMQP_URL names one that runs. Everything is kept in .muniflow/
     (MUNIFLOW_STATE_DIR): logs, ledger, intermediates, outputs. Sources are read below the current folder
     (MUNIFLOW_SOURCE_URL). A process that ends by itself is started again. Ctrl-C drains.
     """
-    plan = _plan(workers, chains, gateway=gateway)
+    plan = _plan(workers, chains, _gateway(is_open=is_open) if gateway else None)
     if detach:
         from muniflow.stack.detach import start_detached
 
         arguments = ["--workers", workers, *(word for chain in chains for word in ("--chain", chain))]
         arguments += [] if gateway else ["--no-gateway"]
-        _show(start_detached(plan.state_dir, arguments, os.environ), as_json=as_json)
+        arguments += ["--open"] if is_open else []
+        _show(start_detached(plan.state_dir, arguments, os.environ), plan, as_json=as_json)
         return exits.OK
     return _run(plan, as_json=as_json)
 
 
-def _plan(workers: str, chains: tuple[str, ...], *, gateway: bool) -> "StackPlan":
+def _plan(workers: str, chains: tuple[str, ...], gateway: "GatewayAddress | None") -> "StackPlan":
     from muniflow.cli.target import ClientSettings
     from muniflow.errors import Fault, Invalid
     from muniflow.operation import installed_operations
@@ -75,19 +74,22 @@ def _plan(workers: str, chains: tuple[str, ...], *, gateway: bool) -> "StackPlan
         amqp_url=os.environ.get(variable("amqp_url")) or None,
         rabbitmq_metrics_url=client.rabbitmq_metrics_url,
         database_url=client.database_url,
-        gateway_bind=_gateway_bind() if gateway else None,
+        gateway=gateway,
+        api_keys_file=Path(keys) if (keys := os.environ.get(variable("api_keys_file"))) else None,
     )
 
 
-def _gateway_bind() -> str | None:
+def _gateway(*, is_open: bool) -> "GatewayAddress | None":
     """Where the gateway listens, when it is installed."""
     from importlib.util import find_spec
 
-    from muniflow.settings import variable
+    from muniflow.settings import GatewayAddress, read_env, variable
     from muniflow.stack.plan import GATEWAY_MODULE
 
-    installed = find_spec(GATEWAY_MODULE) is not None
-    return os.environ.get(variable("gateway_bind")) or GATEWAY_BIND if installed else None
+    if find_spec(GATEWAY_MODULE) is None:
+        return None
+    asked = {variable("gateway_open"): "true"} if is_open else {}
+    return read_env(GatewayAddress, {**os.environ, **asked})
 
 
 def _stores(folder: Path) -> "StoreSettings":
@@ -108,12 +110,12 @@ def _run(plan: "StackPlan", *, as_json: bool) -> int:
         click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
 
     with Signals().installed() as signals:
-        LocalStack(plan, os.environ, say, signals).run(lambda state: _show(state, as_json=as_json))
+        LocalStack(plan, os.environ, say, signals).run(lambda state: _show(state, plan, as_json=as_json))
     say("stopped")
     return exits.OK
 
 
-def _show(state: "StackState", *, as_json: bool) -> None:
+def _show(state: "StackState", plan: "StackPlan", *, as_json: bool) -> None:
     if as_json:
         show_json(state)
         return
@@ -124,6 +126,17 @@ def _show(state: "StackState", *, as_json: bool) -> None:
     )
     click.echo(f"sources: {state.stores.source_url}")
     click.echo(f"outputs: {state.stores.output_url}")
-    if state.gateway_url:
-        click.echo(f"page and API: {state.gateway_url}")
+    if state.gateway_url and plan.gateway:
+        click.echo(f"page and API: {state.gateway_url}{_who_is_served(plan)}")
     click.echo("ready: muniflow submit examples/demo.json --wait")
+
+
+def _who_is_served(plan: "StackPlan") -> str:
+    """What the address of the gateway alone does not say."""
+    from muniflow.stack.plan import GATEWAY_MODULE
+
+    if plan.gateway and plan.gateway.gateway_open and not plan.keys.exists():
+        return ", open to every program of this machine"
+    make = f"python -m {GATEWAY_MODULE} keys make NAME --file {plan.keys}"
+    open_it = "" if plan.keys.exists() else "; without keys: muniflow up --open"
+    return f"\n  it asks for an API key: {make}{open_it}"

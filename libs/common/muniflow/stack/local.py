@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muniflow.errors import Unavailable
-from muniflow.settings import BrokerSettings, StoreSettings, to_env
+from muniflow.settings import BrokerSettings, GatewayAddress, StoreSettings, to_env
 from muniflow.stack.docker_broker import LocalBroker, local_broker
 from muniflow.stack.plan import WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
 from muniflow.stack.ports import free_ports
@@ -33,8 +33,15 @@ class StackPlan:
     """A broker that runs already; `None` starts a private one."""
     rabbitmq_metrics_url: str | None = None
     database_url: str | None = None
-    gateway_bind: str | None = None
-    """Where the gateway listens; `None` starts none."""
+    gateway: GatewayAddress | None = None
+    """Where the gateway listens, and whether it is open there; `None` starts none."""
+    api_keys_file: Path | None = None
+    """The gateway's; `None` is `api-keys` in `state_dir`."""
+
+    @property
+    def keys(self) -> Path:
+        """The full path of the gateway's file of keys."""
+        return (self.api_keys_file or self.state_dir / "api-keys").resolve()
 
 
 @dataclass
@@ -76,7 +83,7 @@ class LocalStack:
             self._broker.start()
             amqp_url, metrics_url = self._broker.amqp_url, self._broker.metrics_url
         ports = free_ports(2 + replica_count(self.plan.groups))
-        gateway_bind = self._gateway_bind()
+        gateway = self._gateway()
         supervisor = identify(os.getpid())
         if supervisor is None:
             raise Unavailable("/proc", "the local stack needs it to know its processes")
@@ -84,28 +91,28 @@ class LocalStack:
             supervisor=supervisor,
             amqp_url=amqp_url,
             coordinator_url=f"http://127.0.0.1:{ports[0]}",
-            gateway_url=f"http://{gateway_bind}" if gateway_bind else None,
+            gateway_url=f"http://{gateway.gateway_bind}" if gateway else None,
             rabbitmq_metrics_url=metrics_url,
             database_url=self.plan.database_url or f"sqlite:///{folder.resolve() / 'ledger.db'}",
             stores=self.plan.stores,
         )
         self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
         processes = [coordinator_plan(ports[0]), *worker_plans(self.plan.groups, ports[2:])]
-        if gateway_bind:
-            processes.append(gateway_plan(ports[1], gateway_bind, str(folder.resolve() / "api-keys")))
+        if gateway:
+            processes.append(gateway_plan(ports[1], gateway, self.plan.keys))
         for process in processes:
             self._supervisor.add(process)
             self._write(ready=False)
 
-    def _gateway_bind(self) -> str | None:
+    def _gateway(self) -> GatewayAddress | None:
         """Where the gateway is to listen: as asked for, or at a free port where that one is taken."""
-        bind = self.plan.gateway_bind
-        if bind is None or can_listen(bind):
-            return bind
-        host = bind.rpartition(":")[0]
+        asked = self.plan.gateway
+        if asked is None or can_listen(asked.gateway_bind):
+            return asked
+        host = asked.gateway_bind.rpartition(":")[0]
         (port,) = free_ports(1)
-        self.say(f"{bind} is taken; the gateway listens at {host}:{port}")
-        return f"{host}:{port}"
+        self.say(f"{asked.gateway_bind} is taken; the gateway listens at {host}:{port}")
+        return asked.model_copy(update={"gateway_bind": f"{host}:{port}"})
 
     def _wait_until_ready(self) -> bool:
         """Whether all is ready; `False` when a signal came first."""

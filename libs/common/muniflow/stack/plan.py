@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
+from muniflow.settings import GatewayAddress, to_env
 from muniflow.stack.state import Role
 
 MAX_WORKERS = 64
@@ -91,16 +93,16 @@ def coordinator_plan(http_port: int) -> ProcessPlan:
     )
 
 
-def gateway_plan(http_port: int, bind: str, api_keys_file: str) -> ProcessPlan:
-    """The gateway, serving metrics and health at this port, and the API and the page at `bind`."""
+def gateway_plan(http_port: int, address: GatewayAddress, api_keys_file: Path) -> ProcessPlan:
+    """The gateway, serving metrics and health at this port, and the API and the page at `address`."""
     return ProcessPlan(
         name="gateway",
         role="gateway",
         command=(sys.executable, "-m", GATEWAY_MODULE),
         variables={
             "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}",
-            "MUNIFLOW_GATEWAY_BIND": bind,
-            "MUNIFLOW_API_KEYS_FILE": api_keys_file,
+            **to_env(address),
+            "MUNIFLOW_API_KEYS_FILE": str(api_keys_file),
         },
         http_port=http_port,
     )
