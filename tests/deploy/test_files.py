@@ -106,6 +106,14 @@ def test_compose_runs_every_service_by_the_image_that_the_dockerfile_builds():
     )
 
 
+def test_only_make_opens_the_gateway_without_keys():
+    deployed = [ROOT / "Makefile", ROOT / "compose.yaml", ROOT / "Dockerfile", *(ROOT / "deploy").rglob("*.yaml")]
+    asked = [path for path in deployed if "GATEWAY_OPEN" in path.read_text()]
+    assert asked == [ROOT / "Makefile"]
+    recipes = (ROOT / "Makefile").read_text()
+    assert "run daemon demo: export MUNIFLOW_GATEWAY_OPEN" in recipes
+
+
 def test_compose_is_also_a_stack_for_swarm():
     # What `docker stack deploy` refuses or would quietly drop to our harm.
     assert not {"name", "include"} & COMPOSE.keys()

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import httpx
 import pytest
 from tests.integration.stacks import ROOT, CommandLine
 
@@ -35,6 +36,7 @@ def muniflow(tmp_path_factory):
     cli = CommandLine(folder)
     done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
     assert done.returncode == 0, done.stderr
+    assert f"keys make NAME --file {folder / '.muniflow/api-keys'}" in done.stdout
     yield cli
     cli("down", timeout_s=200)
 
@@ -157,6 +159,24 @@ def test_the_doctor_finds_nothing_wrong(muniflow):
     assert [finding for finding in findings if finding["level"] == "error"] == []
     checks = {finding["check"] for finding in findings}
     assert checks >= {"broker", "permissions", "queues", "alarm", "coordinator", "ledger", "output store", "limits"}
+
+
+def test_its_gateway_is_closed_until_there_is_a_key(muniflow):
+    url = state_of(muniflow).gateway_url
+
+    answer = httpx.get(f"{url}/v1/batches")
+
+    assert answer.status_code == 401
+    assert "MUNIFLOW_GATEWAY_OPEN=true" in answer.json()["detail"]
+
+
+def test_open_to_others_is_refused_before_anything_starts(tmp_path):
+    done = CommandLine(tmp_path, {"MUNIFLOW_GATEWAY_BIND": "0.0.0.0:8080"})("up", "--open")
+
+    assert done.returncode == 2
+    assert "MUNIFLOW_GATEWAY_OPEN" in done.stderr
+    assert "MUNIFLOW_GATEWAY_BIND=0.0.0.0:8080" in done.stderr
+    assert not (tmp_path / ".muniflow/broker").exists()
 
 
 def test_a_second_stack_in_the_same_folder_is_refused(muniflow):

@@ -139,7 +139,7 @@ def start_badly(tmp_path, **variables):
         env={**environment(), "MUNIFLOW_API_KEYS_FILE": str(tmp_path / "keys"), **variables},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

@@ -1,7 +1,19 @@
+from dataclasses import replace
+
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.stack.plan import WorkerGroup, read_chain, read_workers, replica_count, worker_groups, worker_plans
+from muniflow.settings import GatewayAddress, StoreSettings, read_env
+from muniflow.stack.local import StackPlan
+from muniflow.stack.plan import (
+    WorkerGroup,
+    gateway_plan,
+    read_chain,
+    read_workers,
+    replica_count,
+    worker_groups,
+    worker_plans,
+)
 from muniflow.stack.supervisor import restart_delay_s
 
 OPERATIONS = ("blur", "resize", "split")
@@ -62,6 +74,22 @@ def test_one_process_for_each_replica_with_its_own_port():
     ]
     assert plans[0].variables["MUNIFLOW_OPERATIONS"] == "resize,split"
     assert plans[2].command[-1] == "muniflow_blur"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_the_gateway_is_open_only_when_asked(tmp_path, is_open):
+    address = GatewayAddress(gateway_bind="127.0.0.1:7000", gateway_open=is_open)
+
+    plan = gateway_plan(7001, address, tmp_path / "keys")
+
+    assert read_env(GatewayAddress, plan.variables) == address
+    assert plan.variables["MUNIFLOW_API_KEYS_FILE"] == str(tmp_path / "keys")
+
+
+def test_a_key_file_that_is_named_is_the_one_that_counts(tmp_path):
+    plan = StackPlan(tmp_path, (), StoreSettings())
+    assert plan.keys == tmp_path / "api-keys"
+    assert replace(plan, api_keys_file=tmp_path / "mine").keys == tmp_path / "mine"
 
 
 @pytest.mark.parametrize(("quick_ends", "delay_s"), [(1, 0.5), (2, 1), (3, 2), (6, 16), (7, 30), (100, 30)])
