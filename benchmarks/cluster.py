@@ -20,8 +20,7 @@ from benchmarks.processes import Processes
 from muniflow.settings import BrokerSettings, StoreSettings, to_env
 from muniflow.stack.broker import PrivateBroker
 from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, replica_count, worker_plans
-from muniflow.stack.ports import free_ports
-from muniflow.stack.supervisor import says_ready
+from muniflow.stack.ports import free_ports, says_ready
 from muniflow.topology import BATCHES
 
 PARENT, CHILD = "parent", "child"
@@ -91,7 +90,7 @@ class Cluster:
         pids = [self._start(plan) for plan in plans]
         self.coordinator_pid, self.worker_pids = pids[0], pids[1:]
         for plan in plans:
-            self.processes.wait_for(plan.name, lambda port=plan.http_port: says_ready(port), START_S)  # type: ignore[misc]
+            self.processes.wait_for(plan.name, lambda port=plan.port: says_ready(port), START_S)  # type: ignore[misc]
         # A coordinator is ready as a stand-by, too; it takes batches once it leads.
         leads = partial(consumers, self.broker.amqp_url, BATCHES)
         self.processes.wait_for("the coordinator's lead", lambda: leads() > 0, START_S)

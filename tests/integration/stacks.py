@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,15 @@ TIMEOUT_S = 90
 def clean_environment():
     """The environment without anything that names another stack."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
+
+
+def eventually(condition, timeout_s=60):
+    """Wait until `condition` returns something that is true; returns that."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s, "not in time"
+        time.sleep(0.1)
+    return value
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,9 @@ class CommandLine:
             check=False,
         )
 
-    def read(self, *arguments, code=0):
+    def read(self, *arguments, code=0, timeout_s=TIMEOUT_S):
         """Run a command with `--json`; returns what it printed."""
-        done = self(*arguments, "--json")
+        done = self(*arguments, "--json", timeout_s=timeout_s)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 

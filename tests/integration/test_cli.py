@@ -5,11 +5,10 @@ import os
 import shutil
 import signal
 import sys
-import time
 
 import httpx
 import pytest
-from tests.integration.stacks import ROOT, CommandLine
+from tests.integration.stacks import ROOT, CommandLine, eventually
 
 from muniflow.stack.broker import find_server
 from muniflow.stack.processes import is_running
@@ -19,14 +18,6 @@ pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
     pytest.mark.timeout(300),
 ]
-
-
-def eventually(condition, timeout_s=60):
-    deadline_s = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "not in time"
-        time.sleep(0.1)
-    return value
 
 
 @pytest.fixture(scope="module")

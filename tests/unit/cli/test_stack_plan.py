@@ -67,7 +67,7 @@ def test_a_chain_replaces_the_workers_of_its_operations():
 def test_one_process_for_each_replica_with_its_own_port():
     plans = worker_plans((WorkerGroup(("resize", "split"), 2), WorkerGroup(("blur",), 1)), [7001, 7002, 7003])
 
-    assert [(plan.name, plan.http_port) for plan in plans] == [
+    assert [(plan.name, plan.port) for plan in plans] == [
         ("resize+split-1", 7001),
         ("resize+split-2", 7002),
         ("blur-1", 7003),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -42,8 +43,8 @@ def supervisor(tmp_path, signals, said):
     supervisor.end("worker", signals, drain_s=0)
 
 
-def plan(code, *arguments, port=0):
-    return ProcessPlan("resize-1", "worker", (sys.executable, "-c", code, *map(str, arguments)), http_port=port)
+def plan(code, *arguments, name="resize-1", **fields):
+    return ProcessPlan(name, "worker", (sys.executable, "-c", code, *map(str, arguments)), **fields)
 
 
 def until(supervisor, signals, condition, timeout_s=20):
@@ -64,6 +65,60 @@ def test_a_process_that_is_killed_starts_again_and_it_says_so(supervisor, signal
     until(supervisor, signals, lambda: child.running and supervisor.ready and supervisor.states()[0].identity != first)
 
     assert any("resize-1 was ended by SIGKILL; it starts again in 0.5 s" in line for line in said)
+
+
+def test_restarts_are_counted_and_said(supervisor, signals, said):
+    [port] = free_ports(1)
+    child = supervisor.add(plan(SERVER, port, port=port))
+    until(supervisor, signals, lambda: supervisor.ready)
+
+    for number in (1, 2):
+        os.kill(child.process.pid, signal.SIGKILL)
+        until(supervisor, signals, lambda number=number: child.restarts == number and supervisor.ready)
+        assert supervisor.states()[0].restarts == number
+        assert said[-1].endswith(f"restarts: {number}")
+
+
+def test_while_its_port_is_taken_a_process_waits_and_it_says_so(supervisor, signals, said):
+    [port] = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
+        child = supervisor.add(plan(SERVER, port, port=port, own_ports=(port,)))
+        until(supervisor, signals, lambda: len(said) == 2)
+        assert child.starts == 0
+    until(supervisor, signals, lambda: supervisor.ready)
+
+    assert said == [
+        f"resize-1 cannot start: port {port} is taken by another program; stop that program. It starts again in {s} s"
+        for s in ("0.5", "1")
+    ]
+
+
+def test_a_process_waits_for_the_one_that_it_needs(supervisor, signals):
+    first, second = free_ports(2)
+    needing = supervisor.add(plan(SERVER, second, port=second, needs="first"))
+    needed = supervisor.add(plan(SERVER, first, port=first, name="first"))
+    until(supervisor, signals, lambda: needed.running)
+    assert not needing.running
+
+    until(supervisor, signals, lambda: supervisor.ready)
+
+    assert needing.started_at_s > needed.started_at_s
+
+
+def test_what_a_process_leaves_behind_is_ended_before_its_successor_starts(supervisor, signals, tmp_path):
+    helper = (
+        "import os, signal\nif not (pid := os.fork()):\n os.setpgid(0, 0)\n signal.pause()\nprint(pid, flush=True)\n"
+    )
+    child = supervisor.add(plan(helper + "signal.pause()"))
+    helpers = tmp_path / "resize-1.log"
+    until(supervisor, signals, lambda: helpers.read_text().count("\n") == 1)
+    left = identify(int(helpers.read_text()))
+
+    os.kill(child.process.pid, signal.SIGKILL)
+    until(supervisor, signals, lambda: child.restarts == 1)
+
+    assert left is not None
+    assert not is_running(left)
 
 
 def test_a_process_that_keeps_ending_is_started_ever_more_slowly(supervisor, signals, said):

@@ -5,26 +5,19 @@ It touches nothing of a RabbitMQ that the machine already runs: it has its own p
 
 import contextlib
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import time
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from muniflow.errors import MuniflowError
-from muniflow.stack.node_files import (
-    ADVANCED,
-    Identity,
-    configuration,
-    load_identity,
-    session_members,
-    speaks_amqp,
-)
-from muniflow.stack.ports import HOST
+from muniflow.stack.launch import answers, launch
+from muniflow.stack.node import Node
+from muniflow.stack.node_files import Identity, load_identity
+from muniflow.stack.plan import ProcessPlan
+from muniflow.stack.ports import HOST, taken_ports
+from muniflow.stack.processes import kill_session
 
 SERVER_FOLDERS = (
     "/usr/lib/rabbitmq/bin",
@@ -37,7 +30,6 @@ SERVER_FOLDERS = (
 SERVER_VARIABLE = "MUNIFLOW_RABBITMQ_SERVER"
 """Names the start script of another RabbitMQ than the installed one; `rabbitmqctl` and `epmd` are taken beside it."""
 POLL_S = 0.05
-KILL_TIMEOUT_S = 5.0
 LOG_TAIL_CHARACTERS = 2000
 
 
@@ -68,8 +60,8 @@ def find_server(path: str | None = None) -> Path | None:
 class PrivateBroker:
     """A RabbitMQ node of our own: `with PrivateBroker(home) as broker: connect(broker.amqp_url)`.
 
-    The node keeps its queues in `home`: stopped and started again, it has the same ports, the same password and the
-    same messages.
+    That is for one process that needs a broker; the stack's `Supervisor` runs what `processes` gives. The node keeps
+    its queues in `home`: stopped and started again, it has the same ports, the same password and the same messages.
     """
 
     def __init__(
@@ -129,6 +121,33 @@ class PrivateBroker:
         """The processes that `start` made, each the leader of its own group; the node's comes first."""
         return tuple(process.pid for process in (self._node, self._epmd) if process is not None)
 
+    @property
+    def node(self) -> Node:
+        """What it is made of."""
+        return Node(self.home, self.identity, self._server, self._schedulers, self._start_timeout_s)
+
+    @property
+    def rabbitmqctl(self) -> str:
+        """The command that administers this node."""
+        return str(self.node.rabbitmqctl)
+
+    def processes(self) -> tuple[ProcessPlan, ...]:
+        """Write its files; returns what is to run, in the order of their start.
+
+        Raises:
+            MuniflowError: one of its ports is taken.
+        """
+        node = self.node
+        node.write_files()
+        plans = node.plans
+        for port in taken_ports(port for plan in plans for port in plan.own_ports):
+            # RabbitMQ itself takes 20 s to say so.
+            raise MuniflowError(
+                f"port {port} of the private RabbitMQ in {self.home} is taken by another program: "
+                f"stop that program, or remove the folder to begin anew"
+            )
+        return plans
+
     def start(self) -> None:
         """Start the node and wait until AMQP answers.
 
@@ -137,23 +156,13 @@ class PrivateBroker:
         """
         if self.running:
             return
-        self._write_files()
-        self._check_ports()
-        environment = self._environment()
-        with (self.home / "console.log").open("ab") as console:
-            if epmd := shutil.which("epmd", path=self._beside_server()):
-                # Without this one, Erlang would leave an epmd of its own behind, for ever.
-                self._epmd = subprocess.Popen(
-                    [epmd, "-address", HOST, "-port", str(self.identity.epmd_port)],
-                    env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-                    start_new_session=True,
-                )  # fmt: skip
-            self._node = subprocess.Popen(
-                [str(self._server)], env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=console,
-                stderr=console, start_new_session=True,
-            )  # fmt: skip
+        *epmd, node = self.processes()
+        console = self.home / "console.log"
+        for plan in epmd:
+            self._epmd = launch(plan, {}, console)
+        self._node = launch(node, {}, console)
         try:
-            self._wait_until_amqp_answers()
+            self._wait_until_ready(node)
         except BaseException:
             self.kill()
             raise
@@ -173,9 +182,7 @@ class PrivateBroker:
         """End the node at once (SIGKILL), as a crash would; its data stays, its ports are free again."""
         for process in (self._node, self._epmd):
             if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                self._kill_session(process.pid)
+                kill_session(process.pid)
                 process.wait()
         self._node = self._epmd = None
 
@@ -190,10 +197,9 @@ class PrivateBroker:
         Raises:
             MuniflowError: the command failed; the text is what it said.
         """
-        command = [str(self._server.with_name("rabbitmqctl")), "--quiet", *arguments]
         done = subprocess.run(
-            command, env=self._environment(), cwd=self.home, capture_output=True, text=True, timeout=timeout_s,
-            check=False,
+            [*self.node.ctl_command, "--quiet", *arguments], cwd=self.home, capture_output=True, text=True,
+            timeout=timeout_s, check=False,
         )  # fmt: skip
         if done.returncode != 0:
             raise MuniflowError(f"rabbitmqctl {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
@@ -210,31 +216,14 @@ class PrivateBroker:
         """Stop it."""
         self.stop()
 
-    @staticmethod
-    def _kill_session(session: int) -> None:
-        """Kill what is left of a session, and wait for its end, which takes the kernel a moment.
-
-        Erlang's helpers have groups of their own, in the session that began with the process that we started.
-        """
-        deadline = time.monotonic() + KILL_TIMEOUT_S
-        while (pids := session_members(session)) and time.monotonic() < deadline:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(POLL_S)
-
-    def _beside_server(self) -> str:
-        """Where to look for programs: Erlang's own may be of another version than the machine's."""
-        return os.pathsep.join((str(self._server.parent), os.environ.get("PATH", os.defpath)))
-
-    def _wait_until_amqp_answers(self) -> None:
+    def _wait_until_ready(self, node: ProcessPlan) -> None:
         deadline = time.monotonic() + self._start_timeout_s
-        while not speaks_amqp(self.identity.amqp_port):
+        while not answers(node):
             if not self.running:
                 raise MuniflowError(f"RabbitMQ ended while it started. {self._log_tail()}")
             if time.monotonic() > deadline:
                 raise MuniflowError(
-                    f"RabbitMQ did not answer on port {self.identity.amqp_port} within {self._start_timeout_s:.0f} s. "
+                    f"RabbitMQ did not answer on port {node.port} within {self._start_timeout_s:.0f} s. "
                     f"{self._log_tail()}"
                 )
             time.sleep(POLL_S)
@@ -243,55 +232,3 @@ class PrivateBroker:
         log = self.home / "console.log"
         text = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:] if log.exists() else ""
         return f"The end of {log}:\n{text}"
-
-    def _check_ports(self) -> None:
-        """RabbitMQ itself takes 20 s to say that a port is taken."""
-        for field_name, value in asdict(self.identity).items():
-            if field_name.endswith("_port"):
-                try:
-                    socket.create_server((HOST, value)).close()
-                except OSError as error:
-                    raise MuniflowError(
-                        f"port {value} of the private RabbitMQ in {self.home} is not free ({error.strerror}): "
-                        f"stop what uses it, or remove the folder to begin anew"
-                    ) from None
-
-    def _write_files(self) -> None:
-        identity = self.identity
-        cookie = self.home / ".erlang.cookie"
-        if not cookie.exists():
-            cookie.touch(mode=0o600)
-            cookie.write_text(identity.cookie)
-            cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
-        (self.home / "rabbitmq.conf").touch(mode=0o600)
-        (self.home / "rabbitmq.conf").write_text(configuration(identity))
-        (self.home / "advanced.config").write_text(ADVANCED)
-        (self.home / "enabled_plugins").write_text("[rabbitmq_prometheus].\n")
-        # An empty one of our own keeps the machine's /etc/rabbitmq/rabbitmq-env.conf out.
-        (self.home / "rabbitmq-env.conf").write_text("")
-
-    def _environment(self) -> dict[str, str]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))
-        }
-        return inherited | self._variables()
-
-    def _variables(self) -> dict[str, str]:
-        only_here = "-kernel inet_dist_use_interface {127,0,0,1}"
-        return {
-            "HOME": str(self.home),
-            "ERL_EPMD_ADDRESS": HOST,
-            "ERL_EPMD_PORT": str(self.identity.epmd_port),
-            "RABBITMQ_NODENAME": self.identity.name,
-            "RABBITMQ_DIST_PORT": str(self.identity.distribution_port),
-            "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),
-            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
-            "RABBITMQ_CONFIG_FILES": str(self.home / "conf.d"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self.home / "data"),
-            "RABBITMQ_LOG_BASE": str(self.home / "log"),
-            "RABBITMQ_PID_FILE": str(self.home / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S {self._schedulers}:{self._schedulers} +A 4 {only_here}",
-            "RABBITMQ_CTL_ERL_ARGS": f"+S 1:1 {only_here}",
-        }

@@ -1,23 +1,27 @@
 """RabbitMQ in a container: for machines with a Docker engine and without RabbitMQ's package."""
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Protocol
 
 from muniflow.errors import MuniflowError
 from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.stack.node_files import load_identity, speaks_amqp
+from muniflow.stack.node_files import load_identity
+from muniflow.stack.plan import ProcessPlan
 from muniflow.stack.ports import HOST
 
 IMAGE = "rabbitmq:4.1"
 """The official image; it serves AMQP at 5672 and its metrics at 15692."""
 ENGINE_TIMEOUT_S = 10.0
 PULL_TIMEOUT_S = 600.0
-START_TIMEOUT_S = 90.0
-POLL_S = 0.1
+START_TIMEOUT_S = PULL_TIMEOUT_S + 90.0
+"""The first start may have to fetch the image."""
+RUN_ANEW = '"$1" rm --force "$2" >/dev/null 2>&1; shift 2; exec "$@"'
+"""For `sh`: one container of this name at a time, also when only the client of the last one was killed."""
 
 
 class LocalBroker(Protocol):
@@ -34,16 +38,16 @@ class LocalBroker(Protocol):
         ...
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes that `start` made on this machine."""
+    def rabbitmqctl(self) -> str:
+        """The command that administers it."""
         ...
 
-    def start(self) -> None:
-        """Start it and wait until AMQP answers."""
+    def processes(self) -> tuple[ProcessPlan, ...]:
+        """Write its files; returns what is to run, in the order of their start."""
         ...
 
     def stop(self) -> None:
-        """Stop it; its messages stay."""
+        """End what is left of it after its processes; its messages stay."""
         ...
 
 
@@ -75,6 +79,7 @@ class DockerBroker:
     def __init__(self, home: Path, image: str = IMAGE, docker: str = "docker") -> None:
         """Describe it; nothing is started yet. `docker` is the client's command."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._home = home.resolve()
         self._identity = load_identity(home / "node.json")
         self._image = image
         self._docker = docker
@@ -95,29 +100,34 @@ class DockerBroker:
         return f"http://{HOST}:{self._identity.metrics_port}"
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """None: its processes belong to the engine."""
-        return ()
+    def rabbitmqctl(self) -> str:
+        """The command that administers it."""
+        return str(self._home / "rabbitmqctl")
 
-    def start(self) -> None:
-        """Start the container and wait until AMQP answers; one that an earlier stack left behind is removed first.
+    def processes(self) -> tuple[ProcessPlan, ...]:
+        """Write its `rabbitmqctl`; returns the client of the engine, which lives as long as the container.
 
-        Raises:
-            MuniflowError: the engine refused, or AMQP did not answer in time.
+        The client passes SIGTERM on to the container, and ends when the container does.
         """
-        self._remove()
-        self._run("run", "--detach", "--name", self.name, "--hostname", self.name, *self._options(), self._image)
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not speaks_amqp(self._identity.amqp_port):
-            if time.monotonic() > deadline_s:
-                log = self._run("logs", "--tail", "20", self.name)
-                self._remove()
-                raise MuniflowError(f"RabbitMQ in a container did not answer within {START_TIMEOUT_S:.0f} s:\n{log}")
-            time.sleep(POLL_S)
+        script = Path(self.rabbitmqctl)
+        script.write_text(f'#!/bin/sh\nexec {shlex.join([self._docker, "exec", self.name, "rabbitmqctl"])} "$@"\n')
+        script.chmod(0o700)
+        run = (self._docker, "run", "--rm", "--name", self.name, "--hostname", self.name, *self._options(), self._image)
+        return (
+            ProcessPlan(
+                name="broker",
+                role="broker",
+                command=("sh", "-c", RUN_ANEW, "sh", self._docker, self.name, *run),
+                variables={**os.environ, "RABBITMQ_DEFAULT_PASS": self._identity.password},
+                variables_only=True,
+                port=self._identity.amqp_port,
+                speaks="amqp",
+                start_timeout_s=START_TIMEOUT_S,
+            ),
+        )
 
     def stop(self) -> None:
-        """Stop and remove the container; the volume keeps its messages."""
-        self._run("stop", self.name)
+        """Remove the container, which outlives a client that was killed; the volume keeps its messages."""
         self._remove()
 
     def forget(self) -> None:
@@ -136,7 +146,7 @@ class DockerBroker:
             "--publish", f"{HOST}:{identity.amqp_port}:5672",
             "--publish", f"{HOST}:{identity.metrics_port}:15692",
             "--env", "RABBITMQ_DEFAULT_USER=muniflow",
-            "--env", f"RABBITMQ_DEFAULT_PASS={identity.password}",
+            "--env", "RABBITMQ_DEFAULT_PASS",  # from the client's environment: everybody sees its command line
         ]  # fmt: skip
 
     def _remove(self) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings, GatewayAddress, StoreSettings, to_env
 from muniflow.stack.docker_broker import LocalBroker, local_broker
-from muniflow.stack.plan import WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
+from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
 from muniflow.stack.ports import free_ports
 from muniflow.stack.processes import identify
-from muniflow.stack.state import ProcessState, StackState, forget_state, write_state
+from muniflow.stack.state import StackState, forget_state, write_state
 from muniflow.stack.stop import stop_left
 from muniflow.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, last_lines
 
-START_TIMEOUT_S = 60.0
+BROKER_STOP_S = 20.0
+"""What the private broker gets to end; then it is killed, which its data survives."""
 MAX_FAILED_STARTS = 3
 """A process that ends so many times before the stack was ready once will not start at all."""
 IDLE_TICK_S = 1.0
@@ -63,46 +64,59 @@ class LocalStack:
             Unavailable: something did not become ready in time; all that was started is ended then.
         """
         try:
-            self._start()
-            if self._wait_until_ready():
+            broker, services = self._prepare()
+            if self._start(broker) and self._start(services):
                 self._write(ready=True)
                 on_ready(self._current)
                 self._keep()
         finally:
             self._drain()
 
-    def _start(self) -> None:
+    def _prepare(self) -> tuple[Sequence[ProcessPlan], Sequence[ProcessPlan]]:
+        """Decide what is to run: the broker, if it is ours, and what needs it."""
         folder = self.plan.state_dir
         log_dir = folder / "logs"
         log_dir.mkdir(parents=True, exist_ok=True)
         stop_left(folder)
-        amqp_url, metrics_url = self.plan.amqp_url, self.plan.rabbitmq_metrics_url
-        if amqp_url is None:
+        broker: Sequence[ProcessPlan] = ()
+        if self.plan.amqp_url is None:
             self.say("starting a private RabbitMQ node")
             self._broker = local_broker(folder / "broker")
-            self._broker.start()
-            amqp_url, metrics_url = self._broker.amqp_url, self._broker.metrics_url
-        ports = free_ports(2 + replica_count(self.plan.groups))
+            broker = self._broker.processes()
+        taken = {port for process in broker for port in (process.port, *process.own_ports)}
+        ports = free_ports(2 + replica_count(self.plan.groups), besides=taken)
         gateway = self._gateway()
+        self._state = self._describe(
+            f"http://127.0.0.1:{ports[0]}", f"http://{gateway.gateway_bind}" if gateway else None
+        )
+        self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
+        services = [coordinator_plan(ports[0]), *worker_plans(self.plan.groups, ports[2:])]
+        if gateway:
+            services.append(gateway_plan(ports[1], gateway, self.plan.keys))
+        return broker, services
+
+    def _describe(self, coordinator_url: str, gateway_url: str | None) -> StackState:
         supervisor = identify(os.getpid())
         if supervisor is None:
             raise Unavailable("/proc", "the local stack needs it to know its processes")
-        self._state = StackState(
+        broker, plan = self._broker, self.plan
+        return StackState(
             supervisor=supervisor,
-            amqp_url=amqp_url,
-            coordinator_url=f"http://127.0.0.1:{ports[0]}",
-            gateway_url=f"http://{gateway.gateway_bind}" if gateway else None,
-            rabbitmq_metrics_url=metrics_url,
-            database_url=self.plan.database_url or f"sqlite:///{folder.resolve() / 'ledger.db'}",
-            stores=self.plan.stores,
+            amqp_url=broker.amqp_url if broker else str(plan.amqp_url),
+            coordinator_url=coordinator_url,
+            gateway_url=gateway_url,
+            rabbitmq_metrics_url=broker.metrics_url if broker else plan.rabbitmq_metrics_url,
+            rabbitmqctl=broker.rabbitmqctl if broker else None,
+            database_url=plan.database_url or f"sqlite:///{plan.state_dir.resolve() / 'ledger.db'}",
+            stores=plan.stores,
         )
-        self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
-        processes = [coordinator_plan(ports[0]), *worker_plans(self.plan.groups, ports[2:])]
-        if gateway:
-            processes.append(gateway_plan(ports[1], gateway, self.plan.keys))
+
+    def _start(self, processes: Sequence[ProcessPlan]) -> bool:
+        """Start processes and wait until they are ready; `False` when a signal came first."""
         for process in processes:
-            self._supervisor.add(process)
+            self._running.add(process)
             self._write(ready=False)
+        return self._wait_until_ready(max((process.start_timeout_s for process in processes), default=0))
 
     def _gateway(self) -> GatewayAddress | None:
         """Where the gateway is to listen: as asked for, or at a free port where that one is taken."""
@@ -114,10 +128,10 @@ class LocalStack:
         self.say(f"{asked.gateway_bind} is taken; the gateway listens at {host}:{port}")
         return asked.model_copy(update={"gateway_bind": f"{host}:{port}"})
 
-    def _wait_until_ready(self) -> bool:
+    def _wait_until_ready(self, timeout_s: float) -> bool:
         """Whether all is ready; `False` when a signal came first."""
         supervisor = self._running
-        deadline_s = time.monotonic() + START_TIMEOUT_S
+        deadline_s = time.monotonic() + timeout_s
         while not supervisor.ready:
             if self.signals.asked_to_stop:
                 return False
@@ -129,7 +143,8 @@ class LocalStack:
                     child.plan.name, f"it does not start. The end of {child.log}:\n{last_lines(child.log)}"
                 )
             self.signals.wait(TICK_S)
-            supervisor.tick()
+            if supervisor.tick():
+                self._write(ready=False)
         return True
 
     def _keep(self) -> None:
@@ -146,21 +161,16 @@ class LocalStack:
             self._supervisor.end("worker", self.signals)
             self.say("ending the coordinator")
             self._supervisor.end("coordinator", self.signals)
-        if self._broker is not None:
-            self.say("ending the broker")
-            self._broker.stop()
+            if self._broker is not None:
+                self.say("ending the broker")
+                self._supervisor.end("broker", self.signals, BROKER_STOP_S)
+                self._supervisor.end("epmd", self.signals)
+                self._broker.stop()
         forget_state(self.plan.state_dir)
 
     def _write(self, *, ready: bool) -> None:
-        processes = (*self._running.states(), *self._broker_states())
-        self._state = self._current.model_copy(update={"ready": ready, "processes": processes})
+        self._state = self._current.model_copy(update={"ready": ready, "processes": self._running.states()})
         write_state(self.plan.state_dir, self._state)
-
-    def _broker_states(self) -> tuple[ProcessState, ...]:
-        if self._broker is None:
-            return ()
-        known = zip(("broker", "epmd"), map(identify, self._broker.pids), strict=False)
-        return tuple(ProcessState(name=name, role="broker", identity=found) for name, found in known if found)
 
     def _variables(self, state: StackState) -> dict[str, str]:
         settings = to_env(BrokerSettings(amqp_url=state.amqp_url), state.stores)

@@ -1,9 +1,7 @@
-"""What makes a private RabbitMQ node: its identity, its configuration, its greeting."""
+"""What makes a private RabbitMQ node: its identity and its configuration."""
 
-import contextlib
 import json
 import secrets
-import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,28 +62,3 @@ def load_identity(file: Path) -> Identity:
     file.touch(mode=0o600)
     file.write_text(json.dumps(asdict(identity)))
     return identity
-
-
-def speaks_amqp(port: int) -> bool:
-    """Whether a broker greets on this port: an open port alone says little."""
-    try:
-        with socket.create_connection((HOST, port), timeout=1) as connection:
-            connection.settimeout(2)
-            connection.sendall(b"AMQP\x00\x00\x09\x01")
-            return connection.recv(1) == b"\x01"
-    except OSError:
-        return False
-
-
-def session_members(session: int) -> list[int]:
-    """Ids of the living processes of a session; none where there is no `/proc` to ask."""
-    members = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            # The name, in brackets, may hold anything; after it: state, parent, group, session, …, threads.
-            fields = status.read_text(errors="replace").rpartition(")")[2].split()
-            # A zombie holds nothing, unless threads of it are still on their way out.
-            alive = fields[0] not in "ZX" or int(fields[17]) > 1
-            if int(fields[3]) == session and alive:
-                members.append(int(status.parent.name))
-    return members

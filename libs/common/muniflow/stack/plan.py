@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from muniflow.errors import Fault, Invalid
 from muniflow.settings import GatewayAddress, to_env
@@ -11,6 +12,10 @@ from muniflow.stack.state import Role
 
 MAX_WORKERS = 64
 """Of one operation on one machine; more is a typing error."""
+START_TIMEOUT_S = 60.0
+"""What a process gets until it is ready for the first time."""
+Speaks = Literal["http", "amqp", "tcp"]
+"""How a process shows that it is ready: it says so at `/readyz`, AMQP greets, or the port is open."""
 COORDINATOR_MODULE = "muniflow_coordinator"
 GATEWAY_MODULE = "muniflow_gateway"
 WORKER_MODULE = "muniflow.worker.main"
@@ -39,7 +44,18 @@ class ProcessPlan:
     command: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of the stack."""
-    http_port: int = 0
+    variables_only: bool = False
+    """Whether `variables` are its whole environment."""
+    folder: Path | None = None
+    """Where it runs; the current folder where it is left out."""
+    port: int = 0
+    """Where it is asked whether it is ready."""
+    speaks: Speaks = "http"
+    own_ports: tuple[int, ...] = ()
+    """Ports of the loopback interface that must be free when it starts."""
+    needs: str | None = None
+    """The process that must be ready before it starts."""
+    start_timeout_s: float = START_TIMEOUT_S
 
 
 def read_workers(text: str, operations: Sequence[str]) -> dict[str, int]:
@@ -89,7 +105,8 @@ def coordinator_plan(http_port: int) -> ProcessPlan:
         role="coordinator",
         command=(sys.executable, "-m", COORDINATOR_MODULE),
         variables={"MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}"},
-        http_port=http_port,
+        port=http_port,
+        own_ports=(http_port,),
     )
 
 
@@ -104,7 +121,8 @@ def gateway_plan(http_port: int, address: GatewayAddress, api_keys_file: Path) -
             **to_env(address),
             "MUNIFLOW_API_KEYS_FILE": str(api_keys_file),
         },
-        http_port=http_port,
+        port=http_port,
+        own_ports=(http_port,),
     )
 
 
@@ -123,7 +141,8 @@ def worker_plans(groups: Sequence[WorkerGroup], http_ports: Sequence[int]) -> tu
                 "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{port}",
                 "MUNIFLOW_OPERATIONS": ",".join(group.operations),
             },
-            http_port=port,
+            port=port,
+            own_ports=(port,),
         )
         for (group, number), port in zip(members, http_ports, strict=True)
     )

@@ -1,8 +1,10 @@
-"""Ports of the loopback interface for what is stopped and started again."""
+"""Ports of the loopback interface: free ones for what is stopped and started again, and what answers on them."""
 
 import contextlib
+import http.client
 import random
 import socket
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from muniflow.errors import MuniflowError
@@ -16,17 +18,22 @@ USUAL_OUTGOING = range(32_768, 61_000)
 ATTEMPTS = 2_000
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, besides: Collection[int] = ()) -> list[int]:
     """Different ports that are free now and will not be given to an outgoing connection.
 
     A port of that other kind can be lost for good while its process restarts: a client that tries to connect to it
     may get the very port as its own, and is then connected with itself.
+
+    Args:
+        count: how many.
+        besides: ports that are spoken for, though nobody listens there yet.
 
     Raises:
         MuniflowError: there are not so many.
     """
     outgoing = _outgoing()
     candidates = [port for port in range(FIRST_PORT, LAST_PORT + 1) if port not in outgoing] or list(outgoing)
+    candidates = [port for port in candidates if port not in besides]
     with contextlib.ExitStack() as stack:
         found: list[int] = []
         for port in random.sample(candidates, min(ATTEMPTS, len(candidates))):
@@ -38,6 +45,48 @@ def free_ports(count: int) -> list[int]:
         if len(found) < count:
             raise MuniflowError(f"no {count} free ports on {HOST}")
         return found
+
+
+def taken_ports(ports: Iterable[int]) -> tuple[int, ...]:
+    """Those on which a program listens already."""
+    taken = []
+    for port in ports:
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            taken.append(port)
+    return tuple(taken)
+
+
+def is_open(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether a program listens on this port."""
+    try:
+        socket.create_connection((HOST, port), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def speaks_amqp(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether a broker greets on this port: an open port alone says little."""
+    try:
+        with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return connection.recv(1) == b"\x01"
+    except OSError:
+        return False
+
+
+def says_ready(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether the process that serves at this port says at `/readyz` that it is ready."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _outgoing() -> range:

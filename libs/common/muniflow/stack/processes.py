@@ -3,9 +3,13 @@
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+KILL_TIMEOUT_S = 5.0
+POLL_S = 0.05
 
 
 class Identity(BaseModel):
@@ -58,3 +62,36 @@ def kill_group(process: Identity) -> None:
     if is_running(process):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def session_members(session: int) -> list[int]:
+    """Ids of the living processes of a session; none where there is no `/proc` to ask."""
+    members = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            # The name, in brackets, may hold anything; after it: state, parent, group, session, …, threads.
+            fields = status.read_text(errors="replace").rpartition(")")[2].split()
+            # A zombie holds nothing, unless threads of it are still on their way out.
+            alive = fields[0] not in "ZX" or int(fields[17]) > 1
+            if int(fields[3]) == session and alive:
+                members.append(int(status.parent.name))
+    return members
+
+
+def kill_members(session: int) -> bool:
+    """Kill what lives of a session; returns whether there was anything, which takes the kernel a moment to end."""
+    members = session_members(session)
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(members)
+
+
+def kill_session(session: int) -> None:
+    """Kill what lives of a session and wait for its end.
+
+    Some programs give their helpers groups of their own, in the session that began with the process that we started.
+    """
+    deadline_s = time.monotonic() + KILL_TIMEOUT_S
+    while kill_members(session) and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)

@@ -10,7 +10,7 @@ from muniflow.settings import Settings, StoreSettings
 from muniflow.stack.processes import Identity, is_running
 
 STATE_FILE = "stack.json"
-Role = Literal["gateway", "worker", "coordinator", "broker"]
+Role = Literal["gateway", "worker", "coordinator", "broker", "epmd"]
 
 
 class StackSettings(Settings):
@@ -31,6 +31,8 @@ class ProcessState(BaseModel):
     url: str | None = None
     """Base of `/metrics`, `/livez` and `/readyz`."""
     log: str | None = None
+    restarts: int = 0
+    """How many times it ended by itself and was started again."""
 
 
 class StackState(BaseModel):
@@ -45,6 +47,8 @@ class StackState(BaseModel):
     gateway_url: str | None = None
     """Base of the HTTP API and of the page; `None` without a gateway."""
     rabbitmq_metrics_url: str | None = None
+    rabbitmqctl: str | None = None
+    """The command that administers the stack's own broker; `None` when somebody else runs the broker."""
     database_url: str
     stores: StoreSettings
     processes: tuple[ProcessState, ...] = ()

@@ -12,7 +12,7 @@ from muniflow.stack.supervisor import DRAIN_S
 LEFT_S = 20.0
 """What a process that lost its supervisor gets to end by itself."""
 POLL_S = 0.05
-ORDER: Sequence[Role] = ("gateway", "worker", "coordinator", "broker")
+ORDER: Sequence[Role] = ("gateway", "worker", "coordinator", "broker", "epmd")
 
 
 def stop_stack(folder: Path, timeout_s: float = 2 * DRAIN_S + LEFT_S) -> bool:

@@ -1,6 +1,5 @@
 """Keeps processes running: starts them, starts those anew that end by themselves, and ends them when asked."""
 
-import http.client
 import os
 import select
 import signal
@@ -12,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muniflow.stack.launch import answers, launch
 from muniflow.stack.plan import ProcessPlan
-from muniflow.stack.processes import identify
+from muniflow.stack.ports import taken_ports
+from muniflow.stack.processes import identify, kill_members, kill_session
 from muniflow.stack.state import ProcessState
 
 FIRST_DELAY_S = 0.5
@@ -77,11 +78,19 @@ class Child:
     started_at_s: float = 0.0
     start_at_s: float = 0.0
     """Monotonic time of the next start, while it does not run."""
+    starts: int = 0
+    ended_session: int | None = None
+    """The session of the process that ended, until nothing of it is left."""
 
     @property
-    def url(self) -> str:
-        """Base of its HTTP endpoints."""
-        return f"http://127.0.0.1:{self.plan.http_port}"
+    def url(self) -> str | None:
+        """Base of its HTTP endpoints; `None` for a program that is not ours."""
+        return f"http://127.0.0.1:{self.plan.port}" if self.plan.speaks == "http" else None
+
+    @property
+    def restarts(self) -> int:
+        """How many times it was started again."""
+        return max(self.starts - 1, 0)
 
     @property
     def running(self) -> bool:
@@ -102,10 +111,11 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
 
     def add(self, plan: ProcessPlan) -> Child:
-        """Start a process and keep it running from now on."""
+        """Start a process, as soon as the one that it needs is ready, and keep it running from now on."""
         child = Child(plan, self.log_dir / f"{plan.name}.log")
         self.children.append(child)
-        self._start(child)
+        if self._may_start(child):
+            self._start(child)
         return child
 
     def tick(self) -> bool:
@@ -113,13 +123,14 @@ class Supervisor:
         changed = False
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
-                self._ended(child, child.process.returncode)
+                self._ended(child, child.process)
                 changed = True
-            if child.process is None and self.clock() >= child.start_at_s:
+            if child.process is None and self._may_start(child):
                 self._start(child)
                 changed = True
-            if child.running and not child.ready and says_ready(child.plan.http_port):
-                child.ready = changed = True
+            if child.running and not child.ready and answers(child.plan):
+                self._became_ready(child)
+                changed = True
         return changed
 
     @property
@@ -131,7 +142,12 @@ class Supervisor:
         """The processes that run, for `stack.json`."""
         return tuple(
             ProcessState(
-                name=child.plan.name, role=child.plan.role, identity=identity, url=child.url, log=str(child.log)
+                name=child.plan.name,
+                role=child.plan.role,
+                identity=identity,
+                url=child.url,
+                log=str(child.log),
+                restarts=child.restarts,
             )
             for child in self.children
             if child.process is not None and (identity := identify(child.process.pid)) is not None
@@ -151,50 +167,63 @@ class Supervisor:
         asked_before = signals.asked_to_stop
         while any(child.running for child in ending):
             if self.clock() >= deadline_s or signals.asked_to_stop > asked_before:
-                self._kill(ending)
-                return
+                break
             signals.wait(TICK_S)
-
-    def _kill(self, ending: list[Child]) -> None:
         for child in ending:
-            if child.process is not None and child.running:
-                self.say(f"{child.plan.name} does not end; killed. What it held goes back to its queue")
-                child.process.kill()
-                child.process.wait()
+            self._finish(child)
+
+    def _finish(self, child: Child) -> None:
+        """Leave nothing of it running."""
+        if child.process is not None and child.running:
+            held = ". What it held goes back to its queue" if child.plan.role == "worker" else ""
+            self.say(f"{child.plan.name} does not end; killed{held}")
+            child.process.kill()
+            child.process.wait()
+        session = child.ended_session if child.process is None else child.process.pid
+        if session is not None:
+            kill_session(session)
+
+    def _may_start(self, child: Child) -> bool:
+        """Whether it is time, nothing is left of the one that ended, and what it needs is there."""
+        if self.clock() < child.start_at_s:
+            return False
+        if child.ended_session is not None and kill_members(child.ended_session):
+            return False
+        child.ended_session = None
+        if child.plan.needs and not any(each.ready for each in self.children if each.plan.name == child.plan.needs):
+            return False
+        taken = taken_ports(child.plan.own_ports)
+        if taken:
+            child.quick_ends += 1
+            to_do = f"port {taken[0]} is taken by another program; stop that program"
+            self.say(f"{child.plan.name} cannot start: {to_do}. {self._put_off(child).capitalize()}")
+        return not taken
 
     def _start(self, child: Child) -> None:
-        with child.log.open("ab") as log:
-            child.process = subprocess.Popen(
-                child.plan.command,
-                env={**self.variables, **child.plan.variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that Ctrl-C reaches only us, and we drain in order
-            )
+        child.process = launch(child.plan, self.variables, child.log)
         child.ready = False
+        child.starts += 1
         child.started_at_s = self.clock()
 
-    def _ended(self, child: Child, code: int) -> None:
+    def _became_ready(self, child: Child) -> None:
+        child.ready = True
+        if child.restarts:
+            took_s = self.clock() - child.started_at_s
+            self.say(f"{child.plan.name} is ready again after {took_s:.1f} s; restarts: {child.restarts}")
+
+    def _ended(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         quick = self.clock() - child.started_at_s < SETTLED_S
         child.quick_ends = child.quick_ends + 1 if quick else 1
-        delay_s = restart_delay_s(child.quick_ends)
-        child.process, child.ready = None, False
-        child.start_at_s = self.clock() + delay_s
+        child.process, child.ready, child.ended_session = None, False, process.pid
+        code = process.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self.say(f"{child.plan.name} {how}; it starts again in {delay_s:g} s (log: {child.log})")
+        self.say(f"{child.plan.name} {how}; {self._put_off(child)} (log: {child.log})")
 
-
-def says_ready(port: int, timeout_s: float = 1.0) -> bool:
-    """Whether the process that serves at this port of the loopback interface says that it is ready."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    def _put_off(self, child: Child) -> str:
+        """Set the time of its next start; returns that in words."""
+        delay_s = restart_delay_s(child.quick_ends)
+        child.start_at_s = self.clock() + delay_s
+        return f"it starts again in {delay_s:g} s"
 
 
 def can_listen(bind: str) -> bool:

@@ -1,0 +1,148 @@
+"""The private broker of `muniflow up`: a part of it that is killed comes back, and nothing is lost."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from tests.integration.stacks import ROOT, CommandLine, eventually
+
+from muniflow.stack.broker import find_server
+from muniflow.stack.processes import is_running
+from muniflow.stack.state import read_state
+
+pytestmark = [
+    pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
+    pytest.mark.timeout(300),
+]
+NOTICED_S = 5
+"""Time to notice that a process ended; a quiet machine takes milliseconds."""
+BACK_S = 90
+"""Time until a node is back; a quiet machine takes 5 s."""
+
+
+@pytest.fixture(scope="module")
+def muniflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broker-restart")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    cli = CommandLine(folder)
+    done = cli("up", "--detach", "--no-gateway", timeout_s=200)
+    assert done.returncode == 0, done.stderr
+    yield cli
+    cli("down", timeout_s=200)
+
+
+def state_of(muniflow):
+    return read_state(muniflow.folder / ".muniflow")
+
+
+def log_of(muniflow):
+    return (muniflow.folder / ".muniflow/up.log").read_text()
+
+
+def process(muniflow, name):
+    """A process of the stack as `stack.json` has it now, or `None`."""
+    return next((each for each in state_of(muniflow).processes if each.name == name), None)
+
+
+def left_of(muniflow):
+    """Processes of the private broker that run, whoever their parent is."""
+    home = str(muniflow.folder / ".muniflow/broker")
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if each.environ().get("HOME") == home and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(muniflow, *names):
+    """SIGKILL processes of the stack and wait until each has a successor and everything is ready."""
+    before = {name: process(muniflow, name) for name in names}
+    for each in before.values():
+        os.kill(each.identity.pid, signal.SIGKILL)
+    eventually(lambda: not any(is_running(each.identity) for each in before.values()))
+    return before
+
+
+def until_back(muniflow, before):
+    def back():
+        now = {name: process(muniflow, name) for name in before}
+        others = all(now[name] and now[name].identity != before[name].identity for name in before)
+        return others and state_of(muniflow).ready
+
+    eventually(back, BACK_S)
+
+
+@pytest.mark.parametrize("names", [("broker",), ("epmd",), ("broker", "epmd")], ids="+".join)
+def test_a_killed_part_of_the_broker_comes_back_and_the_log_says_so(muniflow, names):
+    url, log_before = state_of(muniflow).amqp_url, len(log_of(muniflow))
+
+    before = kill(muniflow, *names)
+    for name in names:
+        eventually(lambda name=name: f"{name} was ended by SIGKILL" in log_of(muniflow)[log_before:], NOTICED_S)
+    until_back(muniflow, before)
+
+    for name in names:
+        assert process(muniflow, name).restarts == before[name].restarts + 1
+        assert re.search(rf"{name} is ready again .*restarts: {process(muniflow, name).restarts}", log_of(muniflow))
+    assert state_of(muniflow).amqp_url == url
+    batch = muniflow.write_batch("after-" + "-".join(names), images=["coffee.png"])
+    assert muniflow.read("submit", batch, "--wait")["state"] == "done"
+    nodes = [each for each in left_of(muniflow) if each.name() == "beam.smp"]
+    assert len(nodes) == 1, "no other node is left beside it"
+
+
+def test_a_batch_that_the_broker_is_killed_under_loses_nothing(muniflow):
+    images = muniflow.folder / "examples/many"
+    images.mkdir()
+    pictures = sorted((ROOT / "examples/images").glob("*.jpg"))
+    for number in range(150):
+        shutil.copy(pictures[number % len(pictures)], images / f"{number}.jpg")
+    batch = muniflow.write_batch("across", source="examples/many/")
+    muniflow.read("submit", batch)
+    eventually(lambda: muniflow.read("status", "across")["done"] > 0)
+
+    before = kill(muniflow, "broker")
+    assert muniflow.read("status", "across")["done"] < 150, "it was in the middle"
+    until_back(muniflow, before)
+
+    status = eventually(lambda: (now := muniflow.read("status", "across"))["state"] == "done" and now, 120)
+    assert (status["total"], status["done"], status["failed"]) == (150, 150, 0)
+    assert len(list((muniflow.folder / ".muniflow/output/across").glob("*.jpg"))) == 600
+
+
+def test_while_its_port_is_taken_it_says_so_and_comes_back_when_it_is_free(muniflow):
+    port = int(state_of(muniflow).amqp_url.rpartition(":")[2].partition("/")[0])
+    before = kill(muniflow, "broker")
+
+    def take():
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            return None
+
+    with eventually(take, NOTICED_S):
+        eventually(lambda: f"broker cannot start: port {port} is taken" in log_of(muniflow), 2 * NOTICED_S)
+        assert all(process(muniflow, name) for name in ("coordinator", "blur-1", "epmd")), "the others go on"
+    until_back(muniflow, before)
+
+
+def test_down_while_it_restarts_is_quick_and_leaves_nothing(muniflow):
+    """The last one: it ends the stack."""
+    state = state_of(muniflow)
+    kill(muniflow, "broker")
+    eventually(lambda: process(muniflow, "broker") is None, NOTICED_S)
+
+    started_s = time.monotonic()
+    assert muniflow.read("down", timeout_s=120) == {"stopped": True}
+
+    assert time.monotonic() - started_s < 30
+    assert [each.name for each in state.processes if is_running(each.identity)] == []
+    assert left_of(muniflow) == []
