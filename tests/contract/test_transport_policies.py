@@ -11,6 +11,8 @@ from pika.exceptions import ChannelClosedByBroker
 from tests.contract.transport_world import Peer, eventually, rabbit_world, run_for, run_until, stop_all
 
 from muniflow.cli.check_broker import alarm_findings, check_broker
+from muniflow.cli.findings import worst
+from muniflow.cli.remedies import Remedies
 from muniflow.errors import Invalid
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
@@ -47,7 +49,7 @@ TOO_LARGE = b"x" * (MAX_MESSAGE_BYTES + 1)
 @pytest.fixture
 def version(broker: BrokerSettings) -> tuple[int, int]:
     """The broker's version, as it tells it itself."""
-    [finding] = [each for each in check_broker(broker, Topology((), ())) if each.check == "broker"]
+    [finding] = [each for each in check_broker(broker, Topology((), ()), Remedies()) if each.check == "broker"]
     found = re.search(r"RabbitMQ (\d+)\.(\d+)", finding.what)
     assert found, finding
     return int(found[1]), int(found[2])
@@ -233,12 +235,12 @@ def test_the_metrics_have_the_names_that_we_read(broker, private_broker):
 def test_doctor_sees_an_alarm_in_the_metrics(private_broker, on, off, alarm):
     private_broker.ctl(*on)
     try:
-        eventually(lambda: {each.level for each in alarm_findings(metrics_text(private_broker))} == {"error"})
-        [finding] = alarm_findings(metrics_text(private_broker))
+        eventually(lambda: worst(alarm_findings(metrics_text(private_broker), Remedies())) == "error")
+        [finding] = alarm_findings(metrics_text(private_broker), Remedies())
         assert alarm in finding.what
     finally:
         private_broker.ctl(*off)
-    eventually(lambda: {each.level for each in alarm_findings(metrics_text(private_broker))} == {"ok"})
+    eventually(lambda: worst(alarm_findings(metrics_text(private_broker), Remedies())) == "ok")
 
 
 @pytest.mark.usefixtures("task")
@@ -309,7 +311,7 @@ def test_the_node_of_up_takes_back_nothing_for_a_week(private_broker):
 
 @pytest.mark.usefixtures("task")
 def test_doctor_is_content_with_what_we_declare(broker):
-    findings = {finding.check: finding for finding in check_broker(broker, TOPOLOGY)}
+    findings = {finding.check: finding for finding in check_broker(broker, TOPOLOGY, Remedies())}
     assert findings["broker"].level == "ok", findings["broker"]
     assert findings["queues"].level == "ok"
     assert findings["permissions"].level == "ok"

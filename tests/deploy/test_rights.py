@@ -13,6 +13,7 @@ from tests.deploy.chart import of_kind, rendered
 
 from muniflow.cli.check_broker import check_broker
 from muniflow.cli.conversation import Conversation
+from muniflow.cli.remedies import Remedies
 from muniflow.loop import new_loop
 from muniflow.messages import Notice
 from muniflow.settings import BrokerSettings
@@ -156,7 +157,7 @@ def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
             channel.basic_publish(NOTIFY_EXCHANGE, "batch.running", notice.to_bytes())
         heard = conversation.answer_to(message_id, timeout_s=10)
     assert heard == notice
-    found = {finding.check: finding.level for finding in check_broker(settings, topology(OPERATIONS))}
+    found = {finding.check: finding.level for finding in check_broker(settings, topology(OPERATIONS), Remedies())}
     assert (found["permissions"], found["queues"]) == ("ok", "ok")
 
 

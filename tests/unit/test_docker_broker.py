@@ -45,7 +45,7 @@ def test_a_client_that_ends_is_started_again_once_its_container_is_removed(tmp_p
     command, log = docker
     broker = DockerBroker(tmp_path / "broker", docker=command)
     [plan] = broker.processes()
-    said = []
+    said: list[str] = []
     supervisor = Supervisor({}, tmp_path, said.append)
     runs = [f"rm --force {broker.name}", f"run --rm --name {broker.name}"]
 
@@ -55,6 +55,7 @@ def test_a_client_that_ends_is_started_again_once_its_container_is_removed(tmp_p
     with Signals().installed() as signals:
         child = supervisor.add(plan)
         assert wait_until(lambda: asked() == runs, 20)
+        assert child.process is not None
         os.kill(child.process.pid, signal.SIGKILL)
         assert wait_until(lambda: supervisor.tick() and child.restarts == 1, 20)
         assert wait_until(lambda: asked() == [*runs, *runs], 20)

@@ -1,3 +1,4 @@
+import socket
 import sqlite3
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from muniflow.cli.check_broker import alarm_findings, check_broker, depth_findings, version_findings
 from muniflow.cli.check_here import check_alarms, check_coordinator, check_database, check_operations, check_stores
 from muniflow.cli.findings import Finding, worst
+from muniflow.cli.remedies import Remedies
 from muniflow.cli.target import find_target
 from muniflow.settings import BrokerSettings, StoreSettings
 from muniflow.stack.ports import free_ports
@@ -43,7 +45,7 @@ def test_who_consumes_and_what_was_given_up():
         "muniflow.events": Depth(0, 1),
     }
 
-    findings = {finding.check: finding for finding in depth_findings(depths)}
+    findings = {finding.check: finding for finding in depth_findings(depths, Remedies())}
 
     assert levels(findings.values()) == {
         "queue muniflow.step.blur": "error",
@@ -63,25 +65,38 @@ def test_who_consumes_and_what_was_given_up():
     ],
 )
 def test_alarms(text, level):
-    assert worst(alarm_findings(text)) == level
+    assert worst(alarm_findings(text, Remedies())) == level
 
 
 def test_a_broker_that_is_away_is_one_finding_with_what_to_do():
     [port] = free_ports(1)
 
-    [finding] = check_broker(BrokerSettings(amqp_url=f"amqp://127.0.0.1:{port}"), topology(["blur"]))
+    settings = BrokerSettings(amqp_url=f"amqp://127.0.0.1:{port}")
+
+    [finding] = check_broker(settings, topology(["blur"]), Remedies(named=False))
 
     assert finding.level == "error"
     assert "muniflow up" in finding.to_do
+
+
+def test_a_broker_that_is_silent_is_a_finding_within_its_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://127.0.0.1:{silent.getsockname()[1]}"
+        settings = BrokerSettings(amqp_url=url, connect_timeout_s=0.5)
+
+        [finding] = check_broker(settings, topology(["blur"]), Remedies())
+
+    assert finding.level == "error"
+    assert "was silent for longer than 0.5 s" in finding.what
 
 
 def test_metrics_and_coordinator_that_are_away(tmp_path):
     [port] = free_ports(1)
     env = {"MUNIFLOW_STATE_DIR": str(tmp_path), "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{port}"}
 
-    assert levels(check_coordinator(find_target(env))) == {"coordinator": "error"}
-    assert levels(check_alarms(f"http://127.0.0.1:{port}")) == {"alarm": "warning"}
-    assert levels(check_alarms(None)) == {"alarm": "warning"}
+    assert levels(check_coordinator(find_target(env), Remedies())) == {"coordinator": "error"}
+    assert levels(check_alarms(f"http://127.0.0.1:{port}", Remedies())) == {"alarm": "warning"}
+    assert levels(check_alarms(None, Remedies())) == {"alarm": "warning"}
 
 
 def test_stores(tmp_path):
@@ -114,8 +129,8 @@ def test_no_operation_is_a_warning():
 
 def test_every_finding_that_is_not_ok_says_what_to_do():
     findings = [
-        *depth_findings({"muniflow.events": Depth(0, 0), "muniflow.step.blur": Depth(1, 0)}),
-        *alarm_findings("rabbitmq_alarms_memory_used_watermark 1"),
+        *depth_findings({"muniflow.events": Depth(0, 0), "muniflow.step.blur": Depth(1, 0)}, Remedies()),
+        *alarm_findings("rabbitmq_alarms_memory_used_watermark 1", Remedies()),
         *check_operations({}),
         *version_findings({"product": "RabbitMQ", "version": "3.8.1"}),
     ]

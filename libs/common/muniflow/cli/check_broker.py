@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from muniflow.cli.findings import Finding, Level
+from muniflow.cli.remedies import Remedies
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.settings import BrokerSettings
-from muniflow.topology import LOST, Queue, Topology
+from muniflow.topology import LOST, Queue, Topology, step_queue
 from muniflow.transport import versions
 
 if TYPE_CHECKING:
@@ -17,21 +18,28 @@ if TYPE_CHECKING:
 
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
 MANY_DEAD = 1
+BLOCKED_S = 3.0
+"""How long a broker with an alarm may hold up the question whether it takes messages."""
 
 
-def check_broker(settings: BrokerSettings, declared: Topology) -> list[Finding]:
+def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedies) -> list[Finding]:
     """Everything about the broker. A broker that is away is one finding, and the only one."""
     from muniflow.transport.admin import open_channel, queue_depths
+    from muniflow.transport.connection import parameters_of
 
     try:
+        parameters = parameters_of(settings, "muniflow doctor")
+        rights = remedies.permissions(getattr(parameters.credentials, "username", "USER"), parameters.virtual_host)
+        # Services wait for the end of an alarm for a day; who asks what is wrong does not.
+        settings = settings.model_copy(update={"blocked_timeout_s": BLOCKED_S})
         with open_channel(settings, "muniflow doctor") as channel:
-            findings = [*version_findings(_server_properties(channel)), *_permissions(channel)]
-            findings += _declared(channel, declared)
+            findings = version_findings(_server_properties(channel))
+            findings += _declared(channel, declared, rights, remedies)
+            findings += _permissions(channel, rights)  # the last: an alarm ends the connection in it
         depths = queue_depths(settings, [queue.name for queue in declared.queues])
     except MuniflowError as error:
-        to_do = "start it (`muniflow up` starts a private one), or correct MUNIFLOW_AMQP_URL"
-        return [Finding("error", "broker", str(error), to_do)]
-    return findings + list(depth_findings(depths))
+        return [Finding("error", "broker", str(error), remedies.broker_away())]
+    return findings + list(depth_findings(depths, remedies))
 
 
 def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
@@ -44,34 +52,27 @@ def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
     return [finding, *(Finding("ok", "broker version", each) for each in versions.differences(version))]
 
 
-def depth_findings(depths: "Mapping[str, Depth]") -> Iterator[Finding]:
+def depth_findings(depths: "Mapping[str, Depth]", remedies: Remedies) -> Iterator[Finding]:
     """Judge who consumes, and what was given up."""
     for name, depth in depths.items():
         work = not name.endswith(".dead") and not name.startswith("muniflow.delay.")
         if name.endswith(".dead") and depth.ready >= MANY_DEAD:
             short = name.removeprefix("muniflow.").removeprefix("step.").removesuffix(".dead")
-            yield Finding(
-                "warning",
-                f"queue {name}",
-                f"{depth.ready} dead letters",
-                f"see why: muniflow dead list --queue {short}; run them again: muniflow dead replay --queue {short}",
-            )
+            to_do = f"see why: `muniflow dead list --queue {short}`; again: `muniflow dead replay --queue {short}`"
+            yield Finding("warning", f"queue {name}", f"{depth.ready} dead letters", to_do)
         elif work and depth.consumers == 0:
-            who = "coordinator" if ".step." not in name else "worker"
+            operation = name.removeprefix(step_queue("")) if name.startswith(step_queue("")) else None
+            who = "worker" if operation else "coordinator"
             level: Level = "warning" if depth.ready == 0 or name == LOST else "error"
-            yield Finding(level, f"queue {name}", f"no {who} takes from it; {depth.ready} wait", f"start a {who}")
+            what = f"no {who} takes from it; {depth.ready} wait"
+            yield Finding(level, f"queue {name}", what, remedies.no_consumer(operation))
 
 
-def alarm_findings(text: str) -> list[Finding]:
+def alarm_findings(text: str, remedies: Remedies) -> list[Finding]:
     """Judge the alarms in RabbitMQ's own metrics."""
-    alarms = {
-        "rabbitmq_alarms_memory_used_watermark": "give the broker more memory, or raise vm_memory_high_watermark",
-        "rabbitmq_alarms_free_disk_space_watermark": "free disk space on the broker's volume",
-        "rabbitmq_alarms_file_descriptor_limit": "raise the limit of open files of the broker",
-    }
     raised = [
         Finding("error", "alarm", f"{name} is raised: publishers are blocked", to_do)
-        for name, to_do in alarms.items()
+        for name, to_do in remedies.alarms().items()
         if re.search(rf"^{name}(\{{[^}}]*\}})? [1-9]", text, re.MULTILINE)
     ]
     return raised or [Finding("ok", "alarm", "none is raised")]
@@ -87,9 +88,9 @@ def _server_properties(channel: "BlockingChannel") -> Mapping[str, Any]:
     }
 
 
-def _permissions(channel: "BlockingChannel") -> list[Finding]:
+def _permissions(channel: "BlockingChannel", rights: str) -> list[Finding]:
     """Declare, write and read, on a queue and an exchange of our own that go with the connection."""
-    from pika.exceptions import AMQPChannelError
+    from pika.exceptions import AMQPChannelError, ConnectionBlockedTimeout
 
     from muniflow.transport.admin import name_of_own
 
@@ -102,18 +103,20 @@ def _permissions(channel: "BlockingChannel") -> list[Finding]:
         own.confirm_delivery()
         own.basic_publish(name, name, b"muniflow doctor", mandatory=True)
         own.basic_get(name, auto_ack=True)
+    except ConnectionBlockedTimeout:
+        return [Finding("error", "permissions", "not tried: the broker takes no messages now", "see the alarm")]
     except AMQPChannelError as error:
-        to_do = 'give the user configure, write and read on "muniflow.*": rabbitmqctl set_permissions'
-        return [Finding("error", "permissions", str(error), to_do)]
+        return [Finding("error", "permissions", str(error), rights)]
     return [Finding("ok", "permissions", "the user may declare, write and read")]
 
 
-def _declared(channel: "BlockingChannel", declared: Topology) -> list[Finding]:
-    findings = [finding for queue in declared.queues if (finding := _queue_finding(channel, queue))]
+def _declared(channel: "BlockingChannel", declared: Topology, rights: str, remedies: Remedies) -> list[Finding]:
+    asked = (_queue_finding(channel, queue, rights, remedies) for queue in declared.queues)
+    findings = [finding for finding in asked if finding]
     return findings or [Finding("ok", "queues", f"all {len(declared.queues)} are there, with the right arguments")]
 
 
-def _queue_finding(channel: "BlockingChannel", queue: Queue) -> Finding | None:
+def _queue_finding(channel: "BlockingChannel", queue: Queue, rights: str, remedies: Remedies) -> Finding | None:
     from pika.exceptions import ChannelClosedByBroker
 
     asking = channel.connection.channel()  # the broker closes a channel whose question it refuses
@@ -125,13 +128,12 @@ def _queue_finding(channel: "BlockingChannel", queue: Queue) -> Finding | None:
     except ChannelClosedByBroker as error:
         match error.reply_code:
             case code if code == NOT_FOUND:
-                return Finding("warning", check, "is not there yet", "the coordinator and the workers declare it")
+                return Finding("warning", check, "is not there", remedies.not_declared())
             case code if code == DIFFERENT:
-                to_do = f"empty it, then delete it (rabbitmqctl delete_queue {queue.name}): it is declared anew"
+                to_do = remedies.declared_otherwise(queue.name)
                 return Finding("error", check, f"has other arguments: {error.reply_text}", to_do)
             case code if code == REFUSED:
-                to_do = 'give the user configure, write and read on "muniflow.*": rabbitmqctl set_permissions'
-                return Finding("error", check, str(error.reply_text), to_do)
+                return Finding("error", check, str(error.reply_text), rights)
             case _:
                 raise Unavailable("broker", str(error.reply_text)) from None
     return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from muniflow.cli.check_broker import alarm_findings
 from muniflow.cli.client import Coordinator
 from muniflow.cli.findings import Finding
+from muniflow.cli.remedies import Remedies
 from muniflow.cli.target import Target
 from muniflow.errors import MuniflowError
 from muniflow.operation import Operation
@@ -31,7 +32,7 @@ def check_stores(stores: StoreSettings) -> list[Finding]:
     ]
 
 
-def check_coordinator(target: Target) -> list[Finding]:
+def check_coordinator(target: Target, remedies: Remedies) -> list[Finding]:
     """Whether it answers, and what it knows."""
     if target.coordinator_url is None:
         return [
@@ -40,10 +41,10 @@ def check_coordinator(target: Target) -> list[Finding]:
     try:
         info = Coordinator(target.coordinator_url).info()
     except MuniflowError as error:
-        return [Finding("error", "coordinator", str(error), "start it: python -m muniflow_coordinator")]
+        return [Finding("error", "coordinator", str(error), remedies.coordinator_away())]
     findings = [Finding("ok", "coordinator", f"{info.version}, operations: {', '.join(info.operations) or 'none'}")]
     if not info.connected:
-        findings.append(Finding("error", "coordinator", "it has no connection to the broker", "look at its log"))
+        findings.append(Finding("error", "coordinator", "it has no connection to the broker", remedies.see_log()))
     if info.blocked:
         findings.append(Finding("error", "coordinator", f"the broker blocks it: {info.blocked}", "see the alarm"))
     if not info.operations:
@@ -51,16 +52,16 @@ def check_coordinator(target: Target) -> list[Finding]:
     return findings
 
 
-def check_alarms(metrics_url: str | None) -> list[Finding]:
+def check_alarms(metrics_url: str | None, remedies: Remedies) -> list[Finding]:
     """The broker's alarms, where its metrics can be read."""
     if metrics_url is None:
-        to_do = "enable the plugin rabbitmq_prometheus and set MUNIFLOW_RABBITMQ_METRICS_URL"
+        to_do = "`rabbitmq-plugins enable rabbitmq_prometheus` and set MUNIFLOW_RABBITMQ_METRICS_URL"
         return [Finding("warning", "alarm", "RabbitMQ's metrics are not known", to_do)]
     try:
         with urllib.request.urlopen(f"{metrics_url.rstrip('/')}/metrics", timeout=TIMEOUT_S) as answer:  # noqa: S310  # an operator's address
-            return alarm_findings(answer.read(2**25).decode(errors="replace"))
+            return alarm_findings(answer.read(2**25).decode(errors="replace"), remedies)
     except (OSError, ValueError) as error:
-        return [Finding("warning", "alarm", f"RabbitMQ's metrics: {error}", "check MUNIFLOW_RABBITMQ_METRICS_URL")]
+        return [Finding("warning", "alarm", f"RabbitMQ's metrics: {error}", remedies.metrics_away())]
 
 
 def check_database(url: str | None) -> list[Finding]:
@@ -92,7 +93,9 @@ def check_limits(stores: StoreSettings) -> list[Finding]:
     findings = []
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FEW_FILES:
-        findings.append(Finding("warning", "limits", f"only {files} open files are allowed", f"ulimit -n {FEW_FILES}"))
+        findings.append(
+            Finding("warning", "limits", f"only {files} open files are allowed", f"`ulimit -n {FEW_FILES}`")
+        )
     for name, url in (("work", stores.work_url), ("output", stores.output_url)):
         folder = _folder(url)
         if folder is not None and folder.is_dir():
@@ -114,7 +117,10 @@ def _source(url: str) -> Finding:
     folder = _folder(url)
     if folder is not None and not folder.is_dir():
         return Finding(
-            "error", "source store", f"{folder} is not a folder", "set MUNIFLOW_SOURCE_URL to where images are"
+            "error",
+            "source store",
+            f"{folder} is not a folder",
+            "make it, or set MUNIFLOW_SOURCE_URL to where images are and start the stack with it",
         )
     try:
         next(iter(open_store(url).list()), None)

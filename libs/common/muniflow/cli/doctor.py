@@ -27,17 +27,19 @@ def command(*, as_json: bool) -> int:
         check_stores,
     )
     from muniflow.cli.findings import worst
+    from muniflow.cli.remedies import remedies_of
     from muniflow.cli.target import find_target
     from muniflow.operation import installed_operations
     from muniflow.topology import topology
 
     target = find_target()
+    remedies = remedies_of(target)
     operations = installed_operations()
     findings = [
         *check_operations(operations),
-        *check_broker(target.broker, topology(operations)),
-        *check_alarms(target.rabbitmq_metrics_url),
-        *check_coordinator(target),
+        *check_broker(target.broker, topology(operations), remedies),
+        *check_alarms(target.rabbitmq_metrics_url, remedies),
+        *check_coordinator(target, remedies),
         *check_database(target.database_url),
         *check_stores(target.stores),
         *check_limits(target.stores),

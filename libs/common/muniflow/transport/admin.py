@@ -14,6 +14,7 @@ from typing import Literal
 
 from pika import BasicProperties, BlockingConnection, DeliveryMode
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPChannelError, AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 
 from muniflow.errors import Fault, Invalid, NotFound, Unavailable
@@ -82,7 +83,8 @@ def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterat
     parameters = parameters_of(settings, name)
     try:
         connection = BlockingConnection(parameters)
-    except (AMQPError, OSError) as error:  # of TLS, and of names, pika passes on what the socket said
+    # Of TLS, and of names, pika passes on what the socket said; and that a broker is silent is no AMQPError.
+    except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable("broker", describe(error, parameters)) from None
     try:
         channel = connection.channel()

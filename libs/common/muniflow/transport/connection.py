@@ -9,7 +9,11 @@ from typing import Any
 
 from pika import URLParameters
 from pika.adapters.select_connection import SelectConnection
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+    AMQPConnectorStackTimeout,
+)
 from pika.exceptions import (
     AMQPConnectionError,
     AMQPHeartbeatTimeout,
@@ -128,8 +132,8 @@ def describe(error: BaseException, parameters: URLParameters) -> str:
             )
         case IncompatibleProtocolError():
             return f"what answers at {place} does not speak AMQP 0-9-1 (TLS needs amqps://): {_text(error)}"
-        case AMQPHeartbeatTimeout():
-            return f"RabbitMQ at {place} was silent for longer than two heartbeats"
+        case AMQPConnectorStackTimeout() | AMQPHeartbeatTimeout():
+            return f"RabbitMQ at {place} was silent for longer than {_silence(error, parameters)}"
         case ConnectionBlockedTimeout():
             return f"RabbitMQ at {place} blocked the connection (memory or disk alarm) for too long"
         case ChannelClosed() if error.reply_code == PRECONDITION_FAILED and "inequivalent arg" in error.reply_text:
@@ -145,6 +149,10 @@ def describe(error: BaseException, parameters: URLParameters) -> str:
             return f"the connection to RabbitMQ at {place} was cut"
         case _:
             return f"cannot connect to RabbitMQ at {place}: {_text(error)}"
+
+
+def _silence(error: BaseException, parameters: URLParameters) -> str:
+    return "two heartbeats" if isinstance(error, AMQPHeartbeatTimeout) else f"{parameters.stack_timeout:g} s"
 
 
 def _describe_tls(error: ssl.SSLError, place: str) -> str:

@@ -1,0 +1,241 @@
+"""What `doctor` advises: each fault is made, the advice is followed to the letter, and then `doctor` is content."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.stacks import ROOT, CommandLine, clean_environment, eventually
+
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import find_server
+from muniflow.stack.ports import free_ports, is_open
+from muniflow.stack.processes import is_running
+from muniflow.stack.state import read_state
+from muniflow.transport.admin import open_channel
+
+pytestmark = [
+    pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
+    pytest.mark.timeout(300),
+]
+BACK_S = 90
+DEAD = "muniflow.step.resize.dead"
+
+
+@pytest.fixture(scope="module")
+def muniflow(tmp_path_factory):
+    """A stack without a worker for `blur`."""
+    folder = tmp_path_factory.mktemp("advice")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    cli = CommandLine(folder)
+    yield cli
+    cli("down", timeout_s=200)
+
+
+@pytest.fixture
+def stack(muniflow):
+    """The stack, with a worker for every operation."""
+    if state_of(muniflow) is None:
+        follow(muniflow, "muniflow up")
+    return muniflow
+
+
+def state_of(cli):
+    state = read_state(cli.folder / ".muniflow")
+    return state if state is not None and state.running else None
+
+
+def diagnose(cli, **variables):
+    """What `doctor` finds, by check; without what is well."""
+    done = CommandLine(cli.folder, variables)("doctor", "--json")
+    assert done.returncode in (0, 1), done.stderr
+    return {each["check"]: each for each in json.loads(done.stdout) if each["level"] != "ok"}
+
+
+def found(cli, check, **variables):
+    """The advice about a fault, once `doctor` sees it."""
+    return eventually(lambda: diagnose(cli, **variables).get(check))["to_do"]
+
+
+def content(cli, check, **variables):
+    """Wait until `doctor` has nothing to say about it."""
+    return eventually(lambda: check not in diagnose(cli, **variables), BACK_S) or True
+
+
+def commands_in(advice):
+    return re.findall(r"`([^`]+)`", advice)
+
+
+def in_shell(cli, line):
+    env = {**clean_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["sh", "-c", line]
+    return subprocess.run(command, cwd=cli.folder, env=env, capture_output=True, text=True, timeout=200, check=False)
+
+
+def follow(cli, *commands):
+    """Type commands into a shell, as they are written; `up` goes on in the background."""
+    for command in commands:
+        done = in_shell(cli, f"{command} --detach" if command.startswith("muniflow up") else command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+def follow_up(cli, *options):
+    return follow(cli, " ".join(["muniflow up", "--no-gateway", *options]))
+
+
+def test_without_a_stack(muniflow):
+    if is_open(5672):
+        pytest.skip("another RabbitMQ runs on this machine")
+    broker = found(muniflow, "broker")
+    coordinator = found(muniflow, "coordinator")
+    assert commands_in(broker) == commands_in(coordinator) == ["muniflow up"]
+
+    follow_up(muniflow, "--workers", "blur=0")
+
+    assert {"broker", "coordinator"}.isdisjoint(diagnose(muniflow))
+
+
+def test_an_operation_without_a_worker(muniflow):
+    if state_of(muniflow) is None:
+        follow_up(muniflow, "--workers", "blur=0")
+    down, up = commands_in(found(muniflow, "queue muniflow.step.blur"))
+
+    follow(muniflow, down, up)
+
+    assert content(muniflow, "queue muniflow.step.blur")
+
+
+def test_a_queue_that_is_missing(stack):
+    follow(stack, f".muniflow/broker/rabbitmqctl delete_queue {DEAD}")
+    [command] = commands_in(found(stack, f"queue {DEAD}"))
+
+    follow(stack, command)
+
+    assert content(stack, f"queue {DEAD}")
+
+
+def test_a_queue_that_is_declared_otherwise(stack):
+    follow(stack, f".muniflow/broker/rabbitmqctl delete_queue {DEAD}")
+    with open_channel(BrokerSettings(amqp_url=state_of(stack).amqp_url)) as channel:
+        channel.queue_declare(DEAD, durable=True)
+    commands = commands_in(found(stack, f"queue {DEAD}"))
+    assert len(commands) == 2, "delete it, and have it declared"
+
+    follow(stack, *commands)
+
+    assert content(stack, f"queue {DEAD}")
+
+
+def test_a_user_without_rights(stack):
+    follow(stack, ".muniflow/broker/rabbitmqctl set_permissions muniflow '' '' ''")
+    [command] = commands_in(found(stack, "permissions"))
+
+    follow(stack, command)
+
+    assert content(stack, "permissions")
+    batch = stack.write_batch("with-rights", images=["coffee.png"])
+    assert stack.read("submit", batch, "--wait")["state"] == "done"
+
+
+@pytest.mark.parametrize("fault", ["set_vm_memory_high_watermark absolute 1MB", "set_disk_free_limit 1000000GB"])
+def test_an_alarm(stack, fault):
+    follow(stack, f".muniflow/broker/rabbitmqctl {fault}")
+    [command] = commands_in(found(stack, "alarm"))
+
+    follow(stack, command)
+
+    assert content(stack, "alarm")
+
+
+def test_dead_letters(stack):
+    stack.read("submit", stack.write_batch("dead", images=["coffee.png", "late.jpg"]), "--wait", code=1)
+    look, again = commands_in(found(stack, f"queue {DEAD}"))
+    images = stack.folder / "examples/images"
+
+    follow(stack, look)
+    shutil.copy(images / "rocket.jpg", images / "late.jpg")
+    follow(stack, again)
+
+    assert content(stack, f"queue {DEAD}")
+    eventually(lambda: stack.read("status", "dead")["state"] == "done")
+
+
+@pytest.mark.parametrize(("name", "check"), [("coordinator", "coordinator"), ("broker", "broker")])
+def test_a_process_that_was_killed_comes_back_by_itself(stack, name, check):
+    [process] = [each for each in state_of(stack).processes if each.name == name]
+    os.kill(process.identity.pid, signal.SIGKILL)
+    eventually(lambda: not is_running(process.identity))
+    findings = diagnose(stack)
+    if check in findings:  # it may be back already
+        assert "starts it again by itself" in findings[check]["to_do"]
+
+    assert content(stack, check)
+
+
+def test_the_source_is_no_folder(stack, tmp_path):
+    url = f"file://{tmp_path}/images"
+    assert "make it" in found(stack, "source store", MUNIFLOW_SOURCE_URL=url)
+
+    (tmp_path / "images").mkdir()
+
+    assert content(stack, "source store", MUNIFLOW_SOURCE_URL=url)
+
+
+@pytest.mark.parametrize("name", ["work", "output"])
+def test_a_store_that_cannot_be_written(stack, tmp_path, name):
+    (tmp_path / "file").touch()
+    variable = f"MUNIFLOW_{name.upper()}_URL"
+    assert f"check {variable}" in found(stack, f"{name} store", **{variable: f"file://{tmp_path}/file"})
+
+    assert content(stack, f"{name} store", **{variable: f"file://{tmp_path}/folder"})
+
+
+def test_a_ledger_that_is_no_database_is_restored(stack, tmp_path):
+    backup, ledger = tmp_path / "backup.db", tmp_path / "ledger.db"
+    with sqlite3.connect(backup) as connection:
+        connection.execute("CREATE TABLE images (n INTEGER)")
+    connection.close()
+    ledger.write_bytes(b"not a database" * 100)
+    assert "restore the file from a backup" in found(stack, "ledger", MUNIFLOW_DATABASE_URL=f"sqlite:///{ledger}")
+
+    shutil.copy(backup, ledger)
+
+    assert content(stack, "ledger", MUNIFLOW_DATABASE_URL=f"sqlite:///{ledger}")
+
+
+def test_metrics_at_another_address(stack):
+    [port] = free_ports(1)
+    advice = found(stack, "alarm", MUNIFLOW_RABBITMQ_METRICS_URL=f"http://127.0.0.1:{port}")
+    assert advice == "check MUNIFLOW_RABBITMQ_METRICS_URL"
+
+    assert content(stack, "alarm", MUNIFLOW_RABBITMQ_METRICS_URL=state_of(stack).rabbitmq_metrics_url)
+
+
+def test_too_few_open_files(stack):
+    def limits(line):
+        done = in_shell(stack, f"ulimit -Sn 256; {line}")
+        return [each for each in json.loads(done.stdout) if each["check"] == "limits"]
+
+    [finding] = limits("muniflow doctor --json")
+    [command] = commands_in(finding["to_do"])
+
+    assert [each["level"] for each in limits(f"{command}; muniflow doctor --json")] == ["ok"]
+
+
+def test_a_broker_that_hangs(stack):
+    """The last one: it takes the stack down and up."""
+    [process] = [each for each in state_of(stack).processes if each.name == "broker"]
+    os.kill(process.identity.pid, signal.SIGSTOP)
+    down, up = commands_in(found(stack, "broker"))[-2:]
+    done = stack("dead", "list")
+    assert (done.returncode, "was silent for longer than" in done.stderr) == (69, True), done.stderr
+
+    follow(stack, down, up)
+
+    assert content(stack, "broker")
