@@ -9,11 +9,12 @@
 | `Notice` | exchange `muniflow.notify` | coordinator → anybody |
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.lineage import WHOLE, Lineage
+from muniflow.wire import OPEN, Message
 
 Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]
 ImageFormat = Literal["jpg", "png", "webp"]
@@ -21,32 +22,6 @@ Decode = Literal["exact", "fast"]
 BatchState = Literal["intake", "running", "finishing", "done", "partial", "failed", "cancelled", "rejected"]
 ImageState = Literal["pending", "done", "failed", "cancelled"]
 TERMINAL: frozenset[BatchState] = frozenset({"done", "partial", "failed", "cancelled", "rejected"})
-
-
-OPEN = ConfigDict(frozen=True, extra="ignore")
-"""What processes tell each other. A field that this version does not know comes from a newer one, during an upgrade,
-and is left out; so a new field must be one that may be, or `v` grows. What people write is closed to typing errors."""
-
-
-class Message(BaseModel):
-    """Base of all messages."""
-
-    model_config: ClassVar[ConfigDict] = OPEN
-
-    v: Literal[1] = 1
-
-    @classmethod
-    def from_bytes(cls, body: bytes | bytearray | memoryview) -> Self:
-        """Read a message.
-
-        Raises:
-            pydantic.ValidationError: the body is not such a message.
-        """
-        return cls.model_validate_json(bytes(body))
-
-    def to_bytes(self) -> bytes:
-        """The message as it travels."""
-        return self.model_dump_json(exclude_none=True).encode()
 
 
 class RouteStep(BaseModel):

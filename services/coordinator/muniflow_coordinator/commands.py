@@ -15,7 +15,7 @@ from muniflow_coordinator.core import Core
 from muniflow_coordinator.intake_desk import IntakeDesk
 from muniflow_coordinator.messages_in import read_message
 from muniflow_coordinator.notices import notice_of_run
-from muniflow_coordinator.runs import Run
+from muniflow_coordinator.runs import Run, may_run
 from muniflow_coordinator.state.types import Commit
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class CommandDesk:
     def _begin_reopen(self, job: Job, run: Run | None) -> None:
         if run is None:
             row = self._state.find(job.command.batch)
-            if row is None or not (row.counts.failed or row.state == "running"):
+            if row is None or not (row.counts.failed or row.state == "running") or not may_run(row):
                 self._end(job)
                 return
             run = Run.of(row)

@@ -18,7 +18,7 @@ from muniflow_coordinator.live import live_of, trace_end
 from muniflow_coordinator.metrics import Live
 from muniflow_coordinator.probe import Probe
 from muniflow_coordinator.redispatch import Redispatcher
-from muniflow_coordinator.runs import Run
+from muniflow_coordinator.runs import Run, may_run
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.types import Commit
 from muniflow_coordinator.sweeper import LOOK_BACK, Sweeper
@@ -75,7 +75,7 @@ class Coordinator:
         for row in found:
             if row.state == "intake":
                 self._intake.take_up(row, documents[row.number])
-            else:
+            elif may_run(row):
                 self._take_up(Run.of(row), leaves[row.number])
         self._sweeper.recall(ended)
         log.info("working", extra={"epoch": epoch, "unfinished": len(found)})

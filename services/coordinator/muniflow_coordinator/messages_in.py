@@ -2,22 +2,24 @@
 
 import json
 import logging
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from muniflow.messages import Message, Settled, Task
+from muniflow.lineage import WHOLE
+from muniflow.messages import Pair, Settled
 from muniflow.topology import DELIVERY_LIMIT
 from muniflow.transport.types import Delivery
+from muniflow.wire import OPEN
 
 log = logging.getLogger(__name__)
-MessageModel = TypeVar("MessageModel", bound=Message)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_message(model: type[MessageModel], delivery: Delivery) -> MessageModel | None:
+def read_message(model: type[Model], delivery: Delivery) -> Model | None:
     """The message of a delivery, or `None`, with one warning, when it is not such a message."""
     try:
-        return model.from_bytes(delivery.body)
+        return model.model_validate_json(delivery.body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -27,16 +29,48 @@ def read_message(model: type[MessageModel], delivery: Delivery) -> MessageModel 
         return None
 
 
+class Origin(BaseModel):
+    """A part that a task is about, in all versions."""
+
+    model_config: ClassVar[ConfigDict] = OPEN
+
+    lineage: tuple[Pair, ...] = WHOLE
+
+
+class Lost(BaseModel):
+    """What tasks of all versions have: enough to settle one that this build does not understand."""
+
+    model_config: ClassVar[ConfigDict] = OPEN
+
+    v: int = 1
+    batch: str
+    image: int
+    run: int = 0
+    step: int = 0
+    tiles: tuple[Origin, ...] = ()
+
+    def failed(self, reason: str) -> tuple[Settled, ...]:
+        """All that it is about has failed at its step."""
+        lineages = tuple(tile.lineage for tile in self.tiles) or (WHOLE,)
+        return tuple(
+            Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, reason=reason, step=self.step)
+            for lineage in lineages
+        )
+
+
 def read_lost(delivery: Delivery) -> tuple[Settled, ...] | None:
     """What a copy of a task that the broker gave up on means to the ledger; `None`: it is not a task."""
-    task = read_message(Task, delivery)
+    task = read_message(Lost, delivery)
     if task is None:
         return None
-    if delivery.headers.get("x-first-death-reason") == "rejected":
-        reason = "no worker could read this task"
-    else:
-        reason = f"the broker gave this task up after {DELIVERY_LIMIT} deliveries"
-    return task.failed(reason)
+    if delivery.headers.get("x-first-death-reason") != "rejected":
+        return task.failed(f"the broker gave this task up after {DELIVERY_LIMIT} deliveries")
+    if task.v > 1:
+        return task.failed(
+            f"a worker of an earlier build refused this task (message version {task.v}): "
+            "update the workers, then run the image again"
+        )
+    return task.failed("no worker could read this task")
 
 
 def batch_id_of(body: bytes) -> str:

@@ -1,5 +1,6 @@
 """The batches that are being worked on, in memory: bounded by the window, whatever their sizes."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,18 @@ from muniflow.batch import Batch
 from muniflow.messages import BatchState
 from muniflow_coordinator.ledger import Ledger
 from muniflow_coordinator.rates import Rate
-from muniflow_coordinator.spec import TaskWriter, first_queue, read_spec, task_writer, without_images
+from muniflow_coordinator.spec import (
+    TaskWriter,
+    first_queue,
+    read_spec,
+    spec_problem,
+    task_writer,
+    without_images,
+)
 from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
 from muniflow_coordinator.tallies import Tallies
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -117,6 +127,14 @@ class Run:
         self.all_read = False
         self.next_rows.clear()
         self.settled_early.clear()
+
+
+def may_run(row: BatchRow) -> bool:
+    """Whether this build understands a batch of the ledger; one that it does not waits for the build that does."""
+    problem = spec_problem(row.spec)
+    if problem is not None:
+        log.error("a batch of a later build waits for it: %s", problem, extra={"batch": row.id})
+    return problem is None
 
 
 class Runs:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from muniflow.batch import Batch
 from muniflow.messages import Task
 from muniflow.topology import step_queue
+from muniflow.wire import needed_version, newer
 
 _BATCH: TypeAdapter[Batch] = TypeAdapter(Batch)
 _encode = json.JSONEncoder().encode
@@ -18,8 +19,9 @@ TaskWriter = Callable[[int, str, str, int, float], bytes]
 
 
 def write_spec(batch: Batch) -> str:
-    """A batch as it is kept: without its images, which are rows."""
-    return _BATCH.dump_json(without_images(batch)).decode()
+    """A batch as it is kept: without its images, which are rows; `v` is the version of its tasks."""
+    kept = _BATCH.dump_json(without_images(batch)).decode()
+    return f'{{"v":{needed_version(_example(batch))},{kept.removeprefix("{")}'
 
 
 def without_images(batch: Batch) -> Batch:
@@ -28,13 +30,33 @@ def without_images(batch: Batch) -> Batch:
 
 
 def read_spec(spec: str) -> Batch:
-    """What `write_spec` wrote."""
+    """What `write_spec` wrote; of a batch of a later build, what this one knows of it, to show and not to run."""
     return _BATCH.validate_json(spec)
+
+
+def spec_problem(spec: str) -> str | None:
+    """Why this build must not run a batch that a later one has accepted; `None` where it may."""
+    version = json.loads(spec).get("v", 1)
+    return str(newer(version, Task.understands)) if version > Task.understands else None
 
 
 def first_queue(batch: Batch) -> str:
     """Where the tasks of whole images go."""
     return step_queue(batch.route[0].op)
+
+
+def _example(batch: Batch) -> Task:
+    """A task with all that the images of a batch have in common."""
+    return Task(
+        batch=batch.batch_id,
+        image=0,
+        source="",
+        stem="",
+        destination=batch.destination,
+        encoding=batch.encoding,
+        decode=batch.decode,
+        route=batch.route,
+    )
 
 
 def _inside(text: str) -> str:
@@ -48,18 +70,8 @@ def task_writer(batch: Batch) -> TaskWriter:
     Only five fields differ between the images of a batch, so the rest is written once: a pydantic model for each of
     a million images would cost more than everything else that dispatching does.
     """
-    example = Task(
-        batch=batch.batch_id,
-        image=0,
-        source="",
-        stem="",
-        destination=batch.destination,
-        encoding=batch.encoding,
-        decode=batch.decode,
-        route=batch.route,
-    )
     varying = {"image", "source", "stem", "run", "published_at", "step", "lineage", "attempt", "pixels"}
-    fixed = example.model_dump_json(exclude=varying, exclude_none=True).removesuffix("}")
+    fixed = _example(batch).model_dump_json(exclude=varying, exclude_none=True).removesuffix("}")
     start = f'{fixed},"source":"{_inside(batch.source)}'
 
     def write(image: int, stem: str, suffix: str, run: int, published_at: float) -> bytes:

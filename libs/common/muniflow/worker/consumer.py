@@ -173,7 +173,9 @@ class Consumer:
             task = read_task(delivery.body, self.operations)
         except ValueError as error:
             log.warning(
-                "a message that is no task goes to the dead letters: %s", error, extra={"queue": delivery.queue}
+                "a message that is no task for this build goes to the dead letters: %s",
+                error,
+                extra={"queue": delivery.queue},
             )
             self.metrics.malformed.labels(delivery.queue).inc()
             self.transport.reject(delivery)
