@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers chaos bench lint fix run daemon monitor stop devconsole lock clean
+.PHONY: help demo test test-brokers test-upgrade chaos bench lint fix run daemon monitor stop devconsole lock clean
 
 BIN := .venv/bin
 PATHS := libs services tests
@@ -26,6 +26,10 @@ test: lint ## lint, then all tests, against a real RabbitMQ
 test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
 	@scripts/bootstrap dev
 	scripts/test-brokers
+
+test-upgrade: ## the build before and this one together, replaced in every order: OLD=, NEW= commit or folder
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.upgrade $(if $(OLD),--old $(OLD)) $(if $(NEW),--new $(NEW)) $(UPGRADE_ARGS)
 
 chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=2000 CHAOS_SEED=7
 	@scripts/bootstrap dev

@@ -26,6 +26,8 @@ class Service:
     variables: Mapping[str, str]
     log: Path
     port: int
+    python: str = sys.executable
+    """Of the build whose code it runs."""
     process: Any = None
     lives: int = 0
     sessions: list[int] = field(default_factory=list)
@@ -52,7 +54,7 @@ class Service:
             log.write(f"--- life {self.lives}, failpoints {failpoints!r}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [self.python, "-m", self.module],
                 env={**self.environment(), **own, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

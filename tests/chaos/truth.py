@@ -46,9 +46,14 @@ class Verdict:
     seed: int = field(default_factory=seed_of)
 
     def __str__(self) -> str:
+        return f"faults {self.faults}, {self.counts}"
+
+    @property
+    def counts(self) -> str:
+        """All but the faults, for a run that has none."""
         return (
-            f"faults {self.faults}, images {self.images}, tiles {self.tiles}, lost {self.lost}, "
-            f"doubled {self.doubled}, wrong {self.wrong}, unsettled {self.unsettled} (seed {self.seed})"
+            f"images {self.images}, tiles {self.tiles}, lost {self.lost}, doubled {self.doubled}, "
+            f"wrong {self.wrong}, unsettled {self.unsettled} (seed {self.seed})"
         )
 
     def __add__(self, other: "Verdict") -> "Verdict":

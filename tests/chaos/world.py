@@ -71,12 +71,13 @@ class World:
         for (name, module), port in zip(modules.items(), free_ports(len(modules)), strict=True):
             log = self.folder / "logs" / f"{name}.log"
             own = {} if name == "coordinator" else {"MUNIFLOW_OPERATIONS": name.partition("-")[0]}
-            self.services[name] = Service(name, module, {**self._environment(), **own}, log, port)
+            self.services[name] = Service(name, module, {**self.environment(), **own}, log, port)
 
     def root(self, name: str) -> Path:
         return self.roots.get(name, self.folder / name)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What all services are told."""
         own = {
             "MUNIFLOW_AMQP_URL": self.settings.amqp_url,
             "MUNIFLOW_SOURCE_URL": str(self.root("source")),
@@ -151,7 +152,11 @@ class World:
             for document in documents:
                 for _ in range(times):
                     republish(channel, OutgoingMessage(BATCHES, json.dumps(dict(document)).encode()))
-                self._sent[document["batch_id"]] = document
+                self.expect(document)
+
+    def expect(self, document: Document) -> None:
+        """Judge this batch, too: it was handed in."""
+        self._sent[document["batch_id"]] = document
 
     def command(self, action: Literal["cancel", "reopen"], batch: str) -> None:
         """Publish a command to the coordinator, with confirms."""

@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_serializer, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 OPEN = ConfigDict(frozen=True, extra="ignore")
 """What processes tell each other. A field that this version does not know comes from a newer one, during an upgrade,
@@ -52,6 +53,12 @@ class Message(BaseModel):
     @field_serializer("v")
     def _needed(self, _v: int) -> int:
         return 1 if self.understands == 1 else needed_version(self)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        handler.resolve_ref_schema(schema)["properties"]["v"]["maximum"] = cls.understands
+        return schema
 
     @classmethod
     def from_bytes(cls, body: bytes | bytearray | memoryview) -> Self:

@@ -1,0 +1,76 @@
+"""Two builds at once: the short form of `make test-upgrade`, and that it can fail."""
+
+import json
+
+import pytest
+from tests.chaos.world import World, document
+from tests.upgrade import builds
+from tests.upgrade.walk import RECOMMENDED, walk_through
+
+from muniflow.keys import REPORT
+from muniflow.topology import step_queue
+from muniflow.transport.admin import open_channel, republish
+from muniflow.transport.types import OutgoingMessage
+
+pytestmark = pytest.mark.timeout(600)  # for a machine with much other work; it takes a tenth of it
+
+
+def test_there_and_back_while_batches_run(walk, older, capsys):
+    result = walk_through(walk, older, builds.this_tree(), [RECOMMENDED])
+    with capsys.disabled():
+        print(f"\n{result}")
+    assert result.verdict.clean, f"{result}\n{walk.world.tails()}"
+
+
+def test_a_field_with_another_name_is_found(walk, older, tmp_path):
+    """A build that says `start_bytes` where the older one says `offset_bytes`, and `v: 1` all the same."""
+    broken = builds.renamed(older, tmp_path / "broken", "offset_bytes", "start_bytes")
+    walk.run_on(older)
+    walk.put("split-1", broken)
+    walk.world.until_ready("split-1")
+    walk.world.submit(walk.document(0, "misread"))
+    walk.world.until_ended("misread")
+    assert walk.world.verdict("misread").wrong > 0
+
+
+@pytest.mark.parametrize(("which", "said"), [
+    ("older", "goes to the dead letters"),
+    ("this tree", "message version 2; this build understands 1: update it"),
+])  # fmt: skip
+def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
+    """Its image fails with that reason, its neighbours are done, and no worker ends."""
+    build = older if which == "older" else builds.this_tree()
+    walk.stop("resize-1")
+    walk.ensure("coordinator", builds.this_tree())
+    walk.ensure("blur-1", older)
+    walk.world.until_ready("coordinator")
+    sent = document(f"later-{which[:4]}", walk.pictures[:4], [["resize", "50%"], ["blur", "gaussian"]])
+    batch = sent["batch_id"]
+    walk.world.submit(sent)
+    make_later(walk.world, batch, image=2)
+    walk.start("resize-1", build)
+    walk.world.until_ended(batch)
+    images = json.loads((walk.world.root("output") / batch / REPORT).read_bytes())["images"]
+    assert [image["state"] for image in images] == ["done", "done", "failed", "done"]
+    assert "refused this task (message version 2): update the workers" in images[2]["reasons"][0]
+    assert said in walk.world.services["resize-1"].text
+    assert walk.world.services["resize-1"].running
+
+
+def make_later(world: World, batch: str, image: int) -> None:
+    """Give the task of an image a field of a later build, and its version."""
+    queue = step_queue("resize")
+    with open_channel(world.settings) as channel:
+
+        def found() -> bool:
+            frame, _, body = channel.basic_get(queue)
+            if frame is None or body is None:
+                return False
+            task = json.loads(body)
+            mine = (task["batch"], task["image"]) == (batch, image)
+            later = {**task, "v": 2, "colour": "lab"} if mine else task
+            republish(channel, OutgoingMessage(queue, json.dumps(later).encode()))
+            channel.basic_ack(frame.delivery_tag or 0)
+            return mine
+
+        world.until(found, "the task of the image")

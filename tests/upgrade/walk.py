@@ -1,0 +1,236 @@
+"""A stack of one build that is replaced by another one while batches run, process by process, there and back."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from itertools import permutations
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from tests.chaos.pictures import write_pictures
+from tests.chaos.service import Service
+from tests.chaos.truth import Document, Truth, Verdict, digests
+from tests.chaos.world import World, document
+from tests.upgrade.builds import Build
+
+from muniflow.settings import BrokerSettings
+from muniflow.stack.broker import PrivateBroker
+from muniflow.stack.ports import free_ports
+
+Role = Literal["coordinator", "workers", "gateway"]
+Order = tuple[Role, ...]
+RECOMMENDED: Order = ("coordinator", "workers", "gateway")
+ORDERS: tuple[Order, ...] = tuple(permutations(RECOMMENDED))
+"""All of them: `docs/operations.md` allows any, since Helm replaces everything at once."""
+WORKERS = {"resize": 1, "split": 1, "blur": 2}
+ROUTES = (
+    ([["resize", "50%"], ["split", True], ["blur", "gaussian"]], "png"),
+    ([["blur", "median"], ["resize", "40x30"]], "jpg"),
+    ([["split", "3x2"], ["blur", "bilateral"], ["resize", "200%"]], "webp"),
+    ([["split", True], ["split", True], ["blur", "updownsampling"]], "png"),
+)
+VARIABLES = {"MUNIFLOW_WINDOW_IMAGES": "16", "MUNIFLOW_GROUP_TASKS": "4"}
+"""A small window and small groups: images are at every step at any moment."""
+BRISK = "child.after_load=stall:0.01@*"
+"""A batch lasts a second or two, on any machine."""
+LEAST_OPEN = 30
+"""Images that are not settled; with fewer, the next batch is sent."""
+MORE = 5
+"""Images that must come to their end before the next process is replaced."""
+POISON = "poison.jpg"
+DRAIN_S = 60.0
+
+
+@dataclass
+class Walk:
+    """The stack, and the batches that keep it busy."""
+
+    world: World
+    images: int
+    seed: int
+    replaced: int = 0
+    sent: list[str] = field(default_factory=list)
+    _ended: int = 0
+    """Images of batches that are over."""
+    _open: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+        self.pictures = [*write_pictures(self.world.root("source"), self.images - 1, self.seed), POISON]
+        (self.world.root("source") / POISON).write_bytes(b"not an image")
+        log, port, http = self.world.folder / "logs" / "gateway.log", *free_ports(2)
+        self.url = f"http://127.0.0.1:{http}"
+        variables = self.world.environment() | {
+            "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{http}",
+            "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{self.world.coordinator.port}",
+            "MUNIFLOW_API_KEYS_FILE": str(self.world.folder / "api-keys"),
+        }
+        self.world.services["gateway"] = Service("gateway", "muniflow_gateway", variables, log, port)
+
+    def document(self, route: int, batch_id: str) -> Document:
+        """A batch over all images, by the number of its route."""
+        operations, output = ROUTES[route % len(ROUTES)]
+        return document(batch_id, self.pictures, operations, output)
+
+    def know_from(self, build: Build) -> None:
+        """Take the truth from the local engine of a build; otherwise it is that of this tree.
+
+        What the other build does is held against it, too: before the first replacement all outputs are its own.
+        """
+        for route in range(len(ROUTES)):
+            folder = self.world.folder / "truth" / str(route)
+            folder.mkdir(parents=True)
+            (folder / "batch.json").write_text(json.dumps(self.document(route, "truth")))
+            source = str(self.world.root("source"))
+            build.muniflow("run", "batch.json", "--jobs", "1", "--source", source, "--out", "out", folder=folder)
+            outputs = digests(folder / "out" / "truth")
+            self.world.know(self.document(route, ""), Truth(outputs, frozenset({POISON}), self.images))
+
+    # Batches
+
+    def keep_busy(self) -> bool:
+        """Send the next batch where few images are left, by turns over the broker and through the gateway."""
+        for batch in [*self._open]:
+            if self.world.ended(batch):
+                self._open.remove(batch)
+                self._ended += self.images
+        if len(self._open) * self.images - self._done_of_open() >= LEAST_OPEN:
+            return True
+        sent = self._next_document()
+        if self._dice.random() < 0.5:
+            self.world.submit(sent)
+        elif not self._post(sent):
+            return False
+        self._count(sent)
+        return True
+
+    def _next_document(self) -> Document:
+        return self.document(len(self.sent), f"upgrade-{self.seed}-{len(self.sent)}")
+
+    def _count(self, sent: Document) -> None:
+        self.sent.append(sent["batch_id"])
+        self._open.append(sent["batch_id"])
+
+    def _post(self, sent: Document) -> bool:
+        """Hand a batch in through the gateway; returns whether it took it. Again is the same batch."""
+        try:
+            answer = httpx.post(f"{self.url}/v1/batches", json=dict(sent), timeout=30)
+        except httpx.TransportError:
+            return False  # it is being replaced
+        if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return False
+        assert answer.status_code == HTTPStatus.ACCEPTED, answer.text
+        self.world.expect(sent)
+        return True
+
+    @property
+    def done(self) -> int:
+        """Images that are settled."""
+        return self._ended + self._done_of_open()
+
+    def _done_of_open(self) -> int:
+        return sum(self.world.done_images(batch) for batch in self._open)
+
+    def submit_through_gateway(self) -> None:
+        """The gateway takes a batch, and takes it again as the same one."""
+        sent = self._next_document()
+        for _ in range(2):
+            self.world.until(lambda: self._post(sent), "the gateway takes a batch")
+        self._count(sent)
+
+    # Builds
+
+    def run_on(self, build: Build) -> None:
+        """Have everything run on this build, and wait until batches are on their way."""
+        for name in self.world.services:
+            self.ensure(name, build)
+        self.world.until_ready()
+        self.go_on(self.done + MORE)
+
+    def change(self, order: Order, build: Build) -> None:
+        """Replace all processes, role by role, each as soon as the one before it works."""
+        for role in order:
+            for name in self.names(role):
+                before = self.done
+                self.put(name, build)
+                self.world.until_ready(name)
+                self.replaced += 1
+                if role == "gateway":
+                    self.submit_through_gateway()
+                self.go_on(before + MORE)
+
+    def names(self, role: Role) -> list[str]:
+        """The processes of a role."""
+        others = {"coordinator", "gateway"}
+        return [role] if role in others else [name for name in self.world.services if name not in others]
+
+    def ensure(self, name: str, build: Build) -> None:
+        """Replace a process that does not run on this build."""
+        service = self.world.services[name]
+        if not service.running or service.python != build.python:
+            self.put(name, build)
+
+    def put(self, name: str, build: Build) -> None:
+        """Replace a process; it is not ready yet."""
+        self.stop(name)
+        self.start(name, build)
+
+    def start(self, name: str, build: Build) -> None:
+        """Start a process from a build."""
+        service = self.world.services[name]
+        service.python = build.python
+        service.start(BRISK if name in self.names("workers") else "")
+
+    def stop(self, name: str) -> None:
+        """Drain a process, as Kubernetes does it."""
+        service = self.world.services[name]
+        if service.running:
+            service.terminate()
+            assert service.process.wait(DRAIN_S) == 0, f"{name} did not drain\n{service.text[-3000:]}"
+
+    def go_on(self, done: int) -> None:
+        """Wait until so many images are settled, and some are not."""
+        self.world.until(lambda: self.keep_busy() and self.done >= done, f"{done} images")
+
+    def verdict(self) -> Verdict:
+        """Wait for the end of all batches, and judge them."""
+        self.world.until_ended(*self.sent)
+        self.world.until_clean()
+        return replace(self.world.verdict(*self.sent), seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did."""
+
+    orders: int
+    replaced: int
+    batches: int
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return (
+            f"upgrade: orders {self.orders}, processes replaced {self.replaced}, batches {self.batches}, "
+            f"{self.verdict.counts}"
+        )
+
+
+def walk_through(walk: Walk, older: Build, newer: Build, orders: Sequence[Order]) -> Result:
+    """Go from the older build to the newer one and back, in each order, while batches run."""
+    walk.run_on(older)
+    for order in orders:
+        walk.change(order, newer)
+        walk.change(order[::-1], older)
+    return Result(len(orders), walk.replaced, len(walk.sent), walk.verdict())
+
+
+@contextmanager
+def walking(folder: Path, broker: BrokerSettings, node: PrivateBroker | None, images: int, seed: int) -> Iterator[Walk]:
+    """A stack of which nothing runs yet, with `images` in each batch."""
+    with World(folder, broker, node, WORKERS, VARIABLES, autostart=()) as world:
+        world.tending = False  # nothing may die
+        yield Walk(world, images, seed)
