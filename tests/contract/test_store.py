@@ -20,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from obstore.store import MemoryStore
 
 from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.keys import upload_folder
 from muniflow.store import Blob, Store, open_store
 from muniflow.store.objects import ObjectStore
 
@@ -32,6 +33,11 @@ BAD_KEYS = [
     "a/../../up",
     "a/./b",
     "a//b",
+    ".hidden",
+    "a/.b",
+    ".a/b",
+    ".muniflow/broker/node.json",
+    ".muniflow-tmp-1",
     "a/",
     "a\0b",
     "a\nb",
@@ -305,7 +311,7 @@ def test_a_list_is_in_the_order_of_key_bytes(store: Store) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sets(
-        st.lists(NASTY.filter(lambda n: n not in {".", ".."} and "/" not in n), min_size=1, max_size=3).map("/".join)
+        st.lists(NASTY.filter(lambda n: not n.startswith(".") and "/" not in n), min_size=1, max_size=3).map("/".join)
     )
 )
 def test_any_keys_are_listed_in_order_and_removed(store: Store, names: set[str]) -> None:
@@ -321,6 +327,16 @@ def test_any_keys_are_listed_in_order_and_removed(store: Store, names: set[str])
     store.delete_prefix(prefix)
     assert keys(store, prefix) == []
     assert bytes(store.read(beside)) == b"stays"
+
+
+def test_what_is_hidden_is_not_listed(store: Store) -> None:
+    folder = f"{upload_folder('b')}/"
+    for key in ("a.jpg", "z/b.jpg", f"{folder}c.jpg", f"{folder}d/e.jpg"):
+        store.write(key, b"x")
+    assert keys(store) == ["a.jpg", "z/b.jpg"]
+    assert keys(store, folder) == [f"{folder}c.jpg", f"{folder}d/e.jpg"]
+    store.delete_prefix(folder)
+    assert keys(store, folder) == []
 
 
 def test_a_list_longer_than_a_page_is_whole(store: Store) -> None:

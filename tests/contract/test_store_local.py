@@ -271,7 +271,7 @@ def test_what_a_killed_writer_left_is_hidden_and_goes_with_its_folder(store: Loc
     assert left[0].startswith(TEMPORARY)
     assert list(store.list()) == []
     for call in (store.read, store.size, lambda key: store.write(key, b"x")):
-        with pytest.raises(Rejected, match="unfinished files"):
+        with pytest.raises(Rejected, match="hidden files"):
             call(f"folder/{left[0]}")
     store.delete_prefix("folder/")
     assert list(root.iterdir()) == []

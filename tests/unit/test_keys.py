@@ -15,9 +15,8 @@ from muniflow.lineage import Lineage
     [
         "a",
         "a/b.jpg",
-        "...",
-        ".hidden",
-        "a/..b",
+        "a..b",
+        "a.",
         "straße 1/é.jpg",
         "a b",
         "100%20",
@@ -43,6 +42,13 @@ def test_a_key(key: str) -> None:
         ("a/..", "nothing outside its root"),
         (".", "'.'"),
         ("./a", "'.'"),
+        (".hidden", "cannot begin with '.'"),
+        ("...", "cannot begin with '.'"),
+        ("a/..b", "cannot begin with '.'"),
+        (".git/config", "hidden files are never read"),
+        ("a/.b/c.jpg", "hidden files are never read"),
+        (".muniflow/broker/node.json", "hidden files are never read"),
+        (f"{keys.UPLOADS}/id/a.jpg", "hidden files are never read"),
         ("a//b", "empty parts"),
         ("a/", "empty parts"),
         ("a\\b", "separates folders with '/'"),
@@ -61,10 +67,32 @@ def test_not_a_key(key: str, problem: str) -> None:
     assert problem in (keys.key_problem(key) or "")
 
 
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (f"{keys.UPLOADS}/id/a.jpg", None),
+        (f"{keys.CHECKS}/a", None),
+        ("a/b.jpg", None),
+        (f"{keys.UPLOADS}/id/.a.jpg", "cannot begin with '.'"),
+        (f"{keys.UPLOADS}/../broker/node.json", "nothing outside its root"),
+        (f"{keys.UPLOADS}/.claim", "cannot begin with '.'"),
+        (f"{keys.UPLOADS}/", "empty"),
+        (keys.UPLOADS, "cannot begin with '.'"),
+        (f"{keys.UPLOADS}2/a.jpg", "cannot begin with '.'"),
+        (f"a/{keys.UPLOADS}/a.jpg", "cannot begin with '.'"),
+        (".muniflow/broker/node.json", "cannot begin with '.'"),
+    ],
+)
+def test_only_the_hidden_folders_of_muniflow_itself_hold_blobs(key: str, problem: str | None) -> None:
+    assert (problem or "") in (keys.stored_key_problem(key) or "")
+    assert (problem is None) == (keys.stored_key_problem(key) is None)
+
+
 @given(st.text(st.sampled_from("a./\\ \0é\udcff"), max_size=12) | st.text(max_size=40))
 def test_a_key_stays_below_its_root_and_has_one_spelling(key: str) -> None:
     if keys.key_problem(key) is None:
         assert posixpath.normpath("/root/" + key) == "/root/" + key
+        assert not any(part.startswith(".") for part in key.split("/"))
         assert key.encode().decode() == key
 
 
@@ -111,3 +139,21 @@ def test_each_place_has_its_own_key(one: tuple[int, int, int, Lineage], other: t
 
 def test_an_output_lies_in_its_destination() -> None:
     assert keys.output_key("out/city", "north/a-0.jpg") == "out/city/north/a-0.jpg"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_one"),
+    [
+        ("{own}/", True),
+        ("{own}/0123456789abcdef/", True),
+        ("{own}", False),
+        ("{own}/a/b/", False),
+        ("{own}/../other/", False),
+        ("{own}/.hidden/", False),
+        ("{own}2/a/", False),
+        ("a/{own}/b/", False),
+        ("", False),
+    ],
+)
+def test_a_batch_can_name_what_was_sent_with_it_and_nothing_else(prefix, is_one):
+    assert keys.is_upload(prefix.format(own=keys.upload_folder("b")), "b") is is_one

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muniflow.errors import Fault, Invalid
-from muniflow.keys import key_problem
+from muniflow.keys import is_upload, key_problem
 from muniflow.messages import Decode, Encoding, ImageFormat, Route, RouteStep, leaf_count
 from muniflow.operation import Operation, Operations
 
@@ -203,9 +203,9 @@ def _document_faults(document: BatchDocument) -> list[Fault]:
         faults.append(Fault("manifest", "give `images` or `manifest`, not both"))
     if document.source is None and document.images is None and document.manifest is None:
         faults.append(Fault("source", "say which images: `source`, `images` or `manifest`"))
-    prefixes = {"source": document.source, "destination": document.destination}
-    for place, value in prefixes.items():
-        if value is not None and (problem := key_problem(value.rstrip("/") if value != "" else "-")):
+    source = None if _is_own_upload(document) else document.source
+    for place, value in {"source": source, "destination": document.destination}.items():
+        if value and (problem := key_problem(value.rstrip("/"))):
             faults.append(Fault(place, problem))
     if document.manifest is not None and (problem := key_problem(document.manifest)):
         faults.append(Fault("manifest", problem))
@@ -213,6 +213,11 @@ def _document_faults(document: BatchDocument) -> list[Fault]:
         if problem := key_problem(key):
             faults.append(Fault(f"images[{number}]", problem))
     return faults + _output_faults(document.output)
+
+
+def _is_own_upload(document: BatchDocument) -> bool:
+    """Whether its images were sent with it: the one hidden folder that a batch can name."""
+    return document.batch_id is not None and is_upload(_as_prefix(document.source), document.batch_id)
 
 
 def _output_faults(output: str | OutputDocument) -> list[Fault]:

@@ -9,6 +9,13 @@ MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 255
 """The limit of a file name on a local volume."""
 REPORT = "report.json"
+UPLOADS = ".muniflow/uploads"
+"""Where the gateway puts the images that are sent to it, in the source store."""
+CHECKS = ".muniflow-check"
+"""Where a store is tried out."""
+_OWN = (f"{UPLOADS}/", f"{CHECKS}/")
+"""The hidden folders in which muniflow itself keeps blobs. Users cannot name them."""
+HIDDEN = "a part of a key cannot begin with '.': hidden files are never read or written"
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}/)*[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 """What most keys look like: with nothing to complain of, told in one step."""
 
@@ -16,7 +23,8 @@ _PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}/)*[A-Za-z0-9_-][A-Za
 def key_problem(key: str) -> str | None:
     """What is wrong with a key that a user gave, or `None`.
 
-    A key is a relative path with `/`; it cannot leave its root, hide a NUL or be mistaken for another.
+    A key is a relative path with `/`; it cannot leave its root, name what is hidden, hide a NUL or be mistaken for
+    another.
     """
     if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
         return None
@@ -32,9 +40,34 @@ def key_problem(key: str) -> str | None:
         return "a key cannot hold control characters"
     if any(part in {"", ".", ".."} for part in key.split("/")):
         return "a key cannot hold empty parts, '.' or '..': nothing outside its root can be named"
+    if is_hidden(key):
+        return HIDDEN
     if any(len(part.encode()) > MAX_PART_BYTES for part in key.split("/")):
         return f"a part of a key has at most {MAX_PART_BYTES} bytes"
     return None
+
+
+def stored_key_problem(key: str) -> str | None:
+    """The same for a key that muniflow itself made: it may lie in one of the hidden folders that are its own."""
+    own = next((folder for folder in _OWN if key.startswith(folder)), "")
+    return key_problem(key[len(own) :])
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or a folder on its way starts with a dot."""
+    return path.startswith(".") or "/." in path
+
+
+def upload_folder(batch: str) -> str:
+    """The folder of all images that were sent with a batch, without a `/` at its end; each request has its own in it."""
+    return f"{UPLOADS}/{batch}"
+
+
+def is_upload(prefix: str, batch: str) -> bool:
+    """Whether a prefix is a folder of images that were sent with this batch (an earlier build had one for all)."""
+    folder = f"{upload_folder(batch)}/"
+    request, slash, more = prefix.removeprefix(folder).partition("/")
+    return prefix.startswith(folder) and not more and (not request or (request.isalnum() and bool(slash)))
 
 
 def stem_of(key: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from muniflow.batch import Batch
 from muniflow.errors import Fault, Invalid, NotFound
-from muniflow.keys import MAX_KEY_BYTES, key_problem, stem_of
+from muniflow.keys import MAX_KEY_BYTES, key_problem, stem_of, stored_key_problem
 from muniflow.messages import Task
 from muniflow.store.types import Store
 
@@ -137,19 +137,14 @@ def _manifest(key: str, source: Store) -> Iterator[_Entry]:
 def _listing(prefix: str, source: Store) -> Iterator[_Entry]:
     for blob in source.list(prefix):
         _, dot, extension = blob.key.rpartition(".")
-        if dot and extension.lower() in EXTENSIONS and not _is_hidden(blob.key.removeprefix(prefix)):
+        if dot and extension.lower() in EXTENSIONS:
             yield _Entry("source", blob.key.removeprefix(prefix))
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a file or a folder on its way starts with a dot: `.muniflow/output` below a source is no source."""
-    return name.startswith(".") or "/." in name
 
 
 def _entry_fault(batch: Batch, place: str, name: str | None) -> Fault | None:
     if name is None:
         return Fault(place, "not UTF-8 text")
-    problem = key_problem(name) or key_problem(batch.source + name)
+    problem = key_problem(name) or stored_key_problem(batch.source + name)
     return None if problem is None else Fault(place, f"{name[:80]!r}: {problem}")
 
 

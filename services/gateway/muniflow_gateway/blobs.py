@@ -1,4 +1,4 @@
-"""Blobs of a store as HTTP answers: fixed content types, never sniffed, never run."""
+"""Blobs of a store as HTTP answers: images with the fixed type of their bytes, and reports. Nothing else is sent."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -7,49 +7,64 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from muniflow.errors import NotFound
+from muniflow.images.limits import SourceFormat
 from muniflow.images.sniff import format_of
 from muniflow.store.types import Store
 
 CHUNK_BYTES = 256 * 1024
-BY_EXTENSION = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
-BY_FORMAT = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "tiff": "image/tiff"}
+HEAD_BYTES = 16
+CONTENT_TYPES: dict[SourceFormat, str] = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "tiff": "image/tiff",
+}
 JSON = "application/json"
-BYTES = "application/octet-stream"
 
 
-async def send_blob(store: Store, key: str, content_type: str | None = None) -> StreamingResponse:
-    """A blob as it is.
+async def send_image(store: Store, key: str) -> StreamingResponse:
+    """An image as it is. Its content type is what its first bytes say, whatever its name; a broken one is sent, too.
 
-    Args:
-        store: where it is.
-        key: its key.
-        content_type: what it is; left out, the first bytes say which image it is. Anything else is for saving only.
+    Raises:
+        NotFound: it is not there, or it is no image of a format that muniflow reads.
+        Unavailable: the store is away.
+    """
+    size_bytes, stream = await run_in_threadpool(_opened, store, key)
+    head = await run_in_threadpool(stream.read, HEAD_BYTES)
+    found = format_of(memoryview(head))
+    if found is None:
+        stream.close()
+        raise NotFound(f"{key} is no image, and only images are sent")
+    return _answer(size_bytes, _rest(head, stream), CONTENT_TYPES[found])
+
+
+async def send_report(store: Store, key: str) -> StreamingResponse:
+    """A report that muniflow wrote.
 
     Raises:
         NotFound: it is not there.
         Unavailable: the store is away.
     """
-    size_bytes = await run_in_threadpool(store.size, key)
-    if size_bytes is None:
-        raise NotFound(f"{key} is not there")
-    stream = await run_in_threadpool(store.open, key)
-    head = await run_in_threadpool(stream.read, 16)
-    kind = content_type or BY_FORMAT.get(format_of(memoryview(head)) or "", BYTES)
-    headers = {"Content-Length": str(size_bytes), "Cache-Control": "private, max-age=60"}
-    if kind == BYTES:
-        headers["Content-Disposition"] = "attachment"
-    return StreamingResponse(_rest(head, stream), media_type=kind, headers=headers)
-
-
-def content_type_of(name: str) -> str | None:
-    """What an output is by its name, which muniflow gave it."""
-    extension = name.rpartition(".")[2].lower()
-    return JSON if extension == "json" else BY_EXTENSION.get(extension)
+    size_bytes, stream = await run_in_threadpool(_opened, store, key)
+    return _answer(size_bytes, _rest(b"", stream), JSON)
 
 
 def read_chunks(store: Store, key: str) -> Iterator[bytes]:
     """A blob in chunks."""
     yield from _rest(b"", store.open(key))
+
+
+def _opened(store: Store, key: str) -> tuple[int, BinaryIO]:
+    """Size in bytes, and the stream."""
+    size_bytes = store.size(key)
+    if size_bytes is None:
+        raise NotFound(f"{key} is not there")
+    return size_bytes, store.open(key)
+
+
+def _answer(size_bytes: int, chunks: Iterator[bytes], content_type: str) -> StreamingResponse:
+    headers = {"Content-Length": str(size_bytes), "Cache-Control": "private, max-age=60"}
+    return StreamingResponse(chunks, media_type=content_type, headers=headers)
 
 
 def _rest(head: bytes, stream: BinaryIO) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from muniflow.batch import Batch, read_batch
 from muniflow.errors import Fault, Invalid
+from muniflow.keys import HIDDEN, is_hidden
 from muniflow.operation import Operations
 from muniflow_gateway.form import Form
 
@@ -98,7 +99,7 @@ def faults_in(body: bytes, operations: Operations) -> tuple[Fault, ...]:
 
 
 def check_document(body: bytes, operations: Operations) -> Batch:
-    """Check a JSON document.
+    """Check a JSON document. It names images of the store; those that were sent with a form are that form's.
 
     Raises:
         Invalid: with every fault.
@@ -107,7 +108,10 @@ def check_document(body: bytes, operations: Operations) -> Batch:
         body.decode()
     except UnicodeDecodeError as error:
         raise Invalid((Fault("", f"not UTF-8: {error.reason} at byte {error.start}"),)) from None
-    return read_batch(body, operations)
+    batch = read_batch(body, operations)
+    if is_hidden(batch.source):
+        raise Invalid((Fault("source", HIDDEN),))
+    return batch
 
 
 def _options(form: Form, faults: list[Fault]) -> dict[str, Any] | None:

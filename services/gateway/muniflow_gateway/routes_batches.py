@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.errors import NotFound
 from muniflow.messages import TERMINAL, BatchState, Command, ImageState
-from muniflow_gateway.blobs import JSON, content_type_of, send_blob
+from muniflow_gateway.blobs import CONTENT_TYPES, JSON, send_image, send_report
 from muniflow_gateway.parts import AfterImage, BatchId, CallerDep, ImageNumber, Limit, Parts, PartsDep, problems
 from muniflow_gateway.problems import RETRY_S, Problem
 from muniflow_gateway.routes_upload import archive_of
@@ -27,8 +27,8 @@ from muniflow_gateway.views import (
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-IMAGES = dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY)
-OTHERS = {"image/tiff": BINARY, "application/octet-stream": BINARY}
+IMAGES = dict.fromkeys(CONTENT_TYPES.values(), BINARY)
+OUTPUTS = {kind: schema for kind, schema in IMAGES.items() if kind != CONTENT_TYPES["tiff"]}
 
 
 @router.get("", operation_id="listBatches", summary="List batches, newest first", responses=problems())
@@ -70,12 +70,12 @@ async def list_images(
     operation_id="getSource",
     summary="Get an image as it was sent",
     response_class=Response,
-    responses={200: {"description": "The image.", "content": {**IMAGES, **OTHERS}}, **problems(404)},
+    responses={200: {"description": "The image.", "content": IMAGES}, **problems(404)},
 )
 async def get_source(batch_id: BatchId, number: ImageNumber, parts: PartsDep, _caller: CallerDep) -> Response:
-    """The source image; its content type is told from its bytes, whatever its name."""
+    """The source image; its content type is told from its bytes, whatever its name. What is no image is not sent."""
     image = await parts.coordinator.image(batch_id, number)
-    return await send_blob(parts.source, image.source)
+    return await send_image(parts.source, image.source)
 
 
 @router.get(
@@ -83,7 +83,7 @@ async def get_source(batch_id: BatchId, number: ImageNumber, parts: PartsDep, _c
     operation_id="getOutput",
     summary="Get an output",
     response_class=Response,
-    responses={200: {"description": "The output.", "content": IMAGES}, **problems(404)},
+    responses={200: {"description": "The output.", "content": OUTPUTS}, **problems(404)},
 )
 async def get_output(
     batch_id: BatchId, number: ImageNumber, index: ImageNumber, parts: PartsDep, _caller: CallerDep
@@ -92,8 +92,7 @@ async def get_output(
     image = await parts.coordinator.image(batch_id, number)
     if index >= len(image.outputs):
         raise NotFound(f"image {number} has {len(image.outputs)} outputs; it is {image.state}")
-    key = image.outputs[index]
-    return await send_blob(parts.output, key, content_type_of(key))
+    return await send_image(parts.output, image.outputs[index])
 
 
 @router.get("/{batch_id}/outputs", operation_id="listOutputs", summary="List its outputs", responses=problems(404))
@@ -138,7 +137,7 @@ async def get_report(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> 
     status = await parts.coordinator.batch(batch_id)
     if status.report is None:
         raise NotFound(f"the batch is {status.state}: its report is written at its end")
-    return await send_blob(parts.output, status.report, JSON)
+    return await send_report(parts.output, status.report)
 
 
 @router.delete(

@@ -18,9 +18,9 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from muniflow.errors import NotFound
-from muniflow.keys import key_problem
+from muniflow.keys import REPORT, key_problem, output_key
 from muniflow.store.types import Store
-from muniflow_gateway.blobs import content_type_of, send_blob
+from muniflow_gateway.blobs import send_image, send_report
 from muniflow_gateway.documents import folder_of
 from muniflow_gateway.parts import BatchId, CallerDep, Parts, PartsDep, Places
 
@@ -58,15 +58,15 @@ async def sent(batch_id: BatchId, parts: PartsDep, _caller: CallerDep) -> Respon
 async def sent_image(batch_id: BatchId, name: str, parts: PartsDep, _caller: CallerDep) -> Response:
     """An image as it was sent. Its content type is told from its bytes: its name is the client's."""
     _require_name(name)
-    return await send_blob(parts.source, await _sent_folder(parts, batch_id) + name)
+    return await send_image(parts.source, await _sent_folder(parts, batch_id) + name)
 
 
 @router.get("/{batch_id}/{name:path}")
 async def output(batch_id: BatchId, name: str, parts: PartsDep, _caller: CallerDep) -> Response:
     """An output or the report."""
     _require_name(name)
-    folder = (await _places(parts, batch_id)).destination
-    return await send_blob(parts.output, f"{folder}/{name}", content_type_of(name))
+    send = send_report if name == REPORT else send_image
+    return await send(parts.output, output_key((await _places(parts, batch_id)).destination, name))
 
 
 async def _sent_folder(parts: Parts, batch_id: str) -> str:

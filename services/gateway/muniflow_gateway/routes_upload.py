@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from muniflow.errors import Fault
 from muniflow.messages import TERMINAL
 from muniflow_gateway.archive import zip_chunks
-from muniflow_gateway.blobs import content_type_of, send_blob
+from muniflow_gateway.blobs import send_image
 from muniflow_gateway.parts import CallerDep, Parts, PartsDep, problems
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.views import BatchView, path_of
@@ -162,7 +162,7 @@ async def _result(parts: Parts, view: BatchView) -> Response:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the batch is {view.state}", faults, headers=headers)
     if view.done == 1 and view.outputs_per_image == 1:
         keys = [key async for key in parts.follower.output_keys(view.batch_id)]
-        answer = await send_blob(parts.output, keys[0], content_type_of(keys[0]))
+        answer = await send_image(parts.output, keys[0])
         answer.headers.update(headers)
         return answer
     headers["Content-Disposition"] = f'attachment; filename="{view.batch_id}.zip"'

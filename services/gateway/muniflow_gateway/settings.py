@@ -1,7 +1,8 @@
 """The gateway's own settings."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from muniflow.keys import UPLOADS, key_problem
 from muniflow.settings import GatewayAddress
 
 
@@ -12,8 +13,9 @@ class GatewaySettings(GatewayAddress):
     """Base of the coordinator's HTTP interface."""
     api_keys_file: str = ".muniflow/api-keys"
     """Hashed API keys, one JSON object a line; read again when it changes. Once it was there, keys are asked for."""
-    uploads_prefix: str = Field(".muniflow/uploads", pattern=r"^[^/].*[^/]$")
-    """Where uploaded images go in the source store. Hidden, so that a batch over the whole root leaves them out."""
+    uploads_prefix: str = UPLOADS
+    """Where uploaded images go in the source store. Hidden, so that a batch over the whole root leaves them out, and
+    no batch can name what was sent with another."""
     durable_uploads: bool = True
     """Whether an upload survives a power failure once it is answered (fsync)."""
 
@@ -51,3 +53,11 @@ class GatewaySettings(GatewayAddress):
     """Largest `wait` of `/v1/process`."""
     max_streams: int = Field(256, ge=1)
     """Open event streams."""
+
+    @field_validator("uploads_prefix")
+    @classmethod
+    def _can_be_named(cls, prefix: str) -> str:
+        problem = None if prefix == UPLOADS else key_problem(prefix)
+        if problem is not None:
+            raise ValueError(f"{problem}; {UPLOADS} is the one hidden prefix that is allowed")
+        return prefix

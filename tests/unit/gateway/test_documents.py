@@ -4,12 +4,16 @@ import pytest
 
 from muniflow.batch import BATCH_ID
 from muniflow.errors import Invalid
+from muniflow.operation import installed_operations
+from muniflow.settings import read_env
 from muniflow_gateway.documents import (
     Claim,
+    check_document,
     new_batch_id,
     repeatable_batch_id,
     with_batch_id,
 )
+from muniflow_gateway.settings import GatewaySettings
 
 
 def test_ids_of_uploads_sort_by_time_and_differ():
@@ -53,3 +57,20 @@ def test_a_claim_comes_back_as_it_was():
 def test_what_is_no_claim_is_told(body):
     with pytest.raises(ValueError, match=r"."):
         Claim.from_bytes(body)
+
+
+def test_a_json_document_cannot_name_what_was_sent_with_a_form():
+    body = {"batch_id": "b", "source": ".muniflow/uploads/b", "operations": [["resize", "50%"]]}
+    with pytest.raises(Invalid, match="source: a part of a key cannot begin with"):
+        check_document(json.dumps(body).encode(), installed_operations())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "works"), [(".muniflow/uploads", True), ("in/box", True), (".up", False), ("/x", False)]
+)
+def test_uploads_go_where_their_batch_can_name_them(prefix, works):
+    if works:
+        assert read_env(GatewaySettings, {"MUNIFLOW_UPLOADS_PREFIX": prefix}).uploads_prefix == prefix
+    else:
+        with pytest.raises(Invalid, match="MUNIFLOW_UPLOADS_PREFIX"):
+            read_env(GatewaySettings, {"MUNIFLOW_UPLOADS_PREFIX": prefix})

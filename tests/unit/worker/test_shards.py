@@ -45,6 +45,13 @@ def test_a_listing_takes_images_only(store):
     assert list(iter_images(batch(source="s/"), store(**blobs))) == [(0, "s/b.JPG", "b"), (1, "s/n/c.webp", "n/c")]
 
 
+def test_a_listing_leaves_out_what_is_hidden(tmp_path):
+    for name in ("s/a.jpg", "s/.b.jpg", "s/.c/d.jpg", "s/n/.e.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [key for _, key, _ in iter_images(batch(source="s/"), LocalStore(tmp_path))] == ["s/a.jpg"]
+
+
 def test_a_manifest_is_read_line_by_line(store):
     manifest = "\ufeffa.jpg\r\n\r\n  n/b.jpg  \nc d.png".encode()
     found = list(iter_images(batch(source="s/", manifest="m"), store(m=manifest)))
@@ -59,6 +66,8 @@ def test_a_manifest_is_read_line_by_line(store):
         ({"images": ("../a.jpg",)}, {}, "images[0]: '../a.jpg': a key cannot hold"),
         ({"manifest": "m"}, {}, "manifest: m is not in the source store"),
         ({"manifest": "m"}, {"m": b"\n \n"}, "manifest: m names no image"),
+        ({"images": (".git/a.jpg",)}, {}, "images[0]: '.git/a.jpg': a part of a key cannot begin with '.'"),
+        ({"manifest": "m"}, {"m": b"a.jpg\nx/.b.jpg\n"}, "manifest line 2: 'x/.b.jpg': a part of a key cannot begin"),
         ({"manifest": "m"}, {"m": b"a.jpg\n\n/b.jpg\n"}, "manifest line 3: '/b.jpg': a key is relative"),
         ({"manifest": "m"}, {"m": b"a.jpg\n\xff\xfe\n"}, "manifest line 2: not UTF-8 text"),
         ({"manifest": "m"}, {"m": b"a.jpg\nb/a.jpg\na.png"}, "manifest line 3: a.png and a.jpg would have"),

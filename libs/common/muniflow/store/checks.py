@@ -4,15 +4,15 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 
 from muniflow.errors import MuniflowError, Rejected, Unavailable
-from muniflow.keys import key_problem
+from muniflow.keys import CHECKS, stored_key_problem
 from muniflow.store.types import Store
 
 PROBE = b"muniflow"
 
 
 def require_key(key: str) -> None:
-    """Raise `Rejected` for a key that `key_problem` refuses."""
-    problem = key_problem(key)
+    """Raise `Rejected` for a key that `stored_key_problem` refuses."""
+    problem = stored_key_problem(key)
     if problem:
         raise Rejected(f"key {key!r}: {problem}")
 
@@ -23,7 +23,7 @@ def require_prefix(prefix: str, *, allow_empty: bool) -> None:
         return
     if not prefix.endswith("/"):
         raise Rejected(f"prefix {prefix!r}: a prefix ends in '/'")
-    problem = key_problem(prefix[:-1])
+    problem = stored_key_problem(prefix[:-1])
     if problem:
         raise Rejected(f"prefix {prefix!r}: {problem}")
 
@@ -77,7 +77,7 @@ def probe(store: Store) -> None:
     Raises:
         Unavailable: one of them fails, or the store gives back other bytes.
     """
-    key = f".muniflow-check/{secrets.token_hex(8)}"
+    key = f"{CHECKS}/{secrets.token_hex(8)}"
     store.write(key, PROBE)
     try:
         found = bytes(store.read(key))

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from muniflow.errors import Rejected, Unavailable
+from muniflow.errors import Unavailable
+from muniflow.keys import is_hidden
 from muniflow.store.checks import require_key
 from muniflow.store.types import Blob
 
 TEMPORARY = ".muniflow-tmp-"
-"""How the name of a file begins that is not yet a blob."""
+"""How the name of a file begins that is not yet a blob: hidden, so that no key can name it and no list has it."""
 REMOVE_PASSES = 16
 """How often a folder is emptied again when others keep writing into it."""
 
@@ -32,10 +33,7 @@ def parts_of(key: str) -> list[str]:
         Rejected: it cannot be the key of a blob.
     """
     require_key(key)
-    parts = key.split("/")
-    if parts[-1].startswith(TEMPORARY):
-        raise Rejected(f"key {key!r}: names that start with {TEMPORARY!r} are taken by unfinished files")
-    return parts
+    return key.split("/")
 
 
 def ways_of(keys: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
@@ -95,7 +93,10 @@ def folder(root: str, parts: Sequence[str]) -> Iterator[int]:
 
 
 def list_folder(fd: int, prefix: str) -> Iterator[Blob]:
-    """All blobs below an open folder, in the order of their keys' bytes; holds the names of one branch in memory."""
+    """All blobs below an open folder but hidden ones, in the order of their keys' bytes.
+
+    Holds the names of one branch in memory. A hidden folder is not entered.
+    """
     for name in _ordered_names(fd):
         if name.endswith("/"):
             try:
@@ -198,13 +199,18 @@ def _entries(fd: int) -> list[os.DirEntry[str]]:
 
 
 def _ordered_names(fd: int) -> list[str]:
-    """Names of files, and of folders with a `/` behind: so sorted, `a-b` comes before what is in the folder `a`."""
+    """Names of files, and of folders with a `/` behind: so sorted, `a-b` comes before what is in the folder `a`.
+
+    Hidden ones are left out.
+    """
     names = []
     with os.scandir(fd) as entries:
         for entry in entries:
+            if is_hidden(entry.name):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 names.append(entry.name + "/")
-            elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(TEMPORARY):
+            elif entry.is_file(follow_symlinks=False):
                 names.append(entry.name)
     return sorted(names, key=os.fsencode)
 

@@ -15,6 +15,7 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.keys import is_hidden
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
 from muniflow.store.types import Blob
 
@@ -166,7 +167,7 @@ class ObjectStore:
 
     def _list(self, prefix: str) -> Iterator[Blob]:
         for page in self._pages(prefix):
-            yield from page
+            yield from (blob for blob in page if not is_hidden(blob.key[len(prefix) :]))
 
     def _pages(self, prefix: str) -> Iterator[Sequence[Blob]]:
         with self._translated("list", prefix):

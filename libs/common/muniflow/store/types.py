@@ -18,8 +18,8 @@ class Blob:
 class Store(Protocol):
     """Bytes under keys (see `muniflow.keys`), confined to one root.
 
-    Every method raises `Rejected` for a key that `key_problem` refuses, `NotFound` for a blob that is not there, and
-    `Unavailable` when the store cannot answer now (no space, read-only, no network): the work is retried.
+    Every method raises `Rejected` for a key that `stored_key_problem` refuses, `NotFound` for a blob that is not there,
+    and `Unavailable` when the store cannot answer now (no space, read-only, no network): the work is retried.
     """
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
@@ -68,7 +68,10 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Blob]:
-        """All blobs whose key starts with `prefix` (empty, or ending in `/`), in the order of their keys' bytes."""
+        """All blobs whose key starts with `prefix` (empty, or ending in `/`), in the order of their keys' bytes.
+
+        Hidden ones below `prefix`, and those in hidden folders, are left out.
+        """
         ...
 
     def delete(self, key: str) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from muniflow.batch import FORMATS, faults_of, read_step
 from muniflow.compute.outcome import Outcome
 from muniflow.errors import Fault, Invalid
-from muniflow.keys import key_problem, stem_of
+from muniflow.keys import key_problem, stem_of, stored_key_problem
 from muniflow.messages import Task
 from muniflow.operation import Operation
 from muniflow.settings import StoreSettings, read_env
@@ -142,8 +142,13 @@ def _route_step(
 
 def _task_faults(task: Task, operations: Mapping[str, Operation]) -> list[Fault]:
     faults = []
-    keys = {"batch": task.batch, "source": task.source, "stem": task.stem, "destination": task.destination}
-    faults += [Fault(place, problem) for place, key in keys.items() if (problem := key_problem(key))]
+    problems = {
+        "batch": key_problem(task.batch),
+        "source": stored_key_problem(task.source),
+        "stem": key_problem(task.stem),
+        "destination": key_problem(task.destination),
+    }
+    faults += [Fault(place, problem) for place, problem in problems.items() if problem]
     if not task.route:
         faults.append(Fault("route", "name at least one step"))
     elif task.step >= len(task.route):
