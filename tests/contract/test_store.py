@@ -21,6 +21,7 @@ from obstore.store import MemoryStore
 
 from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.keys import upload_folder
+from muniflow.places import destination_in
 from muniflow.store import Blob, Store, open_store
 from muniflow.store.objects import ObjectStore
 
@@ -327,6 +328,18 @@ def test_any_keys_are_listed_in_order_and_removed(store: Store, names: set[str])
     store.delete_prefix(prefix)
     assert keys(store, prefix) == []
     assert bytes(store.read(beside)) == b"stays"
+
+
+def test_two_stores_are_told_to_be_one_place_or_another(url: str) -> None:
+    """The same root, one inside the other, and two side by side."""
+    store, same, inside, beside = (open_store(each) for each in (url, f"{url}/", f"{url}/in", f"{url}-2"))
+    store.write("in/a.jpg", b"original")
+    assert bytes(inside.read("a.jpg")) == b"original", "so they are one place"
+    assert store.location() == same.location()
+    assert destination_in(store.location(), same.location(), "in") == "in/"
+    assert destination_in(store.location(), inside.location(), "x") == "in/x/"
+    assert destination_in(inside.location(), store.location(), "in") == ""
+    assert destination_in(store.location(), beside.location(), "in") is None
 
 
 def test_what_is_hidden_is_not_listed(store: Store) -> None:

@@ -102,6 +102,13 @@ def test_links_and_pipes_are_not_listed(store: LocalStore, root: Path) -> None:
         store.read("pipe")
 
 
+def test_a_link_to_the_root_is_the_same_place(tmp_path: Path, store: LocalStore) -> None:
+    (tmp_path / "up").symlink_to(".")
+    (tmp_path / "link").symlink_to("up/root")
+    assert LocalStore(tmp_path / "link").location() == store.location()
+    assert LocalStore(tmp_path / "link/new/in").location().parts == (*store.location().parts, "new", "in")
+
+
 def test_the_root_itself_may_be_a_link(tmp_path: Path, store: LocalStore) -> None:
     (tmp_path / "link").symlink_to("root")
     LocalStore(tmp_path / "link").write("a/b", b"x")

@@ -59,7 +59,7 @@ def is_hidden(path: str) -> bool:
 
 
 def upload_folder(batch: str) -> str:
-    """The folder of all images that were sent with a batch, without a `/` at its end; each request has its own in it."""
+    """The folder of all images sent with a batch, without a `/` at its end; each request has one of its own in it."""
     return f"{UPLOADS}/{batch}"
 
 

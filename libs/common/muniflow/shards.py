@@ -10,6 +10,7 @@ from muniflow.batch import Batch
 from muniflow.errors import Fault, Invalid, NotFound
 from muniflow.keys import MAX_KEY_BYTES, key_problem, stem_of, stored_key_problem
 from muniflow.messages import Task
+from muniflow.places import destination_in, is_among
 from muniflow.store.types import Store
 
 EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
@@ -37,7 +38,9 @@ class _Entry(NamedTuple):
     """Key relative to the batch's `source`; `None` when it cannot be read."""
 
 
-def iter_images(batch: Batch, source: Store, *, check_names: bool = True) -> Iterator[Shard]:
+def iter_images(
+    batch: Batch, source: Store, output: Store | None = None, *, check_names: bool = True
+) -> Iterator[Shard]:
     """The images of a batch, in order.
 
     Take all of them before any work starts: faults are raised when the last one was read.
@@ -45,17 +48,21 @@ def iter_images(batch: Batch, source: Store, *, check_names: bool = True) -> Ite
     Args:
         batch: a checked batch.
         source: the source store; it is read only for a manifest or a listing.
+        output: the output store, where something is to be written; it is not read.
         check_names: whether to refuse two images with one output name, with memory for every stem. A caller that
             has an index of its own passes `False` and reports `same_name` faults.
 
     Raises:
-        Invalid: a key that cannot be used, two images with one output name, or no image at all.
+        Invalid: a key that cannot be used, two images with one output name, no image at all, or outputs that would be
+            among the sources.
         Unavailable: the store is away.
     """
     faults: list[Fault] = []
     seen: dict[str, str] = {}
     number = 0
-    for place, name in _entries(batch, source):
+    outputs = None if output is None else destination_in(source.location(), output.location(), batch.destination)
+    entries = _entries(batch, source)
+    for place, name in entries if outputs is None else _apart(batch, entries, outputs):
         fault = _entry_fault(batch, place, name)
         if fault is None and name is not None:
             shard = Shard(number, batch.source + name, stem_of(name))
@@ -102,6 +109,38 @@ def same_name(place: str, name: str, first: str) -> Fault:
 def place_of(batch: Batch, n: int) -> str:
     """Where image number `n` stands in its batch document, for a fault found later."""
     return f"images[{n}]" if batch.images is not None else f"image {n} of {batch.manifest or batch.source or 'source'}"
+
+
+def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_Entry]:
+    """The entries, none of which outputs can replace; nor are those taken for sources by the next batch over a folder.
+
+    Args:
+        batch: the batch.
+        entries: what it names.
+        outputs: its destination as a prefix of keys of the source store.
+
+    Raises:
+        Invalid: outputs would be among the sources.
+    """
+    listed = batch.images is None and batch.manifest is None
+    if listed and is_among(outputs, batch.source):
+        raise Invalid((_among(batch, f"{batch.source or 'the whole source store'} (source)"),))
+    if batch.manifest is not None and batch.manifest.startswith(outputs):
+        raise Invalid((_among(batch, f"{batch.manifest} (manifest)"),))
+    for entry in entries:
+        key = batch.source + (entry.name or "")
+        if not listed and key.startswith(outputs):
+            raise Invalid((_among(batch, f"{key} ({entry.place})"),))
+        yield entry
+
+
+def _among(batch: Batch, sources: str) -> Fault:
+    text = (
+        f"outputs would be written to {batch.destination}/ in the output store, among the sources: {sources}. They "
+        "could replace originals, and a second run would take them for sources. Name a `destination` outside of the "
+        "sources, a `source` below which it does not lie, or another output store"
+    )
+    return Fault("destination", text)
 
 
 def _entries(batch: Batch, source: Store) -> Iterator[_Entry]:

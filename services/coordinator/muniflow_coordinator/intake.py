@@ -72,18 +72,20 @@ def _chunk(batch: Batch, shards: Iterator[Shard]) -> list[ImageRow]:
     return [row_of(batch, shard) for shard in islice(shards, CHUNK)]
 
 
-def few_named(batch: Batch, source: Store) -> list[ImageRow] | None:
+def few_named(batch: Batch, source: Store, output: Store) -> list[ImageRow] | None:
     """All images of a batch that names a few of them itself; `None` where there is more to read, or to complain of."""
     if batch.images is None or len(batch.images) >= CHUNK:
         return None
     try:
-        rows = _chunk(batch, iter_images(batch, source, check_names=False))
+        rows = _chunk(batch, iter_images(batch, source, output, check_names=False))
     except Invalid:
         return None  # it is read again as any other, which ends with its faults
     return rows if names_differ(rows) else None
 
 
-def read_images(batch: Batch, source: Store, gate: Gate, hand_over: Callable[[list[ImageRow]], None]) -> Found:
+def read_images(
+    batch: Batch, source: Store, output: Store, gate: Gate, hand_over: Callable[[list[ImageRow]], None]
+) -> Found:
     """Read all images of a batch; many are handed over in chunks.
 
     Raises:
@@ -91,7 +93,7 @@ def read_images(batch: Batch, source: Store, gate: Gate, hand_over: Callable[[li
         Unavailable: the source store is away.
         Stopped: the coordinator stops.
     """
-    shards = iter_images(batch, source, check_names=False)
+    shards = iter_images(batch, source, output, check_names=False)
     total = 0
     chunk = _chunk(batch, shards)
     if len(chunk) < CHUNK and names_differ(chunk):

@@ -58,6 +58,7 @@ class IntakeDesk:
         self._notifier = core.notifier
         self._runs = core.runs
         self._source = core.stores.source
+        self._output = core.stores.output
         self._waits = core.intake_waits
         self._operations = operations
         self._on_accepted = on_accepted
@@ -142,7 +143,7 @@ class IntakeDesk:
     def _begin(self, batch: Batch, delivery: Delivery) -> None:
         now = time.time()
         new = _new_batch(batch, delivery.body, now)
-        if (rows := few_named(batch, self._source)) is not None:
+        if (rows := few_named(batch, self._source, self._output)) is not None:
             # Nothing to wait for: one transaction does it all.
             self._before_accept()
             number = self._state.insert_batch(new, rows)
@@ -166,7 +167,7 @@ class IntakeDesk:
             call(lambda: self._patience.run(lambda: self._keep(intake, chunk, gate)))
 
         try:
-            found = read_images(intake.batch, self._source, gate, hand_over)
+            found = read_images(intake.batch, self._source, self._output, gate, hand_over)
             if found.rows is None:
                 check(intake.batch, intake.number, self._state)
         except Stopped:

@@ -17,7 +17,7 @@ from muniflow.operation import installed_operations
 from muniflow.serve import HttpServer, Route
 from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.signals import signals_on
-from muniflow.store.open import open_store
+from muniflow.store.open import open_stores
 from muniflow.tracing import open_tracing
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow_coordinator.answers import Answers
@@ -97,5 +97,4 @@ def _run(process: Process, loop: Loop, stages: Stages, server: HttpServer) -> No
 
 
 def _open_stores(settings: StoreSettings, failpoints: Failpoints) -> Stores:
-    source, work = open_store(settings.source_url), open_store(settings.work_url)
-    return Stores(source, work, open_store(settings.output_url, failpoints))
+    return Stores(*open_stores(settings.source_url, settings.work_url, settings.output_url, failpoints))

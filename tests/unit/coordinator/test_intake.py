@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from muniflow_coordinator.core import Stores
+
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import World
 
@@ -43,6 +45,44 @@ def test_a_wrong_list_is_refused_and_leaves_nothing(
     assert world.state.find("b") is None
     assert world.state.states() == {}
     assert not world.tasks
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"source": "in", "destination": "in"},
+        {"source": "in", "destination": "in/out"},
+        {"source": "", "destination": "out"},
+        {"source": "in", "images": ["a.jpg"], "destination": "in"},
+        {"source": None, "images": ["in/a.jpg"], "destination": "in"},
+        {"source": None, "manifest": "list.txt", "destination": "in"},
+        {"source": "b", "batch_id": "b"},
+    ],
+)
+def test_outputs_among_the_sources_are_refused_and_nothing_is_dispatched(
+    world: "World", document: dict[str, Any]
+) -> None:
+    world.stores = Stores(world.stores.source, world.stores.work, world.stores.source)
+    for key in ("in/a.jpg", "in/a-0.jpg", "b/a.jpg", "list.txt"):
+        world.stores.source.write(key, b"in/a.jpg\n")
+    world.start()
+
+    world.submit(**document)
+
+    notice = world.finish()
+    assert notice.state == "rejected"
+    (fault,) = notice.faults
+    assert fault["place"] == "destination"
+    assert "among the sources" in fault["problem"]
+    assert not world.tasks
+
+
+def test_another_folder_of_the_same_store_takes_outputs(world: "World") -> None:
+    world.stores = Stores(world.stores.source, world.stores.work, world.stores.source)
+    world.stores.source.write("in/a.jpg", b"x")
+    world.start()
+    world.submit(source="in", destination="out")
+    assert world.finish().done == 1
 
 
 def test_a_refused_batch_may_be_sent_again_corrected(world: "World") -> None:

@@ -90,3 +90,60 @@ def test_a_crash_in_parallel_fails_one_image(sources):
     assert (result.done, result.failed) == (4, 2)
     report = json.loads((sources / "output" / result.report).read_text())
     assert "SIGABRT" in report["images"][2]["reasons"][0]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder that is source and output store, with an original that has the name of an output."""
+    write_source(tmp_path, "photos/a.jpg", picture(40, 30, 1))
+    write_source(tmp_path, "photos/a-0.jpg", picture(40, 30, 2))
+    for manifest in ("list.txt", "photos/list.txt"):
+        (tmp_path / "source" / manifest).write_text("photos/a.jpg\n")
+    return tmp_path / "source"
+
+
+AMONG_SOURCES = [
+    {"source": "photos/", "destination": "photos"},
+    {"source": "photos/", "destination": "photos/out"},
+    {"source": "", "destination": "out"},
+    {"source": "photos/", "images": ("a.jpg",), "destination": "photos"},
+    {"images": ("photos/a.jpg",), "destination": "photos"},
+    {"manifest": "list.txt", "destination": "photos"},
+    {"manifest": "photos/list.txt", "destination": "photos"},
+]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("fields", AMONG_SOURCES)
+def test_outputs_among_the_sources_are_refused_before_any_work(photos, fields, jobs):
+    before = files(photos)
+    run_spec = spec(photos.parent, output_url=str(photos))
+    told: list[object] = []
+
+    with pytest.raises(Invalid, match=r"destination: outputs would be written to .*among the sources"):
+        run_batch(batch(**fields), run_spec, jobs=jobs, on_start=told.append, python_path=(str(SUPPORT),))
+
+    assert (files(photos), told) == (before, [])
+
+
+def test_a_link_to_the_source_root_is_the_source_root(photos, tmp_path):
+    (tmp_path / "elsewhere").symlink_to(photos)
+    with pytest.raises(Invalid, match="among the sources"):
+        run_batch(batch(source="photos/", destination="photos"), spec(tmp_path, output_url=str(tmp_path / "elsewhere")))
+
+
+def test_another_folder_of_the_same_store_takes_outputs(photos):
+    run_spec = spec(photos.parent, output_url=str(photos))
+
+    for _ in range(2):  # the second run writes over the outputs of the first, and finds the same sources
+        result = run_batch(batch(source="photos/", destination="results/city"), run_spec)
+
+        assert (result.state, result.done) == ("done", 2)
+
+
+@pytest.mark.parametrize("work", ["source", "source/photos", "", "output", "output/b"])
+def test_intermediates_among_sources_or_outputs_are_refused(photos, work):
+    before = files(photos)
+    with pytest.raises(Invalid, match="MUNIFLOW_WORK_URL: the work store is, holds or lies in"):
+        run_batch(batch(source="photos/"), spec(photos.parent, work_url=str(photos.parent / work)))
+    assert files(photos) == before

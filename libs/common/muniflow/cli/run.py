@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from muniflow.shards import Shard
 
 
+SCRATCH = ".muniflow-"
+"""Hidden, so that it is no part of a source store that holds the folder for temporary files."""
+
+
 @click.command(
     epilog=examples(
         "muniflow run examples/demo.json --out results",
@@ -68,7 +72,7 @@ def command(
     from muniflow.operation import installed_operations
 
     batch = read_batch(batch_file.read_bytes(), installed_operations())
-    with tempfile.TemporaryDirectory(prefix="muniflow-") as scratch, new_display(quiet=as_json) as display:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch, new_display(quiet=as_json) as display:
         stores = local_stores(source, out, scratch)
         progress = RunProgress(batch, display)
         if serial_containers:

@@ -17,7 +17,7 @@ from muniflow.keys import work_prefix
 from muniflow.messages import Task
 from muniflow.settle import Fail, Retry
 from muniflow.shards import Shard, first_task, iter_images
-from muniflow.store.open import open_store
+from muniflow.store.open import open_stores
 from muniflow.store.types import Store
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
@@ -47,15 +47,15 @@ def run_batch(
         Invalid: the images of the batch cannot be used, or a step is not installed; nothing was run.
         Unavailable: the source cannot be listed or the report cannot be written.
     """
-    shards = tuple(iter_images(batch, open_store(spec.source_url)))
-    output = open_store(spec.output_url)
+    source, work, output = open_stores(spec.source_url, spec.work_url, spec.output_url)
+    shards = tuple(iter_images(batch, source, output))
     account = Account(batch, shards, on_image)
     on_start(shards)
     if jobs == 1:
         _run_serial(account, spec)
     else:
         run_parallel(account, spec, jobs, PAUSES_S, python_path)
-        open_store(spec.work_url).delete_prefix(work_prefix(batch.batch_id))
+        work.delete_prefix(work_prefix(batch.batch_id))
     return account.finish(output, durable=spec.durable_outputs)
 
 

@@ -19,7 +19,7 @@ from muniflow.messages import Settled, Task
 from muniflow.settings import StoreSettings, to_env
 from muniflow.settle import Done, Fail, Retry
 from muniflow.shards import Shard, iter_images
-from muniflow.store.open import open_store
+from muniflow.store.open import open_stores
 
 DONE, FAILED, TRANSIENT = 0, 1, 75
 Command = Callable[[str], Sequence[str]]
@@ -82,13 +82,13 @@ def run_in_containers(
         Invalid: the images of the batch cannot be used.
         Unavailable: the source cannot be listed or the report cannot be written.
     """
-    shards = tuple(iter_images(batch, open_store(stores.source_url)))
+    source, work, output = open_stores(stores.source_url, stores.work_url, stores.output_url)
+    shards = tuple(iter_images(batch, source, output))
     account = Account(batch, shards, on_image)
     on_start(shards)
     env = {**os.environ, **to_env(stores)}
-    work = open_store(stores.work_url)
     run_one_by_one(account, work, lambda task: run_task(task, command(task.op), env))
-    return account.finish(open_store(stores.output_url), durable=stores.durable_outputs)
+    return account.finish(output, durable=stores.durable_outputs)
 
 
 def run_task(task: Task, command: Sequence[str], env: Mapping[str, str]) -> Outcome:

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeVar, cast
 
 from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.failpoints import Failpoints
+from muniflow.places import Location
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_prefix
 from muniflow.store.folders import (
     READ,
@@ -64,6 +65,10 @@ class LocalStore:
 
     def __repr__(self) -> str:
         return f"LocalStore({self._root!r})"
+
+    def location(self) -> Location:
+        """The folder that the root is now, behind all links on the way to it."""
+        return Location("file", Path(os.path.realpath(self._root)).parts[1:])
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
         """Map a range of a blob, or copy a small one; the mapping (and one descriptor) lives as long as the view."""

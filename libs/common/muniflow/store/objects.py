@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import BinaryIO, Self, cast
+from urllib.parse import unquote
 
 import obstore
 from obstore import exceptions
@@ -16,6 +17,7 @@ from obstore.store import from_url
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.keys import is_hidden
+from muniflow.places import Location
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
 from muniflow.store.types import Blob
 
@@ -68,6 +70,12 @@ class ObjectStore:
 
     def __repr__(self) -> str:
         return f"ObjectStore({self._name!r})"
+
+    def location(self) -> Location:
+        """Bucket and prefix; all stores of a process are on one service, which its environment names."""
+        scheme, _, rest = self._name.rpartition("://")
+        bucket, *parts = rest.split("/")
+        return Location(f"{scheme}://{bucket}", tuple(unquote(part) for part in parts if part))
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
         """Bytes of a blob, in one request."""

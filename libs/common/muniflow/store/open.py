@@ -4,6 +4,7 @@ from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
 from muniflow.failpoints import Failpoints
+from muniflow.places import store_faults
 from muniflow.store.local import LocalStore
 from muniflow.store.types import Store
 
@@ -31,6 +32,20 @@ def open_store(url: str, failpoints: Failpoints | None = None) -> Store:
     if scheme in OBJECT_SCHEMES and rest.strip("/"):
         return _open_objects(url)
     raise Invalid((Fault(url or "store URL", f"is not the address of a store; allowed are {FORMS}"),))
+
+
+def open_stores(
+    source_url: str, work_url: str, output_url: str, failpoints: Failpoints | None = None
+) -> tuple[Store, Store, Store]:
+    """Source, work and output; `failpoints` may trouble the writes of outputs.
+
+    Raises:
+        Invalid: a URL is wrong, or intermediates would lie among sources or outputs.
+    """
+    source, work, output = open_store(source_url), open_store(work_url), open_store(output_url, failpoints)
+    if faults := store_faults(source.location(), work.location(), output.location()):
+        raise Invalid(faults)
+    return source, work, output
 
 
 def _open_objects(url: str) -> Store:

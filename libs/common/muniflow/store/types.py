@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from muniflow.errors import MuniflowError
+from muniflow.places import Location
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Store(Protocol):
     Every method raises `Rejected` for a key that `stored_key_problem` refuses, `NotFound` for a blob that is not there,
     and `Unavailable` when the store cannot answer now (no space, read-only, no network): the work is retried.
     """
+
+    def location(self) -> Location:
+        """Where its blobs are, to be compared with other stores."""
+        ...
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
         """Bytes of a blob, read-only; a local volume maps the file and copies nothing.
