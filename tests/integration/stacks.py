@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muniflow.stack.place import state_folder
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 90
 
@@ -35,12 +37,22 @@ class CommandLine:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment."""
 
+    @property
+    def environment(self):
+        """Of each command: the state goes beside the folder, not into the user's own."""
+        return {**clean_environment(), "XDG_STATE_HOME": f"{self.folder.absolute()}-state", **self.variables}
+
+    @property
+    def state_dir(self):
+        """Where the stack of this folder keeps its state."""
+        return state_folder(self.environment, self.folder)
+
     def __call__(self, *arguments, timeout_s=TIMEOUT_S):
         """Run a command; returns what it left."""
         return subprocess.run(
             [sys.executable, "-m", "muniflow.cli.main", *arguments],
             cwd=self.folder,
-            env={**clean_environment(), **self.variables},
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -33,7 +33,7 @@ def muniflow(tmp_path_factory):
 
 
 def state_of(muniflow):
-    return read_state(muniflow.folder / ".muniflow")
+    return read_state(muniflow.state_dir)
 
 
 def test_a_batch_goes_through(muniflow):
@@ -186,7 +186,7 @@ def test_a_worker_that_is_killed_is_started_again(muniflow):
     os.kill(first.identity.pid, signal.SIGKILL)
 
     eventually(lambda: (now := worker()) and now.identity != first.identity and state_of(muniflow).ready)
-    assert "split-1 was ended by SIGKILL" in (muniflow.folder / ".muniflow/up.log").read_text()
+    assert "split-1 was ended by SIGKILL" in (muniflow.state_dir / "up.log").read_text()
 
 
 def test_the_console_knows_the_stack(muniflow):

@@ -8,6 +8,7 @@ import pytest
 from tests.integration.stacks import ROOT, CommandLine
 
 from muniflow.stack.broker import find_server
+from muniflow.stack.place import demo_folder
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
@@ -18,7 +19,8 @@ pytestmark = [
 def test_the_demo(tmp_path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
 
-    done = CommandLine(tmp_path)("demo", timeout_s=240)
+    line = CommandLine(tmp_path)
+    done = line("demo", timeout_s=240)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 of 24 outputs are byte-identical on both engines" in done.stdout
@@ -27,7 +29,7 @@ def test_the_demo(tmp_path):
     folder = re.fullmatch(r"outputs: (.+)", last)
     assert folder, last
     assert len(list((tmp_path / folder[1]).glob("*.jpg"))) == 24
-    assert not (tmp_path / ".muniflow/demo/stack.json").exists(), "everything it started is stopped"
+    assert not (demo_folder(line.state_dir) / "stack.json").exists(), "everything it started is stopped"
 
 
 def test_the_demo_says_what_it_needs(tmp_path):

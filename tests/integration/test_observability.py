@@ -124,7 +124,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     line = CommandLine(folder, variables)
     up = line("up", "--detach", timeout_s=180)
     assert up.returncode == 0, up.stderr
-    state = read_state(folder / ".muniflow")
+    state = read_state(line.state_dir)
     assert state is not None
     server, thread, kubernetes_port = kube_state_metrics()
     try:

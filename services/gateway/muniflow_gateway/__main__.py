@@ -69,7 +69,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     from muniflow_gateway.keys import make_key, read_keys, revoke_key
     from muniflow_gateway.settings import GatewaySettings
 
-    path = arguments.file or Path(read_env(GatewaySettings, os.environ).api_keys_file)
+    path = arguments.file or read_env(GatewaySettings, os.environ).keys_path(os.environ)
     match arguments.action:
         case "make":
             secret = make_key(path, arguments.name, {field: getattr(arguments, field) for field in LIMITS})

@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -106,7 +105,7 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
         coordinator=coordinator,
         follower=Follower(coordinator, news),
         desk=desk,
-        access=Access(KeyRing(Path(settings.api_keys_file)), Quotas(settings), asked_open=settings.gateway_open),
+        access=Access(KeyRing(settings.keys_path(env)), Quotas(settings), asked_open=settings.gateway_open),
         news=news,
         metrics=metrics,
     )

@@ -1,9 +1,13 @@
 """The gateway's own settings."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from muniflow.keys import UPLOADS, key_problem
 from muniflow.settings import GatewayAddress
+from muniflow.stack.place import keys_file
 
 
 class GatewaySettings(GatewayAddress):
@@ -11,8 +15,9 @@ class GatewaySettings(GatewayAddress):
 
     coordinator_url: str = "http://127.0.0.1:8000"
     """Base of the coordinator's HTTP interface."""
-    api_keys_file: str = ".muniflow/api-keys"
-    """Hashed API keys, one JSON object a line; read again when it changes. Once it was there, keys are asked for."""
+    api_keys_file: str | None = None
+    """Hashed API keys, one JSON object a line; read again when it changes. Once it was there, keys are asked for. Left
+    out: where `muniflow up` keeps them."""
     uploads_prefix: str = UPLOADS
     """Where uploaded images go in the source store. Hidden, so that a batch over the whole root leaves them out, and
     no batch can name what was sent with another."""
@@ -53,6 +58,14 @@ class GatewaySettings(GatewayAddress):
     """Largest `wait` of `/v1/process`."""
     max_streams: int = Field(256, ge=1)
     """Open event streams."""
+
+    def keys_path(self, env: Mapping[str, str]) -> Path:
+        """Where the API keys are, in a process with these variables.
+
+        Raises:
+            Invalid: those of an earlier muniflow are in another place.
+        """
+        return Path(self.api_keys_file) if self.api_keys_file else keys_file(env)
 
     @field_validator("uploads_prefix")
     @classmethod

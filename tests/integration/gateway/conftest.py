@@ -16,6 +16,7 @@ from tests.integration.stacks import ROOT
 from muniflow.messages import TERMINAL
 from muniflow.settings import BrokerSettings, to_env
 from muniflow.stack.broker import PrivateBroker, find_server
+from muniflow.stack.place import state_folder
 from muniflow.stack.state import StackState, read_state
 from muniflow.stack.stop import stop_stack
 
@@ -27,6 +28,8 @@ class Stack:
     """A stack that runs."""
 
     folder: Path
+    """The source root."""
+    state_dir: Path
     state: StackState
 
     @property
@@ -42,7 +45,7 @@ class Stack:
 
     def pids(self, prefix):
         """Processes that run now, by how their names begin."""
-        state = read_state(self.folder / ".muniflow")
+        state = read_state(self.state_dir)
         assert state is not None
         return [process.identity.pid for process in state.processes if process.name.startswith(prefix)]
 
@@ -93,11 +96,18 @@ def stack(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway-stack")
     shutil.copytree(ROOT / "examples", folder / "examples")
     # A small window, so that cancelling takes effect within seconds.
-    make_daemon(folder, {**clean_environment(), **LIMITS, "MUNIFLOW_WINDOW_IMAGES": "16"})
-    state = read_state(folder / ".muniflow")
+    environment = {
+        **clean_environment(),
+        **LIMITS,
+        "MUNIFLOW_WINDOW_IMAGES": "16",
+        "XDG_STATE_HOME": str(tmp_path_factory.mktemp("gateway-state")),
+    }
+    make_daemon(folder, environment)
+    state_dir = state_folder(environment, folder)
+    state = read_state(state_dir)
     assert state is not None
-    yield Stack(folder, state)
-    stop_stack(folder / ".muniflow")
+    yield Stack(folder, state_dir, state)
+    stop_stack(state_dir)
 
 
 @pytest.fixture
@@ -109,7 +119,7 @@ def http(stack):
 @pytest.fixture
 def low_memory(stack):
     """`with low_memory():` raises the broker's memory alarm: it takes no messages."""
-    node = PrivateBroker(stack.folder / ".muniflow" / "broker")
+    node = PrivateBroker(stack.state_dir / "broker")
 
     @contextmanager
     def raised():

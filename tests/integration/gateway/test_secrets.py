@@ -117,7 +117,7 @@ def test_an_output_is_served_only_as_the_image_that_it_is(stack, http):
     """Whoever can write to the output store cannot make the gateway serve a page, or a PNG that calls itself JPEG."""
     upload = http.post("/v1/batches", **form(picture(), actions=ROUTE)).json()["batch_id"]
     assert stack.settled(upload)["state"] in TERMINAL
-    folder = next(stack.folder.rglob(f"output/{upload}"))
+    folder = Path(stack.state.stores.output_url.removeprefix("file://")) / upload
     (output,) = folder.glob("*.jpg")
     address = f"/static/{upload}/{output.name}"
     assert http.get(address).headers["Content-Type"] == "image/jpeg"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from muniflow.store.types import Store
 
 ANSWER_S = 30.0
-OWN = ("MUNIFLOW_COORDINATOR_URL", "MUNIFLOW_DATABASE_URL", "MUNIFLOW_OUTPUT_URL", "MUNIFLOW_WORK_URL")
+OWN = ("MUNIFLOW_COORDINATOR_URL", "MUNIFLOW_DATABASE_URL")
 """Variables that name parts of another stack: the demo has its own."""
 
 
@@ -64,35 +64,36 @@ def compare(left: "Store", right: "Store", prefix: str) -> Comparison:
 def command(batch_file: Path, workers: str, *, as_json: bool) -> int:
     """Run a batch through a private RabbitMQ and the workers, and again without a broker; compare every byte.
 
-    Everything is started for the demo and stopped at its end; all files are in .muniflow/demo/, made anew each time.
+    Everything is started for the demo and stopped at its end; outputs are in .muniflow/demo/, made anew each time.
     The exit code is 0 when every image is done and every output is the same on both engines.
     """
     from muniflow.batch import read_batch
     from muniflow.operation import installed_operations
-    from muniflow.settings import read_env
     from muniflow.stack.detach import start_detached
-    from muniflow.stack.state import StackSettings
+    from muniflow.stack.place import data_folder, demo_folder, state_folder
     from muniflow.stack.stop import stop_stack
 
     document = batch_file.read_bytes()
     batch = read_batch(document, installed_operations())
-    folder = Path(read_env(StackSettings, os.environ).state_dir) / "demo"
+    folder, data = demo_folder(state_folder(os.environ)), data_folder(os.environ) / "demo"
     stop_stack(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    for made in (folder, data):
+        shutil.rmtree(made, ignore_errors=True)
     say = _sayer(quiet=as_json)
     say("starting RabbitMQ, the coordinator and the workers")
     environment = {name: value for name, value in os.environ.items() if name not in OWN}
+    environment |= {"MUNIFLOW_OUTPUT_URL": f"{data.absolute()}/output", "MUNIFLOW_WORK_URL": f"{data.absolute()}/work"}
     try:
         stack = start_detached(folder, ["--workers", workers, "--no-gateway"], environment)
         say(", ".join(dict.fromkeys(process.name for process in stack.processes)) + " are ready")
         status = _over_the_broker(stack, document, batch, say, quiet=as_json)
         images = _images(stack, batch)
         say("running the same batch on the local engine")
-        comparison = _on_the_local_engine(stack, batch, folder / "local")
+        comparison = _on_the_local_engine(stack, batch, data / "local")
     finally:
         say("draining and stopping everything")
         stop_stack(folder)
-    root = folder / "output"
+    root = data / "output"
     outputs = root / batch.destination
     if as_json:
         show_json(_document(status, comparison, outputs))

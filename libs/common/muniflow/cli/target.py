@@ -8,7 +8,8 @@ from typing import Literal
 
 from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings, Settings, StoreSettings, read_env, variable
-from muniflow.stack.state import StackSettings, StackState, read_state
+from muniflow.stack.place import find_state
+from muniflow.stack.state import StackState
 
 
 class ClientSettings(Settings):
@@ -69,8 +70,7 @@ def find_target(env: Mapping[str, str] | None = None) -> Target:
         Invalid: a variable is wrong.
     """
     env = os.environ if env is None else env
-    state_dir = Path(read_env(StackSettings, env).state_dir)
-    state = read_state(state_dir)
+    state_dir, state = find_state(env)
     stack = state if state is not None and state.running else None
     known = _variables_of(stack) if stack is not None else {}
     together = {**known, **{name: value for name, value in env.items() if value}}

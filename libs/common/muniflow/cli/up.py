@@ -33,18 +33,24 @@ if TYPE_CHECKING:
 def command(workers: str, chains: tuple[str, ...], *, gateway: bool, is_open: bool, detach: bool, as_json: bool) -> int:
     """Start the whole stack on this machine: RabbitMQ, the coordinator and the workers.
 
-    A private RabbitMQ node is started unless MUNIFLOW_AMQP_URL names one that runs. Everything is kept in .muniflow/
-    (MUNIFLOW_STATE_DIR): logs, ledger, intermediates, outputs. Sources are read below the current folder
-    (MUNIFLOW_SOURCE_URL). A process that ends by itself is started again. Ctrl-C drains.
+    A private RabbitMQ node is started unless MUNIFLOW_AMQP_URL names one that runs. Sources are read below the current
+    folder (MUNIFLOW_SOURCE_URL); intermediates and outputs go to .muniflow/ there. Ledger, logs, passwords and API keys
+    are kept outside of it, in ~/.local/state/muniflow/ (MUNIFLOW_STATE_DIR). A process that ends by itself is started
+    again. Ctrl-C drains.
     """
+    from muniflow.settings import to_env
+    from muniflow.stack.place import prepare
+
     plan = _plan(workers, chains, _gateway(is_open=is_open) if gateway else None)
+    prepare(plan.state_dir, os.environ)
     if detach:
         from muniflow.stack.detach import start_detached
 
         arguments = ["--workers", workers, *(word for chain in chains for word in ("--chain", chain))]
         arguments += [] if gateway else ["--no-gateway"]
         arguments += ["--open"] if is_open else []
-        _show(start_detached(plan.state_dir, arguments, os.environ), plan, as_json=as_json)
+        environment = {**os.environ, **to_env(plan.stores)}
+        _show(start_detached(plan.state_dir, arguments, environment), plan, as_json=as_json)
         return exits.OK
     return _run(plan, as_json=as_json)
 
@@ -55,22 +61,26 @@ def _plan(workers: str, chains: tuple[str, ...], gateway: "GatewayAddress | None
     from muniflow.operation import installed_operations
     from muniflow.settings import read_env, variable
     from muniflow.stack.local import StackPlan
+    from muniflow.stack.place import data_folder, find_state, require_outside, state_folder
     from muniflow.stack.plan import read_chain, read_workers, worker_groups
-    from muniflow.stack.state import StackSettings, read_state
+    from muniflow.store.open import open_stores
 
     operations = tuple(installed_operations())
     groups = worker_groups(read_workers(workers, operations), [read_chain(chain, operations) for chain in chains])
-    folder = Path(read_env(StackSettings, os.environ).state_dir)
-    state = read_state(folder)
+    folder = state_folder(os.environ).absolute()
+    _, state = find_state(os.environ)
     if state is not None and state.running:
         raise Invalid(
             (Fault("", f"a stack runs here already (process {state.supervisor.pid}); end it with `muniflow down`"),)
         )
     client = read_env(ClientSettings, os.environ)
+    stores = _stores(data_folder(os.environ))
+    require_outside(folder, stores)
+    open_stores(stores.source_url, stores.work_url, stores.output_url)
     return StackPlan(
         state_dir=folder,
         groups=groups,
-        stores=_stores(folder),
+        stores=stores,
         amqp_url=os.environ.get(variable("amqp_url")) or None,
         rabbitmq_metrics_url=client.rabbitmq_metrics_url,
         database_url=client.database_url,
@@ -126,6 +136,7 @@ def _show(state: "StackState", plan: "StackPlan", *, as_json: bool) -> None:
     )
     click.echo(f"sources: {state.stores.source_url}")
     click.echo(f"outputs: {state.stores.output_url}")
+    click.echo(f"state: {plan.state_dir}")
     if state.gateway_url and plan.gateway:
         click.echo(f"page and API: {state.gateway_url}{_who_is_served(plan)}")
     click.echo("ready: muniflow submit examples/demo.json --wait")

@@ -4,7 +4,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -174,10 +173,3 @@ def forget_broker(home: Path, docker: str = "docker") -> bool:
         return False
     DockerBroker(home, docker=docker).forget()
     return True
-
-
-if __name__ == "__main__":  # `make clean`, before it removes the folder
-    try:
-        forget_broker(Path(sys.argv[1]))
-    except MuniflowError as refused:
-        sys.exit(f"the broker's volume stays: {refused}")

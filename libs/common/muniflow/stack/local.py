@@ -9,6 +9,7 @@ from pathlib import Path
 from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings, GatewayAddress, StoreSettings, to_env
 from muniflow.stack.docker_broker import LocalBroker, local_broker
+from muniflow.stack.place import API_KEYS
 from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, gateway_plan, replica_count, worker_plans
 from muniflow.stack.ports import free_ports
 from muniflow.stack.processes import identify
@@ -37,12 +38,12 @@ class StackPlan:
     gateway: GatewayAddress | None = None
     """Where the gateway listens, and whether it is open there; `None` starts none."""
     api_keys_file: Path | None = None
-    """The gateway's; `None` is `api-keys` in `state_dir`."""
+    """The gateway's; `None` is the one in `state_dir`."""
 
     @property
     def keys(self) -> Path:
         """The full path of the gateway's file of keys."""
-        return (self.api_keys_file or self.state_dir / "api-keys").resolve()
+        return (self.api_keys_file or self.state_dir / API_KEYS).resolve()
 
 
 @dataclass

@@ -16,8 +16,8 @@ Role = Literal["gateway", "worker", "coordinator", "broker", "epmd"]
 class StackSettings(Settings):
     """Where the local stack keeps what it needs."""
 
-    state_dir: str = ".muniflow"
-    """Holds `stack.json`, the logs, the broker's data, the ledger, intermediates and outputs."""
+    state_dir: str | None = None
+    """Holds `stack.json`, the logs, the broker's data, the ledger and the API keys; see `muniflow.stack.place`."""
 
 
 class ProcessState(BaseModel):
