@@ -77,14 +77,14 @@ def check_database(url: str | None) -> list[Finding]:
             [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error as error:
-        return [
-            Finding("error", "ledger", f"{path}: {error}", "check that it is on a local volume, and its permissions")
-        ]
+    except sqlite3.OperationalError as error:
+        to_do = "check that it is on a local volume, and its permissions"
+        return [Finding("error", "ledger", f"{path}: {error}", to_do)]
+    except sqlite3.DatabaseError as error:  # what is there is no database, or a damaged one
+        said = str(error)
     if said != "ok":
-        return [
-            Finding("error", "ledger", f"{path}: {said}", "stop the coordinator and restore the file from a backup")
-        ]
+        to_do = "stop the coordinator and restore the file from a backup"
+        return [Finding("error", "ledger", f"{path}: {said}", to_do)]
     return [Finding("ok", "ledger", str(path))]
 
 
