@@ -37,11 +37,11 @@ def muniflow(tmp_path_factory):
 
 
 def state_of(muniflow):
-    return read_state(muniflow.folder / ".muniflow")
+    return read_state(muniflow.state_dir)
 
 
 def log_of(muniflow):
-    return (muniflow.folder / ".muniflow/up.log").read_text()
+    return (muniflow.state_dir / "up.log").read_text()
 
 
 def process(muniflow, name):
@@ -51,7 +51,7 @@ def process(muniflow, name):
 
 def left_of(muniflow):
     """Processes of the private broker that run, whoever their parent is."""
-    home = str(muniflow.folder / ".muniflow/broker")
+    home = str(muniflow.state_dir / "broker")
     found = []
     for each in psutil.process_iter():
         try:

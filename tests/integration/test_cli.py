@@ -27,7 +27,7 @@ def muniflow(tmp_path_factory):
     cli = CommandLine(folder)
     done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
     assert done.returncode == 0, done.stderr
-    assert f"keys make NAME --file {folder / '.muniflow/api-keys'}" in done.stdout
+    assert f"keys make NAME --file {cli.state_dir / 'api-keys'}" in done.stdout
     yield cli
     cli("down", timeout_s=200)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.stacks import ROOT, CommandLine, clean_environment, eventually
+from tests.integration.stacks import ROOT, CommandLine, eventually
 
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import find_server
@@ -47,7 +47,7 @@ def stack(muniflow):
 
 
 def state_of(cli):
-    state = read_state(cli.folder / ".muniflow")
+    state = read_state(cli.state_dir)
     return state if state is not None and state.running else None
 
 
@@ -73,7 +73,7 @@ def commands_in(advice):
 
 
 def in_shell(cli, line):
-    env = {**clean_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env = {**cli.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["sh", "-c", line]
     return subprocess.run(command, cwd=cli.folder, env=env, capture_output=True, text=True, timeout=200, check=False)
 
@@ -112,7 +112,7 @@ def test_an_operation_without_a_worker(muniflow):
 
 
 def test_a_queue_that_is_missing(stack):
-    follow(stack, f".muniflow/broker/rabbitmqctl delete_queue {DEAD}")
+    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl delete_queue {DEAD}")
     [command] = commands_in(found(stack, f"queue {DEAD}"))
 
     follow(stack, command)
@@ -121,7 +121,7 @@ def test_a_queue_that_is_missing(stack):
 
 
 def test_a_queue_that_is_declared_otherwise(stack):
-    follow(stack, f".muniflow/broker/rabbitmqctl delete_queue {DEAD}")
+    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl delete_queue {DEAD}")
     with open_channel(BrokerSettings(amqp_url=state_of(stack).amqp_url)) as channel:
         channel.queue_declare(DEAD, durable=True)
     commands = commands_in(found(stack, f"queue {DEAD}"))
@@ -133,7 +133,7 @@ def test_a_queue_that_is_declared_otherwise(stack):
 
 
 def test_a_user_without_rights(stack):
-    follow(stack, ".muniflow/broker/rabbitmqctl set_permissions muniflow '' '' ''")
+    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl set_permissions muniflow '' '' ''")
     [command] = commands_in(found(stack, "permissions"))
 
     follow(stack, command)
@@ -145,7 +145,7 @@ def test_a_user_without_rights(stack):
 
 @pytest.mark.parametrize("fault", ["set_vm_memory_high_watermark absolute 1MB", "set_disk_free_limit 1000000GB"])
 def test_an_alarm(stack, fault):
-    follow(stack, f".muniflow/broker/rabbitmqctl {fault}")
+    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl {fault}")
     [command] = commands_in(found(stack, "alarm"))
 
     follow(stack, command)
