@@ -4,8 +4,9 @@
 
 BIN := .venv/bin
 PATHS := libs services tests
-# `make test PYTEST_ARGS="-k route"` runs a part; `make run WORKERS=resize=2,blur=4` starts more workers.
+# `make test PYTEST_ARGS="-k route"` runs a part, PYTEST_PROCESSES=0 all in one process; `make run WORKERS=resize=2,blur=4` starts more workers.
 PYTEST_ARGS ?=
+PYTEST_PROCESSES ?= 2
 WORKERS ?=
 CHAIN ?=
 # What `make` starts serves this machine without an API key. MUNIFLOW_GATEWAY_OPEN=false asks for one.
@@ -21,7 +22,7 @@ demo: ## run a batch through a private RabbitMQ, and again without one; compare 
 	@$(BIN)/muniflow demo
 
 test: lint ## lint, then all tests, against a real RabbitMQ
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
 	@scripts/bootstrap dev

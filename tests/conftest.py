@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ URL_VARIABLE = "MUNIFLOW_TEST_AMQP_URL"
 IMAGE = "rabbitmq:3.13-alpine"
 MEMORY = Path("/dev/shm")  # noqa: S108 - everything makes a folder of its own below it
 MEMORY_NEEDED_BYTES = 4 << 30
+ONE_STACK = "tests/integration/gateway"
+"""All tests of this folder share one stack."""
 
 
 def pytest_configure() -> None:
@@ -31,6 +34,20 @@ def pytest_configure() -> None:
     """
     if "TMPDIR" not in os.environ and _fits(MEMORY):
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # for what we start, and for this process
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of `pytest -n` whole files: what is made for a module is made once."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _unit_of
+    return scheduler
+
+
+def _unit_of(test: str) -> str:
+    """What goes to one process together with this test."""
+    return ONE_STACK if test.startswith(ONE_STACK) else test.partition("::")[0]
 
 
 def _fits(folder: Path) -> bool:
