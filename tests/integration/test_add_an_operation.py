@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.stacks import ROOT, CommandLine
+from tests.integration.stacks import ROOT, CommandLine, kill_stack
 
 from muniflow.stack.broker import find_server
 
@@ -62,7 +62,7 @@ def test_the_new_operation_runs_on_both_engines_with_the_same_bytes(muniflow):
     try:
         submitted = muniflow("submit", "mirror.json", "--wait")
     finally:
-        muniflow("down", timeout_s=200)
+        kill_stack(muniflow.folder / ".muniflow")
     assert submitted.returncode == 0, submitted.stderr
 
     outputs = images_below(muniflow.folder / ".muniflow/output/mirrored")

@@ -6,7 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.integration.stacks import ROOT, CommandLine
+from tests.integration.stacks import ROOT, CommandLine, kill_stack
+from tests.support.waiting import eventually
 
 from muniflow.images.opencv import cv2
 from muniflow.stack.broker import find_server
@@ -59,12 +60,12 @@ def over_the_broker(muniflow):
     assert up.returncode == 0, up.stderr
     try:
         submitted = muniflow("submit", "batch.json", "--wait", timeout_s=300)
+        assert submitted.returncode == 0, submitted.stderr
+        work = muniflow.folder / ".muniflow/work"
+        eventually(lambda: not any(work.rglob("*.raw")), what="intermediates are removed")
     finally:
-        muniflow("down", timeout_s=200)
-    assert submitted.returncode == 0, submitted.stderr
-    outputs = outputs_of(muniflow.folder / ".muniflow/output/mixed")
-    assert not any((muniflow.folder / ".muniflow/work").rglob("*.raw")), "intermediates are removed"
-    return outputs
+        kill_stack(muniflow.folder / ".muniflow")
+    return outputs_of(muniflow.folder / ".muniflow/output/mixed")
 
 
 def test_every_image_has_its_tiles(over_the_broker):
