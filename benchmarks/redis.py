@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.corpus import cache_folder
 from benchmarks.processes import Processes
+from muniflow.stack.ports import free_ports
 
 PACKAGES = ("redis-server", "redis-tools", "libjemalloc2", "liblzf1")
 
@@ -20,19 +21,12 @@ def start_redis(processes: Processes, folder: Path) -> str:
     """Start a Redis with its own defaults (snapshots on) and return its URL."""
     command, env = _server()
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    (port,) = free_ports(1)
     processes.start(
         "redis", [command, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--daemonize", "no"], env
     )
     processes.wait_for("Redis", lambda: _answers(port))
     return f"redis://127.0.0.1:{port}/0"
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from tests.chaos.ledger import LEDGERS
 from tests.chaos.service import Service
 from tests.chaos.truth import Document, Truth, Verdict, judge, total, truth_of
+from tests.support.waiting import eventually
 
 from muniflow.cli.client import Coordinator
 from muniflow.errors import NotFound, Unavailable
@@ -18,7 +19,6 @@ from muniflow.operation import installed_operations
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
 from muniflow.stack.ports import free_ports
-from muniflow.stack.stop import wait_until
 from muniflow.status import BatchStatus
 from muniflow.store.folders import TEMPORARY
 from muniflow.topology import BATCHES, CONTROL, topology
@@ -126,7 +126,7 @@ class World:
             self.tend()
             return condition()
 
-        assert wait_until(tended, limit_s), f"{what}: not within {limit_s:.0f} s\n{self.tails()}"
+        eventually(tended, limit_s, lambda: f"{what}\n{self.tails()}")
 
     def until_ready(self, *names: str) -> None:
         """Wait for the first readiness; what ends by itself before that cannot work at all."""

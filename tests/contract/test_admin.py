@@ -3,7 +3,8 @@
 import secrets
 
 import pytest
-from tests.contract.transport_world import eventually, small_topology
+from tests.contract.transport_world import small_topology
+from tests.support.waiting import eventually
 
 from muniflow.errors import NotFound, Unavailable
 from muniflow.settings import BrokerSettings

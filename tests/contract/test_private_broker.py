@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from tests.contract.transport_world import DURABLE_AFTER_S, eventually
+from tests.contract.transport_world import DURABLE_AFTER_S
+from tests.support.waiting import eventually
 
 from muniflow.errors import MuniflowError
 from muniflow.settings import BrokerSettings

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
-from tests.contract.transport_world import Peer, eventually, rabbit_world, run_for, run_until, stop_all
+from tests.contract.transport_world import Peer, rabbit_world, run_for, run_until, stop_all
+from tests.support.waiting import eventually
 
 from muniflow.cli.check_broker import alarm_findings, check_broker
 from muniflow.cli.findings import worst

@@ -1,13 +1,13 @@
 """What a test of a transport needs: a loop, a broker behind it, a small topology, and peers that use it."""
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from tests.contract.tcp_proxy import Proxy
+from tests.support import waiting
 
 from muniflow.loop import Loop, new_loop
 from muniflow.settings import BrokerSettings
@@ -18,7 +18,6 @@ from muniflow.transport.memory import MemoryBroker
 from muniflow.transport.rabbitmq import RabbitTransport
 
 WAIT_S = 30.0
-TICK_S = 0.005
 QUIET_S = 0.2
 """How long a test watches that something does not happen."""
 DELIVERY_LIMIT = 2
@@ -124,42 +123,13 @@ class Peer:
 
 def run_until(world: World, condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
     """Run the loop until the condition holds, at most `timeout_s`."""
-    timer = None
-    late = False
-
-    def tick() -> None:
-        nonlocal timer
-        if condition():
-            world.loop.stop()
-        else:
-            timer = world.loop.call_later(TICK_S, tick)
-
-    def give_up() -> None:
-        nonlocal late
-        late = True
-        world.loop.stop()
-
-    limit = world.loop.call_later(timeout_s, give_up)
-    tick_soon = world.loop.call_later(0, tick)
-    world.loop.start()
-    for each in (limit, timer, tick_soon):
-        if each is not None:
-            world.loop.remove_timeout(each)
-    assert not late, f"not within {timeout_s:.0f} s: {what}"
+    waiting.run_until(world.loop, condition, timeout_s, what)
 
 
 def run_for(world: World, seconds: float = QUIET_S) -> None:
     """Run the loop for a while, to see that something does not happen."""
     world.loop.call_later(seconds, world.loop.stop)
     world.loop.start()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something that has no loop is so, at most `WAIT_S`."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never was"
-        time.sleep(TICK_S * 10)
 
 
 def small_topology(name: str) -> Topology:

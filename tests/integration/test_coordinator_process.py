@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pictures, report, until
+from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pictures, report
+from tests.support.waiting import eventually, seconds_until
 
 from muniflow.settings import BrokerSettings
 
@@ -54,10 +55,10 @@ def test_killed_and_started_again_it_ends_its_batch_and_stops_in_time(
     with NullWorker(broker, delay_s=0.003) as worker:
         user.submit("b")
         for share in (50, 120, 200):
-            until(lambda share=share: done(coordinator) > share, what=f"{share} done")  # type: ignore[misc]
+            eventually(lambda share=share: done(coordinator) > share, what=f"{share} done")  # type: ignore[misc]
             coordinator.kill()
             coordinator.start()
-        until(lambda: ended(coordinator), what="done")
+        eventually(lambda: ended(coordinator), what="done")
     begun_s = time.monotonic()
     assert coordinator.terminate() == 0
     assert time.monotonic() - begun_s < 8
@@ -70,18 +71,18 @@ def test_killed_and_started_again_it_ends_its_batch_and_stops_in_time(
 def test_two_on_one_file_one_works_and_the_other_follows(
     coordinator: CoordinatorProcess, env: dict[str, str], user: User, broker: BrokerSettings, tmp_path: Path
 ) -> None:
-    until(lambda: coordinator.leads, what="leading")
+    eventually(lambda: coordinator.leads, what="leading")
     second = CoordinatorProcess(tmp_path, env, "second").start()
     try:
-        until(lambda: second.stands_by, what="standby")
+        eventually(lambda: second.stands_by, what="standby")
         assert (coordinator.metric("muniflow_leader"), second.metric("muniflow_leader")) == (1, 0)
         with NullWorker(broker, delay_s=0.003):
             user.submit("b")
-            until(lambda: done(coordinator) > 50, what="50 done")
+            eventually(lambda: done(coordinator) > 50, what="50 done")
             assert second.get("/v1/batches/b")[1]["total"] == IMAGES, "a standby answers, too"
             coordinator.kill()
-            took_s = until(lambda: second.leads, 15, what="takeover")
-            until(lambda: ended(second), what="done")
+            took_s = seconds_until(lambda: second.leads, 15, what="takeover")
+            eventually(lambda: ended(second), what="done")
         print(f"takeover with SQLite after SIGKILL: {took_s:.1f} s")  # noqa: T201 - it is what is measured
         assert second.terminate() == 0
     finally:
@@ -89,10 +90,10 @@ def test_two_on_one_file_one_works_and_the_other_follows(
 
 
 def test_a_standby_ends_at_once(coordinator: CoordinatorProcess, env: dict[str, str], tmp_path: Path) -> None:
-    until(lambda: coordinator.leads, what="leading")
+    eventually(lambda: coordinator.leads, what="leading")
     second = CoordinatorProcess(tmp_path, env, "second").start()
     try:
-        until(lambda: second.stands_by, what="standby")
+        eventually(lambda: second.stands_by, what="standby")
         assert second.terminate(10) == 0
         assert coordinator.leads
     finally:
@@ -102,19 +103,19 @@ def test_a_standby_ends_at_once(coordinator: CoordinatorProcess, env: dict[str, 
 def test_a_locked_database_is_delay_and_said_so(
     coordinator: CoordinatorProcess, user: User, broker: BrokerSettings, tmp_path: Path
 ) -> None:
-    until(lambda: coordinator.leads, what="leading")
+    eventually(lambda: coordinator.leads, what="leading")
     other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with NullWorker(broker):
         user.submit("b")
-        until(lambda: coordinator.metric("muniflow_ledger_waiting") == 1, what="waiting")
+        eventually(lambda: coordinator.metric("muniflow_ledger_waiting") == 1, what="waiting")
         assert coordinator.get("/readyz")[0] == 503
         assert "database is locked" in coordinator.get("/readyz")[1]["error"]
         assert coordinator.get("/livez")[0] == 200
         coordinator.signal(0)
         other.execute("ROLLBACK")
         other.close()
-        until(lambda: ended(coordinator), what="done")
+        eventually(lambda: ended(coordinator), what="done")
     log = coordinator.log.read_text()
     assert log.count("the ledger waits") == 1
     assert log.count("the ledger works again") == 1
@@ -124,16 +125,16 @@ def test_a_locked_database_is_delay_and_said_so(
 def test_a_source_that_is_missing_is_said_in_the_status(
     coordinator: CoordinatorProcess, user: User, tmp_path: Path
 ) -> None:
-    until(lambda: coordinator.leads, what="leading")
+    eventually(lambda: coordinator.leads, what="leading")
     (tmp_path / "source").rename(tmp_path / "elsewhere")
     user.submit("b")
-    until(lambda: (coordinator.get("/v1/batches/b")[1] or {}).get("waiting_for"), what="a reason")
+    eventually(lambda: (coordinator.get("/v1/batches/b")[1] or {}).get("waiting_for"), what="a reason")
     status = coordinator.get("/v1/batches/b")[1]
     assert (status["state"], "is its volume mounted" in status["waiting_for"]) == ("intake", True)
     coordinator.signal(signal.SIGKILL)
     coordinator.kill()
     coordinator.start()
-    until(lambda: (coordinator.get("/v1/batches/b")[1] or {}).get("waiting_for"), what="a reason after a restart")
+    eventually(lambda: (coordinator.get("/v1/batches/b")[1] or {}).get("waiting_for"), what="a reason after a restart")
     (tmp_path / "elsewhere").rename(tmp_path / "source")
-    until(lambda: coordinator.get("/v1/batches/b")[1]["total"] == IMAGES, what="accepted")
+    eventually(lambda: coordinator.get("/v1/batches/b")[1]["total"] == IMAGES, what="accepted")
     assert coordinator.get("/v1/batches/b")[1]["state"] == "running"

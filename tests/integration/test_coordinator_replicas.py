@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pictures, report, until
+from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pictures, report
 from tests.support.postgres import PrivatePostgres
+from tests.support.waiting import eventually, seconds_until
 
 from muniflow.settings import BrokerSettings
 
@@ -31,11 +32,11 @@ class Replicas:
         return [replica for replica in self.all if replica is not but and replica.leads]
 
     def leader(self, but: CoordinatorProcess | None = None) -> CoordinatorProcess:
-        until(lambda: self.leaders(but), what="a leader")
+        eventually(lambda: self.leaders(but), what="a leader")
         return self.leaders(but)[0]
 
     def take_over_from(self, old: CoordinatorProcess) -> CoordinatorProcess:
-        self.takeovers_s.append(until(lambda: self.leaders(old), TAKEOVER_S, "takeover"))
+        self.takeovers_s.append(seconds_until(lambda: self.leaders(old), TAKEOVER_S, "takeover"))
         return self.leaders(old)[0]
 
     def batch(self, batch: str = "b") -> dict[str, object]:
@@ -81,7 +82,7 @@ def check_exact(root: Path, url: str, user: User, worker: NullWorker) -> str:
     assert counts == [("done", IMAGES, IMAGES, 0, 0)]
     assert len(worker.tasks) == IMAGES
     for queue in ("events", "batches", "control"):
-        until(lambda queue=queue: user.depth(f"muniflow.{queue}") == 0, what=queue)  # type: ignore[misc]
+        eventually(lambda queue=queue: user.depth(f"muniflow.{queue}") == 0, what=queue)  # type: ignore[misc]
     again = sum(worker.tasks.values()) - IMAGES
     return f"images {IMAGES}, lost 0, doubled 0, unsettled 0; dispatched again without effect {again}"
 
@@ -96,7 +97,7 @@ def test_kills_and_freezes_of_leaders_lose_and_double_nothing(
         leader = replicas.leader()
         user.submit("b")
         for share in (100, 250, 400, 550, 700):
-            until(lambda share=share: replicas.done() >= share, what=f"{share} done")  # type: ignore[misc]
+            eventually(lambda share=share: replicas.done() >= share, what=f"{share} done")  # type: ignore[misc]
             leader.kill()
             faults += 1
             leader, old = replicas.take_over_from(leader), leader
@@ -104,16 +105,16 @@ def test_kills_and_freezes_of_leaders_lose_and_double_nothing(
             assert len(replicas.leaders()) == 1
             time.sleep(chance.random() * 0.3)  # so that kills fall on other places of the work
         for share in (800, 1000):
-            until(lambda share=share: replicas.done() >= share, what=f"{share} done")  # type: ignore[misc]
+            eventually(lambda share=share: replicas.done() >= share, what=f"{share} done")  # type: ignore[misc]
             leader.signal(signal.SIGSTOP)
             faults += 1
             frozen = leader
             leader = replicas.take_over_from(frozen)
             frozen.signal(signal.SIGCONT)
-            until(lambda frozen=frozen: frozen.stands_by, what="the frozen one stands by")  # type: ignore[misc]
+            eventually(lambda frozen=frozen: frozen.stands_by, what="the frozen one stands by")  # type: ignore[misc]
             assert frozen.metric("muniflow_leader") == 0
         user.submit("b")
-        until(lambda: replicas.batch().get("state") == "done", 120, what="done")
+        eventually(lambda: replicas.batch().get("state") == "done", 120, what="done")
         line = check_exact(tmp_path, postgres_url, user, worker)
         times = ", ".join(f"{took_s:.1f}" for took_s in replicas.takeovers_s)
         with capsys.disabled():
@@ -127,13 +128,13 @@ def test_a_standby_that_knows_the_way_shows_what_is_in_flight(
 ) -> None:
     pictures(tmp_path, 100)
     with replicas_of(tmp_path, broker, postgres_url, 2, MUNIFLOW_PEER_HOST="127.0.0.1") as replicas:
-        until(lambda: any(replica.stands_by for replica in replicas.all), what="a standby")
+        eventually(lambda: any(replica.stands_by for replica in replicas.all), what="a standby")
         standby = next(replica for replica in replicas.all if replica.stands_by)
         leader = next(replica for replica in replicas.all if replica is not standby)
-        until(lambda: leader.leads, what="a leader")
+        eventually(lambda: leader.leads, what="a leader")
         user.submit("b")
         # Nobody works on the tasks, so the whole window stays in flight.
-        until(lambda: leader.get("/v1/batches/b")[1].get("in_flight") == 60, what="the window")
+        eventually(lambda: leader.get("/v1/batches/b")[1].get("in_flight") == 60, what="the window")
         for replica in replicas.all:
             assert replica.get("/v1/batches/b")[1]["in_flight"] == 60
             assert replica.get("/v1/info")[1]["leader"]
@@ -141,7 +142,7 @@ def test_a_standby_that_knows_the_way_shows_what_is_in_flight(
         assert (alone["in_flight"], alone["total"]) == (0, 100), "what the ledger knows"
         leader.kill()
         assert standby.get("/v1/batches/b")[0] == 200
-        until(lambda: standby.get("/v1/batches/b")[1]["in_flight"] == 60, TAKEOVER_S, "takeover")
+        eventually(lambda: standby.get("/v1/batches/b")[1]["in_flight"] == 60, TAKEOVER_S, "takeover")
 
 
 def test_a_database_that_stops_and_comes_back_is_delay(
@@ -153,15 +154,15 @@ def test_a_database_that_stops_and_comes_back_is_delay(
         user.submit("b")
         for number in (signal.SIGINT, signal.SIGQUIT):  # an orderly stop, and a crash
             before = replicas.done()
-            until(lambda before=before: replicas.done() > before + 150, what="progress")  # type: ignore[misc]
+            eventually(lambda before=before: replicas.done() > before + 150, what="progress")  # type: ignore[misc]
             postgres.stop(number)
-            until(lambda: all(one.get("/readyz")[0] == 503 for one in replicas.all), what="not ready")
-            until(lambda: all(one.metric("muniflow_ledger_waiting") == 1 for one in replicas.all), what="waiting")
+            eventually(lambda: all(one.get("/readyz")[0] == 503 for one in replicas.all), what="not ready")
+            eventually(lambda: all(one.metric("muniflow_ledger_waiting") == 1 for one in replicas.all), what="waiting")
             assert all(one.get("/livez")[0] == 200 for one in replicas.all)
             assert "state database is unavailable" in replicas.all[0].get("/readyz")[1]["error"]
             postgres.start()
-            until(lambda: len(replicas.leaders()) == 1, TAKEOVER_S, what="a leader again")
-        until(lambda: replicas.batch().get("state") == "done", 120, what="done")
+            eventually(lambda: len(replicas.leaders()) == 1, TAKEOVER_S, what="a leader again")
+        eventually(lambda: replicas.batch().get("state") == "done", 120, what="done")
         check_exact(tmp_path, postgres_url, user, worker)
         for replica in replicas.all:
             assert replica.log.read_text().count("the election waits") <= 2
@@ -174,8 +175,8 @@ def test_a_coordinator_that_starts_before_its_database_waits_for_it(
     postgres.stop()
     with replicas_of(tmp_path, broker, postgres_url, 1) as replicas:
         (only,) = replicas.all
-        until(lambda: only.get("/readyz")[0] == 503, what="not ready")
+        eventually(lambda: only.get("/readyz")[0] == 503, what="not ready")
         assert only.get("/v1/batches/b")[0] == 503
         postgres.start()
-        until(lambda: only.leads, TAKEOVER_S, what="leading")
+        eventually(lambda: only.leads, TAKEOVER_S, what="leading")
         assert only.terminate() == 0

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,8 +21,9 @@ from deploy.grafana.generator.pages import PAGES
 from deploy.prometheus.monitor import INSTALL, Prometheus, configuration, quick_rules, targets_of, write_targets
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from tests.integration.stacks import CommandLine
+from tests.integration.stacks import CommandLine, kill_stack
 from tests.integration.visitors import Visitors
+from tests.support.waiting import eventually
 
 import muniflow.metrics
 import muniflow_coordinator.metrics
@@ -32,6 +32,7 @@ from muniflow.catalogue import Entry, entries_of
 from muniflow.images.opencv import cv2
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import SERVER_VARIABLE, find_server
+from muniflow.stack.ports import free_ports
 from muniflow.stack.state import StackState, read_state
 from muniflow.topology import EVENTS, step_queue
 from muniflow.transport.admin import open_channel
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.timeout(300)
 STEPS = ("blur", "resize", "split")
 IMAGES, BAD = 360, 40
 EVERY_S = 1
+LIMIT_S = 90.0
 LOAD_S = 25.0
 VARIABLES = {"$namespace": ".*", "$__rate_interval": "1m", "$__range": "5m", "$price": "0.04"}
 BACKLOG = "muniflow:stage_backlog_messages"
@@ -67,20 +69,6 @@ def read(url: str) -> str:
         return text
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(condition: Any, what: str, limit_s: float = 90.0) -> None:
-    """Wait for a condition of other processes, which tell nobody when it holds."""
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.2)
-
-
 def pictures(folder: Path) -> None:
     """Photographs enough for a minute, and among them files that are none."""
     folder.mkdir(parents=True)
@@ -100,7 +88,7 @@ def kube_state_metrics() -> tuple[Any, Thread, int]:
             f"kube_horizontalpodautoscaler_{name}_replicas", "x", ["horizontalpodautoscaler"], registry=registry
         )
         metric.labels("keda-hpa-muniflow-step-blur").set(value)
-    port = free_port()
+    (port,) = free_ports(1)
     server, thread = start_http_server(port, "127.0.0.1", registry)
     return server, thread, port
 
@@ -132,7 +120,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         config = configuration(quick_rules(folder / "rules", EVERY_S), folder / "targets.json", state, EVERY_S)
         kubernetes = [{"targets": [f"127.0.0.1:{kubernetes_port}"]}]
         config["scrape_configs"].append({"job_name": "kube-state-metrics", "static_configs": kubernetes})
-        with Prometheus(folder / "prometheus", config, free_port()) as prometheus:
+        (port,) = free_ports(1)
+        with Prometheus(folder / "prometheus", config, port) as prometheus:
             live = Live(state, prometheus)
             assert state.gateway_url is not None
             picture = (folder / "pictures" / "0000.jpg").read_bytes()
@@ -143,7 +132,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             finally:
                 visitors.leave()
     finally:
-        line("down", timeout_s=120)
+        kill_stack(folder / ".muniflow")
         server.shutdown()
         server.server_close()
         thread.join()
@@ -152,7 +141,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
     """A batch that ends, one that goes on, visitors, some messages that nobody can read; and time to see it."""
     targets = len(targets_of(live.state)) + len(("rabbitmq", "rabbitmq-queues", "kube-state-metrics"))
-    until(lambda: len(live.prometheus.query("up == 1")) == targets, "not everything is scraped")
+    eventually(lambda: len(live.prometheus.query("up == 1")) == targets, LIMIT_S, "everything is scraped")
     with open_channel(BrokerSettings(amqp_url=live.state.amqp_url)) as channel:
         for queue in (step_queue("resize"), EVENTS):
             channel.basic_publish("muniflow", queue, b"nobody can read this")
@@ -164,7 +153,7 @@ def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
     assert line("submit", line.write_batch("large", source="pictures/", operations=route)).returncode == 0
     visitors.come()
     began_s = time.monotonic()
-    until(
+    eventually(
         lambda: (
             time.monotonic() - began_s > LOAD_S
             and live.prometheus.query("sum(muniflow_images_settled_total) > 20")
@@ -172,7 +161,9 @@ def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
             and live.prometheus.query("sum(muniflow:dead_letters) > 0")
             and live.prometheus.query('sum(muniflow_gateway_refusals_total{reason="quota_pixels"}) > 5')
         ),
-        "the load does not show",
+        LIMIT_S,
+        "the load shows",
+        every_s=0.2,
     )
 
 
@@ -306,7 +297,7 @@ def test_the_page_and_the_command_line_and_the_metrics_tell_the_same(live):
         return told.keys() == backlog.keys() and all(abs(told[op] - backlog[op]) <= 5 + told[op] / 5 for op in told)
 
     for same in (same_batch, same_images, same_backlog):
-        until(same, same.__name__, 30)
+        eventually(same, what=same.__name__)
 
 
 def test_labels_hold_no_batch_and_no_image(live):

@@ -12,11 +12,13 @@ from typing import Any
 
 import pika
 import pytest
+from tests.support.waiting import eventually
 
 from muniflow.images.encode import encode
 from muniflow.lineage import Coverage
 from muniflow.messages import Encoding, Events, RouteStep, Task
 from muniflow.operation import installed_operations
+from muniflow.stack.ports import free_ports
 from muniflow.store.local import LocalStore
 from muniflow.topology import EVENTS, dead_queue, step_queue, topology
 from muniflow.transport.admin import declare
@@ -90,17 +92,9 @@ def tasks(images=IMAGES):
     ]  # fmt: skip
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def worker(broker, root, module="muniflow_resize", **env):
-    port = free_port()
+    (port,) = free_ports(1)
     settings = {
         "MUNIFLOW_AMQP_URL": broker.amqp_url,
         "MUNIFLOW_SOURCE_URL": str(root / "source"),
@@ -133,10 +127,7 @@ def get(process, path):
 
 
 def await_status(process, path, status):
-    end_s = time.monotonic() + 20
-    while get(process, path)[0] != status:
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
+    eventually(lambda: get(process, path)[0] == status, what=f"{path} says {status}")
 
 
 def outputs(root):
@@ -194,7 +185,8 @@ def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, coordinator
 
 
 def test_a_worker_waits_for_its_broker(root, broker):
-    away = broker.model_copy(update={"amqp_url": f"amqp://127.0.0.1:{free_port()}"})
+    (nobody,) = free_ports(1)
+    away = broker.model_copy(update={"amqp_url": f"amqp://127.0.0.1:{nobody}"})
     with worker(away, root) as process:
         await_status(process, "/livez", 200)
         assert get(process, "/readyz")[0] == 503

@@ -6,22 +6,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from tests.support.postgres import free_port
 
 from muniflow.messages import Events, Settled, Task
 from muniflow.operation import installed_operations
 from muniflow.settings import BrokerSettings
+from muniflow.stack.ports import free_ports
 from muniflow.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
 from muniflow.transport.admin import declare
 
@@ -32,7 +31,7 @@ class CoordinatorProcess:
     """`python -m muniflow_coordinator`, started, killed, stopped and asked."""
 
     def __init__(self, root: Path, env: Mapping[str, str], name: str = "coordinator") -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.log = root / f"{name}.log"
         self._env = {
             **os.environ,
@@ -102,15 +101,6 @@ def _body(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return body.decode()
-
-
-def until(condition: Callable[[], object], limit_s: float = LIMIT_S, what: str = "") -> float:
-    """Wait for something in other processes; returns the seconds that it took."""
-    begun_s = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun_s < limit_s, f"not within {limit_s} s: {what}"
-        time.sleep(0.02)  # other processes tell of themselves in no other way
-    return time.monotonic() - begun_s
 
 
 class NullWorker:

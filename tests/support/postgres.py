@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from muniflow.stack.ports import free_ports
 
 LIMIT_S = 60.0
 USERS = ("postgres", "nobody")
@@ -29,13 +30,6 @@ def find_postgres() -> Path | None:
         return found[-1].parent
     initdb = shutil.which("initdb")
     return None if initdb is None else Path(initdb).resolve().parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PrivatePostgres:
@@ -130,7 +124,8 @@ def running_server() -> Iterator[PrivatePostgres]:
         pytest.skip(missing)
     # Not below pytest's own folder, which nobody but the current user may enter.
     home = Path(tempfile.mkdtemp(prefix="muniflow-postgres-"))
-    server = PrivatePostgres(programs, home, free_port())
+    (port,) = free_ports(1)
+    server = PrivatePostgres(programs, home, port)
     try:
         server.create()
         server.start()

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gateway.help import OwnGateway, clean_environment, eventually
-from tests.integration.stacks import ROOT
+from tests.integration.gateway.help import OwnGateway, clean_environment
+from tests.integration.stacks import ROOT, kill_stack
+from tests.support.waiting import eventually
 
 from muniflow.messages import TERMINAL
 from muniflow.settings import BrokerSettings, to_env
 from muniflow.stack.broker import PrivateBroker, find_server
 from muniflow.stack.place import state_folder
 from muniflow.stack.state import StackState, read_state
-from muniflow.stack.stop import stop_stack
 
 LIMITS = {"MUNIFLOW_REQUESTS_PER_MINUTE": "1000000", "MUNIFLOW_MEBIBYTES_PER_HOUR": "1000000"}
 
@@ -107,7 +107,7 @@ def stack(tmp_path_factory):
     state = read_state(state_dir)
     assert state is not None
     yield Stack(folder, state_dir, state)
-    stop_stack(state_dir)
+    kill_stack(state_dir)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,6 @@ ROUTE = {"operations": [["resize", "200x300"], ["split", True], ["blur", "gaussi
 
 def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
-
-
-def eventually(condition, timeout_s=60):
-    deadline_s = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "not in time"
-        time.sleep(0.05)
-    return value
 
 
 def picture(number=0):

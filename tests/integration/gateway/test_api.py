@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from multidict import MultiDict
-from tests.integration.gateway.help import ACTIONS, PICTURES, ROUTE, eventually, form, picture
+from tests.integration.gateway.help import ACTIONS, PICTURES, ROUTE, form, picture
+from tests.support.waiting import eventually
 
 from muniflow.images.opencv import cv2
 

@@ -8,7 +8,8 @@ import time
 
 import httpx
 import pytest
-from tests.integration.gateway.help import eventually, form, picture
+from tests.integration.gateway.help import form, picture
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

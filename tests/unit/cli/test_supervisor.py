@@ -4,9 +4,9 @@ import os
 import signal
 import socket
 import sys
-import time
 
 import pytest
+from tests.support.waiting import eventually
 
 from muniflow.stack.plan import ProcessPlan
 from muniflow.stack.ports import free_ports
@@ -47,12 +47,13 @@ def plan(code, *arguments, name="resize-1", **fields):
     return ProcessPlan(name, "worker", (sys.executable, "-c", code, *map(str, arguments)), **fields)
 
 
-def until(supervisor, signals, condition, timeout_s=20):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "not in time"
+def until(supervisor, signals, condition):
+    def ticked():
         signals.wait(0.05)
         supervisor.tick()
+        return condition()
+
+    eventually(ticked, every_s=0)
 
 
 def test_a_process_that_is_killed_starts_again_and_it_says_so(supervisor, signals, said):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.support.waiting import run_until
 
 from muniflow.failpoints import Failpoints
 from muniflow.lineage import Lineage
@@ -168,28 +169,7 @@ class World:
 
     def until(self, condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
         """Run the loop until `condition` holds; fails after the deadline."""
-        late = self.loop.call_later(deadline_s, self.loop.stop)
-        met = False
-        look_again: Any = None
-
-        def look() -> None:
-            nonlocal met, look_again
-            met = bool(condition())
-            if met:
-                self.loop.stop()
-            else:
-                look_again = self.loop.call_later(0.002, look)
-
-        look_again = self.loop.call_later(0, look)
-        try:
-            self.loop.start()
-        finally:
-            # Also where the coordinator was killed: what is left of it would stop the loop of the next wait.
-            self.loop.remove_timeout(late)
-            if not met:
-                self.loop.remove_timeout(look_again)
-        if not met:
-            pytest.fail(f"not met after {deadline_s} s; notices: {[notice.state for notice in self.notices]}")
+        run_until(self.loop, condition, deadline_s, lambda: f"notices {[notice.state for notice in self.notices]}")
 
     def submit(self, wait: bool = True, **document: Any) -> None:
         """Publish a batch document, as any AMQP client may."""

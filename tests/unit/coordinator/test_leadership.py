@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import run_until
 
 from muniflow.errors import Invalid, Rejected, Unavailable
 from muniflow.loop import Loop, new_loop
@@ -104,18 +105,7 @@ class Owner:
         self.told.append(what)
 
     def until(self, *told: str) -> None:
-        late = self.loop.call_later(10, self.loop.stop)
-
-        def look() -> None:
-            if self.told[: len(told)] == list(told):
-                self.loop.stop()
-            else:
-                self.loop.call_later(0.005, look)
-
-        look()
-        self.loop.start()
-        self.loop.remove_timeout(late)
-        assert self.told[: len(told)] == list(told)
+        run_until(self.loop, lambda: self.told[: len(told)] == list(told), what=lambda: f"{told}, told {self.told}")
 
 
 @pytest.fixture

@@ -46,12 +46,12 @@ def test_after_the_end_of_its_batch(world: "World") -> None:
 
 def test_what_is_young_may_be_at_work(world: "World") -> None:
     world.pictures(1)
-    world.start(unfinished_after_s=SOON_S)
-    world.submit()
-    world.finish()
     old, young = left_behind(world), left_behind(world)
     ahead_s = time.time() + 60
     os.utime(young, (ahead_s, ahead_s))
+    world.start(unfinished_after_s=SOON_S)
+    world.submit()
+    world.finish()
     world.until(lambda: not old.exists())
     assert young.exists()
 
