@@ -27,6 +27,13 @@ ONE_STACK = "tests/integration/gateway"
 
 
 def pytest_configure() -> None:
+    """Prepare the environment of all the processes that tests start."""
+    _write_into_memory()
+    # They are hundreds, in containers often with this variable: each would compile all our modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _write_into_memory() -> None:
     """Put what the tests write into memory, where that is possible.
 
     They kill processes, never machines, so no test asks a disk to keep anything. But where a disk takes a second for

@@ -67,11 +67,12 @@ def test_random_kills_lose_nothing_that_was_answered(stack, own_gateway):
         thread.start()
     for _ in range(KILLS):
         before = len(answered)
-        eventually(lambda before=before: len(answered) > before + 3, 30)
+        eventually(lambda before=before: len(answered) > before + 3, 30)  # type: ignore[misc]
         time.sleep(chance.random() * 0.1)
         os.kill(gateways[-1].process.pid, signal.SIGKILL)
         gateways[-1].process.wait()
         gateways.append(own_gateway())
+    eventually(lambda: len(answered) > KILLS * 4, what="answers after the last kill")
     stopping.set()
     for thread in threads:
         thread.join(30)
