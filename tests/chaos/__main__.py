@@ -6,10 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.chaos.harness import Harness
 from tests.chaos.pictures import write_pictures
 from tests.chaos.storm import VARIABLES, Storm, rage
 from tests.chaos.truth import seed_of
-from tests.chaos.world import World
 
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import PrivateBroker
@@ -27,11 +27,11 @@ def main() -> int:
         folder = Path(name)
         with PrivateBroker(folder / "rabbitmq") as node:
             settings = BrokerSettings(amqp_url=node.amqp_url)
-            with World(folder, settings, node, variables=VARIABLES) as world:
-                images = write_pictures(world.root("source"), given.images, given.seed)
-                world.until_ready()
-                verdict = rage(world, storm, images)
-                left = [pid for service in world.services.values() for pid in service.left()]
+            with Harness(folder, settings, node, variables=VARIABLES) as harness:
+                images = write_pictures(harness.root("source"), given.images, given.seed)
+                harness.until_ready()
+                verdict = rage(harness, storm, images)
+                left = [pid for service in harness.services.values() for pid in service.left()]
     print(f"{verdict}, {time.monotonic() - started_s:.0f} s")
     if left:
         print(f"processes left over: {left}")

@@ -1,13 +1,13 @@
-"""Worlds of the chaos tests, over the broker of all tests."""
+"""Harnesses of the chaos tests, over the broker of all tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.chaos.harness import Harness
 from tests.chaos.ledger import LEDGERS, Ledgers, wants_postgres
 from tests.chaos.pictures import write_pictures
-from tests.chaos.world import World
 from tests.conftest import BrokerOfTests
 from tests.support.postgres import running_server
 
@@ -16,7 +16,7 @@ UNFINISHED_AFTER_S = 3.0
 
 @pytest.fixture(scope="session", autouse=True)
 def ledgers() -> Iterator[Ledgers]:
-    """Where all worlds keep their ledgers."""
+    """Where all harnesses keep their ledgers."""
     with ExitStack() as stack:
         if wants_postgres():
             LEDGERS.server = stack.enter_context(running_server())
@@ -34,12 +34,12 @@ def node_settings(broker_of_tests: BrokerOfTests) -> BrokerOfTests:
 
 
 @pytest.fixture(scope="module")
-def world(node_settings: BrokerOfTests, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def harness(node_settings: BrokerOfTests, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """One stack for all tests of a module, which tend it between them."""
-    folder = Path(tmp_path_factory.mktemp("world"))
+    folder = Path(tmp_path_factory.mktemp("chaos"))
     # A small window: a batch of a dozen images is dispatched in several groups.
     small = {"MUNIFLOW_WINDOW_IMAGES": "5", "MUNIFLOW_UNFINISHED_AFTER_S": str(UNFINISHED_AFTER_S)}
-    with World(folder, node_settings.settings, node_settings.node, variables=small) as made:
+    with Harness(folder, node_settings.settings, node_settings.node, variables=small) as made:
         write_pictures(made.root("source"), 40)
         made.until_ready()
         yield made

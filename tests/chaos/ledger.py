@@ -1,4 +1,4 @@
-"""Where the coordinators of the chaos tests keep their ledgers: a file of each world, or a private PostgreSQL.
+"""Where the coordinators of the chaos tests keep their ledgers: a file of each harness, or a private PostgreSQL.
 
 `CHAOS_LEDGER=postgresql make chaos` runs all of them with the latter.
 """
@@ -16,12 +16,12 @@ LEDGER = "CHAOS_LEDGER"
 
 
 class Ledgers:
-    """Makes an empty ledger for each world."""
+    """Makes an empty ledger for each harness."""
 
     server: PrivatePostgres | None = None
 
     def url(self, folder: Path) -> str:
-        """The URL of a new one; `folder` is the world's own."""
+        """The URL of a new one; `folder` is the harness's own."""
         if self.server is None:
             return f"sqlite:///{folder}/ledger.sqlite"
         import psycopg
@@ -50,7 +50,7 @@ def locked(url: str) -> Iterator[None]:
 
 
 LEDGERS = Ledgers()
-"""Of this process: one server for all worlds."""
+"""Of this process: one server for all harnesses."""
 
 
 def wants_postgres() -> bool:

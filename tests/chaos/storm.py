@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tests.chaos.harness import LIMIT_S, Harness, document
 from tests.chaos.truth import Verdict
-from tests.chaos.world import LIMIT_S, World, document
 
 Target = Literal["worker", "worker parent", "worker child", "coordinator", "broker"]
 WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
@@ -36,47 +36,47 @@ class Storm:
         object.__setattr__(self, "targets", tuple(chosen))
 
 
-def rage(world: World, storm: Storm, images: list[str]) -> Verdict:
+def rage(harness: Harness, storm: Storm, images: list[str]) -> Verdict:
     """Run a batch through a storm; another one with the same images follows where it ends before the last kill."""
     dice = random.Random(f"{storm.seed} who")
     started_s = time.monotonic()
-    batches = [_submit(world, storm, images, number=1)]
+    batches = [_submit(harness, storm, images, number=1)]
     first = 0
     for number, target in enumerate(storm.targets):
         share = (number - first) / storm.kills * storm.images * KILLED_SHARE
-        _wait_for(world, batches[-1], share)
-        if world.ended(batches[-1]):
-            batches.append(_submit(world, storm, images, number=len(batches) + 1))
+        _wait_for(harness, batches[-1], share)
+        if harness.ended(batches[-1]):
+            batches.append(_submit(harness, storm, images, number=len(batches) + 1))
             first = number
         if target == "broker":
-            world.until(lambda: time.monotonic() - started_s > FIRST_BROKER_KILL_S, "an older queue")
-        world.until(lambda: _strike(world, target, dice), "something to kill")  # noqa: B023 - called at once
-    world.until_ended(*batches, limit_s=LIMIT_S * 2)
-    world.until_clean()
-    world.until(lambda: not world.unfinished(), "outputs without unfinished files")
-    return replace(world.verdict(*batches), faults=storm.kills, seed=storm.seed)
+            harness.until(lambda: time.monotonic() - started_s > FIRST_BROKER_KILL_S, "an older queue")
+        harness.until(lambda: _strike(harness, target, dice), "something to kill")  # noqa: B023 - called at once
+    harness.until_ended(*batches, limit_s=LIMIT_S * 2)
+    harness.until_clean()
+    harness.until(lambda: not harness.unfinished(), "outputs without unfinished files")
+    return replace(harness.verdict(*batches), faults=storm.kills, seed=storm.seed)
 
 
-def _submit(world: World, storm: Storm, images: list[str], number: int) -> str:
+def _submit(harness: Harness, storm: Storm, images: list[str], number: int) -> str:
     sent = document(f"storm-{storm.seed}-{storm.kills}-{number}", images)
-    world.submit(sent)
+    harness.submit(sent)
     return str(sent["batch_id"])
 
 
-def _wait_for(world: World, batch: str, share: float) -> None:
+def _wait_for(harness: Harness, batch: str, share: float) -> None:
     end_s = time.monotonic() + PATIENCE_S
-    world.until(lambda: time.monotonic() > end_s or world.done_images(batch) >= share, "the next kill")
+    harness.until(lambda: time.monotonic() > end_s or harness.done_images(batch) >= share, "the next kill")
 
 
-def _strike(world: World, target: Target, dice: random.Random) -> bool:
+def _strike(harness: Harness, target: Target, dice: random.Random) -> bool:
     """Kill it; returns whether there was something to kill: a victim may be dead already."""
     if target == "broker":
-        assert world.node is not None, "the broker is somebody else's"
-        world.node.kill()
-        world.node.start()
+        assert harness.node is not None, "the broker is somebody else's"
+        harness.node.kill()
+        harness.node.start()
         return True
-    names = ["coordinator"] if target == "coordinator" else sorted(set(world.services) - {"coordinator"})
-    service = world.services[dice.choice(names)]
+    names = ["coordinator"] if target == "coordinator" else sorted(set(harness.services) - {"coordinator"})
+    service = harness.services[dice.choice(names)]
     if not service.running:
         return False
     if target == "worker child":

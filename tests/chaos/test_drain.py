@@ -3,8 +3,8 @@
 import time
 
 import pytest
+from tests.chaos.harness import OPERATIONS, Harness, document
 from tests.chaos.pictures import write_pictures
-from tests.chaos.world import OPERATIONS, World, document
 
 IMAGES = 60
 TASK_S = 0.5
@@ -17,64 +17,64 @@ WORKERS = [f"{operation}-{number}" for operation, count in COUNTS.items() for nu
 
 
 @pytest.fixture
-def world(node_settings, tmp_path):
+def harness(node_settings, tmp_path):
     """Up to four workers of a step; a test says which of them run, and how fast."""
     variables = {"MUNIFLOW_WINDOW_IMAGES": "24"}
-    with World(
+    with Harness(
         tmp_path, node_settings.settings, node_settings.node, COUNTS, variables, autostart=("coordinator",)
     ) as made:
         made.tending = False  # nothing may die here
         yield made
 
 
-def start(world, names, failpoints):
+def start(harness, names, failpoints):
     for name in names:
-        world.services[name].start(failpoints)
+        harness.services[name].start(failpoints)
 
 
-def drain(world, names):
+def drain(harness, names):
     """SIGTERM, and the time until the last of them has ended, in seconds."""
     began_s = time.monotonic()
     for name in names:
-        world.services[name].terminate()
+        harness.services[name].terminate()
     for name in names:
-        assert world.services[name].process.wait(30) == 0, world.services[name].text[-2000:]
+        assert harness.services[name].process.wait(30) == 0, harness.services[name].text[-2000:]
     return time.monotonic() - began_s
 
 
-def test_a_drain_hands_back_what_has_not_begun_and_ends_in_time(world):
+def test_a_drain_hands_back_what_has_not_begun_and_ends_in_time(harness):
     first = [f"{operation}-1" for operation in OPERATIONS]
-    start(world, first, SLOW)
-    world.until_ready("coordinator", *first)
-    world.submit(document("drained", write_pictures(world.root("source"), IMAGES)))
-    world.until(lambda: "split" in str(world.intermediates()) or len(world.intermediates()) > 1, "work in hand")
-    assert drain(world, first) <= DRAIN_S
-    assert drain(world, ["coordinator"]) <= DRAIN_S
-    assert sum(world.held_messages().values()) >= IMAGES // 4, "nothing was handed back"
-    start(world, ["coordinator", *first], "")
-    world.until_ended("drained")
-    verdict = world.verdict("drained")
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
+    start(harness, first, SLOW)
+    harness.until_ready("coordinator", *first)
+    harness.submit(document("drained", write_pictures(harness.root("source"), IMAGES)))
+    harness.until(lambda: "split" in str(harness.intermediates()) or len(harness.intermediates()) > 1, "work in hand")
+    assert drain(harness, first) <= DRAIN_S
+    assert drain(harness, ["coordinator"]) <= DRAIN_S
+    assert sum(harness.held_messages().values()) >= IMAGES // 4, "nothing was handed back"
+    start(harness, ["coordinator", *first], "")
+    harness.until_ended("drained")
+    verdict = harness.verdict("drained")
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
 
 
-def test_one_worker_four_workers_one_worker(world, capsys):
+def test_one_worker_four_workers_one_worker(harness, capsys):
     first = [name for name in WORKERS if name.endswith("-1")]
     others = [name for name in WORKERS if not name.endswith("-1")]
-    start(world, first, BRISK)
-    world.until_ready("coordinator", *first)
-    world.submit(document("scaled", write_pictures(world.root("source"), 3 * IMAGES)))
-    world.until(lambda: world.done_images("scaled") > IMAGES // 2, "the first images")
-    start(world, others, BRISK)
-    world.until_ready(*others)
-    world.until(lambda: any(world.metric(name, TASKS_OF[name]) for name in others), "work for the new ones")
-    assert not world.ended("scaled"), "too fast for this test"
-    slowest_s = drain(world, others)
-    world.until_ended("scaled")
-    world.until_clean()
-    verdict = world.verdict("scaled")
+    start(harness, first, BRISK)
+    harness.until_ready("coordinator", *first)
+    harness.submit(document("scaled", write_pictures(harness.root("source"), 3 * IMAGES)))
+    harness.until(lambda: harness.done_images("scaled") > IMAGES // 2, "the first images")
+    start(harness, others, BRISK)
+    harness.until_ready(*others)
+    harness.until(lambda: any(harness.metric(name, TASKS_OF[name]) for name in others), "work for the new ones")
+    assert not harness.ended("scaled"), "too fast for this test"
+    slowest_s = drain(harness, others)
+    harness.until_ended("scaled")
+    harness.until_clean()
+    verdict = harness.verdict("scaled")
     with capsys.disabled():
         print(f"\nscaled 1 to 4 to 1, drained in {slowest_s:.1f} s: {verdict}")
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
     assert slowest_s <= DRAIN_S
 
 

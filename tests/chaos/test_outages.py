@@ -4,10 +4,10 @@ import itertools
 from urllib.parse import urlsplit
 
 import pytest
+from tests.chaos.harness import Harness, document
 from tests.chaos.ledger import locked
 from tests.chaos.pictures import write_pictures
 from tests.chaos.volume import small_volume
-from tests.chaos.world import World, document
 from tests.contract.tcp_proxy import Proxy
 
 IMAGES = 40
@@ -37,48 +37,48 @@ def stack(node_settings, proxy, tmp_path_factory):
     }
     with small_volume(folder / "volume") as volume:
         roots = {"work": volume.folder / "work", "output": volume.folder / "output"}
-        with World(folder, node_settings.settings, node_settings.node, variables=variables, roots=roots) as world:
-            write_pictures(world.root("source"), IMAGES)
-            for name, service in world.services.items():
+        with Harness(folder, node_settings.settings, node_settings.node, variables=variables, roots=roots) as harness:
+            write_pictures(harness.root("source"), IMAGES)
+            for name, service in harness.services.items():
                 if name != "coordinator":
                     service.kill()
                     service.start(SLOW)
-            world.tending = False  # nothing may die here
-            world.until_ready()
-            yield world, volume
+            harness.tending = False  # nothing may die here
+            harness.until_ready()
+            yield harness, volume
 
 
 @pytest.fixture
 def batch(stack):
     """A batch at work; afterwards it must have ended well, without a process that died."""
-    world, _ = stack
+    harness, _ = stack
     name = f"outage-{next(numbers)}"
-    lives = {service.name: service.lives for service in world.services.values()}
-    world.submit(document(name, sorted(str(path.relative_to(world.root("source"))) for path in pictures(world))))
-    world.until(lambda: world.done_images(name) >= 2, "the first images")
+    lives = {service.name: service.lives for service in harness.services.values()}
+    harness.submit(document(name, sorted(str(path.relative_to(harness.root("source"))) for path in pictures(harness))))
+    harness.until(lambda: harness.done_images(name) >= 2, "the first images")
     yield name
-    world.faults += 1
-    world.until_ended(name)
-    verdict = world.verdict(name)
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
-    assert {service.name: service.lives for service in world.services.values() if service.running} == lives
-    world.until_clean()
+    harness.faults += 1
+    harness.until_ended(name)
+    verdict = harness.verdict(name)
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    assert {service.name: service.lives for service in harness.services.values() if service.running} == lives
+    harness.until_clean()
 
 
-def pictures(world):
-    return [path for path in world.root("source").rglob("*") if path.is_file()]
+def pictures(harness):
+    return [path for path in harness.root("source").rglob("*") if path.is_file()]
 
 
-def says(world, batch, text):
+def says(harness, batch, text):
     """Whether the status names what the batch waits for."""
-    status = world.status(batch)
+    status = harness.status(batch)
     return status is not None and text in (status.waiting_for or "")
 
 
-def node_of(world):
-    if world.node is None:
+def node_of(harness):
+    if harness.node is None:
         pytest.skip("needs a broker of our own")
-    return world.node
+    return harness.node
 
 
 @pytest.mark.parametrize(
@@ -89,59 +89,60 @@ def node_of(world):
     ],
 )
 def test_an_alarm_of_the_broker(stack, batch, alarm, raised, cleared):
-    world, _ = stack
-    node_of(world).ctl(*raised)
+    harness, _ = stack
+    node_of(harness).ctl(*raised)
     try:
-        world.until(lambda: says(world, batch, f"broker: low on {alarm}"), "a status that names the alarm")
-        assert "RabbitMQ takes no messages now" in world.coordinator.text
+        harness.until(lambda: says(harness, batch, f"broker: low on {alarm}"), "a status that names the alarm")
+        assert "RabbitMQ takes no messages now" in harness.coordinator.text
     finally:
-        node_of(world).ctl(*cleared)
+        node_of(harness).ctl(*cleared)
 
 
 def test_connections_that_are_cut(stack, batch, proxy):
-    world, _ = stack
+    harness, _ = stack
     for _ in range(5):
-        before = world.done_images(batch)
+        before = harness.done_images(batch)
         proxy.cut()
-        world.until(lambda before=before: world.done_images(batch) > before or world.ended(batch), "progress")
-    assert "was cut" in world.coordinator.text
+        harness.until(lambda before=before: harness.done_images(batch) > before or harness.ended(batch), "progress")
+    assert "was cut" in harness.coordinator.text
 
 
 def test_connections_that_lead_nowhere(stack, batch, proxy):
-    world, _ = stack
+    harness, _ = stack
     proxy.swallow("client", "server")
     try:
-        world.until(lambda: says(world, batch, "broker: not connected"), "a status that names the broker")
+        harness.until(lambda: says(harness, batch, "broker: not connected"), "a status that names the broker")
     finally:
         proxy.recover()
 
 
 @pytest.mark.parametrize("trouble", ["read_only", "full"])
 def test_a_store_that_takes_nothing(stack, batch, trouble):
-    world, volume = stack
+    harness, volume = stack
     with getattr(volume, trouble)():
         reason = "Read-only file system" if trouble == "read_only" else "No space left on device"
-        world.until(lambda: says(world, batch, reason), "a status that names the store")
-        workers = [name for name in world.services if name != "coordinator"]
+        harness.until(lambda: says(harness, batch, reason), "a status that names the store")
+        workers = [name for name in harness.services if name != "coordinator"]
         assert any(
-            "tasks wait and are tried again: blob store is unavailable" in world.services[name].text for name in workers
+            "tasks wait and are tried again: blob store is unavailable" in harness.services[name].text
+            for name in workers
         )
         samples = [f'muniflow_tasks_total{{outcome="retry",step="{name.partition("-")[0]}"}}' for name in workers]
-        assert any(world.metric(name, sample) for name, sample in zip(workers, samples, strict=True))
+        assert any(harness.metric(name, sample) for name, sample in zip(workers, samples, strict=True))
 
 
 def test_a_locked_ledger(stack, batch):
-    world, _ = stack
-    with locked(world.database_url):
-        world.until(lambda: says(world, batch, "database"), "a status that names the database")
-        assert world.metric("coordinator", "muniflow_ledger_waiting") == 1
-        assert "the ledger waits" in world.coordinator.text
-    world.until(lambda: "the ledger works again" in world.coordinator.text, "a ledger that works")
+    harness, _ = stack
+    with locked(harness.database_url):
+        harness.until(lambda: says(harness, batch, "database"), "a status that names the database")
+        assert harness.metric("coordinator", "muniflow_ledger_waiting") == 1
+        assert "the ledger waits" in harness.coordinator.text
+    harness.until(lambda: "the ledger works again" in harness.coordinator.text, "a ledger that works")
 
 
 def test_all_of_it_together_lost_nothing(stack, capsys):
-    world, _ = stack
-    verdict = world.verdict()
+    harness, _ = stack
+    verdict = harness.verdict()
     with capsys.disabled():
         print(f"\noutages: {verdict}")
     assert verdict.clean

@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from tests.chaos.faults import installed_in
+from tests.chaos.faults.muniflow_trouble import TROUBLES, WHOLE_WORKER_WIDTH_PX
+from tests.chaos.harness import OPERATIONS, Harness, document
 from tests.chaos.pictures import write_pictures
-from tests.chaos.trouble import installed_in
-from tests.chaos.trouble.muniflow_trouble import TROUBLES, WHOLE_WORKER_WIDTH_PX
 from tests.chaos.truth import Truth, digests, seed_of
-from tests.chaos.world import OPERATIONS, World, document
 from tests.unit.images import craft
 from tests.unit.images.catalogue import bad_images
 
@@ -31,7 +31,7 @@ LIMIT_S = 240.0
 
 
 @pytest.fixture(scope="module")
-def world(node_settings, tmp_path_factory):
+def harness(node_settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("poison")
     variables = {
         **installed_in(folder / "packages"),
@@ -39,15 +39,15 @@ def world(node_settings, tmp_path_factory):
         "MUNIFLOW_MEMORY_LIMIT_MB": "1536",
     }
     workers = dict.fromkeys(("trouble", *OPERATIONS), 1)
-    with World(folder, node_settings.settings, node_settings.node, workers, variables) as made:
+    with Harness(folder, node_settings.settings, node_settings.node, workers, variables) as made:
         made.until_ready()
         yield made
 
 
 @pytest.fixture(scope="module")
-def poisons(world):
+def poisons(harness):
     """The keys of all bad images, each kind once."""
-    folder = world.root("source") / "bad"
+    folder = harness.root("source") / "bad"
     folder.mkdir()
     for bad in bad_images():
         (folder / bad.name).write_bytes(bad.data)
@@ -61,10 +61,10 @@ def poisons(world):
 
 
 @pytest.fixture(scope="module")
-def batches(world, poisons):
+def batches(harness, poisons):
     """Documents with their truths: what the good images become without any trouble, and which one fails."""
-    images = write_pictures(world.root("source"), GOOD)
-    good = world.truth(document("good", images, ROUTE[1:], "jpg"))
+    images = write_pictures(harness.root("source"), GOOD)
+    good = harness.truth(document("good", images, ROUTE[1:], "jpg"))
     dice = random.Random(seed_of())
     made = {}
     for number in range(BATCHES):
@@ -72,59 +72,59 @@ def batches(world, poisons):
         mixed = list(images)
         mixed.insert(dice.randrange(GOOD + 1), poison)
         batch = document(f"poison-{number}", mixed, ROUTE, "jpg")
-        world.know(batch, Truth(good.outputs, frozenset({poison}), GOOD + 1))
+        harness.know(batch, Truth(good.outputs, frozenset({poison}), GOOD + 1))
         made[batch["batch_id"]] = batch
     return made
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_every_batch_ends_and_exactly_the_poison_fails(world, batches, poisons, capsys):
+def test_every_batch_ends_and_exactly_the_poison_fails(harness, batches, poisons, capsys):
     kills = 0
     for number, batch in enumerate(batches.values()):
-        world.submit(batch, times=2)
+        harness.submit(batch, times=2)
         if number in COORDINATOR_DIES_AFTER:
-            world.coordinator.kill()
+            harness.coordinator.kill()
             kills += 1
-        world.tend()
-    world.until_ended(*batches, limit_s=LIMIT_S)
-    world.until_clean()
-    verdict = world.verdict()
+        harness.tend()
+    harness.until_ended(*batches, limit_s=LIMIT_S)
+    harness.until_clean()
+    verdict = harness.verdict()
     with capsys.disabled():
         print(f"\npoison: {verdict}; {len(poisons)} kinds in {BATCHES} batches, each submitted twice, kills {kills}")
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
-    assert {status.state for status in map(world.status, batches)} == {"partial"}
-    assert [service.lives for name, service in world.services.items() if name != "coordinator"] == [1] * 4
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    assert {status.state for status in map(harness.status, batches)} == {"partial"}
+    assert [service.lives for name, service in harness.services.items() if name != "coordinator"] == [1] * 4
 
 
 @pytest.mark.timeout(LIMIT_S * 2)
-def test_replaying_all_dead_letters_twice_changes_nothing_twice(world, batches, capsys):
-    before = {batch: digests(world.root("output") / batch) for batch in batches}
+def test_replaying_all_dead_letters_twice_changes_nothing_twice(harness, batches, capsys):
+    before = {batch: digests(harness.root("output") / batch) for batch in batches}
     replayed = 0
     for _ in range(2):
         # A task that was dispatched again after a kill of the coordinator has failed, and is kept, once more.
-        letters = world.dead_letters()
+        letters = harness.dead_letters()
         assert letters >= BATCHES
-        settled = world.metric("coordinator", SETTLED) + BATCHES
-        assert replay(world) == f"replayed: {letters}\n"
+        settled = harness.metric("coordinator", SETTLED) + BATCHES
+        assert replay(harness) == f"replayed: {letters}\n"
         replayed += letters
-        world.until(lambda settled=settled: world.metric("coordinator", SETTLED) >= settled, "all to fail again")
-        world.until_clean()
-        world.until_ended(*batches, limit_s=LIMIT_S)
-    verdict = world.verdict()
+        harness.until(lambda settled=settled: harness.metric("coordinator", SETTLED) >= settled, "all to fail again")
+        harness.until_clean()
+        harness.until_ended(*batches, limit_s=LIMIT_S)
+    verdict = harness.verdict()
     with capsys.disabled():
         print(f"\nreplayed all dead letters twice, {replayed} in all: {verdict}")
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
-    assert {batch: digests(world.root("output") / batch) for batch in batches} == before
-    world.until_clean()
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    assert {batch: digests(harness.root("output") / batch) for batch in batches} == before
+    harness.until_clean()
 
 
-def test_the_letter_of_a_mended_image_makes_its_batch_whole(world, poisons):
+def test_the_letter_of_a_mended_image_makes_its_batch_whole(harness, poisons):
     batch, poison = "poison-0", poisons[0]
-    before = digests(world.root("output") / batch)
-    (world.root("source") / poison).write_bytes(craft.jpeg(craft.photo(64, 48)))
-    assert replay(world, "--batch", batch) == "replayed: 1\n"
-    world.until(lambda: world.status(batch).state == "done", "a whole batch")
-    status, after = world.status(batch), digests(world.root("output") / batch)
+    before = digests(harness.root("output") / batch)
+    (harness.root("source") / poison).write_bytes(craft.jpeg(craft.photo(64, 48)))
+    assert replay(harness, "--batch", batch) == "replayed: 1\n"
+    harness.until(lambda: harness.status(batch).state == "done", "a whole batch")
+    status, after = harness.status(batch), digests(harness.root("output") / batch)
     assert (status.total, status.done, status.failed) == (GOOD + 1, GOOD + 1, 0)
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 4
@@ -132,31 +132,31 @@ def test_the_letter_of_a_mended_image_makes_its_batch_whole(world, poisons):
 
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.skipif(KILLS < LONG, reason=f"20 ends of a worker take their time: runs where KILLS is at least {LONG}")
-def test_an_image_that_takes_the_whole_worker_along_fails_alone(world, poisons, capsys):
+def test_an_image_that_takes_the_whole_worker_along_fails_alone(harness, poisons, capsys):
     """The broker gives it up in the end; those that were delivered with it are done."""
-    images = write_pictures(world.root("source"), GOOD)
-    good = world.truth(document("good", images, ROUTE[1:], "jpg"))
+    images = write_pictures(harness.root("source"), GOOD)
+    good = harness.truth(document("good", images, ROUTE[1:], "jpg"))
     killer = poisons[0].partition("/")[0] + "/whole-worker.png"
-    (world.root("source") / killer).write_bytes(craft.png(craft.photo(WHOLE_WORKER_WIDTH_PX, 40)))
+    (harness.root("source") / killer).write_bytes(craft.png(craft.photo(WHOLE_WORKER_WIDTH_PX, 40)))
     batch = document("whole-worker", [*images[:9], killer, *images[9:]], ROUTE, "jpg")
-    world.know(batch, Truth(good.outputs, frozenset({killer}), GOOD + 1))
-    world.submit(batch)
-    world.until_ended("whole-worker", limit_s=LIMIT_S)
-    verdict = world.verdict("whole-worker")
+    harness.know(batch, Truth(good.outputs, frozenset({killer}), GOOD + 1))
+    harness.submit(batch)
+    harness.until_ended("whole-worker", limit_s=LIMIT_S)
+    verdict = harness.verdict("whole-worker")
     with capsys.disabled():
         print(f"\nwhole workers: {verdict}")
-    assert verdict.clean, f"{verdict}\n{world.tails()}"
-    (failed,) = world.client.images("whole-worker", state="failed")
+    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    (failed,) = harness.client.images("whole-worker", state="failed")
     assert f"gave this task up after {DELIVERY_LIMIT} deliveries" in failed.reasons[0]
-    assert world.services["trouble-1"].lives > DELIVERY_LIMIT
-    world.until_clean()
+    assert harness.services["trouble-1"].lives > DELIVERY_LIMIT
+    harness.until_clean()
 
 
-def replay(world, *arguments):
+def replay(harness, *arguments):
     """Replay dead letters as a person does; returns what is printed."""
     done = subprocess.run(
         [sys.executable, "-m", "muniflow.cli.main", "dead", "replay", *arguments],
-        env=world.services["trouble-1"].environment(), capture_output=True, text=True, timeout=60, check=False,
+        env=harness.services["trouble-1"].environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     return done.stdout

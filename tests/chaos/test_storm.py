@@ -3,10 +3,10 @@
 import os
 
 import pytest
+from tests.chaos.harness import Harness
 from tests.chaos.pictures import write_pictures
 from tests.chaos.storm import VARIABLES, Storm, rage
 from tests.chaos.truth import seed_of
-from tests.chaos.world import World
 
 KILLS = int(os.environ.get("KILLS") or "30")
 IMAGES = int(os.environ.get("IMAGES") or "200")
@@ -20,11 +20,11 @@ def test_the_targets_of_a_storm_come_from_its_seed():
 @pytest.mark.timeout(120 + KILLS * 12)
 def test_kills_at_any_moment_change_nothing(node_settings, tmp_path, capsys):
     storm = Storm(KILLS, IMAGES, seed_of())
-    with World(tmp_path, node_settings.settings, node_settings.node, variables=VARIABLES) as world:
-        images = write_pictures(world.root("source"), IMAGES, seed_of())
-        world.until_ready()
-        verdict = rage(world, storm, images)
+    with Harness(tmp_path, node_settings.settings, node_settings.node, variables=VARIABLES) as harness:
+        images = write_pictures(harness.root("source"), IMAGES, seed_of())
+        harness.until_ready()
+        verdict = rage(harness, storm, images)
         with capsys.disabled():
             print(f"\nstorm: {verdict}")
-        assert verdict.clean, f"{verdict}\n{world.tails()}"
-        assert [service.left() for service in world.services.values()] == [[]] * len(world.services)
+        assert verdict.clean, f"{verdict}\n{harness.tails()}"
+        assert [service.left() for service in harness.services.values()] == [[]] * len(harness.services)

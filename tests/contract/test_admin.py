@@ -3,7 +3,7 @@
 import secrets
 
 import pytest
-from tests.contract.transport_world import small_topology
+from tests.contract.transport_harness import small_topology
 from tests.support.waiting import eventually
 
 from muniflow.errors import NotFound, Unavailable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from tests.contract.transport_world import DURABLE_AFTER_S
+from tests.contract.transport_harness import DURABLE_AFTER_S
 from tests.support.waiting import eventually
 
 from muniflow.errors import MuniflowError

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from tests.contract.transport_world import (
+from tests.contract.transport_harness import (
     DELAY_MS,
     DELIVERY_LIMIT,
     DURABLE_AFTER_S,
-    MemoryWorld,
+    MemoryHarness,
     Peer,
-    RabbitWorld,
-    World,
+    RabbitHarness,
+    TransportHarness,
     delay_exchange,
     other_queue,
-    rabbit_world,
+    rabbit_harness,
     run_for,
     run_until,
     small_topology,
@@ -38,27 +38,27 @@ class TransportContract:
     """Each test runs against each backend."""
 
     @pytest.fixture
-    def topology(self, world: World) -> Topology:
-        return small_topology(world.name)
+    def topology(self, harness: TransportHarness) -> Topology:
+        return small_topology(harness.name)
 
     @pytest.fixture
-    def new_peer(self, world: World, topology: Topology) -> Iterator[NewPeer]:
+    def new_peer(self, harness: TransportHarness, topology: Topology) -> Iterator[NewPeer]:
         peers: list[Peer] = []
 
         def make() -> Peer:
-            peers.append(Peer(world, topology, f"peer-{len(peers)}"))
+            peers.append(Peer(harness, topology, f"peer-{len(peers)}"))
             return peers[-1]
 
         yield make
-        stop_all(world, peers)
+        stop_all(harness, peers)
 
     @pytest.fixture
     def peer(self, new_peer: NewPeer) -> Peer:
         return new_peer().ready()
 
     @pytest.fixture
-    def work(self, world: World) -> str:
-        return work_queue(world.name)
+    def work(self, harness: TransportHarness) -> str:
+        return work_queue(harness.name)
 
     def test_a_message_arrives_as_it_was_published(self, peer: Peer, work: str) -> None:
         peer.consume(work)
@@ -87,47 +87,47 @@ class TransportContract:
     def test_an_empty_group_is_safe_and_told_so_later(self, peer: Peer) -> None:
         peer.publish()
         assert peer.settled == []
-        run_until(peer.world, lambda: bool(peer.settled), "told")
+        run_until(peer.harness, lambda: bool(peer.settled), "told")
         assert peer.settled == [None]
 
     def test_a_group_is_told_once_that_it_is_safe(self, peer: Peer, work: str) -> None:
         for _ in range(5):
             peer.publish(*[OutgoingMessage(work, b"x")] * 20)
         assert peer.settled == [], "never from within publish"
-        run_until(peer.world, lambda: len(peer.settled) == 5, "five groups are settled")
-        run_for(peer.world)
+        run_until(peer.harness, lambda: len(peer.settled) == 5, "five groups are settled")
+        run_for(peer.harness)
         assert peer.settled == [None] * 5
 
     def test_a_message_for_a_missing_queue_is_a_problem_of_its_group_alone(self, peer: Peer, work: str) -> None:
         missing = "no.such.queue"
         peer.publish(OutgoingMessage(work, b"a"), OutgoingMessage(missing, b"b"), OutgoingMessage(missing, b"c"))
         peer.publish(OutgoingMessage(work, b"d"))
-        run_until(peer.world, lambda: len(peer.settled) == 2, "both groups are settled")
-        run_for(peer.world)
+        run_until(peer.harness, lambda: len(peer.settled) == 2, "both groups are settled")
+        run_for(peer.harness)
         assert set(peer.settled) == {PublishProblem(f'returned: no queue for "{missing}"'), None}
         assert len(peer.settled) == 2
 
-    def test_a_topic_needs_no_listener(self, peer: Peer, world: World) -> None:
-        notice = OutgoingMessage("node.up", b"{}", exchange=f"{world.name}.notify", mandatory=False)
+    def test_a_topic_needs_no_listener(self, peer: Peer, harness: TransportHarness) -> None:
+        notice = OutgoingMessage("node.up", b"{}", exchange=f"{harness.name}.notify", mandatory=False)
         assert peer.publish_and_wait(notice) is None
 
-    def test_a_topic_reaches_who_listens(self, peer: Peer, world: World) -> None:
-        peer.consume(other_queue(world.name))
-        peer.publish(OutgoingMessage("batch.done", b"yes", exchange=f"{world.name}.notify", mandatory=False))
-        peer.publish(OutgoingMessage("node.up", b"no", exchange=f"{world.name}.notify", mandatory=False))
+    def test_a_topic_reaches_who_listens(self, peer: Peer, harness: TransportHarness) -> None:
+        peer.consume(other_queue(harness.name))
+        peer.publish(OutgoingMessage("batch.done", b"yes", exchange=f"{harness.name}.notify", mandatory=False))
+        peer.publish(OutgoingMessage("node.up", b"no", exchange=f"{harness.name}.notify", mandatory=False))
         peer.wait_for(1)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert peer.bodies() == [b"yes"]
 
     def test_no_more_than_the_prefetch_is_unsettled(self, peer: Peer, work: str) -> None:
         assert peer.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(9)]) is None
         peer.consume(work, 2)
         peer.wait_for(2)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert peer.bodies() == [b"0", b"1"]
         peer.transport.ack(peer.got[:1])
         peer.wait_for(3)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert peer.bodies() == [b"0", b"1", b"2"]
 
     def test_the_prefetch_can_be_raised(self, peer: Peer, work: str) -> None:
@@ -136,7 +136,7 @@ class TransportContract:
         peer.wait_for(2)
         peer.consume(work, 5)
         peer.wait_for(5)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert len(peer.got) <= 2 + 5
         assert peer.bodies() == [b"%d" % number for number in range(len(peer.got))]
         peer.transport.ack(peer.got)
@@ -147,14 +147,16 @@ class TransportContract:
         peer.consume(work, 4)
         peer.wait_for(4)
         peer.consume(work, 1)
-        run_for(peer.world)
+        run_for(peer.harness)
         peer.transport.ack(peer.got[:4])
         peer.wait_for(5)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert len(peer.got) == 5
 
-    def test_changing_the_prefetch_all_the_time_loses_and_doubles_nothing(self, peer: Peer, world: World) -> None:
-        queue = other_queue(world.name)
+    def test_changing_the_prefetch_all_the_time_loses_and_doubles_nothing(
+        self, peer: Peer, harness: TransportHarness
+    ) -> None:
+        queue = other_queue(harness.name)
         count = 400
         done: list[bytes] = []
 
@@ -166,7 +168,7 @@ class TransportContract:
 
         assert peer.publish_and_wait(*[OutgoingMessage(queue, b"%d" % number) for number in range(count)]) is None
         peer.consume(queue, 3)
-        run_until(world, lambda: (change(), len(done) == count)[1], f"{count} are done")  # type: ignore[func-returns-value]
+        run_until(harness, lambda: (change(), len(done) == count)[1], f"{count} are done")  # type: ignore[func-returns-value]
         assert sorted(peer.bodies()) == sorted(set(done))
 
     def test_after_a_cancel_nothing_comes_and_what_came_can_be_settled(self, peer: Peer, work: str) -> None:
@@ -174,9 +176,9 @@ class TransportContract:
         assert peer.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(3)]) is None
         peer.wait_for(1)
         peer.transport.cancel(work)
-        run_for(peer.world)
+        run_for(peer.harness)
         peer.transport.ack(peer.got)
-        run_for(peer.world)
+        run_for(peer.harness)
         assert peer.bodies() == [b"0"]
         peer.consume(work, 10)
         peer.wait_for(3)
@@ -189,13 +191,13 @@ class TransportContract:
         got = first.wait_for(8)
         for chosen in ([5], [1, 0], [2, 7], [5]):  # 5 twice: the second is ignored
             first.transport.ack([got[index] for index in chosen])
-        run_for(first.world)
+        run_for(first.harness)
         assert first.transport.connected
-        stop_all(first.world, [first])
+        stop_all(first.harness, [first])
         second = new_peer().ready()
         second.consume(work, 8)
         second.wait_for(3)
-        run_for(second.world)
+        run_for(second.harness)
         assert sorted(second.bodies()) == [b"3", b"4", b"6"]
 
     def test_what_is_handed_back_comes_again_in_its_old_order(self, peer: Peer, work: str) -> None:
@@ -203,7 +205,7 @@ class TransportContract:
         peer.consume(work, 4)
         peer.wait_for(4)
         peer.transport.cancel(work)
-        run_for(peer.world)
+        run_for(peer.harness)
         peer.transport.requeue(peer.got)
         peer.consume(work, 4)
         peer.wait_for(8)
@@ -223,34 +225,36 @@ class TransportContract:
         assert dead.headers["x-first-death-queue"] == work
 
     def test_a_message_that_comes_back_too_often_is_in_the_dead_letter_queue(
-        self, peer: Peer, world: World, work: str
+        self, peer: Peer, harness: TransportHarness, work: str
     ) -> None:
         peer.consume(work)
         peer.consume(dead_queue(work))
         assert peer.publish_and_wait(OutgoingMessage(work, b"poison")) is None
         for deliveries in range(1, DELIVERY_LIMIT + 2):
             peer.wait_for(deliveries)
-            world.drop()  # as a consumer that dies of it; one that hands it back is not counted from 4.3 on
+            harness.drop()  # as a consumer that dies of it; one that hands it back is not counted from 4.3 on
         dead = peer.wait_for(DELIVERY_LIMIT + 2)[-1]
         assert [delivery.queue for delivery in peer.got] == [work] * (DELIVERY_LIMIT + 1) + [dead_queue(work)]
         assert dead.headers["x-death"][0]["reason"] == "delivery_limit"  # type: ignore[index]
 
-    def test_a_delayed_message_comes_back_under_its_own_key(self, peer: Peer, world: World, work: str) -> None:
+    def test_a_delayed_message_comes_back_under_its_own_key(
+        self, peer: Peer, harness: TransportHarness, work: str
+    ) -> None:
         peer.consume(work)
-        delayed = OutgoingMessage(work, b"later", exchange=delay_exchange(world.name), headers={"n": 2})
+        delayed = OutgoingMessage(work, b"later", exchange=delay_exchange(harness.name), headers={"n": 2})
         assert peer.publish_and_wait(delayed) is None
-        run_for(world, DELAY_MS / 1000 / 2)
+        run_for(harness, DELAY_MS / 1000 / 2)
         assert peer.got == []
         (delivery,) = peer.wait_for(1)
         assert (delivery.queue, delivery.body, delivery.headers["n"]) == (work, b"later", 2)
 
-    def test_what_is_delayed_together_comes_back_in_parts(self, world: World, work: str) -> None:
+    def test_what_is_delayed_together_comes_back_in_parts(self, harness: TransportHarness, work: str) -> None:
         lanes_s = delay_lanes(DELAYS_S[0])
         names = {delay_lane(lane_s) for lane_s in lanes_s}
-        whole, small = muniflow_topology(()), small_topology(world.name)
+        whole, small = muniflow_topology(()), small_topology(harness.name)
         exchanges = tuple(exchange for exchange in whole.exchanges if exchange.name in names)
         queues = tuple(queue for queue in whole.queues if queue.name in names)
-        peer = Peer(world, Topology((*small.exchanges, *exchanges), (*small.queues, *queues))).ready()
+        peer = Peer(harness, Topology((*small.exchanges, *exchanges), (*small.queues, *queues))).ready()
         peer.consume(work, 100)
         waits_s = sorted((jittered(DELAYS_S[0], f"task {number}") for number in range(30)), reverse=True)
         began_s = time.monotonic()
@@ -261,13 +265,13 @@ class TransportContract:
             assert {int(body) for body in peer.bodies()} == {wait_s for wait_s in lanes_s if wait_s <= lane_s}
             assert time.monotonic() - began_s >= lane_s
         assert len(peer.got) == len(waits_s)
-        stop_all(world, [peer])
+        stop_all(harness, [peer])
 
     def test_two_consumers_share_a_queue(self, new_peer: NewPeer, work: str) -> None:
         first, second = new_peer().ready(), new_peer().ready()
         for each in (first, second):
             each.consume(work, 3)
-        run_for(first.world)
+        run_for(first.harness)
         assert first.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(6)]) is None
         first.wait_for(3)
         second.wait_for(3)
@@ -286,19 +290,21 @@ class TransportContract:
         assert first.publish_and_wait(OutgoingMessage(work, b"a"), OutgoingMessage(work, b"b")) is None
         first.wait_for(2)
         first.transport.ack(first.got[:1])
-        stop_all(first.world, [first])
+        stop_all(first.harness, [first])
         second.consume(work)
         (delivery,) = second.wait_for(1)
         assert (delivery.body, delivery.redelivered) == (b"b", True)
         assert first.story.count("lost") == 0
         assert not first.transport.connected
 
-    def test_a_lost_connection_is_told_once_and_consumers_work_again(self, peer: Peer, world: World, work: str) -> None:
+    def test_a_lost_connection_is_told_once_and_consumers_work_again(
+        self, peer: Peer, harness: TransportHarness, work: str
+    ) -> None:
         peer.consume(work)
         assert peer.publish_and_wait(OutgoingMessage(work, b"a")) is None
         peer.wait_for(1)
-        world.drop()
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
+        harness.drop()
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
         peer.wait_for(2)
         stale, fresh = peer.got
         assert (fresh.body, fresh.redelivered) == (b"a", True)
@@ -308,28 +314,28 @@ class TransportContract:
         assert peer.publish_and_wait(OutgoingMessage(work, b"b")) is None
         assert peer.wait_for(3)[2].body == b"b"
 
-    def test_settling_a_stale_delivery_is_ignored(self, peer: Peer, world: World, work: str) -> None:
+    def test_settling_a_stale_delivery_is_ignored(self, peer: Peer, harness: TransportHarness, work: str) -> None:
         peer.consume(work)
         assert peer.publish_and_wait(OutgoingMessage(work, b"a")) is None
         (stale,) = peer.wait_for(1)
-        world.drop()
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
+        harness.drop()
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
         peer.wait_for(2)
         peer.transport.ack([stale])
         peer.transport.requeue([stale])
         peer.transport.reject(stale)
-        run_for(world)
+        run_for(harness)
         assert peer.transport.connected
         assert len(peer.got) == 2
-        stop_all(world, [peer])
+        stop_all(harness, [peer])
 
     def test_a_publish_in_flight_is_told_once_of_the_loss_and_before_it(
-        self, peer: Peer, world: World, work: str
+        self, peer: Peer, harness: TransportHarness, work: str
     ) -> None:
         peer.publish(*[OutgoingMessage(work, b"x" * 1000)] * 50)
-        world.drop()
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
-        run_for(world)
+        harness.drop()
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
+        run_for(harness)
         assert len(peer.settled) == 1
         assert peer.settled[0] in {None, PublishProblem("connection lost")}
         if peer.settled[0] is not None:
@@ -339,98 +345,98 @@ class TransportContract:
         peer = new_peer()
         peer.publish(OutgoingMessage(work, b"x"))
         assert peer.settled == []
-        run_until(peer.world, lambda: bool(peer.settled), "told")
+        run_until(peer.harness, lambda: bool(peer.settled), "told")
         assert peer.settled == [PublishProblem("connection lost")]
 
 
 class TestMemory(TransportContract):
     @pytest.fixture
-    def world(self) -> Iterator[MemoryWorld]:
-        world = MemoryWorld()
-        yield world
-        world.loop.close()
+    def harness(self) -> Iterator[MemoryHarness]:
+        harness = MemoryHarness()
+        yield harness
+        harness.loop.close()
 
-    def test_a_blocked_broker_takes_nothing_and_goes_on(self, peer: Peer, world: MemoryWorld, work: str) -> None:
-        world.broker.block("low on memory")
+    def test_a_blocked_broker_takes_nothing_and_goes_on(self, peer: Peer, harness: MemoryHarness, work: str) -> None:
+        harness.broker.block("low on memory")
         peer.publish(OutgoingMessage(work, b"x"))
-        run_for(world)
+        run_for(harness)
         assert (peer.transport.blocked, peer.settled) == ("low on memory", [])
-        world.broker.unblock()
-        run_until(world, lambda: bool(peer.settled), "taken")
+        harness.broker.unblock()
+        run_until(harness, lambda: bool(peer.settled), "taken")
         assert (peer.transport.blocked, peer.settled) == (None, [None])
 
     def test_time_can_be_scaled(self) -> None:
-        world = MemoryWorld(delay_scale=0.001)
-        peer = Peer(world, small_topology(world.name)).ready()
-        peer.consume(work_queue(world.name))
-        peer.publish(OutgoingMessage(work_queue(world.name), b"x", exchange=delay_exchange(world.name)))
-        run_until(world, lambda: bool(peer.got), "back at once", timeout_s=DELAY_MS / 1000 / 2)
-        stop_all(world, [peer])
-        world.loop.close()
+        harness = MemoryHarness(delay_scale=0.001)
+        peer = Peer(harness, small_topology(harness.name)).ready()
+        peer.consume(work_queue(harness.name))
+        peer.publish(OutgoingMessage(work_queue(harness.name), b"x", exchange=delay_exchange(harness.name)))
+        run_until(harness, lambda: bool(peer.got), "back at once", timeout_s=DELAY_MS / 1000 / 2)
+        stop_all(harness, [peer])
+        harness.loop.close()
 
 
 class TestRabbitMQ(TransportContract):
     @pytest.fixture
-    def world(self, broker: BrokerSettings) -> Iterator[RabbitWorld]:
-        with rabbit_world(broker) as world:
-            yield world
+    def harness(self, broker: BrokerSettings) -> Iterator[RabbitHarness]:
+        with rabbit_harness(broker) as harness:
+            yield harness
 
     def test_a_memory_alarm_blocks_and_unblocks(
-        self, peer: Peer, world: RabbitWorld, work: str, private_broker: PrivateBroker
+        self, peer: Peer, harness: RabbitHarness, work: str, private_broker: PrivateBroker
     ) -> None:
         assert peer.publish_and_wait(OutgoingMessage(work, b"before")) is None
         private_broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
         try:
             peer.publish(OutgoingMessage(work, b"held"))
-            run_until(world, lambda: peer.transport.blocked is not None, "blocked")
+            run_until(harness, lambda: peer.transport.blocked is not None, "blocked")
             assert "memory" in (peer.transport.blocked or "")
             assert len(peer.settled) == 1
         finally:
             private_broker.ctl("set_vm_memory_high_watermark", "0.6")
-        run_until(world, lambda: len(peer.settled) == 2, "the held message is confirmed")
+        run_until(harness, lambda: len(peer.settled) == 2, "the held message is confirmed")
         assert (peer.settled[1], peer.transport.blocked, peer.lost_reasons) == (None, None, [])
 
     def test_a_killed_node_comes_back_with_every_confirmed_message(
-        self, peer: Peer, world: RabbitWorld, work: str, private_broker: PrivateBroker
+        self, peer: Peer, harness: RabbitHarness, work: str, private_broker: PrivateBroker
     ) -> None:
         assert peer.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(50)]) is None
-        run_for(world, DURABLE_AFTER_S)
+        run_for(harness, DURABLE_AFTER_S)
         private_broker.kill()
-        run_until(world, lambda: bool(peer.lost_reasons), "the loss is seen")
+        run_until(harness, lambda: bool(peer.lost_reasons), "the loss is seen")
         private_broker.start()
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
         assert peer.story.count("lost") == 1, "attempts that fail are not losses"
         peer.consume(work, 100)
         peer.wait_for(50)
         assert sorted(peer.bodies()) == sorted(b"%d" % number for number in range(50))
 
     def test_a_deleted_queue_ends_its_consumer_and_is_made_again(
-        self, peer: Peer, world: RabbitWorld, work: str
+        self, peer: Peer, harness: RabbitHarness, work: str
     ) -> None:
         from muniflow.transport.admin import delete_queues
 
         peer.consume(work)
         assert peer.publish_and_wait(OutgoingMessage(work, b"a")) is None
         peer.wait_for(1)
-        delete_queues(world.direct, [work])
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
+        delete_queues(harness.direct, [work])
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
         assert "queue was deleted" in peer.lost_reasons[0]
         assert work in peer.lost_reasons[0]
         assert peer.publish_and_wait(OutgoingMessage(work, b"b")) is None
         assert peer.wait_for(2)[1].body == b"b"
 
-    def test_a_queue_with_other_settings_is_named(self, peer: Peer, world: RabbitWorld, topology: Topology) -> None:
+    def test_a_queue_with_other_settings_is_named(self, peer: Peer, harness: RabbitHarness, topology: Topology) -> None:
         assert peer.transport.connected
         wrong = replace(topology.queues[0], arguments={**topology.queues[0].arguments, "x-delivery-limit": 7})
-        other = Peer(world, replace(topology, queues=(wrong, *topology.queues[1:]))).start()
-        run_until(world, lambda: bool(other.lost_reasons), "told")
-        run_for(world, 1.0)
+        other = Peer(harness, replace(topology, queues=(wrong, *topology.queues[1:]))).start()
+        run_until(harness, lambda: bool(other.lost_reasons), "told")
+        run_for(harness, 1.0)
         (reason,) = other.lost_reasons  # told once, though it tries again
         assert wrong.name in reason
         assert "exists with other settings" in reason
         assert "x-delivery-limit" in reason
         assert "ready" not in other.story
-        stop_all(world, [other])
+        stop_all(harness, [other])
 
     @pytest.mark.parametrize(
         ("url", "expected"),
@@ -441,34 +447,36 @@ class TestRabbitMQ(TransportContract):
         ],
     )
     def test_why_it_cannot_connect_is_one_clear_line(
-        self, world: RabbitWorld, url: str, expected: str, caplog: pytest.LogCaptureFixture
+        self, harness: RabbitHarness, url: str, expected: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        user, _, place = world.direct.amqp_url.removeprefix("amqp://").removesuffix("/%2F").rpartition("@")
-        settings = world.settings.model_copy(update={"amqp_url": url.format(user=user, place=place)})
-        world.settings = settings
+        user, _, place = harness.direct.amqp_url.removeprefix("amqp://").removesuffix("/%2F").rpartition("@")
+        settings = harness.settings.model_copy(update={"amqp_url": url.format(user=user, place=place)})
+        harness.settings = settings
         with caplog.at_level("WARNING", "muniflow"):
-            peer = Peer(world, Topology((), ())).start()
-            run_until(world, lambda: "muniflow.transport.rabbitmq" in {line.name for line in caplog.records}, "logged")
+            peer = Peer(harness, Topology((), ())).start()
+            run_until(
+                harness, lambda: "muniflow.transport.rabbitmq" in {line.name for line in caplog.records}, "logged"
+            )
         (line,) = [line.getMessage() for line in caplog.records if line.name.startswith("muniflow")]
         assert expected in line
         assert "\n" not in line
         assert user.partition(":")[2] not in line, "never the password"
-        stop_all(world, [peer])
+        stop_all(harness, [peer])
 
     def test_a_message_that_cannot_be_encoded_is_the_callers_bug_and_harms_no_other(
-        self, peer: Peer, world: RabbitWorld, work: str
+        self, peer: Peer, harness: RabbitHarness, work: str
     ) -> None:
         good, bad = OutgoingMessage(work, b"x"), OutgoingMessage("k" * 300, b"x")
         for group in ([bad], [good, bad]):
             with pytest.raises(Exception, match="kkk"):
                 peer.publish(*group)
         assert peer.publish_and_wait(good) is None
-        world.drop()
-        run_until(world, lambda: peer.story.count("ready") == 2, "ready again")
+        harness.drop()
+        run_until(harness, lambda: peer.story.count("ready") == 2, "ready again")
         assert peer.settled == [None]
 
-    def test_stop_is_bounded_while_the_broker_is_away(self, world: RabbitWorld, topology: Topology) -> None:
-        world.proxy.close()
-        peer = Peer(world, topology).start()
-        run_for(world)
-        stop_all(world, [peer])
+    def test_stop_is_bounded_while_the_broker_is_away(self, harness: RabbitHarness, topology: Topology) -> None:
+        harness.proxy.close()
+        peer = Peer(harness, topology).start()
+        run_for(harness)
+        stop_all(harness, [peer])

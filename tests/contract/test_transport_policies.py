@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
-from tests.contract.transport_world import Peer, rabbit_world, run_for, run_until, stop_all
+from tests.contract.transport_harness import Peer, rabbit_harness, run_for, run_until, stop_all
 from tests.support.waiting import eventually
 
 from muniflow.cli.check_broker import alarm_findings, check_broker
@@ -179,19 +179,19 @@ def set_patience(node: PrivateBroker, time_ms: int) -> None:
 
 
 def test_a_message_over_16_mib_is_refused_on_every_version_and_harms_no_other(broker):
-    with rabbit_world(broker) as world:
-        peer = Peer(world, TOPOLOGY).ready()
+    with rabbit_harness(broker) as harness:
+        peer = Peer(harness, TOPOLOGY).ready()
         peer.publish(OutgoingMessage(WORK, b"good"))
         problem = peer.publish_and_wait(OutgoingMessage(WORK, b"small"), OutgoingMessage(WORK, TOO_LARGE))
-        run_until(world, lambda: len(peer.settled) == 2, "both groups are settled")
+        run_until(harness, lambda: len(peer.settled) == 2, "both groups are settled")
         assert isinstance(problem, PublishProblem) or None in peer.settled
         [told] = [each for each in peer.settled if each is not None]
         assert f'"{WORK}" has {len(TOO_LARGE)} bytes, RabbitMQ takes at most {MAX_MESSAGE_BYTES}' in told.reason
-        run_for(world)
+        run_for(harness)
         assert (peer.transport.connected, peer.lost_reasons) == (True, [])
         assert ready(broker) == {WORK: 1}
         assert peer.publish_and_wait(OutgoingMessage(WORK, TOO_LARGE[:MAX_MESSAGE_BYTES])) is None, "the largest"
-        stop_all(world, [peer])
+        stop_all(harness, [peer])
     with pytest.raises(Invalid, match="too large"):
         publish_once(broker, OutgoingMessage(WORK, TOO_LARGE), TOPOLOGY)
 
@@ -290,18 +290,18 @@ def test_a_worker_may_hold_a_task_longer_than_the_broker_s_own_limit_from_3_12(b
 
     set_limits(1000, 300)
     try:
-        with rabbit_world(broker) as world:
-            peer = Peer(world, TOPOLOGY).ready()
+        with rabbit_harness(broker) as harness:
+            peer = Peer(harness, TOPOLOGY).ready()
             peer.consume(WORK)
             assert peer.publish_and_wait(OutgoingMessage(WORK, b"task")) is None
             [held] = peer.wait_for(1)
-            run_for(world, 4)
+            run_for(harness, 4)
             if version >= KNOWS_HOLDING:
                 assert (peer.lost_reasons, peer.got) == ([], [held])
             else:
                 assert "timeout" in peer.lost_reasons[0]
                 assert int(str(peer.got[-1].headers["x-delivery-count"])) >= 1
-            stop_all(world, [peer])
+            stop_all(harness, [peer])
     finally:
         set_limits(CONSUMER_TIMEOUT_MS, 60_000)
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.contract.test_private_broker import needs_server
-from tests.contract.transport_world import Peer, RabbitWorld, run_until, small_topology, stop_all, work_queue
+from tests.contract.transport_harness import Peer, RabbitHarness, run_until, small_topology, stop_all, work_queue
 
 from muniflow.errors import Unavailable
 from muniflow.settings import BrokerSettings
@@ -86,17 +86,17 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsNode]:
 
 def test_messages_over_tls(tls: TlsNode) -> None:
     settings = BrokerSettings(amqp_url=tls.url(tls.authority))
-    world = RabbitWorld(settings)  # its proxy stands between: TLS sees 127.0.0.1 all the same
-    peer = Peer(world, small_topology(world.name)).ready()
-    work = work_queue(world.name)
+    harness = RabbitHarness(settings)  # its proxy stands between: TLS sees 127.0.0.1 all the same
+    peer = Peer(harness, small_topology(harness.name)).ready()
+    work = work_queue(harness.name)
     assert peer.publish_and_wait(*[OutgoingMessage(work, b"x" * 100_000)] * 20) is None
     peer.consume(work, 50)
     assert {delivery.body for delivery in peer.wait_for(20)} == {b"x" * 100_000}
     assert queue_depths(settings, [work])[work].consumers == 1
-    stop_all(world, [peer])
-    world.proxy.close()
-    world.loop.close()
-    delete_queues(settings, [queue.name for queue in small_topology(world.name).queues])
+    stop_all(harness, [peer])
+    harness.proxy.close()
+    harness.loop.close()
+    delete_queues(settings, [queue.name for queue in small_topology(harness.name).queues])
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def reason_of(url: str) -> str:
     settings = BrokerSettings(amqp_url=url, connect_timeout_s=5.0, reconnect_max_s=0.5)
     with pytest.raises(Unavailable) as caught:
         queue_depths(settings, [])
-    world = RabbitWorld(settings)
-    world.settings = settings
-    peer = Peer(world, small_topology(world.name)).start()
-    run_until(world, lambda: peer.transport.trouble not in {None, "connecting"}, "told")
+    harness = RabbitHarness(settings)
+    harness.settings = settings
+    peer = Peer(harness, small_topology(harness.name)).start()
+    run_until(harness, lambda: peer.transport.trouble not in {None, "connecting"}, "told")
     said = peer.transport.trouble or ""
-    stop_all(world, [peer])
-    world.proxy.close()
-    world.loop.close()
+    stop_all(harness, [peer])
+    harness.proxy.close()
+    harness.loop.close()
     assert "\n" not in said
     assert said in str(caught.value)
     return said

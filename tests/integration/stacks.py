@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,15 +21,6 @@ TIMEOUT_S = 90
 def clean_environment():
     """The environment without anything that names another stack."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
-
-
-def eventually(condition, timeout_s=60):
-    """Wait until `condition` returns something that is true; returns that."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline_s, "not in time"
-        time.sleep(0.1)
-    return value
 
 
 def kill_stack(folder):

@@ -62,7 +62,7 @@ def test_the_new_operation_runs_on_both_engines_with_the_same_bytes(muniflow):
     try:
         submitted = muniflow("submit", "mirror.json", "--wait")
     finally:
-        kill_stack(muniflow.folder / ".muniflow")
+        kill_stack(muniflow.state_dir)
     assert submitted.returncode == 0, submitted.stderr
 
     outputs = images_below(muniflow.folder / ".muniflow/output/mirrored")

@@ -64,7 +64,7 @@ def over_the_broker(muniflow):
         work = muniflow.folder / ".muniflow/work"
         eventually(lambda: not any(work.rglob("*.raw")), what="intermediates are removed")
     finally:
-        kill_stack(muniflow.folder / ".muniflow")
+        kill_stack(muniflow.state_dir)
     return outputs_of(muniflow.folder / ".muniflow/output/mixed")
 
 

@@ -9,7 +9,8 @@ import time
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from tests.integration.stacks import ROOT, CommandLine, eventually
+from tests.integration.stacks import ROOT, CommandLine
+from tests.support.waiting import eventually
 
 from muniflow.stack.broker import find_server
 from muniflow.stack.processes import is_running

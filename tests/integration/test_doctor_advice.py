@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.stacks import ROOT, CommandLine, eventually
+from tests.integration.stacks import ROOT, CommandLine
+from tests.support.waiting import eventually
 
 from muniflow.settings import BrokerSettings
 from muniflow.stack.broker import find_server

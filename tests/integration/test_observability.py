@@ -21,8 +21,8 @@ from deploy.grafana.generator.pages import PAGES
 from deploy.prometheus.monitor import INSTALL, Prometheus, configuration, quick_rules, targets_of, write_targets
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
+from tests.integration.load_clients import LoadClients
 from tests.integration.stacks import CommandLine, kill_stack
-from tests.integration.visitors import Visitors
 from tests.support.waiting import eventually
 
 import muniflow.metrics
@@ -48,7 +48,7 @@ BACKLOG = "muniflow:stage_backlog_messages"
 FAILPOINTS = "child.after_load=fail@20,child.after_compute=stall:0.03@*"
 """Each child has one task to retry; and they are slow without keeping a core busy, so that the load lasts."""
 QUOTA = {"MUNIFLOW_MEGAPIXELS_PER_HOUR": "25"}
-"""At the gateway: room for all small pictures of its visitors, and never for their large one."""
+"""At the gateway: room for all small pictures of its clients, and never for their large one."""
 
 
 @dataclass
@@ -125,12 +125,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             live = Live(state, prometheus)
             assert state.gateway_url is not None
             picture = (folder / "pictures" / "0000.jpg").read_bytes()
-            visitors = Visitors(state.gateway_url, picture, "large")
+            clients = LoadClients(state.gateway_url, picture, "large")
             try:
-                put_under_load(line, live, visitors)
+                put_under_load(line, live, clients)
                 yield live
             finally:
-                visitors.leave()
+                clients.stop()
     finally:
         kill_stack(folder / ".muniflow")
         server.shutdown()
@@ -138,8 +138,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         thread.join()
 
 
-def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
-    """A batch that ends, one that goes on, visitors, some messages that nobody can read; and time to see it."""
+def put_under_load(line: CommandLine, live: Live, clients: LoadClients) -> None:
+    """A batch that ends, one that goes on, clients, some messages that nobody can read; and time to see it."""
     targets = len(targets_of(live.state)) + len(("rabbitmq", "rabbitmq-queues", "kube-state-metrics"))
     eventually(lambda: len(live.prometheus.query("up == 1")) == targets, LIMIT_S, "everything is scraped")
     with open_channel(BrokerSettings(amqp_url=live.state.amqp_url)) as channel:
@@ -151,7 +151,7 @@ def put_under_load(line: CommandLine, live: Live, visitors: Visitors) -> None:
     )
     assert line("submit", small, "--wait").returncode == 0
     assert line("submit", line.write_batch("large", source="pictures/", operations=route)).returncode == 0
-    visitors.come()
+    clients.start()
     began_s = time.monotonic()
     eventually(
         lambda: (

@@ -23,7 +23,7 @@ LIMIT_S = 60.0
 
 
 @dataclass
-class World:
+class WorkerHarness:
     """A broker, a worker, and the coordinator's side of it."""
 
     spec: ChildSpec
@@ -85,16 +85,16 @@ def published(tasks: Sequence[Task]) -> list[OutgoingMessage]:
     return [OutgoingMessage(step_queue(task.op), task.to_bytes()) for task in tasks]
 
 
-def run_over_memory_broker(_root: Path, tasks: Sequence[Task], spec: ChildSpec) -> World:
+def run_over_memory_broker(_root: Path, tasks: Sequence[Task], spec: ChildSpec) -> WorkerHarness:
     """Run `tasks` with one worker that carries all their operations, until every image is settled."""
     operations = tuple(dict.fromkeys(step.op for task in tasks for step in task.route))
-    world = World(spec, operations)
+    harness = WorkerHarness(spec, operations)
 
     def stop_when_complete() -> None:
-        complete = [image for image, coverage in world.coverage.items() if coverage.complete]
+        complete = [image for image, coverage in harness.coverage.items() if coverage.complete]
         if len(complete) == len(tasks):
-            world.worker.stop()
+            harness.worker.stop()
 
-    world.on_settled = stop_when_complete
-    world.run(published(tasks))
-    return world
+    harness.on_settled = stop_when_complete
+    harness.run(published(tasks))
+    return harness

@@ -1,4 +1,4 @@
-"""A small world around a real coordinator: SQLite in a file, local stores, the in-memory broker, and a fake worker."""
+"""A harness around a real coordinator: SQLite in a file, local stores, the in-memory broker, and a fake worker."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def failed(task: Task, reason: str = "not an image") -> list[Events]:
 Answer = Callable[[Task], list[Events]]
 
 
-class World:
+class CoordinatorHarness:
     """Everything around the coordinator; `coordinator` may be thrown away and made again at any time."""
 
     def __init__(self, root: Path) -> None:
@@ -134,7 +134,7 @@ class World:
         self.hold = first is not None
 
     def start(self, failpoints: Failpoints | None = None, **settings: Any) -> Coordinator:
-        """A coordinator on the database of this world, as a fresh process would make it."""
+        """A coordinator on the database of this harness, as a fresh process would make it."""
         self.state = open_state(f"sqlite:///{self.root / 'state.sqlite'}")
         given = Surroundings(
             loop=self.loop,
@@ -231,9 +231,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world with nothing in it."""
-    made = World(tmp_path)
+def harness(tmp_path: Path) -> Iterator[CoordinatorHarness]:
+    """A harness with an empty store and no coordinator yet."""
+    made = CoordinatorHarness(tmp_path)
     yield made
     made.close()
 

@@ -20,7 +20,7 @@ from muniflow_coordinator.stages import Depth, Stages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.coordinator.conftest import World
+    from tests.unit.coordinator.conftest import CoordinatorHarness
 
 
 def read_depths(queues: Sequence[str]) -> Mapping[str, Depth]:
@@ -51,11 +51,11 @@ class Nobody:
 
 
 class Site:
-    """The coordinator's HTTP server in a world; requests are answered while the loop turns."""
+    """The coordinator's HTTP server in a harness; requests are answered while the loop turns."""
 
-    def __init__(self, world: "World") -> None:
-        coordinator = world.start()
-        self.world = world
+    def __init__(self, harness: "CoordinatorHarness") -> None:
+        coordinator = harness.start()
+        self.harness = harness
         self.stages = Stages(("copy", "paste"), coordinator.rates, read_depths)
         self.stages.poll()
         operations: Any = {"copy": None, "paste": None}
@@ -85,7 +85,7 @@ class Site:
                     return error.code, error.read().decode()
 
         asked = self.pool.submit(get)
-        self.world.until(asked.done)
+        self.harness.until(asked.done)
         return asked.result()
 
     def get(self, path: str) -> Any:
@@ -99,24 +99,24 @@ class Site:
 
 
 @pytest.fixture
-def site(world: "World") -> "Iterator[Site]":
-    made = Site(world)
+def site(harness: "CoordinatorHarness") -> "Iterator[Site]":
+    made = Site(harness)
     yield made
     made.close()
 
 
-def test_a_batch_from_running_to_done(site: Site, world: "World", answers: dict[str, Any]) -> None:
-    world.pictures(4)
-    world.hold = True
-    world.submit(operations=[["copy", 2], ["paste", 1]], municipality="Utrecht")
-    world.until(lambda: len(world.held) == 4)
+def test_a_batch_from_running_to_done(site: Site, harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
+    harness.pictures(4)
+    harness.hold = True
+    harness.submit(operations=[["copy", 2], ["paste", 1]], municipality="Utrecht")
+    harness.until(lambda: len(harness.held) == 4)
     now = site.get("/v1/batches/b")
     assert (now["state"], now["in_flight"], now["total"], now["done"]) == ("running", 4, 4, 0)
     assert [(step["op"], step["expected"]) for step in now["steps"]] == [("copy", 4), ("paste", 8)]
     assert (now["waiting_for"], now["outputs_per_image"]) == ("no consumer: paste", 2)
-    world.answer = lambda task: answers["failed" if task.image == 2 else "all_done"](task)
-    world.let_go()
-    world.finish()
+    harness.answer = lambda task: answers["failed" if task.image == 2 else "all_done"](task)
+    harness.let_go()
+    harness.finish()
     after = site.get("/v1/batches/b")
     assert (after["state"], after["done"], after["failed"], after["report"]) == ("partial", 3, 1, "b/report.json")
     assert after["finished_at"] >= after["submitted_at"]
@@ -126,11 +126,11 @@ def test_a_batch_from_running_to_done(site: Site, world: "World", answers: dict[
     assert site.get("/v1/batches?state=running") == {"batches": [], "next": None}
 
 
-def test_images_come_in_pages(site: Site, world: "World", answers: dict[str, Any]) -> None:
-    world.pictures(5)
-    world.answer = lambda task: answers["failed" if task.image == 3 else "all_done"](task)
-    world.submit(operations=[["copy", 2]])
-    world.finish()
+def test_images_come_in_pages(site: Site, harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
+    harness.pictures(5)
+    harness.answer = lambda task: answers["failed" if task.image == 3 else "all_done"](task)
+    harness.submit(operations=[["copy", 2]])
+    harness.finish()
     page = site.get("/v1/batches/b/images?limit=3")
     assert [image["image"] for image in page["images"]] == [0, 1, 2]
     assert page["images"][0]["outputs"] == ["b/0000-0.jpg", "b/0000-1.jpg"]
@@ -156,20 +156,20 @@ def test_status_codes(site: Site, path: str, status: int) -> None:
     assert site.text(path)[0] == status
 
 
-def test_readiness_follows_the_broker(site: Site, world: "World") -> None:
-    assert world.coordinator
-    transport = world.coordinator.core.transport
-    world.until(lambda: transport.connected)
+def test_readiness_follows_the_broker(site: Site, harness: "CoordinatorHarness") -> None:
+    assert harness.coordinator
+    transport = harness.coordinator.core.transport
+    harness.until(lambda: transport.connected)
     assert site.text("/readyz")[0] == 200
-    world.coordinator.core.transport.stop(lambda: None)
+    harness.coordinator.core.transport.stop(lambda: None)
     assert site.text("/readyz") == (503, '{"error": "not connected to the broker: stopped"}')
     assert site.get("/v1/info")["connected"] is False
 
 
-def test_stages(site: Site, world: "World") -> None:
-    world.pictures(2)
-    world.submit()
-    world.finish()
+def test_stages(site: Site, harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    harness.submit()
+    harness.finish()
     copy, paste = site.get("/v1/stages")["stages"]
     assert (copy["ready"], copy["unacked"], copy["consumers"], copy["dead"]) == (3, 4, 2, 3)
     assert copy["rate_tasks_per_s"] > 0
@@ -177,18 +177,18 @@ def test_stages(site: Site, world: "World") -> None:
     assert (paste["rate_tasks_per_s"], paste["drain_s"]) == (None, None)
 
 
-def test_metrics_count_images_and_name_no_batch(site: Site, world: "World") -> None:
-    world.hold = True
-    world.pictures(3)
-    world.submit(batch_id="secret-batch")
-    world.until(lambda: len(world.held) == 3)
+def test_metrics_count_images_and_name_no_batch(site: Site, harness: "CoordinatorHarness") -> None:
+    harness.hold = True
+    harness.pictures(3)
+    harness.submit(batch_id="secret-batch")
+    harness.until(lambda: len(harness.held) == 3)
     _, text = site.text("/metrics")
     assert 'muniflow_batches{state="running"} 1.0' in text
     assert "muniflow_images_in_flight 3.0" in text
     assert "secret-batch" not in text
-    task = Task.from_bytes(world.held[0].body)
-    world.publish("muniflow.events", Events(settled=(Settled(batch=task.batch, image=0),)).to_bytes())
-    coordinator = world.coordinator
+    task = Task.from_bytes(harness.held[0].body)
+    harness.publish("muniflow.events", Events(settled=(Settled(batch=task.batch, image=0),)).to_bytes())
+    coordinator = harness.coordinator
     assert coordinator
-    world.until(lambda: coordinator.live().in_flight == 2)
+    harness.until(lambda: coordinator.live().in_flight == 2)
     assert "muniflow_images_in_flight 2.0" in site.text("/metrics")[1]

@@ -14,7 +14,7 @@ from muniflow.topology import BATCHES, EVENTS
 from muniflow_coordinator.state.sql import SqlState
 
 if TYPE_CHECKING:
-    from tests.unit.coordinator.conftest import World
+    from tests.unit.coordinator.conftest import CoordinatorHarness
 
 
 @pytest.fixture
@@ -40,95 +40,95 @@ def lost_answers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 
 
 def test_a_commit_whose_answer_is_lost_counts_once(
-    world: "World", lost_answers: list[int], answers: dict[str, Any]
+    harness: "CoordinatorHarness", lost_answers: list[int], answers: dict[str, Any]
 ) -> None:
-    world.pictures(40)
-    world.answer = lambda task: answers["failed" if task.image % 4 == 0 and task.run == 0 else "all_done"](task)
-    world.start(window_images=6)
-    world.submit(operations=[["copy", 2]])
-    notice = world.finish()
+    harness.pictures(40)
+    harness.answer = lambda task: answers["failed" if task.image % 4 == 0 and task.run == 0 else "all_done"](task)
+    harness.start(window_images=6)
+    harness.submit(operations=[["copy", 2]])
+    notice = harness.finish()
     assert (notice.state, notice.done, notice.failed) == ("partial", 30, 10)
-    world.notices.clear()
-    world.command("reopen")
-    notice = world.finish()
+    harness.notices.clear()
+    harness.command("reopen")
+    notice = harness.finish()
     assert (notice.state, notice.done, notice.failed) == ("done", 40, 0)
     assert lost_answers[0] > 20
 
 
-def test_cancelling_counts_once_when_its_answer_is_lost(world: "World", lost_answers: list[int]) -> None:
-    world.start_with_held(30, 3, window_images=3)
-    world.command("cancel")
-    world.until(lambda: world.depth("muniflow.control") == 0)
-    world.let_go()
-    notice = world.finish()
+def test_cancelling_counts_once_when_its_answer_is_lost(harness: "CoordinatorHarness", lost_answers: list[int]) -> None:
+    harness.start_with_held(30, 3, window_images=3)
+    harness.command("cancel")
+    harness.until(lambda: harness.depth("muniflow.control") == 0)
+    harness.let_go()
+    notice = harness.finish()
     assert (notice.state, notice.done, notice.cancelled) == ("cancelled", 3, 27)
     assert lost_answers[0] > 4
 
 
-def test_a_batch_is_not_given_up_with_its_message(world: "World") -> None:
+def test_a_batch_is_not_given_up_with_its_message(harness: "CoordinatorHarness") -> None:
     """The broker dead-letters a message after 20 connections; by then the batch is the coordinator's."""
-    (world.root / "source").rename(world.root / "away")
-    coordinator = world.start()
-    world.submit()
-    world.until(lambda: coordinator.core.intake_waits)
-    world.crash()
-    queue = world.broker.queue(BATCHES)
+    (harness.root / "source").rename(harness.root / "away")
+    coordinator = harness.start()
+    harness.submit()
+    harness.until(lambda: coordinator.core.intake_waits)
+    harness.crash()
+    queue = harness.broker.queue(BATCHES)
     assert queue is not None
-    world.until(lambda: queue.ready)
+    harness.until(lambda: queue.ready)
     queue.ready.clear()
-    (world.root / "away").rename(world.root / "source")
-    world.pictures(3)
-    world.start()
-    assert world.finish().done == 3
+    (harness.root / "away").rename(harness.root / "source")
+    harness.pictures(3)
+    harness.start()
+    assert harness.finish().done == 3
 
 
-def test_a_batch_taken_up_again_is_refused_when_it_is_wrong(world: "World") -> None:
-    (world.root / "source").rename(world.root / "away")
-    coordinator = world.start()
-    world.submit()
-    world.until(lambda: coordinator.core.intake_waits)
+def test_a_batch_taken_up_again_is_refused_when_it_is_wrong(harness: "CoordinatorHarness") -> None:
+    (harness.root / "source").rename(harness.root / "away")
+    coordinator = harness.start()
+    harness.submit()
+    harness.until(lambda: coordinator.core.intake_waits)
     assert "is its volume mounted" in coordinator.core.intake_waits["b"]
-    world.crash()
-    queue = world.broker.queue(BATCHES)
+    harness.crash()
+    queue = harness.broker.queue(BATCHES)
     assert queue is not None
-    world.until(lambda: queue.ready)
+    harness.until(lambda: queue.ready)
     queue.ready.clear()
-    (world.root / "source" / "in").mkdir(parents=True)
-    again = world.start()
-    notice = world.finish()
+    (harness.root / "source" / "in").mkdir(parents=True)
+    again = harness.start()
+    notice = harness.finish()
     assert (notice.state, notice.faults[0]["place"]) == ("rejected", "source")
-    assert world.state
-    assert world.state.find("b") is None
+    assert harness.state
+    assert harness.state.find("b") is None
     assert again.core.intake_waits == {}
 
 
 @pytest.mark.parametrize("step", [2**80, -1, 7])
-def test_an_event_of_an_impossible_step_harms_nothing(world: "World", step: int) -> None:
+def test_an_event_of_an_impossible_step_harms_nothing(harness: "CoordinatorHarness", step: int) -> None:
     """It was a number that no database takes: the process died of it, again and again."""
-    world.pictures(1)
-    world.hold = True
-    world.start()
-    world.submit(operations=[["copy", 2]])
-    world.until(lambda: world.held)
+    harness.pictures(1)
+    harness.hold = True
+    harness.start()
+    harness.submit(operations=[["copy", 2]])
+    harness.until(lambda: harness.held)
     wrong = Settled(batch="b", image=0, lineage=((0, 2),), reason="a \0 b", step=step)
     right = wrong.model_copy(update={"step": 0})
-    world.publish(EVENTS, Events(settled=(wrong, right)).to_bytes())
-    world.let_go()
-    notice = world.finish()
+    harness.publish(EVENTS, Events(settled=(wrong, right)).to_bytes())
+    harness.let_go()
+    notice = harness.finish()
     assert notice.failed == 1
-    assert len(world.report()["images"][0]["reasons"]) == 1
+    assert len(harness.report()["images"][0]["reasons"]) == 1
 
 
 def test_late_events_between_two_slices_do_not_touch_the_next_run(
-    world: "World", monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]
 ) -> None:
     """Their intermediates would have been removed while the next run of the image uses them."""
     monkeypatch.setattr("muniflow_coordinator.commands.SLICE", 1)
-    world.pictures(4)
-    world.answer = answers["failed"]
-    coordinator = world.start()
-    world.submit(operations=[["copy", 1], ["paste", 1]])
-    world.finish()
+    harness.pictures(4)
+    harness.answer = answers["failed"]
+    coordinator = harness.start()
+    harness.submit(operations=[["copy", 1], ["paste", 1]])
+    harness.finish()
     forgotten: list[str] = []
     forget = coordinator.core.cleaner.forget
 
@@ -137,49 +137,49 @@ def test_late_events_between_two_slices_do_not_touch_the_next_run(
         return forget(batch_id)
 
     monkeypatch.setattr(coordinator.core.cleaner, "forget", noted)
-    world.answer = answers["all_done"]
-    world.notices.clear()
-    world.command("reopen")
-    assert world.finish().state == "done"
+    harness.answer = answers["all_done"]
+    harness.notices.clear()
+    harness.command("reopen")
+    assert harness.finish().state == "done"
     assert len(forgotten) >= 4, "before each slice"
 
 
-def test_who_is_followed_stops_at_its_next_write_and_harms_nothing(world: "World") -> None:
-    world.pictures(10)
-    world.hold = True
-    coordinator = world.start()
-    world.submit()
-    world.until(lambda: len(world.held) == 10)
-    assert world.state
-    row = world.state.find("b")
+def test_who_is_followed_stops_at_its_next_write_and_harms_nothing(harness: "CoordinatorHarness") -> None:
+    harness.pictures(10)
+    harness.hold = True
+    coordinator = harness.start()
+    harness.submit()
+    harness.until(lambda: len(harness.held) == 10)
+    assert harness.state
+    row = harness.state.find("b")
     assert row is not None
-    first = world.state
+    first = harness.state
     from muniflow_coordinator.state.opening import open_state
 
-    second = open_state(f"sqlite:///{world.root / 'state.sqlite'}")
+    second = open_state(f"sqlite:///{harness.root / 'state.sqlite'}")
     second.take_over("another one")
-    world.let_go()
-    world.until(lambda: world.given_up)
-    assert "another coordinator has taken over" in world.given_up[0]
+    harness.let_go()
+    harness.until(lambda: harness.given_up)
+    assert "another coordinator has taken over" in harness.given_up[0]
     found = second.find("b")
     assert found is not None
     assert found.counts.done == 0
     coordinator.halt()
-    assert len(world.given_up) == 1
+    assert len(harness.given_up) == 1
     second.close()
     assert not first.mine()
-    world.crash()
-    world.start()
-    assert world.finish().done == 10
+    harness.crash()
+    harness.start()
+    assert harness.finish().done == 10
 
 
 def test_a_database_that_is_away_for_long_lets_the_deliveries_go(
-    world: "World", monkeypatch: pytest.MonkeyPatch
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("muniflow_coordinator.patience.MOST_WAIT_S", 0.3)
     monkeypatch.setattr("muniflow_coordinator.patience.LONGEST_PAUSE_S", 0.1)
-    world.pictures(1)
-    world.start()
+    harness.pictures(1)
+    harness.start()
 
     @contextmanager
     def away(_self: SqlState) -> Iterator[Connection]:
@@ -187,6 +187,6 @@ def test_a_database_that_is_away_for_long_lets_the_deliveries_go(
         yield
 
     monkeypatch.setattr(SqlState, "_write", away)
-    world.submit()
-    world.until(lambda: world.given_up)
-    assert "a test took it away" in world.given_up[0]
+    harness.submit()
+    harness.until(lambda: harness.given_up)
+    assert "a test took it away" in harness.given_up[0]

@@ -10,7 +10,7 @@ import pytest
 from muniflow.store.folders import TEMPORARY
 
 if TYPE_CHECKING:
-    from tests.unit.coordinator.conftest import World
+    from tests.unit.coordinator.conftest import CoordinatorHarness
 
 SOON_S = 0.2
 
@@ -20,59 +20,59 @@ def no_slack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muniflow_coordinator.sweeper.SLACK_S", 0.05)
 
 
-def left_behind(world: "World", folder: str = "b/below") -> Path:
-    path = world.root / "output" / folder / f"{TEMPORARY}{len(list(world.root.rglob('*')))}"
+def left_behind(harness: "CoordinatorHarness", folder: str = "b/below") -> Path:
+    path = harness.root / "output" / folder / f"{TEMPORARY}{len(list(harness.root.rglob('*')))}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"half of it")
     return path
 
 
-def later(world: "World", delay_s: float) -> None:
+def later(harness: "CoordinatorHarness", delay_s: float) -> None:
     passed: list[bool] = []
-    world.loop.call_later(delay_s, lambda: passed.append(True))
-    world.until(lambda: passed)
+    harness.loop.call_later(delay_s, lambda: passed.append(True))
+    harness.until(lambda: passed)
 
 
-def test_after_the_end_of_its_batch(world: "World") -> None:
-    world.pictures(2)
-    left, elsewhere = left_behind(world), left_behind(world, "of-nobody")
-    world.start(unfinished_after_s=SOON_S)
-    world.submit()
-    assert world.finish().state == "done"
-    world.until(lambda: not left.exists())
+def test_after_the_end_of_its_batch(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    left, elsewhere = left_behind(harness), left_behind(harness, "of-nobody")
+    harness.start(unfinished_after_s=SOON_S)
+    harness.submit()
+    assert harness.finish().state == "done"
+    harness.until(lambda: not left.exists())
     assert elsewhere.exists()
-    assert (world.root / "output" / "b" / "report.json").exists()
+    assert (harness.root / "output" / "b" / "report.json").exists()
 
 
-def test_what_is_young_may_be_at_work(world: "World") -> None:
-    world.pictures(1)
-    old, young = left_behind(world), left_behind(world)
+def test_what_is_young_may_be_at_work(harness: "CoordinatorHarness") -> None:
+    harness.pictures(1)
+    old, young = left_behind(harness), left_behind(harness)
     ahead_s = time.time() + 60
     os.utime(young, (ahead_s, ahead_s))
-    world.start(unfinished_after_s=SOON_S)
-    world.submit()
-    world.finish()
-    world.until(lambda: not old.exists())
+    harness.start(unfinished_after_s=SOON_S)
+    harness.submit()
+    harness.finish()
+    harness.until(lambda: not old.exists())
     assert young.exists()
 
 
-def test_a_start_looks_after_batches_that_ended_before_it(world: "World") -> None:
-    world.pictures(1)
-    left = left_behind(world)
-    world.start(unfinished_after_s=30)
-    world.submit()
-    world.finish()
-    world.crash()
-    world.start(unfinished_after_s=SOON_S + 1)
-    world.until(lambda: not left.exists())
+def test_a_start_looks_after_batches_that_ended_before_it(harness: "CoordinatorHarness") -> None:
+    harness.pictures(1)
+    left = left_behind(harness)
+    harness.start(unfinished_after_s=30)
+    harness.submit()
+    harness.finish()
+    harness.crash()
+    harness.start(unfinished_after_s=SOON_S + 1)
+    harness.until(lambda: not left.exists())
 
 
 @pytest.mark.parametrize("after_s", [0, 30])
-def test_never_or_not_yet(world: "World", after_s: float) -> None:
-    world.pictures(1)
-    left = left_behind(world)
-    world.start(unfinished_after_s=after_s)
-    world.submit()
-    world.finish()
-    later(world, 3 * SOON_S)
+def test_never_or_not_yet(harness: "CoordinatorHarness", after_s: float) -> None:
+    harness.pictures(1)
+    left = left_behind(harness)
+    harness.start(unfinished_after_s=after_s)
+    harness.submit()
+    harness.finish()
+    later(harness, 3 * SOON_S)
     assert left.exists()

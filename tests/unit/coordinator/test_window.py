@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from muniflow_coordinator.window import SMALL_PIXELS, WIDEST, window_for
 
 if TYPE_CHECKING:
-    from tests.unit.coordinator.conftest import World
+    from tests.unit.coordinator.conftest import CoordinatorHarness
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_a_wider_window_holds_no_more_pixels(images, mean_pixels):
     assert window == images or window * mean_pixels <= images * SMALL_PIXELS
 
 
-def test_the_window_of_a_batch_is_wider_once_its_images_turn_out_small(world: "World") -> None:
-    world.start_with_held(50, 3, window_images=3)
-    world.let_go(first=1)
-    world.until(lambda: len(world.held) == WIDEST * 3)
-    assert world.coordinator is not None
-    assert world.coordinator.core.scheduler.in_flight(1) == WIDEST * 3
-    world.let_go()
-    assert world.finish().done == 50
+def test_the_window_of_a_batch_is_wider_once_its_images_turn_out_small(harness: "CoordinatorHarness") -> None:
+    harness.start_with_held(50, 3, window_images=3)
+    harness.let_go(first=1)
+    harness.until(lambda: len(harness.held) == WIDEST * 3)
+    assert harness.coordinator is not None
+    assert harness.coordinator.core.scheduler.in_flight(1) == WIDEST * 3
+    harness.let_go()
+    assert harness.finish().done == 50

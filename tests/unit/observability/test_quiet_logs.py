@@ -6,10 +6,8 @@ import logging
 
 import pytest
 from tests.support.compute_help import picture, spec, task, write_source
-from tests.support.worker_help import World as WorkerWorld
-from tests.support.worker_help import published
-from tests.unit.coordinator.conftest import World as CoordinatorWorld
-from tests.unit.coordinator.conftest import all_done, failed
+from tests.support.worker_help import WorkerHarness, published
+from tests.unit.coordinator.conftest import CoordinatorHarness, all_done, failed
 
 from muniflow.logs import MINUTE_S, MOST_ALIKE, Sparse, configure, task_fields
 
@@ -37,10 +35,10 @@ def test_a_worker_writes_examples_of_what_fails_and_not_each(tmp_path, log):
             (tmp_path / "source" / f"{number}.png").write_bytes(b"no image")
         else:
             write_source(tmp_path, f"{number}.png", picture(30, 20, number))
-    world = WorkerWorld(spec(tmp_path), ("smooth",))
-    world.on_settled = lambda: world.worker.stop() if len(world.coverage) == IMAGES else None
-    world.run(published([task(f"{number}.png", "smooth", image=number) for number in range(IMAGES)]))
-    assert world.sample("muniflow_failures_total", step="smooth", reason="rejected") == IMAGES / 2
+    harness = WorkerHarness(spec(tmp_path), ("smooth",))
+    harness.on_settled = lambda: harness.worker.stop() if len(harness.coverage) == IMAGES else None
+    harness.run(published([task(f"{number}.png", "smooth", image=number) for number in range(IMAGES)]))
+    assert harness.sample("muniflow_failures_total", step="smooth", reason="rejected") == IMAGES / 2
     lines = log()
     assert len(lines) <= FEW
     about = [line for line in lines if line["message"].startswith("task failed")]
@@ -51,16 +49,16 @@ def test_a_worker_writes_examples_of_what_fails_and_not_each(tmp_path, log):
 
 
 def test_a_coordinator_says_when_a_batch_begins_and_ends_and_nothing_of_its_images(tmp_path, log):
-    world = CoordinatorWorld(tmp_path)
+    harness = CoordinatorHarness(tmp_path)
     try:
-        world.pictures(COORDINATED)
-        world.answer = lambda sent: failed(sent) if sent.image % 10 == 3 else all_done(sent)
-        world.start(window_images=100)
-        world.submit(operations=[["copy", 2], ["paste", 1]])
-        assert world.finish(deadline_s=60).failed == COORDINATED / 10
+        harness.pictures(COORDINATED)
+        harness.answer = lambda sent: failed(sent) if sent.image % 10 == 3 else all_done(sent)
+        harness.start(window_images=100)
+        harness.submit(operations=[["copy", 2], ["paste", 1]])
+        assert harness.finish(deadline_s=60).failed == COORDINATED / 10
         lines = log()
     finally:
-        world.close()
+        harness.close()
     assert len(lines) <= FEW
     of_batch = [line for line in lines if "batch" in line["message"]]
     assert of_batch

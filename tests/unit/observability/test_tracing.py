@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.compute_help import picture, spec, task, write_source
-from tests.support.worker_help import World
+from tests.support.worker_help import WorkerHarness
 
 from muniflow.errors import Invalid
 from muniflow.lineage import Lineage
@@ -129,8 +129,8 @@ def test_a_worker_makes_one_span_for_each_task_below_the_one_before(tmp_path, sp
     tracing, finished = spans
     write_source(tmp_path, "a.png", picture(64, 48, 1))
     (tmp_path / "source" / "b.png").write_bytes(b"no image")
-    world = World(spec(tmp_path, operations=("half",)), ("half",))
-    world.worker.consumer.tracing = tracing
+    harness = WorkerHarness(spec(tmp_path, operations=("half",)), ("half",))
+    harness.worker.consumer.tracing = tracing
     good, bad, untraced = (task(name, "half", "smooth", image=n) for n, name in enumerate(("a.png", "b.png", "a.png")))
     images = [ImageId("b", 1.0, n, 0) for n in range(2)]
     first = [
@@ -141,13 +141,13 @@ def test_a_worker_makes_one_span_for_each_task_below_the_one_before(tmp_path, sp
 
     def on_follow(delivery):
         follow.append((Task.from_bytes(delivery.body), SpanContext.read(delivery.headers)))
-        world.coordinator.ack([delivery])
+        harness.coordinator.ack([delivery])
         if len(follow) == 2:
-            world.worker.stop()
+            harness.worker.stop()
 
-    world.coordinator.consume(step_queue("smooth"), 10, on_follow)
-    world.operations = ("half", "smooth")
-    world.run([*first, message(untraced)])
+    harness.coordinator.consume(step_queue("smooth"), 10, on_follow)
+    harness.operations = ("half", "smooth")
+    harness.run([*first, message(untraced)])
     by_image = {span.attributes["muniflow.image"]: span for span in finished()}
     assert sorted(by_image) == [0, 1], "a task without a context makes no span"
     for number, image in enumerate(images):

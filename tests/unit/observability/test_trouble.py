@@ -5,17 +5,15 @@ import sqlite3
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.compute_help import picture, spec, task, write_source
-from tests.support.worker_help import World as WorkerWorld
-from tests.support.worker_help import published
-from tests.unit.coordinator.conftest import World as CoordinatorWorld
-from tests.unit.coordinator.conftest import all_done
+from tests.support.worker_help import WorkerHarness, published
+from tests.unit.coordinator.conftest import CoordinatorHarness, all_done
 
 from muniflow_coordinator.metrics import CAUSES, Metrics
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = CoordinatorWorld(tmp_path)
+def harness(tmp_path):
+    made = CoordinatorHarness(tmp_path)
     yield made
     made.close()
 
@@ -38,60 +36,60 @@ def held(value):
 
 def test_children_that_die_at_work_are_counted(tmp_path):
     write_source(tmp_path, "a.png", picture(30, 20, 1))
-    world = WorkerWorld(spec(tmp_path), ("abort",))
-    world.on_settled = world.worker.stop
-    world.run(published([task("a.png", ("abort", {"width_px": 30}))]))
-    assert world.sample("muniflow_failures_total", step="abort", reason="crash") == 1
-    assert world.sample("muniflow_child_deaths_total") == 1
+    harness = WorkerHarness(spec(tmp_path), ("abort",))
+    harness.on_settled = harness.worker.stop
+    harness.run(published([task("a.png", ("abort", {"width_px": 30}))]))
+    assert harness.sample("muniflow_failures_total", step="abort", reason="crash") == 1
+    assert harness.sample("muniflow_child_deaths_total") == 1
 
 
-def test_a_database_that_is_away_holds_every_batch(world, monkeypatch):
+def test_a_database_that_is_away_holds_every_batch(harness, monkeypatch):
     monkeypatch.setattr("muniflow_coordinator.state.opening.BUSY_TIMEOUT_S", 0.01)
     monkeypatch.setattr("muniflow_coordinator.patience.FIRST_PAUSE_S", 0.02)
-    world.pictures(3)
-    world.hold = True
-    coordinator = world.start()
+    harness.pictures(3)
+    harness.hold = True
+    coordinator = harness.start()
     value = scraped(coordinator)
-    world.submit()
-    world.until(lambda: len(world.held) == 3)
+    harness.submit()
+    harness.until(lambda: len(harness.held) == 3)
     assert (value("ledger_waiting"), held(value)) == (0, {})
-    other = sqlite3.connect(world.root / "state.sqlite", isolation_level=None)
+    other = sqlite3.connect(harness.root / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    world.let_go()
-    world.until(lambda: coordinator.core.patience.waiting_for)
+    harness.let_go()
+    harness.until(lambda: coordinator.core.patience.waiting_for)
     assert (value("ledger_waiting"), held(value)) == (1, {"ledger": 1})
     other.execute("ROLLBACK")
     other.close()
-    world.finish()
+    harness.finish()
     assert value("ledger_waiting") == 0
 
 
-def test_a_broker_that_is_blocked_and_a_report_that_cannot_be_written_hold_a_batch(world, monkeypatch):
+def test_a_broker_that_is_blocked_and_a_report_that_cannot_be_written_hold_a_batch(harness, monkeypatch):
     monkeypatch.setattr("muniflow_coordinator.finish.AGAIN_S", 0.02)
-    (world.root / "output").write_text("a file where a folder should be")
-    world.pictures(1)
-    world.hold = True
-    coordinator = world.start()
+    (harness.root / "output").write_text("a file where a folder should be")
+    harness.pictures(1)
+    harness.hold = True
+    coordinator = harness.start()
     value = scraped(coordinator)
-    world.submit()
-    world.until(lambda: world.held)
-    world.broker.block("memory alarm")
+    harness.submit()
+    harness.until(lambda: harness.held)
+    harness.broker.block("memory alarm")
     assert (value("blocked"), held(value)) == (1, {"broker": 1})
-    world.broker.unblock()
+    harness.broker.unblock()
     assert (value("blocked"), held(value)) == (0, {})
-    world.let_go()
-    world.until(lambda: held(value) == {"report": 1})
-    (world.root / "output").unlink()
-    world.finish()
+    harness.let_go()
+    harness.until(lambda: held(value) == {"report": 1})
+    (harness.root / "output").unlink()
+    harness.finish()
     assert held(value) == {}
 
 
-def test_intermediates_that_wait_for_removal_are_counted(world):
-    world.pictures(3)
-    world.answer = lambda sent: [] if sent.image == 2 else all_done(sent)
-    coordinator = world.start()
+def test_intermediates_that_wait_for_removal_are_counted(harness):
+    harness.pictures(3)
+    harness.answer = lambda sent: [] if sent.image == 2 else all_done(sent)
+    coordinator = harness.start()
     value = scraped(coordinator)
     coordinator.core.cleaner.stop()
-    world.submit(operations=[["copy", 1], ["paste", 1]])
-    world.until(lambda: value("images_pending") == 1)
+    harness.submit(operations=[["copy", 1], ["paste", 1]])
+    harness.until(lambda: value("images_pending") == 1)
     assert value("cleanup_waiting") == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.support.compute_help import files, picture, spec, task, write_source
 from tests.support.opencl import NO_DEVICE
-from tests.support.worker_help import World, published
+from tests.support.worker_help import WorkerHarness, published
 
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.errors import Invalid
@@ -31,7 +31,7 @@ def root(tmp_path):
 
 
 def new_world(root):
-    return World(spec(root, device="opencl"), ("smooth",), WorkerSettings(device="opencl"))
+    return WorkerHarness(spec(root, device="opencl"), ("smooth",), WorkerSettings(device="opencl"))
 
 
 def test_the_device_is_the_cpu_where_none_is_named():
@@ -43,35 +43,35 @@ def test_the_device_is_the_cpu_where_none_is_named():
 @pytest.mark.usefixtures("opencl_env")
 def test_a_worker_says_on_which_device_it_computes(root, caplog):
     caplog.set_level("INFO")
-    world = new_world(root)
-    said = [world.worker.not_ready()]
+    harness = new_world(root)
+    said = [harness.worker.not_ready()]
 
     def stop_when_complete():
-        said.append(world.worker.not_ready())
-        if len(world.coverage) == IMAGES:
-            world.worker.stop()
+        said.append(harness.worker.not_ready())
+        if len(harness.coverage) == IMAGES:
+            harness.worker.stop()
 
-    world.on_settled = stop_when_complete
-    world.run(published([task(f"{n}.png", "smooth", image=n) for n in range(IMAGES)]))
-    assert world.exit_code == 0
+    harness.on_settled = stop_when_complete
+    harness.run(published([task(f"{n}.png", "smooth", image=n) for n in range(IMAGES)]))
+    assert harness.exit_code == 0
     assert said[:2] == ["the opencl device is tried", None]
     (line,) = [record for record in caplog.records if record.message == "computing on opencl"]
     assert "OpenCL" in line.device_name
-    series = [sample for metric in world.registry.collect() for sample in metric.samples]
+    series = [sample for metric in harness.registry.collect() for sample in metric.samples]
     assert [sample.labels["device"] for sample in series if sample.name == "muniflow_worker_info"] == ["opencl"]
 
 
 def test_a_worker_without_its_device_refuses_and_takes_no_task(root, caplog, monkeypatch):
     for name, value in NO_DEVICE.items():
         monkeypatch.setenv(name, value)
-    world = new_world(root)
-    world.run(published([task("0.png", "smooth")]))
-    assert world.exit_code == 1
+    harness = new_world(root)
+    harness.run(published([task("0.png", "smooth")]))
+    assert harness.exit_code == 1
     reason = "compute children cannot start: MUNIFLOW_DEVICE: opencl was asked for, and OpenCV finds no OpenCL device"
-    assert (world.worker.not_ready() or "").startswith(reason)
+    assert (harness.worker.not_ready() or "").startswith(reason)
     assert [record.message.startswith(reason) for record in caplog.records if record.levelname == "ERROR"] == [True]
-    assert world.sample("muniflow_deliveries_total", step="smooth", redelivered="false") == 0
-    assert world.broker.depths()[step_queue("smooth")] == 1
+    assert harness.sample("muniflow_deliveries_total", step="smooth", redelivered="false") == 0
+    assert harness.broker.depths()[step_queue("smooth")] == 1
 
 
 def command(root, *arguments, document=None, output="output", **env):

@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 @dataclass
-class World:
+class Harness:
     """The stack, its folders, and the batches that were sent to it."""
 
     folder: Path

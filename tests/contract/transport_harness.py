@@ -26,7 +26,7 @@ DURABLE_AFTER_S = 1.5
 """A node that is killed in the first second of a queue forgets it (3.10 to 4.3), and takes 5 s to delete its rest."""
 
 
-class World(Protocol):
+class TransportHarness(Protocol):
     """A broker, as the tests see it."""
 
     loop: Loop
@@ -36,7 +36,7 @@ class World(Protocol):
     def drop(self) -> None: ...
 
 
-class MemoryWorld:
+class MemoryHarness:
     def __init__(self, delay_scale: float = 1.0) -> None:
         self.loop = new_loop()
         self.name = "test"
@@ -49,7 +49,7 @@ class MemoryWorld:
         self.broker.drop_connections("connection cut")
 
 
-class RabbitWorld:
+class RabbitHarness:
     def __init__(self, settings: BrokerSettings) -> None:
         self.loop = new_loop()
         self.name = f"test-{secrets.token_hex(4)}"
@@ -71,9 +71,9 @@ class RabbitWorld:
 class Peer:
     """A process with a transport; it writes down what it is told."""
 
-    def __init__(self, world: World, topology: Topology, name: str = "peer") -> None:
-        self.world = world
-        self.transport = world.transport(name)
+    def __init__(self, harness: TransportHarness, topology: Topology, name: str = "peer") -> None:
+        self.harness = harness
+        self.transport = harness.transport(name)
         self.story: list[str] = []
         self.lost_reasons: list[str] = []
         self.got: list[Delivery] = []
@@ -86,7 +86,7 @@ class Peer:
 
     def ready(self) -> "Peer":
         self.start()
-        run_until(self.world, lambda: self.transport.connected, "connected")
+        run_until(self.harness, lambda: self.transport.connected, "connected")
         return self
 
     def consume(self, queue: str, prefetch: int = 10) -> None:
@@ -98,11 +98,11 @@ class Peer:
     def publish_and_wait(self, *messages: OutgoingMessage) -> PublishProblem | None:
         before = len(self.settled)
         self.publish(*messages)
-        run_until(self.world, lambda: len(self.settled) > before, "the publish is settled")
+        run_until(self.harness, lambda: len(self.settled) > before, "the publish is settled")
         return self.settled[-1]
 
     def wait_for(self, count: int) -> list[Delivery]:
-        run_until(self.world, lambda: len(self.got) >= count, f"{count} deliveries (there are {len(self.got)})")
+        run_until(self.harness, lambda: len(self.got) >= count, f"{count} deliveries (there are {len(self.got)})")
         return self.got
 
     def bodies(self) -> list[bytes]:
@@ -121,15 +121,15 @@ class Peer:
         self.lost_reasons.append(reason)
 
 
-def run_until(world: World, condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+def run_until(harness: TransportHarness, condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
     """Run the loop until the condition holds, at most `timeout_s`."""
-    waiting.run_until(world.loop, condition, timeout_s, what)
+    waiting.run_until(harness.loop, condition, timeout_s, what)
 
 
-def run_for(world: World, seconds: float = QUIET_S) -> None:
+def run_for(harness: TransportHarness, seconds: float = QUIET_S) -> None:
     """Run the loop for a while, to see that something does not happen."""
-    world.loop.call_later(seconds, world.loop.stop)
-    world.loop.start()
+    harness.loop.call_later(seconds, harness.loop.stop)
+    harness.loop.start()
 
 
 def small_topology(name: str) -> Topology:
@@ -175,23 +175,23 @@ def _queue(name: str, bindings: tuple[tuple[str, str], ...], arguments: dict[str
     return Queue(name, {"x-queue-type": "quorum", **arguments}, bindings)
 
 
-def stop_all(world: World, peers: list[Peer]) -> None:
+def stop_all(harness: TransportHarness, peers: list[Peer]) -> None:
     """Stop every peer and wait for it."""
     stopped: list[Peer] = []
     for peer in peers:
         peer.transport.stop(lambda peer=peer: stopped.append(peer))  # type: ignore[misc]
-    run_until(world, lambda: len(stopped) == len(peers), "every transport has stopped")
+    run_until(harness, lambda: len(stopped) == len(peers), "every transport has stopped")
 
 
 @contextmanager
-def rabbit_world(settings: BrokerSettings) -> Iterator[RabbitWorld]:
-    world = RabbitWorld(settings)
+def rabbit_harness(settings: BrokerSettings) -> Iterator[RabbitHarness]:
+    harness = RabbitHarness(settings)
     try:
-        yield world
+        yield harness
     finally:
-        world.proxy.close()
-        world.loop.close()
-        delete_queues(settings, [queue.name for queue in small_topology(world.name).queues])
+        harness.proxy.close()
+        harness.loop.close()
+        delete_queues(settings, [queue.name for queue in small_topology(harness.name).queues])
         with open_channel(settings) as channel:
             for kind in ("notify", "delay"):
-                channel.exchange_delete(f"{world.name}.{kind}")
+                channel.exchange_delete(f"{harness.name}.{kind}")

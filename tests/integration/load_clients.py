@@ -1,4 +1,4 @@
-"""People at the gateway: they hand pictures in, look on, ask for what there is not, and want more than their quota."""
+"""Clients of a gateway under load: they upload, watch, ask for what does not exist, and exceed their quota."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ import httpx
 
 ACTIONS = json.dumps({"operations": [["resize", "50%"]]})
 PAUSE_S = 0.4
-BOUNDARY = "----visitor"
+BOUNDARY = "----client"
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -20,8 +20,8 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
 
 
-class Visitors:
-    """Asks one gateway until `leave`."""
+class LoadClients:
+    """Asks one gateway until `stop`."""
 
     def __init__(self, url: str, picture: bytes, batch_id: str) -> None:
         """Hand in `picture` again and again; look on at `batch_id`."""
@@ -30,20 +30,20 @@ class Visitors:
         self._batch_id = batch_id
         self._leaving = Event()
         work: tuple[Callable[[httpx.Client], None], ...] = (self._hand_in, self._look_on, self._send_slowly)
-        self._threads = [Thread(target=self._visit, args=(each,), daemon=True) for each in work]
+        self._threads = [Thread(target=self._ask, args=(each,), daemon=True) for each in work]
 
-    def come(self) -> None:
+    def start(self) -> None:
         """Begin."""
         for thread in self._threads:
             thread.start()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """End."""
         self._leaving.set()
         for thread in self._threads:
             thread.join(10)
 
-    def _visit(self, work: Callable[[httpx.Client], None]) -> None:
+    def _ask(self, work: Callable[[httpx.Client], None]) -> None:
         with httpx.Client(base_url=self._url, timeout=20) as client:
             while not self._leaving.wait(PAUSE_S):
                 with suppress(httpx.TransportError):
