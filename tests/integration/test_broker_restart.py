@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import time
+from functools import partial
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -43,6 +44,11 @@ def state_of(muniflow):
 
 def log_of(muniflow):
     return (muniflow.state_dir / "up.log").read_text()
+
+
+def has_ended(muniflow, name, log_before):
+    """Whether the log says so since it had this length."""
+    return f"{name} was ended by SIGKILL" in log_of(muniflow)[log_before:]
 
 
 def process(muniflow, name):
@@ -87,7 +93,7 @@ def test_a_killed_part_of_the_broker_comes_back_and_the_log_says_so(muniflow, na
 
     before = kill(muniflow, *names)
     for name in names:
-        eventually(lambda name=name: f"{name} was ended by SIGKILL" in log_of(muniflow)[log_before:], NOTICED_S)
+        eventually(partial(has_ended, muniflow, name, log_before), NOTICED_S)
     until_back(muniflow, before)
 
     for name in names:

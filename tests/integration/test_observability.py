@@ -132,7 +132,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             finally:
                 clients.stop()
     finally:
-        kill_stack(folder / ".muniflow")
+        kill_stack(line.state_dir)
         server.shutdown()
         server.server_close()
         thread.join()

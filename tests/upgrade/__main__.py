@@ -40,13 +40,13 @@ def main() -> int:
 def run(older: Build, newer: Build, folder: Path, images: int, seed: int) -> Result:
     """All orders, on a broker of its own."""
     with PrivateBroker(folder / "rabbitmq") as node:
-        world = folder / "world"
-        world.mkdir()
-        with walking(world, BrokerSettings(amqp_url=node.amqp_url), node, images, seed) as walk:
+        harness = folder / "harness"
+        harness.mkdir()
+        with walking(harness, BrokerSettings(amqp_url=node.amqp_url), node, images, seed) as walk:
             walk.know_from(newer)
             result = walk_through(walk, older, newer, ORDERS)
             if not result.verdict.clean:
-                print(walk.world.tails())
+                print(walk.harness.tails())
             return result
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.chaos.world import World, document
+from tests.chaos.harness import Harness, document
 from tests.upgrade import builds
 from tests.upgrade.walk import RECOMMENDED, walk_through
 
@@ -19,7 +19,7 @@ def test_there_and_back_while_batches_run(walk, older, capsys):
     result = walk_through(walk, older, builds.this_tree(), [RECOMMENDED])
     with capsys.disabled():
         print(f"\n{result}")
-    assert result.verdict.clean, f"{result}\n{walk.world.tails()}"
+    assert result.verdict.clean, f"{result}\n{walk.harness.tails()}"
 
 
 def test_a_field_with_another_name_is_found(walk, older, tmp_path):
@@ -27,10 +27,10 @@ def test_a_field_with_another_name_is_found(walk, older, tmp_path):
     broken = builds.renamed(older, tmp_path / "broken", "offset_bytes", "start_bytes")
     walk.run_on(older)
     walk.put("split-1", broken)
-    walk.world.until_ready("split-1")
-    walk.world.submit(walk.document(0, "misread"))
-    walk.world.until_ended("misread")
-    assert walk.world.verdict("misread").wrong > 0
+    walk.harness.until_ready("split-1")
+    walk.harness.submit(walk.document(0, "misread"))
+    walk.harness.until_ended("misread")
+    assert walk.harness.verdict("misread").wrong > 0
 
 
 @pytest.mark.parametrize(("which", "said"), [
@@ -43,24 +43,24 @@ def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
     walk.stop("resize-1")
     walk.ensure("coordinator", builds.this_tree())
     walk.ensure("blur-1", older)
-    walk.world.until_ready("coordinator")
+    walk.harness.until_ready("coordinator")
     sent = document(f"later-{which[:4]}", walk.pictures[:4], [["resize", "50%"], ["blur", "gaussian"]])
     batch = sent["batch_id"]
-    walk.world.submit(sent)
-    make_later(walk.world, batch, image=2)
+    walk.harness.submit(sent)
+    make_later(walk.harness, batch, image=2)
     walk.start("resize-1", build)
-    walk.world.until_ended(batch)
-    images = json.loads((walk.world.root("output") / batch / REPORT).read_bytes())["images"]
+    walk.harness.until_ended(batch)
+    images = json.loads((walk.harness.root("output") / batch / REPORT).read_bytes())["images"]
     assert [image["state"] for image in images] == ["done", "done", "failed", "done"]
     assert "refused this task (message version 2): update the workers" in images[2]["reasons"][0]
-    assert said in walk.world.services["resize-1"].text
-    assert walk.world.services["resize-1"].running
+    assert said in walk.harness.services["resize-1"].text
+    assert walk.harness.services["resize-1"].running
 
 
-def make_later(world: World, batch: str, image: int) -> None:
+def make_later(harness: Harness, batch: str, image: int) -> None:
     """Give the task of an image a field of a later build, and its version."""
     queue = step_queue("resize")
-    with open_channel(world.settings) as channel:
+    with open_channel(harness.settings) as channel:
 
         def found() -> bool:
             frame, _, body = channel.basic_get(queue)
@@ -73,4 +73,4 @@ def make_later(world: World, batch: str, image: int) -> None:
             channel.basic_ack(frame.delivery_tag or 0)
             return mine
 
-        world.until(found, "the task of the image")
+        harness.until(found, "the task of the image")

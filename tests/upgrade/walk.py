@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+from tests.chaos.harness import Harness, document
 from tests.chaos.pictures import write_pictures
 from tests.chaos.service import Service
 from tests.chaos.truth import Document, Truth, Verdict, digests
-from tests.chaos.world import World, document
 from tests.upgrade.builds import Build
 
 from muniflow.settings import BrokerSettings
@@ -49,7 +49,7 @@ DRAIN_S = 60.0
 class Walk:
     """The stack, and the batches that keep it busy."""
 
-    world: World
+    harness: Harness
     images: int
     seed: int
     replaced: int = 0
@@ -60,16 +60,16 @@ class Walk:
 
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
-        self.pictures = [*write_pictures(self.world.root("source"), self.images - 1, self.seed), POISON]
-        (self.world.root("source") / POISON).write_bytes(b"not an image")
-        log, port, http = self.world.folder / "logs" / "gateway.log", *free_ports(2)
+        self.pictures = [*write_pictures(self.harness.root("source"), self.images - 1, self.seed), POISON]
+        (self.harness.root("source") / POISON).write_bytes(b"not an image")
+        log, port, http = self.harness.folder / "logs" / "gateway.log", *free_ports(2)
         self.url = f"http://127.0.0.1:{http}"
-        variables = self.world.environment() | {
+        variables = self.harness.environment() | {
             "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{http}",
-            "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{self.world.coordinator.port}",
-            "MUNIFLOW_API_KEYS_FILE": str(self.world.folder / "api-keys"),
+            "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{self.harness.coordinator.port}",
+            "MUNIFLOW_API_KEYS_FILE": str(self.harness.folder / "api-keys"),
         }
-        self.world.services["gateway"] = Service("gateway", "muniflow_gateway", variables, log, port)
+        self.harness.services["gateway"] = Service("gateway", "muniflow_gateway", variables, log, port)
 
     def document(self, route: int, batch_id: str) -> Document:
         """A batch over all images, by the number of its route."""
@@ -82,27 +82,27 @@ class Walk:
         What the other build does is held against it, too: before the first replacement all outputs are its own.
         """
         for route in range(len(ROUTES)):
-            folder = self.world.folder / "truth" / str(route)
+            folder = self.harness.folder / "truth" / str(route)
             folder.mkdir(parents=True)
             (folder / "batch.json").write_text(json.dumps(self.document(route, "truth")))
-            source = str(self.world.root("source"))
+            source = str(self.harness.root("source"))
             build.muniflow("run", "batch.json", "--jobs", "1", "--source", source, "--out", "out", folder=folder)
             outputs = digests(folder / "out" / "truth")
-            self.world.know(self.document(route, ""), Truth(outputs, frozenset({POISON}), self.images))
+            self.harness.know(self.document(route, ""), Truth(outputs, frozenset({POISON}), self.images))
 
     # Batches
 
     def keep_busy(self) -> bool:
         """Send the next batch where few images are left, by turns over the broker and through the gateway."""
         for batch in [*self._open]:
-            if self.world.ended(batch):
+            if self.harness.ended(batch):
                 self._open.remove(batch)
                 self._ended += self.images
         if len(self._open) * self.images - self._done_of_open() >= LEAST_OPEN:
             return True
         sent = self._next_document()
         if self._dice.random() < 0.5:
-            self.world.submit(sent)
+            self.harness.submit(sent)
         elif not self._post(sent):
             return False
         self._count(sent)
@@ -124,7 +124,7 @@ class Walk:
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             return False
         assert answer.status_code == HTTPStatus.ACCEPTED, answer.text
-        self.world.expect(sent)
+        self.harness.expect(sent)
         return True
 
     @property
@@ -133,22 +133,22 @@ class Walk:
         return self._ended + self._done_of_open()
 
     def _done_of_open(self) -> int:
-        return sum(self.world.done_images(batch) for batch in self._open)
+        return sum(self.harness.done_images(batch) for batch in self._open)
 
     def submit_through_gateway(self) -> None:
         """The gateway takes a batch, and takes it again as the same one."""
         sent = self._next_document()
         for _ in range(2):
-            self.world.until(lambda: self._post(sent), "the gateway takes a batch")
+            self.harness.until(lambda: self._post(sent), "the gateway takes a batch")
         self._count(sent)
 
     # Builds
 
     def run_on(self, build: Build) -> None:
         """Have everything run on this build, and wait until batches are on their way."""
-        for name in self.world.services:
+        for name in self.harness.services:
             self.ensure(name, build)
-        self.world.until_ready()
+        self.harness.until_ready()
         self.go_on(self.done + MORE)
 
     def change(self, order: Order, build: Build) -> None:
@@ -157,7 +157,7 @@ class Walk:
             for name in self.names(role):
                 before = self.done
                 self.put(name, build)
-                self.world.until_ready(name)
+                self.harness.until_ready(name)
                 self.replaced += 1
                 if role == "gateway":
                     self.submit_through_gateway()
@@ -166,11 +166,11 @@ class Walk:
     def names(self, role: Role) -> list[str]:
         """The processes of a role."""
         others = {"coordinator", "gateway"}
-        return [role] if role in others else [name for name in self.world.services if name not in others]
+        return [role] if role in others else [name for name in self.harness.services if name not in others]
 
     def ensure(self, name: str, build: Build) -> None:
         """Replace a process that does not run on this build."""
-        service = self.world.services[name]
+        service = self.harness.services[name]
         if not service.running or service.python != build.python:
             self.put(name, build)
 
@@ -181,26 +181,26 @@ class Walk:
 
     def start(self, name: str, build: Build) -> None:
         """Start a process from a build."""
-        service = self.world.services[name]
+        service = self.harness.services[name]
         service.python = build.python
         service.start(BRISK if name in self.names("workers") else "")
 
     def stop(self, name: str) -> None:
         """Drain a process, as Kubernetes does it."""
-        service = self.world.services[name]
+        service = self.harness.services[name]
         if service.running:
             service.terminate()
             assert service.process.wait(DRAIN_S) == 0, f"{name} did not drain\n{service.text[-3000:]}"
 
     def go_on(self, done: int) -> None:
         """Wait until so many images are settled, and some are not."""
-        self.world.until(lambda: self.keep_busy() and self.done >= done, f"{done} images")
+        self.harness.until(lambda: self.keep_busy() and self.done >= done, f"{done} images")
 
     def verdict(self) -> Verdict:
         """Wait for the end of all batches, and judge them."""
-        self.world.until_ended(*self.sent)
-        self.world.until_clean()
-        return replace(self.world.verdict(*self.sent), seed=self.seed)
+        self.harness.until_ended(*self.sent)
+        self.harness.until_clean()
+        return replace(self.harness.verdict(*self.sent), seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -231,6 +231,6 @@ def walk_through(walk: Walk, older: Build, newer: Build, orders: Sequence[Order]
 @contextmanager
 def walking(folder: Path, broker: BrokerSettings, node: PrivateBroker | None, images: int, seed: int) -> Iterator[Walk]:
     """A stack of which nothing runs yet, with `images` in each batch."""
-    with World(folder, broker, node, WORKERS, VARIABLES, autostart=()) as world:
-        world.tending = False  # nothing may die
-        yield Walk(world, images, seed)
+    with Harness(folder, broker, node, WORKERS, VARIABLES, autostart=()) as harness:
+        harness.tending = False  # nothing may die
+        yield Walk(harness, images, seed)

@@ -8,7 +8,8 @@ import time
 
 import httpx
 import pytest
-from tests.integration.gateway.help import OwnGateway, clean_environment, eventually
+from tests.integration.gateway.help import OwnGateway, clean_environment
+from tests.support.waiting import eventually
 
 from muniflow.stack.ports import free_ports
 from muniflow_gateway.keys import make_key, revoke_key

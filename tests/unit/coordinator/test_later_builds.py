@@ -16,7 +16,7 @@ from muniflow_coordinator.messages_in import read_lost
 from muniflow_coordinator.spec import read_spec, spec_problem, task_writer, write_spec
 
 if TYPE_CHECKING:
-    from tests.unit.coordinator.conftest import World
+    from tests.unit.coordinator.conftest import CoordinatorHarness
 
 REJECTED = {"x-first-death-reason": "rejected"}
 EARLIER = "a worker of an earlier build refused this task (message version 2): update the workers"
@@ -67,29 +67,29 @@ def test_a_batch_that_was_kept_before_there_were_versions_is_run() -> None:
     assert spec_problem(json.dumps(spec)) is None
 
 
-def _set_version(world: "World", version: int) -> None:
-    with sqlite3.connect(world.root / "state.sqlite") as ledger:
+def _set_version(harness: "CoordinatorHarness", version: int) -> None:
+    with sqlite3.connect(harness.root / "state.sqlite") as ledger:
         ledger.execute("update batches set spec = json_set(spec, '$.v', ?, '$.colour', 'lab')", (version,))
     ledger.close()
 
 
-def test_a_batch_of_a_later_build_waits_for_it(world: "World", caplog: pytest.LogCaptureFixture) -> None:
-    world.start_with_held(6, 3, window_images=3)
-    world.crash()
-    _set_version(world, 2)
-    world.held.clear()
+def test_a_batch_of_a_later_build_waits_for_it(harness: "CoordinatorHarness", caplog: pytest.LogCaptureFixture) -> None:
+    harness.start_with_held(6, 3, window_images=3)
+    harness.crash()
+    _set_version(harness, 2)
+    harness.held.clear()
     with caplog.at_level(logging.ERROR):
-        world.start(window_images=3)
+        harness.start(window_images=3)
     assert "a batch of a later build waits for it: message version 2; this build understands 1" in caplog.text
-    world.command("reopen")
-    world.submit(batch_id="other", source="in", destination="elsewhere")
-    world.until(lambda: len(world.held) >= 3)
-    assert {Task.from_bytes(delivery.body).batch for delivery in world.held} == {"other"}, "others go on"
-    world.crash()
-    _set_version(world, 1)
-    world.start(window_images=3)
-    world.let_go()
-    assert {(notice.batch, notice.state) for notice in (world.finish("b"), world.finish("other"))} == {
+    harness.command("reopen")
+    harness.submit(batch_id="other", source="in", destination="elsewhere")
+    harness.until(lambda: len(harness.held) >= 3)
+    assert {Task.from_bytes(delivery.body).batch for delivery in harness.held} == {"other"}, "others go on"
+    harness.crash()
+    _set_version(harness, 1)
+    harness.start(window_images=3)
+    harness.let_go()
+    assert {(notice.batch, notice.state) for notice in (harness.finish("b"), harness.finish("other"))} == {
         ("b", "done"),
         ("other", "done"),
     }
