@@ -193,13 +193,11 @@ def test_a_worker_that_is_killed_is_started_again(muniflow):
 def test_the_console_knows_the_stack(muniflow):
     import subprocess
 
-    from tests.integration.stacks import clean_environment
-
     done = subprocess.run(
         [sys.executable, "-m", "muniflow.cli.main", "console"],
         input="print(coordinator.info().operations)\n",
         cwd=muniflow.folder,
-        env=clean_environment(),
+        env=muniflow.environment,
         capture_output=True,
         text=True,
         timeout=60,
