@@ -125,6 +125,8 @@ def test_what_an_earlier_muniflow_kept_goes_with_it_once(project):
         return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
 
     assert texts(folder) == kept
+    assert (project / ".muniflow/broker").readlink() == folder / "broker", "RabbitMQ keeps full paths"
+    (project / ".muniflow/broker").unlink()
     assert texts(project / ".muniflow") == stays | {"api-keys": "not these"}
     assert folder.stat().st_mode & 0o777 == 0o700
 

@@ -20,7 +20,8 @@ from muniflow.store.open import open_store
 DATA = Path(".muniflow")
 """Holds intermediates and outputs below the current folder; with an earlier muniflow, the state as well."""
 API_KEYS = "api-keys"
-OWN = ("broker", "logs", "monitor", "ledger.db*", API_KEYS, "stack.json*", "up.log")
+BROKER = "broker"
+OWN = (BROKER, "logs", "monitor", "ledger.db*", API_KEYS, "stack.json*", "up.log")
 """The names of what is state, as patterns."""
 
 
@@ -112,6 +113,9 @@ def prepare(folder: Path, env: Mapping[str, str]) -> None:
         if read_env(StackSettings, env).state_dir is None and not any(_own(folder)):
             for path in _own(DATA):
                 shutil.move(path, folder / path.name)
+                if path.name == BROKER:
+                    # RabbitMQ has written down the full paths of its queues. No store follows a link.
+                    path.symlink_to((folder / path.name).absolute())
     except OSError as error:
         text = f"{error}; name another with {variable('state_dir')}"
         raise Unavailable("the folder of the stack's state", text) from error
@@ -120,7 +124,7 @@ def prepare(folder: Path, env: Mapping[str, str]) -> None:
 def forget(folder: Path) -> None:
     """Remove the state, and nothing else that may be in the folder."""
     for path in _own(folder):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
