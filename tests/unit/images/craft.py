@@ -28,6 +28,21 @@ def noise(width_px: int, height_px: int, seed: int = 1, channels: int = 3) -> Im
     return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, channels), dtype=np.uint8)
 
 
+def shown(image: np.ndarray, orientation: int) -> np.ndarray:
+    """What a viewer shows, by the definition in EXIF: where the first row and the first column are."""
+    rows_and_columns = {
+        1: image,
+        2: image[:, ::-1],
+        3: image[::-1, ::-1],
+        4: image[::-1],
+        5: image.transpose(1, 0, 2),
+        6: image[::-1].transpose(1, 0, 2),
+        7: image[::-1, ::-1].transpose(1, 0, 2),
+        8: image.transpose(1, 0, 2)[::-1],
+    }
+    return rows_and_columns[orientation]
+
+
 def encoded(extension: str, image: np.ndarray, parameters: Sequence[int] = ()) -> bytes:
     done, data = cv2.imencode(extension, image, list(parameters))
     assert done
@@ -192,3 +207,30 @@ def tiff(image: np.ndarray, tags: dict[int, int] | None = None, order: str = "<"
     mark = b"II*\0" if order == "<" else b"MM\0*"
     head = mark + struct.pack(f"{order}IH", 8, len(names)) + entries + bytes(4)
     return head + struct.pack(f"{order}4H", bits, bits, bits, bits) + pixels
+
+
+def coded_tiff(
+    width_px: int, height_px: int, coding: int, *strips: bytes, strip_rows: int = 0, tags: dict[int, int] | None = None
+) -> bytes:
+    """A little-endian RGB TIFF of 8 bits with strips that are coded already."""
+    values = {256: width_px, 257: height_px, 259: coding, 262: 2, 277: 3, 278: strip_rows or height_px} | (tags or {})
+    names = sorted(values | {258: 0, 273: 0, 279: 0})
+    start = 10 + 12 * len(names) + 4
+    bits = struct.pack("<4H", *[8] * 4)
+    offsets, place = [], start + len(bits) + 8 * len(strips)
+    for strip in strips:
+        offsets.append(place)
+        place += len(strip)
+    lists = {273: offsets, 279: [len(strip) for strip in strips]}
+    tables = {name: start + len(bits) + 4 * len(strips) * number for number, name in enumerate(lists)}
+    entries = b""
+    for name in names:
+        if name == 258:
+            entries += struct.pack("<HHII", 258, 3, values[277], start)
+        elif name in lists:
+            only = lists[name][0] if len(strips) == 1 else tables[name]
+            entries += struct.pack("<HHII", name, 4, len(strips), only)
+        else:
+            entries += struct.pack("<HHIHH", name, 3, 1, values[name], 0)
+    head = b"II*\0" + struct.pack("<IH", 8, len(names)) + entries + bytes(4) + bits
+    return head + b"".join(struct.pack(f"<{len(strips)}I", *lists[name]) for name in lists) + b"".join(strips)

@@ -1,3 +1,5 @@
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,21 +22,6 @@ NOISE = craft.noise(7, 5)
 
 def read(data: bytes) -> np.ndarray:
     return decode(memoryview(data), TIFF_TOO)
-
-
-def shown(image: np.ndarray, orientation: int) -> np.ndarray:
-    """What a viewer shows, by the definition in EXIF: where the first row and the first column are."""
-    rows_and_columns = {
-        1: image,
-        2: image[:, ::-1],
-        3: image[::-1, ::-1],
-        4: image[::-1],
-        5: image.transpose(1, 0, 2),
-        6: image[::-1].transpose(1, 0, 2),
-        7: image[::-1, ::-1].transpose(1, 0, 2),
-        8: image.transpose(1, 0, 2)[::-1],
-    }
-    return rows_and_columns[orientation]
 
 
 @pytest.mark.parametrize("bad", bad_images(), ids=str)
@@ -90,10 +77,10 @@ def test_orientation_is_applied_once(orientation):
         craft.tiff(NOISE[:, :, ::-1], {274: orientation}),
     ]
     for data in lossless:
-        assert np.array_equal(read(data), shown(NOISE, orientation))
+        assert np.array_equal(read(data), craft.shown(NOISE, orientation))
     plain = craft.jpeg(craft.photo(24, 16))
     turned = craft.after_start(plain, craft.jpeg_exif(orientation))
-    assert np.array_equal(read(turned), shown(read(plain), orientation))
+    assert np.array_equal(read(turned), craft.shown(read(plain), orientation))
 
 
 @pytest.mark.parametrize("make", [craft.png, craft.lossless_webp])
@@ -147,9 +134,70 @@ def test_a_file_cut_and_closed_is_refused_wherever_it_is_cut():
             read(data[:place].rstrip(b"\xff") + b"\xff\xd9")
 
 
-def test_stray_bytes_before_the_end_are_harmless():
+@pytest.mark.parametrize("padding", [bytes(3), bytes(200), b"\xff\0" * 4])
+def test_padding_before_the_end_is_harmless(padding):
     data = craft.jpeg(NOISE)
-    assert np.array_equal(read(data[:-2] + b"\0\0\0" + data[-2:]), read(data))
+    assert np.array_equal(read(data[:-2] + padding + data[-2:]), read(data))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 8])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_pixels_left_over_before_the_end_are_damage(progressive, factor):
+    """A decoder that took damaged data for more pixels than it was: it has all it wants, and some is left."""
+    data = craft.jpeg(craft.photo(64, 48), progressive=progressive)
+    with pytest.raises(Rejected, match="extraneous bytes before marker 0xd9"):
+        decode(memoryview(data[:-2] + data[-40:]), reduction=factor)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_a_progressive_jpeg_without_its_last_scan_is_refused_at_every_reduction(factor):
+    data = craft.jpeg(craft.photo(320, 240), progressive=True)
+    with pytest.raises(Rejected, match="do not carry all coefficients"):
+        decode(memoryview(data[: data.rfind(b"\xff\xda")] + b"\xff\xd9"), reduction=factor)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "harmless"),
+    [
+        ((b"iCCP", b"x\0\0garbage"), True),
+        ((b"tIME", bytes(3)), True),
+        ((b"tRNS", bytes(1)), False),
+    ],
+)
+def test_only_chunks_that_say_nothing_of_pixels_may_be_wrong(chunk, harmless):
+    data = craft.with_chunk(craft.png(NOISE), chunk)
+    if harmless:
+        assert np.array_equal(read(data), NOISE)
+    else:
+        with pytest.raises(Rejected, match="the PNG is damaged: libpng"):
+            read(data)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"eXIf", b"IDAT"])
+def test_a_png_with_a_wrong_checksum_anywhere_is_refused(kind):
+    data = bytearray(craft.with_chunk(craft.with_chunk(craft.png(NOISE), (b"tEXt", b"a\0b")), (b"eXIf", craft.exif(1))))
+    data[data.find(kind) + 5] ^= 1
+    with pytest.raises(Rejected, match="the PNG is damaged"):
+        read(bytes(data))
+
+
+def test_a_png_with_rows_to_spare_or_a_wrong_checksum_inside_is_refused():
+    header, *others = craft.png_chunks(craft.png(NOISE))
+    pixels = b"".join(body for kind, body in others if kind == b"IDAT")
+    for changed in (pixels[:-1] + b"\0", zlib.compress(zlib.decompress(pixels) + bytes(22))):
+        with pytest.raises(Rejected, match="the PNG is damaged: libpng"):
+            read(craft.png_of([header, (b"IDAT", changed), (b"IEND", b"")]))
+
+
+@pytest.mark.parametrize("behind", [b"", b"behind the container"])
+def test_a_webp_is_not_completed_from_what_follows_its_picture(behind):
+    """libwebp would read on in the next chunk, and in what follows the container."""
+    kind, body = craft.webp_chunks(craft.lossless_webp(craft.photo(64, 48)))[0]
+    cut = len(body) // 2
+    chunks = [craft.webp_canvas(64, 48, 8), (kind, body[:cut]), (b"EXIF", body[cut:])]
+    for data in (craft.webp_of(chunks), craft.webp_of(chunks[:2]) + body[cut:]):
+        with pytest.raises(Rejected, match="the WebP is damaged"):
+            read(data + behind)
 
 
 def test_a_header_that_lies_about_the_size_is_refused():

@@ -1,4 +1,5 @@
 import itertools
+import re
 import struct
 
 import pytest
@@ -156,6 +157,37 @@ def test_components_without_a_scan_are_a_truncation():
     only_first = only_first[: place + 2] + struct.pack(">H", 8) + only_first[place + 4 :]
     with pytest.raises(Rejected, match="before all its components"):
         read_header(memoryview(only_first))
+
+
+def test_each_scan_of_a_progressive_jpeg_is_needed():
+    """Cut behind a scan and closed, it is a file that no decoder complains of: a blurred picture."""
+    data = VALID["progressive"]
+    scans = [match.start() for match in re.finditer(b"\xff\xda", data)]
+    assert len(scans) == 10
+    for number, place in enumerate(scans[1:], 1):
+        with pytest.raises(Rejected, match=f"its {number} scans do not carry|before all its components"):
+            read_header(memoryview(data[:place] + b"\xff\xd9"))
+    for start, end in itertools.pairwise([*scans, len(data) - 2]):
+        with pytest.raises(Rejected):
+            read_header(memoryview(data[:start] + data[end:]))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ((1, 0, 1, 0), "before all its components"),  # one component alone
+        ((9, 0, 1, 0), "component 9"),
+        ((1, 0, 64, 0), "coefficients 0 to 64"),
+        ((1, 9, 8, 0), "coefficients 9 to 8"),
+    ],
+)
+def test_a_scan_of_what_is_not_there_is_refused(parameters, reason):
+    data = VALID["progressive"]
+    name, first, last, precision = parameters
+    scan = craft.segment(0xDA, bytes([1, name, 0, first, last, precision]))
+    start = data.find(b"\xff\xda")
+    with pytest.raises(Rejected, match=reason):
+        read_header(memoryview(data[:start] + scan + b"\xff\xd9"))
 
 
 def reads_or_rejects(data: bytes) -> None:

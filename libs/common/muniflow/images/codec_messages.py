@@ -16,7 +16,8 @@ _STDERR = 2
 # Known beginnings; all else that was written meanwhile (another thread's log line, say) goes on to stderr.
 _CODEC_LINE = re.compile(
     rb"libpng (warning|error)|Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS"
-    rb"|Warning: unknown JFIF|Unknown Adobe color|\[ ?(WARN|ERROR|INFO):|TIFF|Invalid crop|Application transferred"
+    rb"|Warning: unknown JFIF|Unknown Adobe color|\[ ?(WARN|ERROR|INFO):|TIFF|libtiff should|Invalid crop"
+    rb"|Application transferred"
 )
 _one_at_a_time = threading.Lock()
 """File descriptor 2 belongs to the whole process."""

@@ -3,7 +3,7 @@
 The policies (alpha, 16 bit, CMYK, gray, orientation, animation) are in docs/limits.md.
 """
 
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from muniflow.compute.step import Image
 from muniflow.errors import Rejected
 from muniflow.images.codec_messages import codec_messages
+from muniflow.images.complaints import complaint
 from muniflow.images.fields import ImageHeader
 from muniflow.images.header import read_header
 from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES, ImageLimits
-from muniflow.images.opencv import cv2
+from muniflow.images.opencv import cv2, outspoken
+from muniflow.images.tiff_blocks import check_blocks
 from muniflow.images.turbo import decode_jpeg
+from muniflow.images.webp import up_to_picture
 from muniflow.operation import Size
 
 Reduction = Literal[1, 2, 4, 8]
@@ -28,8 +31,6 @@ COLOUR_FLAGS: dict[Reduction, int] = {
 }
 """OpenCV's names for what `reduction` says."""
 _DEEP_BITS = 16
-# Bytes between the last scan and the end of image: some cameras write them, and nothing follows that could be missing.
-_HARMLESS = "extraneous bytes before marker 0xd9"
 
 
 def reduction(source: Size, target: Size) -> Reduction:
@@ -86,22 +87,15 @@ def _decode(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
 
 
 def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
+    if header.format == "tiff":
+        check_blocks(data)
+    elif header.format == "webp":
+        data = up_to_picture(data)
     deep = header.bits == _DEEP_BITS
     flags = COLOUR_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if deep else 0)
-    image: NDArray[Any] | None = None
-    problem = ""
-    with codec_messages() as messages:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error as error:
-            if error.code == cv2.Error.StsNoMem:
-                raise MemoryError from None
-            problem = error.err
-    if image is None:
-        _refuse(header, problem, messages.lines)
-    # libjpeg prints its first warning only, so any other one may hide that it filled up with grey.
-    if header.format == "jpeg" and any(_HARMLESS not in line for line in messages.lines):
-        _refuse(header, problem, messages.lines)
+    image, problem = _ask_opencv(data, header, flags)
+    if problem is not None or image is None:
+        raise Rejected(f"the {FORMAT_NAMES[header.format]} is damaged: {problem or 'OpenCV cannot decode it'}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != (np.uint16 if deep else np.uint8):  # noqa: PLR2004
         raise Rejected(f"the {FORMAT_NAMES[header.format]} decodes to {image.dtype} of shape {image.shape}")
     if deep:
@@ -110,9 +104,18 @@ def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction) 
     return cast("Image", image)
 
 
-def _refuse(header: ImageHeader, problem: str, lines: tuple[str, ...]) -> NoReturn:
-    reason = lines[0] if lines else problem or "OpenCV cannot decode it"
-    raise Rejected(f"the {FORMAT_NAMES[header.format]} is damaged: {reason}")
+def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> tuple[NDArray[Any] | None, str | None]:
+    """What OpenCV makes of `data`, and what it or a codec complained of: they go on after many an error."""
+    image: NDArray[Any] | None = None
+    raised = None
+    with codec_messages() as messages, outspoken():
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise MemoryError from None
+            raised = error.err
+    return image, complaint(header.format, messages.lines, data) or raised
 
 
 def _upright(image: Image, header: ImageHeader) -> Image:

@@ -22,6 +22,8 @@ _OTHER_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE,
 _TELLING = _DECODED_FRAMES | _OTHER_FRAMES | {_SOS, _APP1, _APP14}
 """Markers of segments that are looked into."""
 
+_COEFFICIENTS = 64
+_NOT_CODED = 0xFF
 _END = b"\xff\xd9"
 _FILL = re.compile(rb"\xff+")
 # In a scan, 0xFF is followed by 0 (it was data) or by a restart marker; anything else ends the scan.
@@ -38,6 +40,8 @@ class _Found:
     components: frozenset[int] = frozenset()
     scanned: set[int] = field(default_factory=set)
     """Components that some scan carries."""
+    missing_bits: dict[int, bytearray] = field(default_factory=dict)
+    """Of a progressive JPEG: for each component and coefficient, the low bits that no scan carried so far."""
     sequential: bool = False
     """Whether every scan carries all there is of its components."""
     scans: int = 0
@@ -111,6 +115,22 @@ def _skip_scan(data: memoryview, position: int) -> int:
     return end.start()
 
 
+def bytes_before_end(data: memoryview, count: int) -> bytes:
+    """The last `count` bytes before the end of image of a JPEG.
+
+    Raises:
+        Rejected: truncated or damaged.
+    """
+    position = 2
+    while True:
+        marker, position = _marker(data, position)
+        if marker == _EOI:
+            return bytes(data[max(0, position - 2 - count) : position - 2])
+        if marker not in _RESTARTS and marker != _TEM:
+            end = _end_of_segment(data, position)
+            position = _skip_scan(data, end) if marker == _SOS else end
+
+
 def _segment(found: _Found, marker: int, body: memoryview, limits: ImageLimits) -> None:
     if marker in _DECODED_FRAMES:
         found.sequential = marker != _PROGRESSIVE
@@ -138,6 +158,8 @@ def _frame(found: _Found, body: memoryview, limits: ImageLimits) -> None:
     if len(identifiers) != components:
         damaged("jpeg", "two components have one name")
     found.width_px, found.height_px, found.components = width_px, height_px, identifiers
+    if not found.sequential:
+        found.missing_bits = {name: bytearray([_NOT_CODED]) * _COEFFICIENTS for name in identifiers}
 
 
 def _scan(found: _Found, body: memoryview, limits: ImageLimits) -> None:
@@ -147,7 +169,24 @@ def _scan(found: _Found, body: memoryview, limits: ImageLimits) -> None:
     if found.scans > limits.max_scans:
         raise Rejected(f"the JPEG has more than {limits.max_scans} scans, the limit")
     (count,) = take("jpeg", ">B", body, 0, "a scan header")
-    found.scanned |= set(take("jpeg", ">" + "Bx" * count, body, 1, "a scan header"))
+    names = take("jpeg", ">" + "Bx" * count, body, 1, "a scan header")
+    found.scanned |= set(names)
+    if not found.sequential:
+        _cover(found, names, take("jpeg", ">BBB", body, 1 + 2 * count, "a scan header"))
+
+
+def _cover(found: _Found, names: tuple[int, ...], parameters: tuple[int, ...]) -> None:
+    """Note what a scan of a progressive JPEG carries: coefficients `first` to `last`, from bit `high` down to `low`."""
+    first, last, precision = parameters
+    high, low = precision >> 4, precision & 0xF
+    if not first <= last < _COEFFICIENTS:
+        damaged("jpeg", f"a scan of the coefficients {first} to {last}")
+    for name in names:
+        missing = found.missing_bits.get(name)
+        if missing is None:
+            damaged("jpeg", f"a scan of component {name}, which the frame does not have")
+        band = missing[first : last + 1]
+        missing[first : last + 1] = bytes(bits if high and bits != high else low for bits in band)
 
 
 def _finish(found: _Found) -> ImageHeader:
@@ -156,6 +195,9 @@ def _finish(found: _Found) -> ImageHeader:
     # A component without a scan would be filled with grey.
     if not found.components <= found.scanned:
         truncated("jpeg", "it ends before all its components were coded")
+    # The same for coefficients: it would be a blurred picture.
+    if any(map(any, found.missing_bits.values())):
+        truncated("jpeg", f"its {found.scans} scans do not carry all coefficients to their last bit")
     if len(found.components) == 4 and not found.adobe:  # noqa: PLR2004
         raise Rejected("the JPEG is CMYK and does not say how (no Adobe marker): its colours are unknown")
     return ImageHeader(

@@ -6,21 +6,37 @@ OpenCV reads its pixel limit from the environment once, when it is loaded; set l
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from muniflow.images.limits import PIXELS_BACKSTOP
 
 _LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"
 # An exception to "nothing touches the environment at import": OpenCV knows no other way.
 os.environ[_LIMIT] = str(PIXELS_BACKSTOP)
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is raised, with its reason
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # but not while it decodes: `outspoken`
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-__all__ = ["cv2"]
+__all__ = ["cv2", "outspoken"]
 
 # One process per core beats threads inside an operation (docs/performance.md), and results never depend on the machine.
 cv2.setNumThreads(1)
+
+
+@contextmanager
+def outspoken() -> Iterator[None]:
+    """Have OpenCV print what its codecs complain of, to be used inside `codec_messages`.
+
+    Of many an error of libtiff, that line is the only sign.
+    """
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _oversized_png() -> bytes:

@@ -1,5 +1,6 @@
 """The header of a WebP: its RIFF container, and the size that the bitstream states. Needs no numpy."""
 
+import struct
 from collections.abc import Iterator
 
 from muniflow.errors import Rejected
@@ -9,6 +10,7 @@ from muniflow.images.limits import ImageLimits
 
 MAX_CHUNKS = 1024
 _RIFF_BYTES = 12
+_PICTURES = frozenset({b"VP8 ", b"VP8L"})
 _ANIMATED = 0x02
 _SIDE = 0x3FFF
 """Width and height take 14 bits."""
@@ -40,6 +42,21 @@ def read_webp(data: memoryview, limits: ImageLimits) -> ImageHeader:
     if canvas is not None and canvas != pixels:
         damaged("webp", f"its canvas is {canvas[0]}x{canvas[1]} and its picture {pixels[0]}x{pixels[1]}")
     return ImageHeader(format="webp", width_px=pixels[0], height_px=pixels[1], orientation=orientation)
+
+
+def up_to_picture(data: memoryview) -> memoryview:
+    """The container up to the end of its picture; its header was checked.
+
+    libwebp reads on behind a picture whose end is missing, and makes pixels of what it finds there.
+    """
+    end = _RIFF_BYTES
+    for kind, body in _chunks(data):
+        end += 8 + len(body) + (len(body) & 1)
+        if kind in _PICTURES:
+            break
+    if end >= len(data):
+        return data
+    return memoryview(b"RIFF" + struct.pack("<I", end - 8) + data[8:end])
 
 
 def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
