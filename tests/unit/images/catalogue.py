@@ -68,6 +68,8 @@ def _truncated() -> list[BadImage]:
         BadImage("half-and-closed.jpg", jpeg[: len(jpeg) // 2] + b"\xff\xd9", "the JPEG is damaged"),
         BadImage("cut-in-header.jpg", jpeg[:100], "the JPEG is truncated"),
         BadImage("half-progressive.jpg", progressive[: len(progressive) // 2], "the JPEG is truncated"),
+        BadImage("first-scan-and-closed.jpg", _first_scan(progressive), "do not carry all coefficients"),
+        BadImage("left-over-pixels.jpg", jpeg[:-2] + jpeg[-40:], "the JPEG is damaged"),
         BadImage("half.png", png[: len(png) // 2], "the PNG is truncated"),
         BadImage("without-end.png", png[:-12], "the PNG is truncated"),
         BadImage("half-and-closed.png", _half_png(png), "the PNG is damaged"),
@@ -128,6 +130,12 @@ def _gif(width_px: int, height_px: int) -> bytes:
     head = b"GIF89a" + struct.pack("<HHBBB", width_px, height_px, 0x80, 0, 0) + bytes(6)
     picture = b"\x2c" + struct.pack("<HHHHB", 0, 0, width_px, height_px, 0) + b"\x02\x02\x4c\x01\0\x3b"
     return (head + picture).ljust(51, b"\0")
+
+
+def _first_scan(progressive: bytes) -> bytes:
+    """A progressive JPEG cut behind its first scan and closed: all segments are whole."""
+    first = progressive.find(b"\xff\xda")
+    return progressive[: progressive.find(b"\xff\xda", first + 2)] + b"\xff\xd9"
 
 
 def _half_png(png: bytes) -> bytes:

@@ -14,13 +14,15 @@ import numpy as np
 import tifffile
 from PIL import Image as Pillow
 from PIL import ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from tests.unit.images import craft
 
 from muniflow.compute.step import Image
 from muniflow.images.limits import SourceFormat
 
 WIDTH_PX, HEIGHT_PX = 48, 40
-_FADING_MODES = frozenset({"RGBA", "LA", "RGBa"})
+_ALPHA_MODES = frozenset({"RGBA", "LA"})
+_EXTRA_SAMPLES = 338
 
 
 class Cell(NamedTuple):
@@ -257,16 +259,17 @@ def _by_pillow(data: bytes, kind: SourceFormat) -> np.ndarray:
         if upright.mode.startswith("I;16") or upright.mode == "I":
             gray = (np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)
             return np.dstack([gray] * 3)
-        if kind == "tiff" and upright.mode in _FADING_MODES:
-            rgba = np.asarray(upright.convert("RGBA"))
-            return _faded(rgba)
-        if upright.mode in _FADING_MODES or "transparency" in upright.info:
+        if isinstance(image, TiffImageFile) and len(upright.getbands()) == 4:
+            return _faded(np.asarray(upright), image.tag_v2.get(_EXTRA_SAMPLES, ()))
+        if upright.mode in _ALPHA_MODES or "transparency" in upright.info:
             return np.asarray(upright.convert("RGBA"))[:, :, :3]
         return np.asarray(upright.convert("RGB"))
 
 
-def _faded(rgba: np.ndarray) -> np.ndarray:
-    """As libtiff does it."""
+def _faded(rgba: np.ndarray, extra: tuple[int, ...]) -> np.ndarray:
+    """As libtiff does it: only what is called alpha that is not in the colours yet (2) fades."""
+    if extra[:1] != (2,):
+        return rgba[:, :, :3]
     colour, alpha = rgba[:, :, :3].astype(int), rgba[:, :, 3:].astype(int)
     faded: np.ndarray = ((colour * alpha + 127) // 255).astype(np.uint8)
     return faded
@@ -290,5 +293,5 @@ def _by_tifffile(data: bytes, _kind: SourceFormat) -> np.ndarray:
             pixels = 255 - pixels
         if pixels.ndim == 2:
             pixels = np.dstack([pixels] * 3)
-        pixels = _faded(pixels) if pixels.shape[2] == 4 else pixels
+        pixels = _faded(pixels, page.extrasamples) if pixels.shape[2] == 4 else pixels
     return craft.shown(pixels, int(page.tags.valueof(274, 1)))
