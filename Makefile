@@ -76,6 +76,6 @@ lock: ## write requirements/*.txt anew from requirements/*.in
 	scripts/lock
 
 clean: stop ## stop the stack; remove its data, caches and build products (.venv stays)
-	@if [ -x $(BIN)/muniflow ]; then $(BIN)/python -m muniflow.stack.place; fi
+	@if [ -x $(BIN)/muniflow ]; then $(BIN)/python -m muniflow_cli.stack.place; fi
 	rm -rf .muniflow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find libs services tests -depth \( -name __pycache__ -o -name '*.egg-info' \) -exec rm -rf {} +

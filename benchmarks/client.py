@@ -9,8 +9,8 @@ from typing import Any, Self
 import pika
 from pika.exceptions import ChannelClosedByBroker
 
-from muniflow.messages import TERMINAL, Notice
-from muniflow.topology import BATCHES, EXCHANGE, NOTIFY_EXCHANGE
+from muniflow.model.messages import TERMINAL, Notice
+from muniflow.model.topology import BATCHES, EXCHANGE, NOTIFY_EXCHANGE
 
 
 def consumers(amqp_url: str, queue: str) -> int:

@@ -17,11 +17,11 @@ from typing import Self
 from benchmarks import proc
 from benchmarks.client import Client, consumers
 from benchmarks.processes import Processes
-from muniflow.settings import BrokerSettings, StoreSettings, to_env
-from muniflow.stack.broker import PrivateBroker
-from muniflow.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, replica_count, worker_plans
-from muniflow.stack.ports import free_ports, says_ready
-from muniflow.topology import BATCHES
+from muniflow.model.topology import BATCHES
+from muniflow.runtime.settings import BrokerSettings, StoreSettings, to_env
+from muniflow_cli.stack.broker import PrivateBroker
+from muniflow_cli.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, replica_count, worker_plans
+from muniflow_cli.stack.ports import free_ports, says_ready
 
 PARENT, CHILD = "parent", "child"
 """How the names of a worker's hops end."""

@@ -22,9 +22,9 @@ from benchmarks.client import Client
 from benchmarks.cluster import Cluster, batch_name
 from benchmarks.corpus import cache_folder
 from benchmarks.tables import Result
-from muniflow.messages import Notice
-from muniflow.status import BatchList
-from muniflow.topology import step_queue
+from muniflow.model.api import BatchList
+from muniflow.model.messages import Notice
+from muniflow.model.topology import step_queue
 
 OPERATION = "blur"
 OPERATIONS = [[OPERATION, "gaussian"]]

@@ -21,15 +21,15 @@ from typing import Any
 from benchmarks import chain
 from benchmarks.corpus import EXAMPLES, photographs, picture
 from benchmarks.routes import ROUTES, BenchRoute
-from muniflow.batch import Batch, read_batch
 from muniflow.compute.context import Context
 from muniflow.compute.process import process
 from muniflow.compute.step import installed_steps
 from muniflow.images.limits import ImageLimits
-from muniflow.messages import Task
-from muniflow.operation import installed_operations
-from muniflow.settle import Done
-from muniflow.shards import Shard, first_task
+from muniflow.model.batch import Batch, read_batch
+from muniflow.model.messages import Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.settlement import Done
+from muniflow.store.listing import ImageRef, first_task
 from muniflow.store.open import open_store
 
 SIZE_PX = 512
@@ -68,7 +68,7 @@ def bench(route: BenchRoute = ROUTE) -> Iterator[Bench]:
             (roots["source"] / f"{number}.jpg").write_bytes(chain.encode(picture(photos, SIZE_PX, SIZE_PX, number)))
         names = [f"{number}.jpg" for number in range(IMAGES)]
         batch = _batch(route, names)
-        tasks = [first_task(batch, Shard(number, name, str(number))) for number, name in enumerate(names)]
+        tasks = [first_task(batch, ImageRef(number, name, str(number))) for number, name in enumerate(names)]
         source, work, output = (open_store(f"file://{roots[name]}") for name in ("source", "work", "output"))
         context = Context(installed_steps(), source, work, output, ImageLimits(), durable_outputs=False)
         yield Bench([str(roots["source"] / name) for name in names], tasks, context, roots["plain"])
@@ -105,8 +105,8 @@ def cpu_ratio(made: Bench) -> float:
     def ours(number: int) -> None:
         for task in made.tasks:
             outcome = process(into(task, number), made.context)
-            if outcome.fate != Done():
-                raise RuntimeError(f"a task of the guard failed: {outcome.fate}")
+            if outcome.disposition != Done():
+                raise RuntimeError(f"a task of the guard failed: {outcome.disposition}")
 
     def plain(number: int) -> None:
         folder = made.plain / str(number)

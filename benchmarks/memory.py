@@ -13,7 +13,7 @@ from benchmarks.contenders.muniflow_broker import PATIENCE_S, document, groups_o
 from benchmarks.corpus import SIZES, cache_folder, corpus
 from benchmarks.routes import ROUTES
 from benchmarks.tables import Result
-from muniflow.keys import REPORT
+from muniflow.model.keys import REPORT
 
 SAMPLE_S = 0.1
 PATIENT = {"MUNIFLOW_COMPUTE_TIMEOUT_S": "900"}

@@ -10,9 +10,9 @@ import signal
 import sys
 from typing import TextIO
 
-from muniflow.loop import new_loop
-from muniflow.settings import BrokerSettings, read_env
-from muniflow.topology import EVENTS, step_queue, topology
+from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.runtime.loop import new_loop
+from muniflow.runtime.settings import BrokerSettings, read_env
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 

@@ -22,17 +22,17 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from muniflow import logs
 from muniflow.compute.groups import GroupResult
 from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
-from muniflow.loop import new_loop
-from muniflow.messages import Encoding, Events, RouteStep, Task
-from muniflow.metrics import WorkerMetrics
-from muniflow.operation import installed_operations
-from muniflow.topology import EVENTS, step_queue, topology
-from muniflow.transport.memory import MemoryBroker
+from muniflow.model.messages import Encoding, Events, RouteStep, Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.runtime import logs
+from muniflow.runtime.loop import new_loop
+from muniflow.testing.memory import MemoryBroker
 from muniflow.transport.types import Delivery, OutgoingMessage
+from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.serve import new_worker
 from muniflow.worker.settings import WorkerSettings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.corpus import cache_folder
 from benchmarks.processes import Processes
-from muniflow.stack.ports import free_ports
+from muniflow_cli.stack.ports import free_ports
 
 PACKAGES = ("redis-server", "redis-tools", "libjemalloc2", "liblzf1")
 

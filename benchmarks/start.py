@@ -15,8 +15,8 @@ from benchmarks.corpus import cache_folder
 from benchmarks.processes import REPOSITORY, Processes
 from benchmarks.statistics import spread
 from benchmarks.tables import Result
-from muniflow.settings import BrokerSettings, to_env
-from muniflow.topology import step_queue
+from muniflow.model.topology import step_queue
+from muniflow.runtime.settings import BrokerSettings, to_env
 
 LOOK_S = 0.005
 PATIENCE_S = 60.0
@@ -32,7 +32,7 @@ def start(tries: int) -> Result:
             operations = ("resize", "split", "blur")
             things: dict[str, Callable[[], float]] = {
                 "python -c pass": lambda: _command_s([sys.executable, "-c", "pass"]),
-                "muniflow --help": lambda: _command_s([sys.executable, "-m", "muniflow.cli.main", "--help"]),
+                "muniflow --help": lambda: _command_s([sys.executable, "-m", "muniflow_cli.main", "--help"]),
                 **{
                     f"{operation} worker until it consumes": lambda name=operation: _worker_s(cluster, client, name)  # type: ignore[misc]
                     for operation in operations

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from muniflow.errors import Unavailable
-from muniflow.operation import GROUP
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.topology import topology
+from muniflow.model.operation import GROUP
+from muniflow.model.topology import topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import delete_queues
+from muniflow_cli.stack.broker import PrivateBroker, find_server
 
 URL_VARIABLE = "MUNIFLOW_TEST_AMQP_URL"
 IMAGE = "rabbitmq:3.13-alpine"

@@ -5,11 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-from muniflow.batch import read_batch
 from muniflow.compute.spec import ChildSpec
-from muniflow.engine.account import ImageResult
-from muniflow.engine.local import run_batch
-from muniflow.operation import installed_operations
+from muniflow.model.batch import read_batch
+from muniflow.model.operation import installed_operations
+from muniflow_cli.engine.account import ImageResult
+from muniflow_cli.engine.local import run_batch
 
 STARTING = 0.1
 """The part of a batch that is not timed: compute children start with each run, a floor's are there already."""

@@ -10,8 +10,8 @@ from benchmarks.corpus import Corpus
 from benchmarks.harness import expect_outputs
 from benchmarks.routes import BenchRoute
 from benchmarks.statistics import Run
-from muniflow.messages import Decode
-from muniflow.stack.plan import WorkerGroup
+from muniflow.model.messages import Decode
+from muniflow_cli.stack.plan import WorkerGroup
 
 PATIENCE_S = 1800.0
 OUTPUT = {"format": "jpg", "quality": 95}

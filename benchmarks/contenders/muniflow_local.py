@@ -12,7 +12,7 @@ from benchmarks.harness import expect_outputs
 from benchmarks.processes import Processes
 from benchmarks.routes import BenchRoute
 from benchmarks.statistics import Run
-from muniflow.messages import Decode
+from muniflow.model.messages import Decode
 
 JOBS = 2
 

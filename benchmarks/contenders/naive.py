@@ -17,7 +17,7 @@ from benchmarks.harness import expect_outputs
 from benchmarks.processes import Processes
 from benchmarks.routes import BenchRoute
 from benchmarks.statistics import Run
-from muniflow.stack.broker import PrivateBroker
+from muniflow_cli.stack.broker import PrivateBroker
 
 DONE = "naive.done"
 WORKERS_PER_OPERATION = {"split": 1}

@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 
 from muniflow.errors import MuniflowError
-from muniflow.stack.state import StackState
+from muniflow_cli.stack.state import StackState
 
 RULES = Path(__file__).parent / "rules"
 RUNBOOKS = "docs/operations.md"

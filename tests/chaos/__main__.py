@@ -11,8 +11,8 @@ from tests.chaos.pictures import write_pictures
 from tests.chaos.storm import VARIABLES, Storm, rage
 from tests.chaos.truth import seed_of
 
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
+from muniflow.runtime.settings import BrokerSettings
+from muniflow_cli.stack.broker import PrivateBroker
 
 
 def main() -> int:
@@ -30,12 +30,12 @@ def main() -> int:
             with Harness(folder, settings, node, variables=VARIABLES) as harness:
                 images = write_pictures(harness.root("source"), given.images, given.seed)
                 harness.until_ready()
-                verdict = rage(harness, storm, images)
+                guarantees = rage(harness, storm, images)
                 left = [pid for service in harness.services.values() for pid in service.left()]
-    print(f"{verdict}, {time.monotonic() - started_s:.0f} s")
+    print(f"{guarantees}, {time.monotonic() - started_s:.0f} s")
     if left:
         print(f"processes left over: {left}")
-    return 0 if verdict.clean and not left else 1
+    return 0 if guarantees.clean and not left else 1
 
 
 if __name__ == "__main__":

@@ -9,22 +9,22 @@ from typing import Any, Literal, Self
 
 from tests.chaos.ledger import LEDGERS
 from tests.chaos.service import Service
-from tests.chaos.truth import Document, Truth, Verdict, judge, total, truth_of
+from tests.chaos.truth import Document, GuaranteeReport, Truth, judge, total, truth_of
 from tests.support.waiting import eventually
 
-from muniflow.cli.client import Coordinator
 from muniflow.errors import NotFound, Unavailable
-from muniflow.messages import TERMINAL, Command
-from muniflow.operation import installed_operations
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
-from muniflow.stack.ports import free_ports
-from muniflow.status import BatchStatus
+from muniflow.model.api import BatchStatus
+from muniflow.model.messages import TERMINAL, Command
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import BATCHES, CONTROL, topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.store.folders import TEMPORARY
-from muniflow.topology import BATCHES, CONTROL, topology
 from muniflow.transport.admin import declare as declare_on
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
 from muniflow.transport.types import OutgoingMessage
+from muniflow_cli.commands.client import Coordinator
+from muniflow_cli.stack.broker import PrivateBroker
+from muniflow_cli.stack.ports import free_ports
 
 OPERATIONS = ("resize", "split", "blur")
 LIMIT_S = 120.0
@@ -211,13 +211,13 @@ class Harness:
         """Files among the outputs that a killed process did not finish."""
         return list(self.root("output").rglob(f"{TEMPORARY}*"))
 
-    def verdict(self, *batches: str) -> Verdict:
-        """The verdict on these batches, or on all that were sent."""
+    def guarantees(self, *batches: str) -> GuaranteeReport:
+        """The guarantees on these batches, or on all that were sent."""
         judged = [
             judge(self.truth(self._sent[batch]), self.status(batch), self.root("output") / batch)
             for batch in batches or self._sent
         ]
-        return total(judged) + Verdict(faults=self.faults)
+        return total(judged) + GuaranteeReport(faults=self.faults)
 
     def until_clean(self) -> None:
         """No queue holds a message and no intermediate is left: late copies have come to nothing."""

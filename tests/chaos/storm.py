@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tests.chaos.harness import LIMIT_S, Harness, document
-from tests.chaos.truth import Verdict
+from tests.chaos.truth import GuaranteeReport
 
 Target = Literal["worker", "worker parent", "worker child", "coordinator", "broker"]
 WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
@@ -36,7 +36,7 @@ class Storm:
         object.__setattr__(self, "targets", tuple(chosen))
 
 
-def rage(harness: Harness, storm: Storm, images: list[str]) -> Verdict:
+def rage(harness: Harness, storm: Storm, images: list[str]) -> GuaranteeReport:
     """Run a batch through a storm; another one with the same images follows where it ends before the last kill."""
     dice = random.Random(f"{storm.seed} who")
     started_s = time.monotonic()
@@ -54,7 +54,7 @@ def rage(harness: Harness, storm: Storm, images: list[str]) -> Verdict:
     harness.until_ended(*batches, limit_s=LIMIT_S * 2)
     harness.until_clean()
     harness.until(lambda: not harness.unfinished(), "outputs without unfinished files")
-    return replace(harness.verdict(*batches), faults=storm.kills, seed=storm.seed)
+    return replace(harness.guarantees(*batches), faults=storm.kills, seed=storm.seed)
 
 
 def _submit(harness: Harness, storm: Storm, images: list[str], number: int) -> str:

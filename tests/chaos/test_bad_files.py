@@ -14,15 +14,15 @@ from tests.chaos.mutations import mutated
 from tests.chaos.truth import seed_of
 from tests.unit.images import craft
 
-from muniflow.batch import read_step
 from muniflow.compute.groups import GroupResult
+from muniflow.compute.pending import Job
 from muniflow.compute.pool import ComputePool, PoolEvents
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.tickets import Job
-from muniflow.loop import Loop, new_loop
-from muniflow.messages import Encoding, Events, Task
-from muniflow.operation import installed_operations
-from muniflow.topology import EVENTS
+from muniflow.model.batch import read_step
+from muniflow.model.messages import Encoding, Events, Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import EVENTS
+from muniflow.runtime.loop import Loop, new_loop
 
 MUTATIONS = int(os.environ.get("MUTATIONS") or "10000")
 GROUP = 32

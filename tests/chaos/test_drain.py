@@ -53,8 +53,8 @@ def test_a_drain_hands_back_what_has_not_begun_and_ends_in_time(harness):
     assert sum(harness.held_messages().values()) >= IMAGES // 4, "nothing was handed back"
     start(harness, ["coordinator", *first], "")
     harness.until_ended("drained")
-    verdict = harness.verdict("drained")
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees("drained")
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
 
 
 def test_one_worker_four_workers_one_worker(harness, capsys):
@@ -71,10 +71,10 @@ def test_one_worker_four_workers_one_worker(harness, capsys):
     slowest_s = drain(harness, others)
     harness.until_ended("scaled")
     harness.until_clean()
-    verdict = harness.verdict("scaled")
+    guarantees = harness.guarantees("scaled")
     with capsys.disabled():
-        print(f"\nscaled 1 to 4 to 1, drained in {slowest_s:.1f} s: {verdict}")
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+        print(f"\nscaled 1 to 4 to 1, drained in {slowest_s:.1f} s: {guarantees}")
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
     assert slowest_s <= DRAIN_S
 
 

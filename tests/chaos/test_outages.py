@@ -59,8 +59,8 @@ def batch(stack):
     yield name
     harness.faults += 1
     harness.until_ended(name)
-    verdict = harness.verdict(name)
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees(name)
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
     assert {service.name: service.lives for service in harness.services.values() if service.running} == lives
     harness.until_clean()
 
@@ -142,7 +142,7 @@ def test_a_locked_ledger(stack, batch):
 
 def test_all_of_it_together_lost_nothing(stack, capsys):
     harness, _ = stack
-    verdict = harness.verdict()
+    guarantees = harness.guarantees()
     with capsys.disabled():
-        print(f"\noutages: {verdict}")
-    assert verdict.clean
+        print(f"\noutages: {guarantees}")
+    assert guarantees.clean

@@ -6,10 +6,10 @@ import pytest
 from tests.chaos.harness import document
 from tests.chaos.truth import Truth, digests, seed_of
 
-from muniflow.failpoints import LEDGER_COMMITS, PLACES
+from muniflow.model.topology import BATCHES, dead_queue
+from muniflow.runtime.failpoints import LEDGER_COMMITS, PLACES
 from muniflow.store.folders import TEMPORARY
-from muniflow.topology import BATCHES, dead_queue
-from muniflow_coordinator.intake import CHUNK
+from muniflow_coordinator.handlers.image_list import CHUNK
 
 IMAGES = 12
 WORKER_PLACES = [place for place in PLACES if place.partition(".")[0] in {"child", "store", "worker"}]
@@ -63,8 +63,8 @@ def run_with(harness, service, place, hit, operations=None, **other):
     harness.until(lambda: died() or harness.ended(batch), f"death at {place}")
     assert died(), f"failpoint not reached: {place} in {service}"
     harness.until_ended(batch)
-    verdict = harness.verdict(batch)
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees(batch)
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
 
 
 @pytest.mark.parametrize("service", ["resize-1", "split-1", "blur-1"])
@@ -110,8 +110,8 @@ def test_the_coordinator_dies_while_it_refuses_a_batch(harness, place, hit):
     harness.until(lambda: harness.coordinator.ready and harness.status(batch) is None, "nothing of it")
     harness.submit(document(batch, pictures(harness)))
     harness.until_ended(batch)
-    verdict = harness.verdict(batch)
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees(batch)
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
 
 
 @pytest.mark.parametrize("place", places_of("a batch that is cancelled"))
@@ -158,8 +158,8 @@ def test_the_coordinator_dies_while_it_opens_an_image_again(harness, place):
     harness.command("reopen", batch)
     harness.until(died, f"death at {place}")
     harness.until(lambda: (now := harness.status(batch)) is not None and now.state == "done", "a whole batch")
-    verdict = harness.verdict(batch)
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees(batch)
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
 
 
 def test_every_commit_of_the_ledger_has_its_death():
@@ -179,16 +179,16 @@ def test_what_a_killed_worker_did_not_finish_is_removed(harness, after):
     if after == "a death of the coordinator":
         harness.coordinator.kill()
     harness.until(lambda: not harness.unfinished(), "clean outputs")
-    verdict = harness.verdict(batch)
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+    guarantees = harness.guarantees(batch)
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
 
 
 def test_afterwards_nothing_is_left(harness, capsys):
     harness.until_clean()
-    verdict = harness.verdict()
+    guarantees = harness.guarantees()
     with capsys.disabled():
-        print(f"\nfailpoints: {verdict}")
-    assert verdict.clean
-    assert verdict.faults >= harness.batches, "a batch saw no death"
+        print(f"\nfailpoints: {guarantees}")
+    assert guarantees.clean
+    assert guarantees.faults >= harness.batches, "a batch saw no death"
     harness.until(lambda: not harness.unfinished(), "clean outputs")
     assert [service.left() for service in harness.services.values()] == [[]] * len(harness.services)

@@ -17,7 +17,7 @@ from tests.chaos.truth import Truth, digests, seed_of
 from tests.unit.images import craft
 from tests.unit.images.catalogue import bad_images
 
-from muniflow.topology import DELIVERY_LIMIT
+from muniflow.model.topology import DELIVERY_LIMIT
 
 BATCHES = 100
 GOOD = 19
@@ -88,10 +88,10 @@ def test_every_batch_ends_and_exactly_the_poison_fails(harness, batches, poisons
         harness.tend()
     harness.until_ended(*batches, limit_s=LIMIT_S)
     harness.until_clean()
-    verdict = harness.verdict()
+    guarantees = harness.guarantees()
     with capsys.disabled():
-        print(f"\npoison: {verdict}; {len(poisons)} kinds in {BATCHES} batches, each submitted twice, kills {kills}")
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+        print(f"\npoison: {guarantees}; {len(poisons)} kinds in {BATCHES} batches, each submitted twice, kills {kills}")
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
     assert {status.state for status in map(harness.status, batches)} == {"partial"}
     assert [service.lives for name, service in harness.services.items() if name != "coordinator"] == [1] * 4
 
@@ -110,10 +110,10 @@ def test_replaying_all_dead_letters_twice_changes_nothing_twice(harness, batches
         harness.until(lambda settled=settled: harness.metric("coordinator", SETTLED) >= settled, "all to fail again")
         harness.until_clean()
         harness.until_ended(*batches, limit_s=LIMIT_S)
-    verdict = harness.verdict()
+    guarantees = harness.guarantees()
     with capsys.disabled():
-        print(f"\nreplayed all dead letters twice, {replayed} in all: {verdict}")
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+        print(f"\nreplayed all dead letters twice, {replayed} in all: {guarantees}")
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
     assert {batch: digests(harness.root("output") / batch) for batch in batches} == before
     harness.until_clean()
 
@@ -142,10 +142,10 @@ def test_an_image_that_takes_the_whole_worker_along_fails_alone(harness, poisons
     harness.know(batch, Truth(good.outputs, frozenset({killer}), GOOD + 1))
     harness.submit(batch)
     harness.until_ended("whole-worker", limit_s=LIMIT_S)
-    verdict = harness.verdict("whole-worker")
+    guarantees = harness.guarantees("whole-worker")
     with capsys.disabled():
-        print(f"\nwhole workers: {verdict}")
-    assert verdict.clean, f"{verdict}\n{harness.tails()}"
+        print(f"\nwhole workers: {guarantees}")
+    assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
     (failed,) = harness.client.images("whole-worker", state="failed")
     assert f"gave this task up after {DELIVERY_LIMIT} deliveries" in failed.reasons[0]
     assert harness.services["trouble-1"].lives > DELIVERY_LIMIT
@@ -155,7 +155,7 @@ def test_an_image_that_takes_the_whole_worker_along_fails_alone(harness, poisons
 def replay(harness, *arguments):
     """Replay dead letters as a person does; returns what is printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "muniflow.cli.main", "dead", "replay", *arguments],
+        [sys.executable, "-m", "muniflow_cli.main", "dead", "replay", *arguments],
         env=harness.services["trouble-1"].environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done

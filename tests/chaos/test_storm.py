@@ -23,8 +23,8 @@ def test_kills_at_any_moment_change_nothing(node_settings, tmp_path, capsys):
     with Harness(tmp_path, node_settings.settings, node_settings.node, variables=VARIABLES) as harness:
         images = write_pictures(harness.root("source"), IMAGES, seed_of())
         harness.until_ready()
-        verdict = rage(harness, storm, images)
+        guarantees = rage(harness, storm, images)
         with capsys.disabled():
-            print(f"\nstorm: {verdict}")
-        assert verdict.clean, f"{verdict}\n{harness.tails()}"
+            print(f"\nstorm: {guarantees}")
+        assert guarantees.clean, f"{guarantees}\n{harness.tails()}"
         assert [service.left() for service in harness.services.values()] == [[]] * len(harness.services)

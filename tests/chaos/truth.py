@@ -1,4 +1,4 @@
-"""What a batch must come to: a fault-free run by the local engine; and the verdict on a run under faults, as data."""
+"""What a batch must come to: a fault-free run by the local engine; and how a run under faults compares, as data."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muniflow.batch import read_batch
 from muniflow.compute.spec import ChildSpec
-from muniflow.engine.local import run_batch
-from muniflow.keys import REPORT
-from muniflow.messages import TERMINAL
-from muniflow.operation import installed_operations
-from muniflow.status import BatchStatus
+from muniflow.model.api import BatchStatus
+from muniflow.model.batch import read_batch
+from muniflow.model.keys import REPORT
+from muniflow.model.messages import TERMINAL
+from muniflow.model.operation import installed_operations
 from muniflow.store.folders import TEMPORARY
+from muniflow_cli.engine.local import run_batch
 
 Document = Mapping[str, Any]
 MANY = 100
@@ -29,7 +29,7 @@ def seed_of(env: Mapping[str, str] = os.environ) -> int:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GuaranteeReport:
     """A run under faults against the fault-free one."""
 
     faults: int = 0
@@ -56,9 +56,9 @@ class Verdict:
             f"wrong {self.wrong}, unsettled {self.unsettled} (seed {self.seed})"
         )
 
-    def __add__(self, other: "Verdict") -> "Verdict":
+    def __add__(self, other: "GuaranteeReport") -> "GuaranteeReport":
         numbers = ("faults", "images", "tiles", "lost", "doubled", "wrong", "unsettled")
-        return Verdict(**{name: getattr(self, name) + getattr(other, name) for name in numbers}, seed=self.seed)
+        return GuaranteeReport(**{name: getattr(self, name) + getattr(other, name) for name in numbers}, seed=self.seed)
 
     @property
     def clean(self) -> bool:
@@ -96,12 +96,12 @@ def digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def judge(truth: Truth, status: BatchStatus | None, destination: Path) -> Verdict:
+def judge(truth: Truth, status: BatchStatus | None, destination: Path) -> GuaranteeReport:
     """Hold the destination of a batch and its report against the truth."""
-    given = Verdict(images=truth.images, tiles=len(truth.outputs))
+    given = GuaranteeReport(images=truth.images, tiles=len(truth.outputs))
     if status is None or status.state not in TERMINAL:
         settled = 0 if status is None else status.done + status.failed + status.cancelled
-        return given + Verdict(unsettled=truth.images - settled)
+        return given + GuaranteeReport(unsettled=truth.images - settled)
     found = digests(destination)
     wrong = sum(found[name] != digest for name, digest in truth.outputs.items() if name in found)
     report = json.loads((destination / REPORT).read_bytes())
@@ -109,7 +109,7 @@ def judge(truth: Truth, status: BatchStatus | None, destination: Path) -> Verdic
     listed = Counter(key for image in report["images"] for key in image["outputs"])
     images = Counter(image["image"] for image in report["images"])
     too_often = max(status.done + status.failed + status.cancelled - truth.images, 0)
-    return given + Verdict(
+    return given + GuaranteeReport(
         lost=sum(name not in found for name in truth.outputs),
         doubled=len(found.keys() - truth.outputs.keys()) + _extra(listed) + _extra(images) + too_often,
         wrong=wrong + len(truth.failed ^ set(failed)),
@@ -121,8 +121,8 @@ def _extra(counts: Counter[Any]) -> int:
     return sum(count - 1 for count in counts.values())
 
 
-def total(verdicts: Iterable[Verdict]) -> Verdict:
-    result = Verdict()
-    for verdict in verdicts:
-        result += verdict
+def total(verdicts: Iterable[GuaranteeReport]) -> GuaranteeReport:
+    result = GuaranteeReport()
+    for guarantees in verdicts:
+        result += guarantees
     return result

@@ -7,8 +7,8 @@ from tests.contract.transport_harness import small_topology
 from tests.support.waiting import eventually
 
 from muniflow.errors import NotFound, Unavailable
-from muniflow.settings import BrokerSettings
-from muniflow.topology import DEAD_EXCHANGE, dead_queue
+from muniflow.model.topology import DEAD_EXCHANGE, dead_queue
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage
 from muniflow.transport.admin import (
     BrowsedMessage,

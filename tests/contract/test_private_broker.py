@@ -11,12 +11,12 @@ from tests.contract.transport_harness import DURABLE_AFTER_S
 from tests.support.waiting import eventually
 
 from muniflow.errors import MuniflowError
-from muniflow.settings import BrokerSettings
-from muniflow.stack import broker as module
-from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.topology import Queue, Topology
+from muniflow.model.topology import Queue, Topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage
 from muniflow.transport.admin import publish_once, queue_depths, queue_metrics
+from muniflow_cli.stack import broker as module
+from muniflow_cli.stack.broker import PrivateBroker, find_server
 
 TOPOLOGY = Topology((), (Queue("kept", {"x-queue-type": "quorum"}, (("amq.direct", "kept"),)),))
 

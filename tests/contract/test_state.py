@@ -13,10 +13,10 @@ from sqlalchemy import Connection, NullPool, create_engine, event, text, update
 from tests.support.postgres import PrivatePostgres
 
 from muniflow.errors import Invalid, Rejected, Unavailable
-from muniflow.lineage import Lineage
+from muniflow.model.lineage import Lineage
 from muniflow_coordinator.leadership.types import Deposed
-from muniflow_coordinator.ledger import Leaf, SettledImage
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.ledger import Leaf, SettledImage
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
 from muniflow_coordinator.state.tables import SCHEMA_VERSION, batches, schema

@@ -20,10 +20,10 @@ from moto.server import ThreadedMotoServer
 from obstore.store import MemoryStore
 
 from muniflow.errors import NotFound, Rejected, Unavailable
-from muniflow.keys import upload_folder
-from muniflow.places import destination_in
+from muniflow.model.keys import upload_folder
 from muniflow.store import Blob, Store, open_store
 from muniflow.store.objects import ObjectStore
+from muniflow.store.places import destination_in
 
 HERE = Path(__file__).parent
 BUCKET = "city-archive"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from muniflow.errors import NotFound, Rejected, Unavailable
-from muniflow.failpoints import Failpoints
+from muniflow.runtime.failpoints import Failpoints
 from muniflow.store.folders import TEMPORARY
 from muniflow.store.local import SYNC_FILES, LocalStore
 from muniflow.store.whole_file import NAMELESS

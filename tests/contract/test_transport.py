@@ -23,13 +23,13 @@ from tests.contract.transport_harness import (
     work_queue,
 )  # fmt: skip
 
-from muniflow.settings import BrokerSettings
-from muniflow.settle import jittered
-from muniflow.stack.broker import PrivateBroker
-from muniflow.topology import DELAYS_S, Topology, dead_queue, delay_lanes
-from muniflow.topology import delay_exchange as delay_lane
-from muniflow.topology import topology as muniflow_topology
+from muniflow.model.settlement import jittered
+from muniflow.model.topology import DELAYS_S, Topology, dead_queue, delay_lanes
+from muniflow.model.topology import delay_exchange as delay_lane
+from muniflow.model.topology import topology as muniflow_topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage, PublishProblem
+from muniflow_cli.stack.broker import PrivateBroker
 
 NewPeer = Callable[[], Peer]
 

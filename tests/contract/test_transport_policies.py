@@ -11,13 +11,8 @@ from pika.exceptions import ChannelClosedByBroker
 from tests.contract.transport_harness import Peer, rabbit_harness, run_for, run_until, stop_all
 from tests.support.waiting import eventually
 
-from muniflow.cli.check_broker import alarm_findings, check_broker
-from muniflow.cli.findings import worst
-from muniflow.cli.remedies import Remedies
 from muniflow.errors import Invalid
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
-from muniflow.topology import (
+from muniflow.model.topology import (
     CONSUMER_TIMEOUT_MS,
     DELIVERY_LIMIT,
     EXCHANGE,
@@ -27,9 +22,14 @@ from muniflow.topology import (
     step_queue,
     topology,
 )
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage
 from muniflow.transport.admin import BrowsedMessage, browse, open_channel, publish_once, queue_depths, queue_metrics
 from muniflow.transport.types import MAX_MESSAGE_BYTES, PublishProblem
+from muniflow_cli.commands.check_broker import alarm_findings, check_broker
+from muniflow_cli.commands.findings import worst
+from muniflow_cli.commands.remedies import Remedies
+from muniflow_cli.stack.broker import PrivateBroker
 
 TOPOLOGY = topology(["blur"])
 WORK = step_queue("blur")

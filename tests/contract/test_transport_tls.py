@@ -17,10 +17,10 @@ from tests.contract.test_private_broker import needs_server
 from tests.contract.transport_harness import Peer, RabbitHarness, run_until, small_topology, stop_all, work_queue
 
 from muniflow.errors import Unavailable
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage
 from muniflow.transport.admin import delete_queues, queue_depths
+from muniflow_cli.stack.broker import PrivateBroker
 
 pytestmark = needs_server
 
@@ -131,8 +131,8 @@ def reason_of(url: str) -> str:
     harness = RabbitHarness(settings)
     harness.settings = settings
     peer = Peer(harness, small_topology(harness.name)).start()
-    run_until(harness, lambda: peer.transport.trouble not in {None, "connecting"}, "told")
-    said = peer.transport.trouble or ""
+    run_until(harness, lambda: peer.transport.disconnect_reason not in {None, "connecting"}, "told")
+    said = peer.transport.disconnect_reason or ""
     stop_all(harness, [peer])
     harness.proxy.close()
     harness.loop.close()

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from tests.contract.tcp_proxy import Proxy
 from tests.support import waiting
 
-from muniflow.loop import Loop, new_loop
-from muniflow.settings import BrokerSettings
-from muniflow.topology import DEAD_EXCHANGE, EXCHANGE, Exchange, Queue, Topology, dead_queue
+from muniflow.model.topology import DEAD_EXCHANGE, EXCHANGE, Exchange, Queue, Topology, dead_queue
+from muniflow.runtime.loop import Loop, new_loop
+from muniflow.runtime.settings import BrokerSettings
+from muniflow.testing.memory import MemoryBroker
 from muniflow.transport import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.transport.admin import delete_queues, open_channel
-from muniflow.transport.memory import MemoryBroker
 from muniflow.transport.rabbitmq import RabbitTransport
 
 WAIT_S = 30.0

@@ -66,10 +66,10 @@ def volumes(documents: Sequence[Document]) -> Iterator[str]:
     """No host paths, no emptyDir on disk (it blocks scale-down), every one bounded; every mount has its volume."""
     for name, pod in pods(documents).items():
         claims = {
-            claim["metadata"]["name"]
+            record["metadata"]["name"]
             for document in documents
             if name_of(document) == name
-            for claim in document["spec"].get("volumeClaimTemplates", ())
+            for record in document["spec"].get("volumeClaimTemplates", ())
         }
         listed = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
         for volume in listed.values():

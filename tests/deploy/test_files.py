@@ -8,8 +8,8 @@ import pytest
 import yaml
 from tests.deploy.chart import CHART, ROOT, script, template
 
-from muniflow.operation import installed_operations
-from muniflow.topology import step_queue
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import step_queue
 
 CONTROL = ("coordinator", "gateway")
 SERVICES = (*CONTROL, *sorted(installed_operations()))
@@ -19,8 +19,8 @@ SKAFFOLD = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 
 
 def stages() -> dict[str, str]:
-    parts = re.split(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)
-    return dict(zip(parts[2::3], parts[3::3], strict=True))
+    deps = re.split(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(deps[2::3], deps[3::3], strict=True))
 
 
 def test_the_readme_of_the_chart_is_generated():

@@ -15,14 +15,14 @@ from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, p
 
 import muniflow_coordinator.settings as coordinator
 import muniflow_gateway.settings as gateway
-from muniflow.addresses import is_loopback
-from muniflow.operation import installed_operations
-from muniflow.serve import parse_bind
-from muniflow.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, read_env, variable
-from muniflow.topology import step_queue, topology
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import step_queue, topology
+from muniflow.runtime.addresses import is_loopback
+from muniflow.runtime.http import parse_bind
+from muniflow.runtime.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, read_env, variable
 from muniflow.transport.connection import parameters_of
-from muniflow_coordinator.leadership.choose import claim_of
-from muniflow_coordinator.leadership.sole import FileLock
+from muniflow_coordinator.leadership.choose import lock_of
+from muniflow_coordinator.leadership.file_lock import FileLock
 
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 
@@ -84,7 +84,7 @@ def test_the_lease_is_one_that_the_role_allows():
 
 def test_the_default_coordinator_locks_its_file():
     variables = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
-    assert isinstance(claim_of(read_env(coordinator.CoordinatorSettings, variables)), FileLock)
+    assert isinstance(lock_of(read_env(coordinator.CoordinatorSettings, variables)), FileLock)
 
 
 def test_keda_watches_the_queues_that_the_code_declares():

@@ -11,14 +11,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from tests.deploy.chart import of_kind, rendered
 
-from muniflow.cli.check_broker import check_broker
-from muniflow.cli.conversation import Conversation
-from muniflow.cli.remedies import Remedies
-from muniflow.loop import new_loop
-from muniflow.messages import Notice
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
-from muniflow.topology import (
+from muniflow.model.messages import Notice
+from muniflow.model.topology import (
     BATCHES,
     CONTROL,
     DEAD_EXCHANGE,
@@ -34,10 +28,16 @@ from muniflow.topology import (
     topology,
     worker_topology,
 )
+from muniflow.runtime.loop import new_loop
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import declare
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import OutgoingMessage
-from muniflow_gateway.broker import notices_queue
+from muniflow_cli.commands.check_broker import check_broker
+from muniflow_cli.commands.remedies import Remedies
+from muniflow_cli.commands.submit_session import SubmitSession
+from muniflow_cli.stack.broker import PrivateBroker
+from muniflow_gateway.clients.broker import notices_queue
 
 OPERATIONS = ("resize", "split", "blur")
 WORKER = "step-resize"
@@ -150,13 +150,13 @@ def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declar
 def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
     url = f"amqp://coordinator:password-of-coordinator@{declared.host}:{declared.port}/{declared.vhost}"
     settings = BrokerSettings(amqp_url=url)
-    with Conversation(settings) as conversation:
-        message_id = conversation.submit(b"{}")
+    with SubmitSession(settings) as session:
+        message_id = session.submit(b"{}")
         with declared.channel("coordinator") as channel:
             notice = Notice(batch="b", state="running", message_id=message_id)
             channel.basic_publish(NOTIFY_EXCHANGE, "batch.running", notice.to_bytes())
-        heard = conversation.answer_to(message_id, timeout_s=10)
-    assert heard == notice
+        subscription = session.answer_to(message_id, timeout_s=10)
+    assert subscription == notice
     found = {finding.check: finding.level for finding in check_broker(settings, topology(OPERATIONS), Remedies())}
     assert (found["permissions"], found["queues"]) == ("ok", "ok")
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muniflow.stack.place import state_folder
-from muniflow.stack.processes import kill_group, session_members
-from muniflow.stack.state import forget_state, read_state
+from muniflow.runtime.state_folder import state_folder
+from muniflow_cli.stack.processes import kill_group, session_members
+from muniflow_cli.stack.state import forget_state, read_state
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 90
@@ -58,7 +58,7 @@ class CommandLine:
     def __call__(self, *arguments, timeout_s=TIMEOUT_S):
         """Run a command; returns what it left."""
         return subprocess.run(
-            [sys.executable, "-m", "muniflow.cli.main", *arguments],
+            [sys.executable, "-m", "muniflow_cli.main", *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.stacks import ROOT, CommandLine, kill_stack
 
-from muniflow.stack.broker import find_server
+from muniflow_cli.stack.broker import find_server
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),

@@ -10,7 +10,7 @@ from tests.integration.stacks import ROOT, CommandLine, kill_stack
 from tests.support.waiting import eventually
 
 from muniflow.images.opencv import cv2
-from muniflow.stack.broker import find_server
+from muniflow_cli.stack.broker import find_server
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),

@@ -11,9 +11,9 @@ import pytest
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support.waiting import eventually
 
-from muniflow.stack.broker import find_server
-from muniflow.stack.processes import is_running
-from muniflow.stack.state import read_state
+from muniflow_cli.stack.broker import find_server
+from muniflow_cli.stack.processes import is_running
+from muniflow_cli.stack.state import read_state
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
@@ -194,7 +194,7 @@ def test_the_console_knows_the_stack(muniflow):
     import subprocess
 
     done = subprocess.run(
-        [sys.executable, "-m", "muniflow.cli.main", "console"],
+        [sys.executable, "-m", "muniflow_cli.main", "console"],
         input="print(coordinator.info().operations)\n",
         cwd=muniflow.folder,
         env=muniflow.environment,

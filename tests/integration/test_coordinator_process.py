@@ -10,7 +10,7 @@ import pytest
 from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pictures, report
 from tests.support.waiting import eventually, seconds_until
 
-from muniflow.settings import BrokerSettings
+from muniflow.runtime.settings import BrokerSettings
 
 IMAGES = 300
 

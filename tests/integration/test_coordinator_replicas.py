@@ -13,7 +13,7 @@ from tests.support.coordinators import CoordinatorProcess, NullWorker, User, pic
 from tests.support.postgres import PrivatePostgres
 from tests.support.waiting import eventually, seconds_until
 
-from muniflow.settings import BrokerSettings
+from muniflow.runtime.settings import BrokerSettings
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 IMAGES = 1500

@@ -7,8 +7,8 @@ import shutil
 import pytest
 from tests.integration.stacks import ROOT, CommandLine
 
-from muniflow.stack.broker import find_server
-from muniflow.stack.place import demo_folder
+from muniflow_cli.stack.broker import find_server
+from muniflow_cli.stack.place import demo_folder
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),

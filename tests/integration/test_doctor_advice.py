@@ -14,12 +14,12 @@ import pytest
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support.waiting import eventually
 
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import find_server
-from muniflow.stack.ports import free_ports, is_open
-from muniflow.stack.processes import is_running
-from muniflow.stack.state import read_state
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import open_channel
+from muniflow_cli.stack.broker import find_server
+from muniflow_cli.stack.ports import free_ports, is_open
+from muniflow_cli.stack.processes import is_running
+from muniflow_cli.stack.state import read_state
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tests.integration.stacks import ROOT, CommandLine
 
-from muniflow.stack.broker import find_server
+from muniflow_cli.stack.broker import find_server
 
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),

@@ -25,17 +25,17 @@ from tests.integration.load_clients import LoadClients
 from tests.integration.stacks import CommandLine, kill_stack
 from tests.support.waiting import eventually
 
-import muniflow.metrics
+import muniflow.worker.metrics
 import muniflow_coordinator.metrics
 import muniflow_gateway.metrics
-from muniflow.catalogue import Entry, entries_of
 from muniflow.images.opencv import cv2
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import SERVER_VARIABLE, find_server
-from muniflow.stack.ports import free_ports
-from muniflow.stack.state import StackState, read_state
-from muniflow.topology import EVENTS, step_queue
+from muniflow.model.topology import EVENTS, step_queue
+from muniflow.runtime.metrics import Metric, metrics_of
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import open_channel
+from muniflow_cli.stack.broker import SERVER_VARIABLE, find_server
+from muniflow_cli.stack.ports import free_ports
+from muniflow_cli.stack.state import StackState, read_state
 
 pytestmark = pytest.mark.timeout(300)
 STEPS = ("blur", "resize", "split")
@@ -217,7 +217,7 @@ def test_the_numbers_are_those_of_the_load(live):
 @pytest.mark.parametrize(
     ("role", "module"),
     [
-        ("worker", muniflow.metrics),
+        ("worker", muniflow.worker.metrics),
         ("coordinator", muniflow_coordinator.metrics),
         ("gateway", muniflow_gateway.metrics),
     ],
@@ -228,14 +228,14 @@ def test_every_metric_of_the_catalogue_is_served(live, role, module):
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 found[sample.name] = found.get(sample.name, 0.0) + sample.value
-    missing = [entry.series for entry in entries_of(module) if entry.series not in found]
+    missing = [entry.series for entry in metrics_of(module) if entry.series not in found]
     assert not missing
-    moved = {entry.series for entry in entries_of(module) if moves(entry)}
+    moved = {entry.series for entry in metrics_of(module) if moves(entry)}
     still = sorted(name for name in moved if found[name] <= 0)
     assert not still, "these should have counted something"
 
 
-def moves(entry: Entry) -> bool:
+def moves(entry: Metric) -> bool:
     """Whether a healthy stack under this load shows more than zero."""
     return entry.name not in {
         "muniflow_blocked", "muniflow_publish_problems", "muniflow_connections_lost", "muniflow_child_deaths",

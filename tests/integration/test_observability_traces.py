@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from tests.integration.stacks import CommandLine
 
-from muniflow.stack.broker import find_server
+from muniflow_cli.stack.broker import find_server
 
 pytestmark = pytest.mark.timeout(240)
 TILES = 4

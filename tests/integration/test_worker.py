@@ -15,13 +15,13 @@ import pytest
 from tests.support.waiting import eventually
 
 from muniflow.images.encode import encode
-from muniflow.lineage import Coverage
-from muniflow.messages import Encoding, Events, RouteStep, Task
-from muniflow.operation import installed_operations
-from muniflow.stack.ports import free_ports
+from muniflow.model.lineage import Coverage
+from muniflow.model.messages import Encoding, Events, RouteStep, Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import EVENTS, dead_queue, step_queue, topology
 from muniflow.store.local import LocalStore
-from muniflow.topology import EVENTS, dead_queue, step_queue, topology
 from muniflow.transport.admin import declare
+from muniflow_cli.stack.ports import free_ports
 
 IMAGES = 60
 LIMIT_S = 60.0

@@ -8,13 +8,13 @@ from tests.integration.test_worker import Coordinator, get, worker
 from tests.support.compute_help import files, picture, write_source
 from tests.support.opencl import NO_DEVICE
 
-from muniflow.batch import read_step
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.compute.step import installed_steps
 from muniflow.images.decode import decode
-from muniflow.messages import Encoding, RouteStep, Task
-from muniflow.operation import installed_operations
-from muniflow.topology import step_queue
+from muniflow.model.batch import read_step
+from muniflow.model.messages import Encoding, RouteStep, Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import step_queue
 
 pytest_plugins = ["tests.support.opencl_fixtures"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import yaml
 
 from muniflow import __version__
-from muniflow.batch import batch_schema
-from muniflow.messages import (
+from muniflow.model.batch import batch_schema
+from muniflow.model.messages import (
     Command,
     Encoding,
     Events,
@@ -19,8 +19,8 @@ from muniflow.messages import (
     Task,
     Tile,
 )
-from muniflow.operation import installed_operations
-from muniflow.topology import (
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import (
     BATCHES,
     CONTROL,
     EVENTS,
@@ -95,7 +95,7 @@ def document() -> dict[str, Any]:
             "title": "muniflow: the queues",
             "version": __version__,
             "description": "Messages are small JSON; pixels never travel in one. Publish persistent, mandatory and "
-            "confirmed. Queues are durable quorum queues (`muniflow.topology`). Unknown fields are refused.",
+            "confirmed. Queues are durable quorum queues (`muniflow.model.topology`). Unknown fields are refused.",
         },
         "servers": {"broker": {"host": "localhost:5672", "protocol": "amqp", "description": "RabbitMQ 3.10 to 4.x"}},
         "defaultContentType": "application/json",

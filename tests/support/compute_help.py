@@ -12,10 +12,10 @@ from muniflow.compute.context import Context
 from muniflow.compute.outcome import Outcome
 from muniflow.compute.process import process
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.step import Image
 from muniflow.images.encode import encode
 from muniflow.images.limits import ImageLimits
-from muniflow.messages import Encoding, RouteStep, Settled, Task
+from muniflow.images.types import Image
+from muniflow.model.messages import Encoding, RouteStep, Settled, Task
 from muniflow.store.local import LocalStore
 
 SUPPORT = Path(__file__).parents[2]

@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 
-from muniflow.compute.step import Image, Step
+from muniflow.compute.step import Step
 from muniflow.errors import Rejected
 from muniflow.images.opencv import cv2
-from muniflow.operation import Operation, Params, Size
+from muniflow.images.types import Image
+from muniflow.model.operation import Operation, Params, Size
 
 
 class Plain(Params):

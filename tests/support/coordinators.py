@@ -17,12 +17,12 @@ from typing import Any, Self
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from muniflow.messages import Events, Settled, Task
-from muniflow.operation import installed_operations
-from muniflow.settings import BrokerSettings
-from muniflow.stack.ports import free_ports
-from muniflow.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import declare
+from muniflow_cli.stack.ports import free_ports
 
 LIMIT_S = 60.0
 

@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from tests.support.compute_help import SUPPORT
 
-from muniflow.compute.step import Image
+from muniflow.images.types import Image
 
 ON_CPU = {"OPENCV_OPENCL_DEVICE": ":CPU:"}
 NO_DEVICE = {"OPENCV_OPENCL_DEVICE": "disabled"}

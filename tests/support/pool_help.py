@@ -7,12 +7,12 @@ from functools import partial
 from tests.support.compute_help import SUPPORT
 
 from muniflow.compute.groups import GroupResult
+from muniflow.compute.pending import Job
 from muniflow.compute.pool import ComputePool, PoolEvents
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.tickets import Job
-from muniflow.loop import Loop, new_loop
-from muniflow.messages import Events, Settled, Task
-from muniflow.topology import EVENTS
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.topology import EVENTS
+from muniflow.runtime.loop import Loop, new_loop
 
 LIMIT_S = 60.0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from muniflow.stack.ports import free_ports
+from muniflow_cli.stack.ports import free_ports
 
 LIMIT_S = 60.0
 USERS = ("postgres", "nobody")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from muniflow.loop import Loop
+from muniflow.runtime.loop import Loop
 
 LIMIT_S = 60.0
 """For anything that takes seconds on a quiet machine."""

@@ -9,13 +9,13 @@ from tests.support.compute_help import SUPPORT
 
 from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
-from muniflow.lineage import Coverage
-from muniflow.loop import Loop, new_loop
-from muniflow.messages import Events, Settled, Task
-from muniflow.metrics import WorkerMetrics
-from muniflow.topology import EVENTS, step_queue, topology
-from muniflow.transport.memory import MemoryBroker
+from muniflow.model.lineage import Coverage
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.runtime.loop import Loop, new_loop
+from muniflow.testing.memory import MemoryBroker
 from muniflow.transport.types import Delivery, OutgoingMessage
+from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.serve import Worker, new_worker
 from muniflow.worker.settings import WorkerSettings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from muniflow.addresses import is_loopback
+from muniflow.runtime.addresses import is_loopback
 
 
 @pytest.mark.parametrize(

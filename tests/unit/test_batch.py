@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from muniflow.batch import MAX_DOCUMENT_BYTES, MAX_STEPS, Batch, batch_schema, read_batch
 from muniflow.errors import Invalid
-from muniflow.operation import Operation, Params, Size
+from muniflow.model.batch import MAX_DOCUMENT_BYTES, MAX_STEPS, Batch, batch_schema, read_batch
+from muniflow.model.operation import Operation, Params, Size
 
 
 class CutParams(Params):

@@ -23,8 +23,8 @@ from pika.exceptions import (
 )
 
 from muniflow.errors import Invalid
-from muniflow.settings import BrokerSettings
-from muniflow.topology import DELIVERY_LIMIT
+from muniflow.model.topology import DELIVERY_LIMIT
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.connection import GroupedConnection, describe, parameters_of, pause_s
 
 SETTINGS = BrokerSettings(amqp_url="amqp://ann:secret@broker:5672/city")

@@ -7,9 +7,9 @@ import stat
 import pytest
 
 from muniflow.errors import MuniflowError
-from muniflow.stack.docker_broker import DockerBroker, forget_broker
-from muniflow.stack.stop import wait_until
-from muniflow.stack.supervisor import Signals, Supervisor
+from muniflow_cli.stack.docker_broker import DockerBroker, forget_broker
+from muniflow_cli.stack.stop import wait_until
+from muniflow_cli.stack.supervisor import Signals, Supervisor
 
 
 @pytest.fixture

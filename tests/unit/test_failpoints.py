@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from muniflow.errors import Invalid, Unavailable
-from muniflow.failpoints import VARIABLE, Failpoints, nothing
+from muniflow.runtime.failpoints import VARIABLE, Failpoints, nothing
 
 
 def test_a_place_that_is_not_armed_does_nothing():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniflow import keys
-from muniflow.lineage import Lineage
+from muniflow.model import keys
+from muniflow.model.lineage import Lineage
 
 
 @pytest.mark.parametrize(

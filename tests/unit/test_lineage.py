@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniflow.lineage import WHOLE, Coverage, Lineage, children_of, fraction, is_ancestor, joined, label, leaf_index
+from muniflow.model.lineage import (
+    WHOLE,
+    Coverage,
+    Lineage,
+    children_of,
+    fraction,
+    is_ancestor,
+    joined,
+    label,
+    leaf_index,
+)
 
 
 def leaves_of(fan_outs: list[int]) -> list[Lineage]:

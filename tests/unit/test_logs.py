@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from muniflow.logs import configure
+from muniflow.runtime.logs import configure
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from muniflow.messages import (
+from muniflow.model.messages import (
     Command,
     Encoding,
     Events,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniflow.keys import is_hidden
-from muniflow.places import Location, destination_in, is_among, store_faults
+from muniflow.model.keys import is_hidden
+from muniflow.store.places import Location, destination_in, is_among, store_faults
 
 S3 = "s3://city"
 

@@ -3,8 +3,8 @@ import socket
 import pytest
 
 from muniflow.errors import MuniflowError
-from muniflow.stack import ports
-from muniflow.stack.ports import HOST, free_ports
+from muniflow_cli.stack import ports
+from muniflow_cli.stack.ports import HOST, free_ports
 
 
 def test_ports_are_different_and_free():

@@ -12,11 +12,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from muniflow.batch import read_batch
-from muniflow.cli import exits
-from muniflow.cli.main import COMMANDS, cli
-from muniflow.operation import installed_operations
-from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, variable
+from muniflow.model.batch import read_batch
+from muniflow.model.operation import installed_operations
+from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, variable
+from muniflow_cli.commands import exits
+from muniflow_cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))

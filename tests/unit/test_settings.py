@@ -3,7 +3,15 @@
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.settings import BrokerSettings, GatewayAddress, ProcessSettings, StoreSettings, read_env, to_env, variable
+from muniflow.runtime.settings import (
+    BrokerSettings,
+    GatewayAddress,
+    ProcessSettings,
+    StoreSettings,
+    read_env,
+    to_env,
+    variable,
+)
 
 
 def test_a_field_is_a_variable():

@@ -1,8 +1,8 @@
 import os
 import signal
 
-from muniflow.loop import new_loop
-from muniflow.signals import signals_on
+from muniflow.runtime.loop import new_loop
+from muniflow.runtime.signals import signals_on
 
 
 def test_a_signal_is_an_event_of_the_loop():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from muniflow.topology import (
+from muniflow.model.topology import (
     BATCHES,
     CONTROL,
     DEAD_EXCHANGE,

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.waiting import eventually, run_until, seconds_until
 
-from muniflow.loop import new_loop
+from muniflow.runtime.loop import new_loop
 
 
 def test_the_first_true_answer_is_returned():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from tests.unit.test_messages import tasks
 
-from muniflow import messages
-from muniflow.messages import Command, Encoding, Events, Message, Notice, RawRef, RouteStep, Task, Tile
-from muniflow.wire import Since, needed_version
+from muniflow.model import messages
+from muniflow.model.messages import Command, Encoding, Events, Message, Notice, RawRef, RouteStep, Task, Tile
+from muniflow.model.wire import Since, needed_version
 
 
 class LaterStep(RouteStep):

@@ -10,8 +10,8 @@ from tests.upgrade import builds
 from tests.upgrade.builds import Build, NoBuildError
 from tests.upgrade.walk import ORDERS, Result, walk_through, walking
 
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
+from muniflow.runtime.settings import BrokerSettings
+from muniflow_cli.stack.broker import PrivateBroker
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
             return 2
         result = run(older, newer, folder, given.images, given.seed)
     print(result)
-    return 0 if result.verdict.clean else 1
+    return 0 if result.guarantees.clean else 1
 
 
 def run(older: Build, newer: Build, folder: Path, images: int, seed: int) -> Result:
@@ -45,7 +45,7 @@ def run(older: Build, newer: Build, folder: Path, images: int, seed: int) -> Res
         with walking(harness, BrokerSettings(amqp_url=node.amqp_url), node, images, seed) as walk:
             walk.know_from(newer)
             result = walk_through(walk, older, newer, ORDERS)
-            if not result.verdict.clean:
+            if not result.guarantees.clean:
                 print(walk.harness.tails())
             return result
 

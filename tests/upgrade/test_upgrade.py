@@ -7,8 +7,8 @@ from tests.chaos.harness import Harness, document
 from tests.upgrade import builds
 from tests.upgrade.walk import RECOMMENDED, walk_through
 
-from muniflow.keys import REPORT
-from muniflow.topology import step_queue
+from muniflow.model.keys import REPORT
+from muniflow.model.topology import step_queue
 from muniflow.transport.admin import open_channel, republish
 from muniflow.transport.types import OutgoingMessage
 
@@ -19,7 +19,7 @@ def test_there_and_back_while_batches_run(walk, older, capsys):
     result = walk_through(walk, older, builds.this_tree(), [RECOMMENDED])
     with capsys.disabled():
         print(f"\n{result}")
-    assert result.verdict.clean, f"{result}\n{walk.harness.tails()}"
+    assert result.guarantees.clean, f"{result}\n{walk.harness.tails()}"
 
 
 def test_a_field_with_another_name_is_found(walk, older, tmp_path):
@@ -30,7 +30,7 @@ def test_a_field_with_another_name_is_found(walk, older, tmp_path):
     walk.harness.until_ready("split-1")
     walk.harness.submit(walk.document(0, "misread"))
     walk.harness.until_ended("misread")
-    assert walk.harness.verdict("misread").wrong > 0
+    assert walk.harness.guarantees("misread").wrong > 0
 
 
 @pytest.mark.parametrize(("which", "said"), [

@@ -14,12 +14,12 @@ import httpx
 from tests.chaos.harness import Harness, document
 from tests.chaos.pictures import write_pictures
 from tests.chaos.service import Service
-from tests.chaos.truth import Document, Truth, Verdict, digests
+from tests.chaos.truth import Document, GuaranteeReport, Truth, digests
 from tests.upgrade.builds import Build
 
-from muniflow.settings import BrokerSettings
-from muniflow.stack.broker import PrivateBroker
-from muniflow.stack.ports import free_ports
+from muniflow.runtime.settings import BrokerSettings
+from muniflow_cli.stack.broker import PrivateBroker
+from muniflow_cli.stack.ports import free_ports
 
 Role = Literal["coordinator", "workers", "gateway"]
 Order = tuple[Role, ...]
@@ -196,11 +196,11 @@ class Walk:
         """Wait until so many images are settled, and some are not."""
         self.harness.until(lambda: self.keep_busy() and self.done >= done, f"{done} images")
 
-    def verdict(self) -> Verdict:
+    def guarantees(self) -> GuaranteeReport:
         """Wait for the end of all batches, and judge them."""
         self.harness.until_ended(*self.sent)
         self.harness.until_clean()
-        return replace(self.harness.verdict(*self.sent), seed=self.seed)
+        return replace(self.harness.guarantees(*self.sent), seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,12 @@ class Result:
     orders: int
     replaced: int
     batches: int
-    verdict: Verdict
+    guarantees: GuaranteeReport
 
     def __str__(self) -> str:
         return (
             f"upgrade: orders {self.orders}, processes replaced {self.replaced}, batches {self.batches}, "
-            f"{self.verdict.counts}"
+            f"{self.guarantees.counts}"
         )
 
 
@@ -225,7 +225,7 @@ def walk_through(walk: Walk, older: Build, newer: Build, orders: Sequence[Order]
     for order in orders:
         walk.change(order, newer)
         walk.change(order[::-1], older)
-    return Result(len(orders), walk.replaced, len(walk.sent), walk.verdict())
+    return Result(len(orders), walk.replaced, len(walk.sent), walk.guarantees())
 
 
 @contextmanager

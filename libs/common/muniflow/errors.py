@@ -1,6 +1,6 @@
 """What can go wrong, by what happens next.
 
-The type of an error decides the fate of the work (see `muniflow.settle`):
+The type of an error decides the fate of the work (see `muniflow.model.settlement`):
 `Rejected` is permanent, `Unavailable` is retried with backoff.
 """
 

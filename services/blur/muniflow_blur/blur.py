@@ -8,9 +8,9 @@ Each serves pixels in memory and pixels on an OpenCL device.
 
 from typing import cast
 
-from muniflow.compute.step import Pixels
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
+from muniflow.images.types import Pixels
+from muniflow.model.operation import Size
 
 
 def gaussian(image: Pixels, kernel: int, sigma: float) -> Pixels:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from muniflow.operation import Operation, Params, Size
+from muniflow.model.operation import Operation, Params, Size
 
 Method = Literal["gaussian", "updownsampling", "bilateral", "median"]
 

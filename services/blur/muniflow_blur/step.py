@@ -1,8 +1,9 @@
 """The step that the entry point `muniflow.steps` names."""
 
-from muniflow.compute.step import Image, Pixels, Step
+from muniflow.compute.step import Step
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
+from muniflow.images.types import Image, Pixels
+from muniflow.model.operation import Size
 from muniflow_blur.blur import bilateral, gaussian, median, updownsampling
 from muniflow_blur.params import OPERATION, BlurParams
 

@@ -4,25 +4,25 @@ import logging
 import time
 from collections.abc import Callable
 
-from muniflow.messages import Tally
-from muniflow.operation import Operations
-from muniflow.topology import BATCHES, CONTROL, EVENTS, LOST, topology
-from muniflow_coordinator.commands import CommandDesk
+from muniflow.model.messages import Tally
+from muniflow.model.operation import Operations
+from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, topology
+from muniflow_coordinator.api.gauges import live_of, trace_end
+from muniflow_coordinator.cleanup.orphans import LOOK_BACK, Sweeper
 from muniflow_coordinator.core import Core, Surroundings
-from muniflow_coordinator.dispatcher import Dispatcher
-from muniflow_coordinator.events import Actions, EventsDesk
-from muniflow_coordinator.finish import Finisher
-from muniflow_coordinator.intake_desk import IntakeDesk
-from muniflow_coordinator.ledger import Leaf, Verdict
-from muniflow_coordinator.live import live_of, trace_end
+from muniflow_coordinator.handlers.alarm_probe import Probe
+from muniflow_coordinator.handlers.batches import BatchHandler
+from muniflow_coordinator.handlers.commands import CommandHandler
+from muniflow_coordinator.handlers.dispatcher import Dispatcher
+from muniflow_coordinator.handlers.events import Actions, EventHandler
+from muniflow_coordinator.handlers.finalizer import Finisher
+from muniflow_coordinator.handlers.redispatch import Redispatcher
 from muniflow_coordinator.metrics import Live
-from muniflow_coordinator.probe import Probe
-from muniflow_coordinator.redispatch import Redispatcher
-from muniflow_coordinator.runs import Run, may_run
+from muniflow_coordinator.runs.runs import Run, may_run
+from muniflow_coordinator.runs.window import window_for
 from muniflow_coordinator.settings import CoordinatorSettings
+from muniflow_coordinator.state.ledger import Leaf, LedgerUpdate
 from muniflow_coordinator.state.types import Commit
-from muniflow_coordinator.sweeper import LOOK_BACK, Sweeper
-from muniflow_coordinator.window import window_for
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Coordinator:
         actions = Actions(
             self._on_settled, core.cleaner.add, self._finisher.start, self._on_tally, self._dispatcher.pump
         )
-        self._events = EventsDesk(core, actions, settings.events_linger_s)
-        self._intake = IntakeDesk(core, operations, self._resume, settings.intake_threads)
-        self._commands = CommandDesk(core, self._intake, self._complete, self._resume)
+        self._events = EventHandler(core, actions, settings.events_linger_s)
+        self._intake = BatchHandler(core, operations, self._resume, settings.intake_threads)
+        self._commands = CommandHandler(core, self._intake, self._complete, self._resume)
         self._redispatcher = Redispatcher(
             core,
             self._dispatcher,
@@ -62,7 +62,7 @@ class Coordinator:
 
     def start(self) -> None:
         """Take over the database, take up what was left unfinished, then connect; waits while the database is away."""
-        self.core.patience.run(self._take_over)
+        self.core.retry_queue.run(self._take_over)
 
     def _take_over(self) -> None:
         state = self.core.state
@@ -114,7 +114,7 @@ class Coordinator:
         self._dispatcher.stopped = True
         self._redispatcher.stop()
         self._probe.stop()
-        self.core.patience.stop()
+        self.core.retry_queue.stop()
         self.core.notifier.stop()
         self._intake.stop()
         self._finisher.stop()
@@ -137,11 +137,11 @@ class Coordinator:
         self._dispatcher.add(run)
         self._dispatcher.pump()
 
-    def _on_settled(self, run: Run, verdict: Verdict) -> None:
+    def _on_settled(self, run: Run, update: LedgerUpdate) -> None:
         released = 0
         # A route of one step has no intermediates.
         leaves_blobs = len(run.batch.route) > 1
-        for image in verdict.settled:
+        for image in update.settled:
             flight = run.in_flight.pop(image.image, None)
             if self.core.tracing.on:
                 trace_end(self.core.tracing, run, image, flight)
@@ -151,10 +151,10 @@ class Coordinator:
                 released += 1
             if leaves_blobs and not image.direct:
                 self.core.cleaner.add(run.id, image.image)
-        failed = sum(image.state == "failed" for image in verdict.settled)
-        self.core.metrics.images_settled.labels("done").inc(len(verdict.settled) - failed)
+        failed = sum(image.state == "failed" for image in update.settled)
+        self.core.metrics.images_settled.labels("done").inc(len(update.settled) - failed)
         self.core.metrics.images_settled.labels("failed").inc(failed)
-        run.rate.add(len(verdict.settled))
+        run.rate.add(len(update.settled))
         self.core.scheduler.release(run.number, released)
 
     def _on_tally(self, run: Run, tally: Tally) -> None:

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from muniflow.failpoints import Failpoints
-from muniflow.loop import Loop
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.loop import Loop
+from muniflow.runtime.tracing import Tracing
 from muniflow.store.types import Store
-from muniflow.tracing import Tracing
 from muniflow.transport.types import Transport
-from muniflow_coordinator.cleaner import Cleaner
+from muniflow_coordinator.cleanup.cleaner import Cleaner
 from muniflow_coordinator.metrics import Metrics
-from muniflow_coordinator.notices import Notifier
-from muniflow_coordinator.patience import Patience
-from muniflow_coordinator.rates import StepRates
-from muniflow_coordinator.runs import Runs
-from muniflow_coordinator.scheduler import Scheduler
+from muniflow_coordinator.notifier import Notifier
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.rates import StepRates
+from muniflow_coordinator.runs.runs import Runs
+from muniflow_coordinator.runs.scheduler import Scheduler
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.types import State
 from muniflow_coordinator.state.watched import watched
@@ -59,7 +59,7 @@ class Core:
     stores: Stores
     metrics: Metrics
     failpoints: Failpoints
-    patience: Patience
+    retry_queue: RetryQueue
     notifier: Notifier
     runs: Runs
     scheduler: Scheduler
@@ -78,7 +78,7 @@ class Core:
             stores=given.stores,
             metrics=given.metrics,
             failpoints=given.failpoints,
-            patience=Patience(given.loop, given.give_up),
+            retry_queue=RetryQueue(given.loop, given.give_up),
             notifier=Notifier(given.loop, given.transport),
             runs=Runs(),
             scheduler=Scheduler(settings.window_images, settings.window_total),

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from muniflow.catalogue import counter, gauge, histogram
-from muniflow.connection_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
-from muniflow.metrics import MALFORMED
+from muniflow.runtime.broker_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
+from muniflow.runtime.metrics import counter, gauge, histogram
+from muniflow.worker.metrics import MALFORMED
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)

@@ -9,28 +9,28 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from muniflow import logs
 from muniflow.errors import Fault, Invalid
-from muniflow.failpoints import Failpoints
-from muniflow.loop import Loop, new_loop
-from muniflow.operation import installed_operations
-from muniflow.serve import HttpServer, Route
-from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
-from muniflow.signals import signals_on
+from muniflow.model.operation import installed_operations
+from muniflow.runtime import logs
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.http import HttpServer, Route
+from muniflow.runtime.loop import Loop, new_loop
+from muniflow.runtime.open_tracing import open_tracing
+from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.signals import signals_on
 from muniflow.store.open import open_stores
-from muniflow.tracing import open_tracing
 from muniflow.transport.rabbitmq import RabbitTransport
-from muniflow_coordinator.answers import Answers
+from muniflow_coordinator.api.queue_depths import depth_reader
+from muniflow_coordinator.api.routes import Answers
+from muniflow_coordinator.api.stages import Stages
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.core import Stores, Surroundings
-from muniflow_coordinator.depths import depth_reader
-from muniflow_coordinator.leadership.choose import claim_of
+from muniflow_coordinator.leadership.choose import lock_of
 from muniflow_coordinator.leadership.peers import Peers, own_url
+from muniflow_coordinator.lifecycle import Process
 from muniflow_coordinator.metrics import Metrics
-from muniflow_coordinator.process import Process
-from muniflow_coordinator.rates import StepRates
+from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
-from muniflow_coordinator.stages import Stages
 from muniflow_coordinator.state.opening import connect_state
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def serve(env: Mapping[str, str]) -> int:
         )
         return Coordinator(given, operations, settings)
 
-    process = Process(loop, state, claim_of(settings), make)
+    process = Process(loop, state, lock_of(settings), make)
     metrics.watch(process.live)
     routes = peers.routes(Answers(state, process.core, operations, stages).routes())
     _run(process, loop, stages, _server(process_settings.http_bind, registry, routes, process))

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from muniflow.settings import Settings
+from muniflow.runtime.settings import Settings
 
 
 class CoordinatorSettings(Settings):

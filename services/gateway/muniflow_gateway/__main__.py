@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muniflow.errors import Invalid, MuniflowError
-from muniflow.settings import read_env
+from muniflow.runtime.settings import read_env
 
 OK = 0
 CANNOT_START = 1
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _keys(arguments: argparse.Namespace) -> int:
-    from muniflow_gateway.keys import make_key, read_keys, revoke_key
+    from muniflow_gateway.auth.api_keys import make_key, read_keys, revoke_key
     from muniflow_gateway.settings import GatewaySettings
 
     path = arguments.file or read_env(GatewaySettings, os.environ).keys_path(os.environ)
@@ -89,11 +89,11 @@ def _openapi() -> int:
     import asyncio
 
     from muniflow_gateway.app import make_app
-    from muniflow_gateway.service import make_parts
+    from muniflow_gateway.service import make_dependencies
 
     async def document() -> object:
-        parts = make_parts(os.environ, asyncio.get_running_loop())
-        return make_app(parts).openapi()
+        deps = make_dependencies(os.environ, asyncio.get_running_loop())
+        return make_app(deps).openapi()
 
     sys.stdout.write(json.dumps(asyncio.run(document()), indent=2) + "\n")
     return OK

@@ -10,21 +10,25 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from muniflow.errors import Fault, MuniflowError
-from muniflow_gateway import page, routes_batches, routes_pipeline, routes_static, routes_upload
+from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.headers import SafeHeaders
-from muniflow_gateway.openapi import openapi_of
-from muniflow_gateway.parts import Parts
+from muniflow_gateway.page import routes as page
 from muniflow_gateway.problems import Problem, invalid, problem_of
+from muniflow_gateway.routes import batches as routes_batches
+from muniflow_gateway.routes import pipeline as routes_pipeline
+from muniflow_gateway.routes import static as routes_static
+from muniflow_gateway.routes import upload as routes_upload
+from muniflow_gateway.routes.openapi import openapi_of
 
 NOT_PLACES = frozenset({"body", "query", "path", "header"})
 
 log = logging.getLogger(__name__)
 
 
-def make_app(parts: Parts) -> FastAPI:
+def make_app(deps: Dependencies) -> FastAPI:
     """The application over these parts."""
     app = FastAPI(title="muniflow", openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=True)
-    app.state.parts = parts
+    app.state.deps = deps
     for module in (routes_upload, routes_batches, routes_pipeline, routes_static, page):
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
@@ -34,19 +38,19 @@ def make_app(parts: Parts) -> FastAPI:
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(
         SafeHeaders,
-        metrics=parts.metrics,
-        max_header_bytes=parts.settings.max_header_bytes,
-        max_body_bytes=parts.settings.max_field_bytes,
+        metrics=deps.metrics,
+        max_header_bytes=deps.settings.max_header_bytes,
+        max_body_bytes=deps.settings.max_field_bytes,
     )
-    document = openapi_of(app, parts.operations)
+    document = openapi_of(app, deps.operations)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
     return app
 
 
 def _refuse(request: Request, problem: Problem) -> Response:
     """The one way in which a request ends that is not served."""
-    parts: Parts = request.app.state.parts
-    parts.metrics.refused(problem.reason)
+    deps: Dependencies = request.app.state.deps
+    deps.metrics.refused(problem.reason)
     return problem.response()
 
 
@@ -77,5 +81,5 @@ async def _on_bug(request: Request, error: Exception) -> Response:
 
 def _place(location: tuple[str | int, ...]) -> str:
     """`limit`, `image`: where in the user's words."""
-    parts = [part for number, part in enumerate(location) if number or part not in NOT_PLACES]
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    deps = [part for number, part in enumerate(location) if number or part not in NOT_PLACES]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in deps).lstrip(".")

@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry
 
-from muniflow.catalogue import counter, gauge, histogram
-from muniflow.connection_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
+from muniflow.runtime.broker_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
+from muniflow.runtime.metrics import counter, gauge, histogram
 from muniflow_gateway.problems import REASONS
 
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})

@@ -12,26 +12,26 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from muniflow import logs
 from muniflow.errors import Fault, Invalid, Unavailable
-from muniflow.failpoints import Failpoints
-from muniflow.operation import installed_operations
-from muniflow.serve import HttpServer, parse_bind
-from muniflow.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.model.operation import installed_operations
+from muniflow.runtime import logs
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.http import HttpServer, parse_bind
+from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.store.open import open_store
-from muniflow_gateway.access import OPEN, Access
 from muniflow_gateway.app import make_app
-from muniflow_gateway.backlog import Backlog
-from muniflow_gateway.broker import Broker
-from muniflow_gateway.coordinator import Coordinator
-from muniflow_gateway.desk import Desk
-from muniflow_gateway.follow import Follower
-from muniflow_gateway.keys import KeyRing
+from muniflow_gateway.auth.access import OPEN, Access
+from muniflow_gateway.auth.api_keys import KeyRing
+from muniflow_gateway.auth.quotas import Quotas
+from muniflow_gateway.clients.backlog import Backlog
+from muniflow_gateway.clients.broker import Broker
+from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow_gateway.clients.follow import Follower
+from muniflow_gateway.clients.notices import NoticeHub
+from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.metrics import GatewayMetrics
-from muniflow_gateway.news import News
-from muniflow_gateway.parts import Parts
-from muniflow_gateway.quotas import Quotas
 from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.service import UploadService
 
 KEEP_ALIVE_S = 75
 READ_BYTES = 64 * 1024
@@ -55,10 +55,10 @@ class BoundedProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """uvicorn, which tells open streams to end before it waits for them."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+    def __init__(self, config: uvicorn.Config, deps: Dependencies) -> None:
         """Serve, and set `parts.stopping` at the first signal."""
         super().__init__(config)
-        self._parts = parts
+        self._dependencies = deps
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second.
@@ -66,12 +66,12 @@ class Server(uvicorn.Server):
         Not uvicorn's own way, which dies of the signal in the end: to end when asked is success.
         """
         del sig, frame
-        self._parts.stopping.set()
+        self._dependencies.stopping.set()
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
-def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts:
+def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Dependencies:
     """The parts by the variables of `env`; connects to nothing yet.
 
     Raises:
@@ -81,37 +81,37 @@ def make_parts(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> Parts
     operations = installed_operations()
     if not operations:
         raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
-    news = News(loop)
+    notices = NoticeHub(loop)
     coordinator = Coordinator(settings.coordinator_url)
     metrics = GatewayMetrics(CollectorRegistry())
-    broker = Broker(read_env(BrokerSettings, env), news.on_notice, metrics)
+    broker = Broker(read_env(BrokerSettings, env), notices.on_notice, metrics)
     source = open_store(stores.source_url)
-    desk = Desk(
+    uploads = UploadService(
         settings=settings,
         operations=operations,
         source=source,
         broker=broker,
         backlog=Backlog(coordinator, settings.max_backlog_images),
-        news=news,
+        notices=notices,
         failpoints=Failpoints.from_env(env),
         metrics=metrics,
     )
-    parts = Parts(
+    deps = Dependencies(
         settings=settings,
         operations=operations,
         source=source,
         output=open_store(stores.output_url),
         broker=broker,
         coordinator=coordinator,
-        follower=Follower(coordinator, news),
-        desk=desk,
+        follower=Follower(coordinator, notices),
+        uploads=uploads,
         access=Access(KeyRing(settings.keys_path(env)), Quotas(settings), asked_open=settings.gateway_open),
-        news=news,
+        notices=notices,
         metrics=metrics,
     )
-    metrics.uploads.set_function(lambda: desk.uploading)
-    metrics.streams.set_function(lambda: parts.streams)
-    return parts
+    metrics.uploads.set_function(lambda: uploads.uploading)
+    metrics.streams.set_function(lambda: deps.streams)
+    return deps
 
 
 def serve(env: Mapping[str, str]) -> int:
@@ -129,16 +129,16 @@ def serve(env: Mapping[str, str]) -> int:
 
 
 async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
-    parts = make_parts(env, asyncio.get_running_loop())
-    app = make_app(parts)
+    deps = make_dependencies(env, asyncio.get_running_loop())
+    app = make_app(deps)
     app.router.lifespan_context = _lifespan
-    host, port = parse_bind(parts.settings.gateway_bind)
+    host, port = parse_bind(deps.settings.gateway_bind)
     config = uvicorn.Config(
         app,
         host=host or "0.0.0.0",  # noqa: S104 - `:8080` asks for every address
         port=port,
         http=BoundedProtocol,  # h11 bounds the size of headers
-        h11_max_incomplete_event_size=parts.settings.max_header_bytes,
+        h11_max_incomplete_event_size=deps.settings.max_header_bytes,
         ws="none",
         access_log=False,
         log_config=None,
@@ -147,38 +147,38 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    server = Server(config, parts)
-    _say_who_may(parts)
-    registry = parts.metrics.registry
+    server = Server(config, deps)
+    _say_who_may(deps)
+    registry = deps.metrics.registry
     with HttpServer(
         process.http_bind,
         registry,
         {},
-        live=lambda: parts.broker.alive,
-        ready=parts.why_not_ready,
-        status=lambda: parts.access.mode,
+        live=lambda: deps.broker.alive,
+        ready=deps.why_not_ready,
+        status=lambda: deps.access.mode,
     ):
         try:
             await server.serve()
         except SystemExit:  # uvicorn's way to say that the port is taken; the log has said why
-            raise Unavailable(f"the address {parts.settings.gateway_bind}", "it cannot be listened on") from None
+            raise Unavailable(f"the address {deps.settings.gateway_bind}", "it cannot be listened on") from None
     return os.EX_OK
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    parts.broker.start()
+    deps: Dependencies = app.state.deps
+    deps.broker.start()
     try:
         yield
     finally:
-        parts.desk.close()
-        await parts.coordinator.close()
-        await asyncio.to_thread(parts.broker.stop)
+        deps.uploads.close()
+        await deps.coordinator.close()
+        await asyncio.to_thread(deps.broker.stop)
 
 
-def _say_who_may(parts: Parts) -> None:
-    bind, mode = parts.settings.gateway_bind, parts.access.mode
-    log.log(logging.INFO if mode == "keys" else logging.WARNING, "listening at http://%s: %s", bind, parts.access.says)
-    if parts.settings.gateway_open and mode != "open":
-        log.warning("%s changes nothing, as there is a key file: %s", OPEN, parts.settings.api_keys_file)
+def _say_who_may(deps: Dependencies) -> None:
+    bind, mode = deps.settings.gateway_bind, deps.access.mode
+    log.log(logging.INFO if mode == "keys" else logging.WARNING, "listening at http://%s: %s", bind, deps.access.says)
+    if deps.settings.gateway_open and mode != "open":
+        log.warning("%s changes nothing, as there is a key file: %s", OPEN, deps.settings.api_keys_file)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from muniflow.keys import UPLOADS, key_problem
-from muniflow.settings import GatewayAddress
-from muniflow.stack.place import keys_file
+from muniflow.model.keys import UPLOADS, key_problem
+from muniflow.runtime.settings import GatewayAddress
+from muniflow.runtime.state_folder import keys_file
 
 
 class GatewaySettings(GatewayAddress):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from muniflow.errors import Rejected
 from muniflow.images.limits import MAX_PIXELS
-from muniflow.operation import Operation, Params, Size
+from muniflow.model.operation import Operation, Params, Size
 
 MAX_SIDE_PX = 65535
 MAX_PERCENT = 1000.0

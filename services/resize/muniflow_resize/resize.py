@@ -5,9 +5,9 @@
 
 from typing import cast
 
-from muniflow.compute.step import Image, Pixels
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
+from muniflow.images.types import Image, Pixels
+from muniflow.model.operation import Size
 
 
 def resize(image: Image, target: Size) -> Image:

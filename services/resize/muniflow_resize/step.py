@@ -1,8 +1,9 @@
 """The step that the entry point `muniflow.steps` names."""
 
-from muniflow.compute.step import Image, Step
+from muniflow.compute.step import Step
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
+from muniflow.images.types import Image
+from muniflow.model.operation import Size
 from muniflow_resize.params import OPERATION, ResizeParams
 from muniflow_resize.resize import resize, scale
 

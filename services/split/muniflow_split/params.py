@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from muniflow.errors import Rejected
-from muniflow.operation import Operation, Params, Size
+from muniflow.model.operation import Operation, Params, Size
 
 MAX_SIDE = 64
 """Columns, and rows, of a grid."""

@@ -2,7 +2,7 @@
 
 from itertools import accumulate, pairwise
 
-from muniflow.compute.step import Image
+from muniflow.images.types import Image
 from muniflow_split.params import parts
 
 

@@ -1,7 +1,8 @@
 """The step that the entry point `muniflow.steps` names."""
 
-from muniflow.compute.step import Image, Step
-from muniflow.operation import Size
+from muniflow.compute.step import Step
+from muniflow.images.types import Image
+from muniflow.model.operation import Size
 from muniflow_split.params import OPERATION, SplitParams
 from muniflow_split.split import split
 

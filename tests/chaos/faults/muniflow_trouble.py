@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from muniflow.compute.step import Image, Step
-from muniflow.operation import Operation, Params, Size
+from muniflow.compute.step import Step
+from muniflow.images.types import Image
+from muniflow.model.operation import Operation, Params, Size
 
 
 class TroubleParams(Params):

@@ -14,11 +14,11 @@ from tests.integration.gateway.help import OwnGateway, clean_environment
 from tests.integration.stacks import ROOT, kill_stack
 from tests.support.waiting import eventually
 
-from muniflow.messages import TERMINAL
-from muniflow.settings import BrokerSettings, to_env
-from muniflow.stack.broker import PrivateBroker, find_server
-from muniflow.stack.place import state_folder
-from muniflow.stack.state import StackState, read_state
+from muniflow.model.messages import TERMINAL
+from muniflow.runtime.settings import BrokerSettings, to_env
+from muniflow.runtime.state_folder import state_folder
+from muniflow_cli.stack.broker import PrivateBroker, find_server
+from muniflow_cli.stack.state import StackState, read_state
 
 LIMITS = {"MUNIFLOW_REQUESTS_PER_MINUTE": "1000000", "MUNIFLOW_MEBIBYTES_PER_HOUR": "1000000"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from tests.integration.stacks import ROOT
 
-from muniflow.stack.ports import free_ports
+from muniflow_cli.stack.ports import free_ports
 
 PICTURES = sorted((ROOT / "examples/images").iterdir())
 ACTIONS = {"operations": [["resize", "64x48"]], "output": "jpg"}

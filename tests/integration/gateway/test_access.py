@@ -11,8 +11,8 @@ import pytest
 from tests.integration.gateway.help import OwnGateway, clean_environment
 from tests.support.waiting import eventually
 
-from muniflow.stack.ports import free_ports
-from muniflow_gateway.keys import make_key, revoke_key
+from muniflow_cli.stack.ports import free_ports
+from muniflow_gateway.auth.api_keys import make_key, revoke_key
 
 pytestmark = pytest.mark.timeout(120)
 OPEN = {"MUNIFLOW_GATEWAY_OPEN": "true"}

@@ -270,7 +270,7 @@ def test_the_same_idempotency_key_is_the_same_batch(stack, http):
 
 
 def test_keys_quotas_and_the_browser_session(own_gateway, tmp_path):
-    from muniflow_gateway.keys import make_key, revoke_key
+    from muniflow_gateway.auth.api_keys import make_key, revoke_key
 
     path = tmp_path / "keys"
     secret = make_key(path, "utrecht", {"requests_per_minute": 30, "megapixels_per_hour": 1})

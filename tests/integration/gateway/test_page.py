@@ -248,7 +248,7 @@ def test_it_fits_a_phone(open_page):
 
 
 def test_a_browser_signs_in_with_a_key(open_page, own_gateway, tmp_path):
-    from muniflow_gateway.keys import make_key
+    from muniflow_gateway.auth.api_keys import make_key
 
     secret = make_key(tmp_path / "keys", "utrecht")
     page = open_page(base=own_gateway(MUNIFLOW_API_KEYS_FILE=str(tmp_path / "keys")).url)

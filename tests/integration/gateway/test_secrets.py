@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.integration.gateway.help import form, picture
 
-from muniflow.messages import TERMINAL
+from muniflow.model.messages import TERMINAL
 
 pytestmark = pytest.mark.timeout(180)
 

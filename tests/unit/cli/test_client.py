@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from muniflow.cli.client import Coordinator
 from muniflow.errors import Invalid, NotFound, Unavailable
-from muniflow.status import BatchStatus, ImageList, ImageStatus
+from muniflow.model.api import BatchStatus, ImageList, ImageStatus
+from muniflow_cli.commands.client import Coordinator
 
 STATUS = BatchStatus(batch_id="a b", state="running", destination="a")
 PAGES = [

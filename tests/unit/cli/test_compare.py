@@ -1,5 +1,5 @@
-from muniflow.cli.demo import compare
 from muniflow.store.local import LocalStore
+from muniflow_cli.commands.demo import compare
 
 
 def test_every_output_is_compared_and_the_report_is_not(tmp_path):

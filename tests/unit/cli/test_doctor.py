@@ -3,15 +3,21 @@ import sqlite3
 
 import pytest
 
-from muniflow.cli.check_broker import alarm_findings, check_broker, depth_findings, version_findings
-from muniflow.cli.check_here import check_alarms, check_coordinator, check_database, check_operations, check_stores
-from muniflow.cli.findings import Finding, worst
-from muniflow.cli.remedies import Remedies
-from muniflow.cli.target import find_target
-from muniflow.settings import BrokerSettings, StoreSettings
-from muniflow.stack.ports import free_ports
-from muniflow.topology import topology
+from muniflow.model.topology import topology
+from muniflow.runtime.settings import BrokerSettings, StoreSettings
 from muniflow.transport.admin import Depth
+from muniflow_cli.commands.check_broker import alarm_findings, check_broker, depth_findings, version_findings
+from muniflow_cli.commands.check_here import (
+    check_alarms,
+    check_coordinator,
+    check_database,
+    check_operations,
+    check_stores,
+)
+from muniflow_cli.commands.findings import Finding, worst
+from muniflow_cli.commands.remedies import Remedies
+from muniflow_cli.commands.target import find_target
+from muniflow_cli.stack.ports import free_ports
 
 
 def levels(findings):

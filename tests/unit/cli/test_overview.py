@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from muniflow.cli import exits
-from muniflow.cli.main import COMMANDS, run
+from muniflow_cli.commands import exits
+from muniflow_cli.main import COMMANDS, run
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -37,7 +37,7 @@ def test_the_overview_lists_every_command(capsys):
 
 def test_the_overview_imports_nothing_heavy():
     heavy = {"cv2", "numpy", "pika", "pydantic", "rich", "kubernetes", "sqlalchemy"}
-    code = "import sys; from muniflow.cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from muniflow_cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
 
     assert heavy.isdisjoint(done.stderr.split())

@@ -4,15 +4,16 @@ import os
 
 import pytest
 
-from muniflow.cli import exits
-from muniflow.cli.main import run
-from muniflow.cli.target import find_target
 from muniflow.errors import Invalid, Unavailable
-from muniflow.places import Location
-from muniflow.settings import StoreSettings
-from muniflow.stack import place
-from muniflow.stack.processes import Identity, identify
-from muniflow.stack.state import StackState, write_state
+from muniflow.runtime import state_folder
+from muniflow.runtime.settings import StoreSettings
+from muniflow.store.places import Location
+from muniflow_cli.commands import exits
+from muniflow_cli.commands.target import find_target
+from muniflow_cli.main import run
+from muniflow_cli.stack import place
+from muniflow_cli.stack.processes import Identity, identify
+from muniflow_cli.stack.state import StackState, write_state
 
 
 @pytest.fixture
@@ -59,14 +60,16 @@ def test_state_and_stores_are_apart(root, fault):
 
 
 def test_the_state_is_among_the_users_own_and_of_one_project_only(project, tmp_path):
-    folder = place.state_folder(os.environ)
+    folder = state_folder.state_folder(os.environ)
     assert folder.parent == tmp_path / "state/muniflow"
     assert folder.name.startswith("project-")
-    assert folder == place.state_folder(os.environ, tmp_path / "x/../project")
-    assert folder != place.state_folder(os.environ, tmp_path / "other/project")
-    assert place.state_folder({"HOME": "/home/me"}, project).parents[1].as_posix() == "/home/me/.local/state"
-    assert place.state_folder({"HOME": "/h", "XDG_STATE_HOME": "relative"}, project).is_relative_to("/h/.local/state")
-    assert place.state_folder({"MUNIFLOW_STATE_DIR": "/var/x"}, project).as_posix() == "/var/x"
+    assert folder == state_folder.state_folder(os.environ, tmp_path / "x/../project")
+    assert folder != state_folder.state_folder(os.environ, tmp_path / "other/project")
+    assert state_folder.state_folder({"HOME": "/home/me"}, project).parents[1].as_posix() == "/home/me/.local/state"
+    assert state_folder.state_folder({"HOME": "/h", "XDG_STATE_HOME": "relative"}, project).is_relative_to(
+        "/h/.local/state"
+    )
+    assert state_folder.state_folder({"MUNIFLOW_STATE_DIR": "/var/x"}, project).as_posix() == "/var/x"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_what_an_earlier_muniflow_kept_goes_with_it_once(project):
     for name, text in (kept | stays).items():
         (project / ".muniflow" / name).parent.mkdir(parents=True, exist_ok=True)
         (project / ".muniflow" / name).write_text(text)
-    folder = place.state_folder(os.environ)
+    folder = state_folder.state_folder(os.environ)
 
     place.prepare(folder, os.environ)
     (project / ".muniflow/api-keys").write_text("not these")
@@ -135,9 +138,9 @@ def test_a_gateway_is_not_open_because_its_keys_were_left_behind(project):
     (project / ".muniflow").mkdir()
     (project / ".muniflow/api-keys").write_text("")
     with pytest.raises(Invalid, match=r"MUNIFLOW_API_KEYS_FILE: the keys of an earlier muniflow are in \.muniflow"):
-        place.keys_file(os.environ)
-    place.prepare(place.state_folder(os.environ), os.environ)
-    assert place.keys_file(os.environ).exists()
+        state_folder.keys_file(os.environ)
+    place.prepare(state_folder.state_folder(os.environ), os.environ)
+    assert state_folder.keys_file(os.environ).exists()
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(project):

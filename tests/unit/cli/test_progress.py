@@ -1,8 +1,8 @@
 import pytest
 
-from muniflow.cli.output import duration, number, size
-from muniflow.cli.progress import Bar, LogDisplay, Snapshot, log_line, snapshot_of
-from muniflow.status import BatchStatus, StepProgress
+from muniflow.model.api import BatchStatus, StepProgress
+from muniflow_cli.commands.output import duration, number, size
+from muniflow_cli.commands.progress import Bar, LogDisplay, Snapshot, log_line, snapshot_of
 
 STATUS = BatchStatus(
     batch_id="utrecht",

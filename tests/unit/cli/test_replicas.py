@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from muniflow.cli.replicas import Replicas, read_replicas
 from muniflow.errors import Invalid, Unavailable
+from muniflow_cli.commands.replicas import Replicas, read_replicas
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = ROOT / "tests" / "deploy" / "snapshots" / "default.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from muniflow.cli import exits
-from muniflow.cli.main import run
+from muniflow_cli.commands import exits
+from muniflow_cli.main import run
 
 ROOT = Path(__file__).parents[3]
 ROUTE = [["split", "2x1"], ["blur", "median"]]

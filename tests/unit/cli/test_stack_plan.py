@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.settings import GatewayAddress, StoreSettings, read_env
-from muniflow.stack.local import StackPlan
-from muniflow.stack.plan import (
+from muniflow.runtime.settings import GatewayAddress, StoreSettings, read_env
+from muniflow_cli.stack.local import StackPlan
+from muniflow_cli.stack.plan import (
     WorkerGroup,
     gateway_plan,
     read_chain,
@@ -14,7 +14,7 @@ from muniflow.stack.plan import (
     worker_groups,
     worker_plans,
 )
-from muniflow.stack.supervisor import restart_delay_s
+from muniflow_cli.stack.supervisor import restart_delay_s
 
 OPERATIONS = ("blur", "resize", "split")
 

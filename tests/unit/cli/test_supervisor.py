@@ -8,10 +8,10 @@ import sys
 import pytest
 from tests.support.waiting import eventually
 
-from muniflow.stack.plan import ProcessPlan
-from muniflow.stack.ports import free_ports
-from muniflow.stack.processes import Identity, identify, is_running, send_signal
-from muniflow.stack.supervisor import Signals, Supervisor
+from muniflow_cli.stack.plan import ProcessPlan
+from muniflow_cli.stack.ports import free_ports
+from muniflow_cli.stack.processes import Identity, identify, is_running, send_signal
+from muniflow_cli.stack.supervisor import Signals, Supervisor
 
 SERVER = """
 import http.server, sys

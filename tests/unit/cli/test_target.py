@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from muniflow.cli.target import find_target
 from muniflow.errors import Invalid, Unavailable
-from muniflow.settings import StoreSettings
-from muniflow.stack.processes import Identity, identify
-from muniflow.stack.state import StackState, read_state, write_state
+from muniflow.runtime.settings import StoreSettings
+from muniflow_cli.commands.target import find_target
+from muniflow_cli.stack.processes import Identity, identify
+from muniflow_cli.stack.state import StackState, read_state, write_state
 
 
 @pytest.fixture

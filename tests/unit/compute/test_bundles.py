@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniflow.compute.bundles import TASK_PIXELS, TASK_TILES, bundles
-from muniflow.messages import RawRef, Tile
+from muniflow.model.messages import RawRef, Tile
 
 SIDES = st.sampled_from([1, 16, 128, 256, 512, 700, 1024, 1025, 3000])
 

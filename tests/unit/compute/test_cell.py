@@ -6,45 +6,45 @@ import time
 
 import pytest
 
-from muniflow.compute.cell import Cell, new_cell_file
+from muniflow.compute.shared_progress import SharedProgress, new_progress_file
 
 LOOKS_S = 1.0
 
 
 @pytest.fixture
-def cell():
-    descriptor = new_cell_file()
-    made = Cell(descriptor)
+def progress():
+    descriptor = new_progress_file()
+    made = SharedProgress(descriptor)
     os.close(descriptor)
     made.idle()
     yield made
     made.close()
 
 
-def test_a_cell_tells_the_task_and_its_time(cell):
-    assert cell.current() is None
-    cell.begin(31)
+def test_a_cell_tells_the_task_and_its_time(progress):
+    assert progress.current() is None
+    progress.begin(31)
     time.sleep(0.02)
-    current = cell.current()
+    current = progress.current()
     assert current.number == 31
     assert 0.015 < current.seconds < 5
-    cell.idle()
-    assert cell.current() is None
+    progress.idle()
+    assert progress.current() is None
 
 
-def test_whenever_the_parent_looks_it_sees_one_whole_entry(cell):
+def test_whenever_the_parent_looks_it_sees_one_whole_entry(progress):
     """Found by 10,000 mutated files: one child in some hundred runs was killed for a task of 8,000 seconds."""
     child = os.fork()
     if child == 0:
         while True:
             for place in (7, 13, 29):
-                cell.begin(place)
-            cell.idle()
+                progress.begin(place)
+            progress.idle()
     try:
         end_s = time.monotonic() + LOOKS_S
         seen = set()
         while time.monotonic() < end_s:
-            if (current := cell.current()) is not None:
+            if (current := progress.current()) is not None:
                 seen.add(current.number)
                 assert current.seconds < LOOKS_S
     finally:

@@ -12,14 +12,14 @@ from tests.support.compute_help import files, picture, spec, write_source
 from tests.support.opencl import NO_DEVICE
 from tests.support.pool_help import PoolRun, reasons
 
-from muniflow.batch import read_step
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.compute.probe import probe
 from muniflow.compute.spec import INSTALLED, ChildSpec
 from muniflow.errors import Invalid
 from muniflow.images.decode import decode
-from muniflow.messages import Encoding, RouteStep, Task
-from muniflow.operation import installed_operations
+from muniflow.model.batch import read_step
+from muniflow.model.messages import Encoding, RouteStep, Task
+from muniflow.model.operation import installed_operations
 
 pytest_plugins = ["tests.support.opencl_fixtures"]
 
@@ -92,7 +92,7 @@ def test_a_child_that_was_killed_has_a_successor_on_the_device(root):
     killed: list[int] = []
 
     def kill_once(run):
-        if not killed and any(peer.cell.current() for peer in run.pool._peers.values()):
+        if not killed and any(handle.progress.current() for handle in run.pool._handles.values()):
             killed.extend(run.pool.pids)
             os.kill(killed[0], signal.SIGKILL)
 
@@ -116,7 +116,7 @@ def test_a_device_that_gives_errors_makes_a_task_one_to_retry_and_gets_a_new_chi
     pids: set[int] = set()
     run.on_tick = lambda run: pids.update(run.pool.pids)
     lost, later = run.run([[task("lost", seconds=1.0)], [task("nap", 1, seconds=0.2)]])
-    assert [(taken.fate, taken.reason) for taken in lost.tasks] == [
+    assert [(taken.disposition, taken.reason) for taken in lost.tasks] == [
         ("retry", "OpenCL device is unavailable: CL_DEVICE_NOT_AVAILABLE")
     ]
     assert reasons([later]) == {1: None}

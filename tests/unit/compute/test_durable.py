@@ -12,8 +12,8 @@ from muniflow.compute.outcome import Outcome
 from muniflow.compute.outgoing import Result
 from muniflow.compute.process import process
 from muniflow.errors import Unavailable
-from muniflow.messages import Task
-from muniflow.settle import Done, Retry
+from muniflow.model.messages import Task
+from muniflow.model.settlement import Done, Retry
 from muniflow.store.local import LocalStore
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_durable_is_done_again(tmp_path: Path, output: Output) -> No
     output.away = True
     durability.add(work, outcome)
     ((_, again),) = finish(durability, [(work, outcome)])
-    assert isinstance(again.fate, Retry)
+    assert isinstance(again.disposition, Retry)
     assert (again.settled, again.outputs) == ((), ())
 
 
@@ -111,6 +111,6 @@ def test_one_task_alone_is_synced_likewise(tmp_path: Path, output: Output, *, aw
     carried, work = durable(tmp_path, output), task("a.png", "smooth")
     outcome: Outcome = process(work, carried)
     output.away = away
-    fate = make_durable(work, outcome, carried).fate
-    assert isinstance(fate, Retry if away else Done)
+    disposition = make_durable(work, outcome, carried).disposition
+    assert isinstance(disposition, Retry if away else Done)
     assert output.synced == ([] if away else [(1, True)])

@@ -4,8 +4,8 @@ from tests.support.compute_help import task
 
 from muniflow.compute.outcome import Outcome, StepMeasure, failed_whole
 from muniflow.compute.outgoing import messages_of
-from muniflow.messages import Events, Settled, Tally, Task
-from muniflow.settle import Done, Fail, Retry, jittered
+from muniflow.model.messages import Events, Settled, Tally, Task
+from muniflow.model.settlement import Done, Fail, Retry, jittered
 
 NOW_S = 1000.5
 FIRST = task("a.jpg", "half", "smooth")

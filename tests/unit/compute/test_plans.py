@@ -9,7 +9,7 @@ from tests.support.compute_help import picture, route
 
 from muniflow.compute.plans import MAX_KEPT, Plans
 from muniflow.errors import Rejected
-from muniflow.messages import RouteStep
+from muniflow.model.messages import RouteStep
 
 
 def plans(max_pixels=10_000):

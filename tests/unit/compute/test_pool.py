@@ -11,7 +11,7 @@ import pytest
 from tests.support.compute_help import files, picture, spec, task, write_source
 from tests.support.pool_help import PoolRun, reasons
 
-from muniflow.topology import DELAYS_S, dead_queue, delay_lanes, step_queue
+from muniflow.model.topology import DELAYS_S, dead_queue, delay_lanes, step_queue
 
 BAD_WIDTH = 40
 
@@ -42,7 +42,7 @@ def test_groups_come_back_with_everything_ready_to_publish(root):
     run = PoolRun(spec(root), children=2)
     results = run.run([group("smooth", images=3), group("smooth", images=2)])
     assert [len(result.tasks) for result in results] == [3, 2]
-    assert {result.fate for part in results for result in part.tasks} == {"done"}
+    assert {result.disposition for part in results for result in part.tasks} == {"done"}
     assert run.deaths == []
     assert list(files(root / "output")) == ["out/0-0.png", "out/1-0.png", "out/2-0.png"]
     assert all(taken.pixels > 0 and taken.seconds > 0 and taken.first for taken in results[0].tasks)
@@ -85,7 +85,7 @@ def test_one_kill_from_outside_harms_nobody(root):
     killed: list[int] = []
 
     def kill_once(run):
-        current = [peer.at_work() for peer in run.pool._peers.values()]
+        current = [handle.at_work() for handle in run.pool._handles.values()]
         if not killed and any(found is not None and found.place == 2 for found in current):
             killed.extend(pids_of(run))
             os.kill(killed[0], signal.SIGKILL)
@@ -99,9 +99,9 @@ def test_one_kill_from_outside_harms_nobody(root):
 
 def test_a_task_that_always_gets_its_child_killed_fails_alone(root):
     def kill_at_the_bad_one(run):
-        for pid, peer in run.pool._peers.items():
-            current = peer.at_work()
-            if current is not None and current.hand.jobs[current.place].task.source == "bad.png":
+        for pid, handle in run.pool._handles.items():
+            current = handle.at_work()
+            if current is not None and current.assignment.jobs[current.place].task.source == "bad.png":
                 os.kill(pid, signal.SIGKILL)
 
     run = PoolRun(spec(root), children=2, on_tick=kill_at_the_bad_one)
@@ -129,7 +129,7 @@ def test_children_that_cannot_live_make_the_work_one_to_retry(root):
     # A child dies while it opens its stores.
     run = PoolRun(spec(root, source_url="nowhere://"))
     (result,) = run.run([group("smooth", images=2)])
-    assert [taken.fate for taken in result.tasks] == ["retry", "retry"]
+    assert [taken.disposition for taken in result.tasks] == ["retry", "retry"]
     *again, told = [message.exchange for message in result.messages]
     assert set(again) <= {f"muniflow.delay.{delay_s}s" for delay_s in delay_lanes(DELAYS_S[0])}
     assert (len(again), told) == (2, "muniflow")
@@ -139,7 +139,7 @@ def test_children_that_cannot_live_make_the_work_one_to_retry(root):
 def hands_seen(run: PoolRun) -> list[int]:
     """How many groups a child has in its hands, at each tick."""
     seen: list[int] = []
-    run.on_tick = lambda run: seen.extend(len(peer.hands) for peer in run.pool._peers.values())
+    run.on_tick = lambda run: seen.extend(len(handle.assignments) for handle in run.pool._handles.values())
     run.tick_s = 0.005
     return seen
 
@@ -165,9 +165,11 @@ def test_the_next_group_is_computed_while_the_reply_to_the_last_one_waits(root, 
     both: list[bool] = []
 
     def look(run):
-        for peer in run.pool._peers.values():
-            at_work = peer.at_work()
-            both.append(at_work is not None and len(peer.hands) == 2 and at_work.hand is peer.hands[1])
+        for handle in run.pool._handles.values():
+            at_work = handle.at_work()
+            both.append(
+                at_work is not None and len(handle.assignments) == 2 and at_work.assignment is handle.assignments[1]
+            )
 
     run = PoolRun(spec(root), on_tick=look, tick_s=0.005)
     first, second = run.run([group("smooth", images=2), group("nap", bad_at=0, images=1, seconds=0.3)], early=True)
@@ -201,7 +203,7 @@ def test_the_fork_server_is_started_again(root):
 
     def kill_server(run):
         server = server_of(run)
-        if pids_of(run) and not killed and any(peer.at_work() for peer in run.pool._peers.values()):
+        if pids_of(run) and not killed and any(handle.at_work() for handle in run.pool._handles.values()):
             killed.append(server.pid)
             os.kill(server.pid, signal.SIGKILL)
 
@@ -232,7 +234,7 @@ def test_a_pool_that_is_stopped_at_work_leaves_nothing_running(root, capfd):
 
     def stop_at_work(run):
         pids.update(pids_of(run))
-        if any(peer.at_work() for peer in run.pool._peers.values()):
+        if any(handle.at_work() for handle in run.pool._handles.values()):
             run.on_tick = lambda _run: None
             os.kill(next(iter(pids)), signal.SIGKILL)  # its exit report is never read
             run.end()

@@ -11,9 +11,9 @@ from muniflow.compute.process import process
 from muniflow.errors import Unavailable
 from muniflow.images.decode import decode
 from muniflow.images.limits import ImageLimits
-from muniflow.lineage import Coverage
-from muniflow.messages import Encoding, RawRef, Task
-from muniflow.settle import Done, Fail, Retry
+from muniflow.model.lineage import Coverage
+from muniflow.model.messages import Encoding, RawRef, Task
+from muniflow.model.settlement import Done, Fail, Retry
 
 
 def refs(*tasks: Task) -> list[RawRef]:
@@ -37,7 +37,7 @@ def test_a_chain_in_memory_writes_what_the_same_steps_write_one_by_one(tmp_path,
     first = task("a.jpg", *route)
     outcome = process(first, context(tmp_path / "chained"))
     settled = run_hop_by_hop(first, tmp_path / "hops")
-    assert outcome.fate == Done()
+    assert outcome.disposition == Done()
     assert outcome.follow == ()
     assert [part.direct for part in outcome.settled] == [True]
     assert any(part.direct for part in settled) == (not files(tmp_path / "hops" / "work"))
@@ -88,8 +88,8 @@ def test_a_step_that_copies_and_says_otherwise_is_found_out(tmp_path):
     first = task("a.png", "half", ("quarter", {"copies": True}), "smooth")
     (after_half,) = process(first, context(tmp_path, only="half")).follow
     outcome = process(after_half, by_reference(context(tmp_path, only="quarter")))
-    assert isinstance(outcome.fate, Fail)
-    assert "copied pixels" in outcome.fate.reason
+    assert isinstance(outcome.disposition, Fail)
+    assert "copied pixels" in outcome.disposition.reason
 
 
 def test_large_tiles_go_their_own_ways(tmp_path):
@@ -152,7 +152,7 @@ def test_a_tile_fails_alone(tmp_path):
     failed = {part.lineage: part.reason for part in outcome.settled if part.reason}
     assert failed == {((1, 4),): "this operation refuses", ((3, 4),): "this operation refuses"}
     assert {part.lineage for part in outcome.settled} - set(failed) == {((0, 4),), ((2, 4),)}
-    assert (outcome.fate, outcome.failed_step) == (Fail("this operation refuses"), 1)
+    assert (outcome.disposition, outcome.failed_step) == (Fail("this operation refuses"), 1)
     assert list(files(tmp_path / "output")) == ["out/a-0.png", "out/a-2.png"]
     assert {measure.step: (measure.images, measure.failed) for measure in outcome.measures} == {0: (1, 0), 1: (2, 2)}
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_done_fails_with_its_reason(tmp_path, source, steps, reas
     (settled,) = outcome.settled
     assert reason in (settled.reason or "")
     assert settled.lineage == ()
-    assert isinstance(outcome.fate, Fail)
+    assert isinstance(outcome.disposition, Fail)
     assert outcome.dead_letter
 
 
@@ -200,13 +200,13 @@ def test_a_store_that_is_away_makes_the_whole_task_one_to_retry(tmp_path, which)
     write_source(tmp_path, "a.png", picture(64, 48))
     steps = ("quarter",) if which == "output" else ("quarter", "smooth")
     outcome = process(task("a.png", *steps), context(tmp_path, only="quarter", **{which: Away()}))
-    assert outcome.fate == Retry(5, "blob store is unavailable")
+    assert outcome.disposition == Retry(5, "blob store is unavailable")
     assert (outcome.settled, outcome.follow) == ((), ())
 
 
 def test_a_store_that_stays_away_fails_the_task_in_the_end(tmp_path):
     outcome = process(task("a.png", "smooth", attempt=12), context(tmp_path, source=Away()))
-    assert outcome.fate == Fail("gave up after 12 attempts: blob store is unavailable")
+    assert outcome.disposition == Fail("gave up after 12 attempts: blob store is unavailable")
     assert [part.lineage for part in outcome.settled] == [()]
 
 
@@ -215,7 +215,7 @@ def test_a_late_copy_whose_input_is_gone_fails_without_a_dead_letter(tmp_path):
     (late,) = process(task("a.png", "half", "smooth"), context(tmp_path, only="half")).follow
     context(tmp_path).work.delete_prefix("b/")
     outcome = process(late, context(tmp_path))
-    assert isinstance(outcome.fate, Fail)
+    assert isinstance(outcome.disposition, Fail)
     assert not outcome.dead_letter
 
 

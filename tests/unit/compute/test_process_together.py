@@ -7,7 +7,7 @@ from tests.support.compute_help import context, files, picture, task, write_sour
 
 from muniflow.compute.process import READ_TOGETHER_BYTES, TOGETHER, process, process_together
 from muniflow.errors import Unavailable
-from muniflow.settle import Done, Fail, Retry
+from muniflow.model.settlement import Done, Fail, Retry
 from muniflow.store.local import LocalStore
 
 STEPS = ("half", "quarter", "smooth")
@@ -56,7 +56,7 @@ def test_together_is_like_one_by_one(tmp_path):
     works = tasks(together, 20)
     done = list(process_together(works, context(together)))
     assert [found.task for found in done] == works
-    assert {found.outcome.fate for found in done} == {Done()}
+    assert {found.outcome.disposition for found in done} == {Done()}
     assert all(found.span.seconds > 0 and found.span.began_at > 0 for found in done)
     assert files(together / "output") == files(alone / "output")
     assert len(files(together / "output")) == 80
@@ -67,9 +67,12 @@ def test_one_that_fails_does_not_touch_the_others(tmp_path):
     (tmp_path / "source/1.jpg").write_bytes(b"no picture")
     (tmp_path / "source/3.jpg").unlink()
     source = Watched(tmp_path / "source", Journal(), away=("4.jpg",))
-    fates = [found.outcome.fate for found in process_together(works, context(tmp_path, source=source))]
-    assert [type(fate) for fate in fates] == [Done, Fail, Done, Fail, Retry]
-    assert [fate.kind for fate in fates if isinstance(fate, Fail)] == ["rejected", "missing"]
+    dispositions = [found.outcome.disposition for found in process_together(works, context(tmp_path, source=source))]
+    assert [type(disposition) for disposition in dispositions] == [Done, Fail, Done, Fail, Retry]
+    assert [disposition.kind for disposition in dispositions if isinstance(disposition, Fail)] == [
+        "rejected",
+        "missing",
+    ]
     assert {name.split("/")[-1][0] for name in files(tmp_path / "output")} == {"0", "2"}
 
 
@@ -93,6 +96,6 @@ def test_few_inputs_are_in_memory(tmp_path, seems_bytes, together):
     source = Watched(tmp_path / "source", journal, seems_bytes=seems_bytes)
     works = tasks(tmp_path, TOGETHER + 1)
     processed = process_together(works, context(tmp_path, source=source))
-    assert next(processed).outcome.fate == Done()
+    assert next(processed).outcome.disposition == Done()
     assert len(journal.lines) == together
     assert len(list(processed)) == len(works) - 1

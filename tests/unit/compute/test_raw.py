@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from muniflow.compute import raw
 from muniflow.errors import NotFound, Rejected
-from muniflow.lineage import WHOLE
-from muniflow.messages import RawRef, Tile
+from muniflow.model.lineage import WHOLE
+from muniflow.model.messages import RawRef, Tile
 
 
 class Memory:

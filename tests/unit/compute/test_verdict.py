@@ -2,8 +2,8 @@
 
 import pytest
 
-from muniflow.compute.verdict import verdict
-from muniflow.settle import Fail
+from muniflow.compute.exits import classify_exit
+from muniflow.model.settlement import Fail
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from muniflow.settle import Fail
     ],
 )
 def test_verdict(status, kill_reason, strikes, expected):
-    assert verdict(status, kill_reason, strikes, 60.0) == (None if expected is None else Fail(expected))
+    assert classify_exit(status, kill_reason, strikes, 60.0) == (None if expected is None else Fail(expected))

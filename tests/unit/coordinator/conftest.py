@@ -10,14 +10,24 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.waiting import run_until
 
-from muniflow.failpoints import Failpoints
-from muniflow.lineage import Lineage
-from muniflow.loop import Loop, new_loop
-from muniflow.messages import Command, Events, Notice, Settled, Tally, Task
-from muniflow.operation import Operation, Params, Size
+from muniflow.model.lineage import Lineage
+from muniflow.model.messages import Command, Events, Notice, Settled, Tally, Task
+from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.topology import (
+    BATCHES,
+    CONTROL,
+    EVENTS,
+    NOTIFY_EXCHANGE,
+    Exchange,
+    Queue,
+    Topology,
+    step_queue,
+    topology,
+)
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.loop import Loop, new_loop
 from muniflow.store.local import LocalStore
-from muniflow.topology import BATCHES, CONTROL, EVENTS, NOTIFY_EXCHANGE, Exchange, Queue, Topology, step_queue, topology
-from muniflow.transport.memory import MemoryBroker, MemoryTransport
+from muniflow.testing.memory import MemoryBroker, MemoryTransport
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.core import Stores, Surroundings

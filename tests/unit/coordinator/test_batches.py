@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from muniflow.messages import Events, Settled, Task
-from muniflow.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from muniflow.messages import Events, Settled
+from muniflow.model.messages import Events, Settled
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

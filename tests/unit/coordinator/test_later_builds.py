@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import pytest
 from tests.unit.coordinator.test_parts import BATCH
 
-from muniflow.messages import Decode, Settled, Task
-from muniflow.topology import LOST
+from muniflow.model.messages import Decode, Settled, Task
+from muniflow.model.topology import LOST
+from muniflow.model.wire import Since
 from muniflow.transport.types import Delivery
-from muniflow.wire import Since
-from muniflow_coordinator.messages_in import read_lost
-from muniflow_coordinator.spec import read_spec, spec_problem, task_writer, write_spec
+from muniflow_coordinator.handlers.decode import read_lost
+from muniflow_coordinator.runs.spec import read_spec, spec_problem, task_writer, write_spec
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -51,7 +51,7 @@ def test_what_cannot_be_told_to_be_a_task_is_none(fields: dict[str, Any]) -> Non
 def test_a_batch_and_its_tasks_have_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(write_spec(BATCH))["v"] == 1
     assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 1
-    monkeypatch.setattr("muniflow_coordinator.spec.Task", LaterTask)
+    monkeypatch.setattr("muniflow_coordinator.runs.spec.Task", LaterTask)
     spec = write_spec(BATCH)
     assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 2
     assert json.loads(spec)["v"] == 2

@@ -11,10 +11,10 @@ import pytest
 from tests.support.waiting import run_until
 
 from muniflow.errors import Invalid, Rejected, Unavailable
-from muniflow.loop import Loop, new_loop
-from muniflow_coordinator.leadership.choose import claim_of
-from muniflow_coordinator.leadership.keeper import Keeper, Turns
-from muniflow_coordinator.leadership.sole import FileLock
+from muniflow.runtime.loop import Loop, new_loop
+from muniflow_coordinator.leadership.choose import lock_of
+from muniflow_coordinator.leadership.elector import Elector, Turns
+from muniflow_coordinator.leadership.file_lock import FileLock
 from muniflow_coordinator.settings import CoordinatorSettings
 
 
@@ -91,7 +91,7 @@ class Script:
 class Owner:
     """What a keeper tells, in order."""
 
-    def __init__(self, loop: Loop, claim: Script, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, loop: Loop, lock: Script, prepare: Callable[[], None] = lambda: None) -> None:
         self.loop = loop
         self.told: list[str] = []
         turns = Turns(
@@ -99,7 +99,7 @@ class Owner:
             lambda _: self.tell("deposed"),
             lambda error: self.tell(f"impossible: {error}"),
         )
-        self.keeper = Keeper(loop, claim, prepare, turns)
+        self.elector = Elector(loop, lock, prepare, turns)
 
     def tell(self, what: str) -> None:
         self.told.append(what)
@@ -116,35 +116,35 @@ def loop() -> Iterator[Loop]:
 
 
 def test_a_standby_is_elected_when_the_claim_is_free(loop: Loop) -> None:
-    claim = Script([False, False, True])
-    owner = Owner(loop, claim)
-    owner.keeper.start()
+    lock = Script([False, False, True])
+    owner = Owner(loop, lock)
+    owner.elector.start()
     owner.until("elected")
-    owner.keeper.stop()
-    assert (owner.told, claim.released) == (["elected"], 1)
+    owner.elector.stop()
+    assert (owner.told, lock.released) == (["elected"], 1)
 
 
 def test_who_loses_the_claim_is_told_and_tries_again(loop: Loop) -> None:
     owner = Owner(loop, Script([True, False, True], [True, False, True]))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("elected", "deposed", "elected")
-    owner.keeper.stop()
+    owner.elector.stop()
 
 
 def test_trouble_is_survived_for_as_long_as_the_claim_is_good(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     away: list[object] = [Unavailable("lease", "away")] * 5
     owner = Owner(loop, Script([*away, True], [*away, True, False], valid_s=60))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("elected", "deposed")
-    owner.keeper.stop()
+    owner.elector.stop()
     assert caplog.text.count("the election waits") == 2, "once for each time, not once for each attempt"
 
 
 def test_who_cannot_renew_in_time_is_deposed(loop: Loop) -> None:
     owner = Owner(loop, Script([True, False], [Unavailable("lease", "away")], valid_s=0.05))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("elected", "deposed")
-    owner.keeper.stop()
+    owner.elector.stop()
 
 
 def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
@@ -156,12 +156,12 @@ def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
             return hanging.wait(10)
 
     owner = Owner(loop, Hanging([True], valid_s=0.05))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("elected")
     seen: list[bool] = []
 
     def look() -> None:
-        seen.append(owner.keeper.overdue)
+        seen.append(owner.elector.overdue)
         if seen[-1] or len(seen) > 1000:
             loop.stop()
         else:
@@ -171,35 +171,35 @@ def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
     loop.start()
     assert seen[-1]
     hanging.set()
-    owner.keeper.stop()
+    owner.elector.stop()
 
 
 def test_who_resigns_gives_the_claim_back_and_stands_by(loop: Loop) -> None:
-    claim = Script([True])
-    owner = Owner(loop, claim)
-    owner.keeper.start()
+    lock = Script([True])
+    owner = Owner(loop, lock)
+    owner.elector.start()
     owner.until("elected")
-    owner.keeper.resign()
+    owner.elector.resign()
     owner.until("elected", "deposed", "elected")
-    owner.keeper.stop()
-    assert claim.released == 2
+    owner.elector.stop()
+    assert lock.released == 2
 
 
 def test_a_database_that_is_not_there_yet_is_waited_for(loop: Loop) -> None:
     prepared: list[bool] = []
     answers: list[object] = [Unavailable("state database", "refused"), Unavailable("state database", "refused"), True]
     owner = Owner(loop, Script([True]), lambda: prepared.append(Script._say(answers)))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("elected")
-    owner.keeper.stop()
+    owner.elector.stop()
     assert prepared == [True]
 
 
 def test_what_can_never_be_is_said_once(loop: Loop) -> None:
     owner = Owner(loop, Script([Rejected("PostgreSQL 13 is too old")]))
-    owner.keeper.start()
+    owner.elector.start()
     owner.until("impossible: PostgreSQL 13 is too old")
-    owner.keeper.stop()
+    owner.elector.stop()
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_what_can_never_be_is_said_once(loop: Loop) -> None:
 def test_settings_that_do_not_fit_are_refused(url: str, election: str, place: str) -> None:
     settings = CoordinatorSettings.model_validate({"database_url": url, "leader_election": election})
     with pytest.raises(Invalid, match=place):
-        claim_of(settings)
+        lock_of(settings)

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from muniflow.lineage import Lineage, children_of
-from muniflow.messages import RouteStep, Settled
-from muniflow_coordinator.ledger import MAX_REASONS, Leaf, Ledger, Verdict, lineage_of
+from muniflow.model.lineage import Lineage, children_of
+from muniflow.model.messages import RouteStep, Settled
+from muniflow_coordinator.state.ledger import MAX_REASONS, Leaf, Ledger, LedgerUpdate, lineage_of
 
 IMAGES = 3
 
@@ -35,7 +35,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         self.ledger = Ledger(self.route)
         self.run = dict.fromkeys(range(IMAGES), 0)
-        self.fates: dict[int, dict[Lineage, bool]] = {image: {} for image in range(IMAGES)}
+        self.dispositions: dict[int, dict[Lineage, bool]] = {image: {} for image in range(IMAGES)}
         self.settled: dict[int, str] = {}
         self.rows: dict[tuple[int, int, Lineage], Leaf] = {}
         self.sent: list[Settled] = []
@@ -52,23 +52,23 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             if event.run != self.run[event.image]:
                 continue
-            fates = self.fates[event.image]
+            dispositions = self.dispositions[event.image]
             for leaf in self.leaves:
-                if leaf[: len(event.lineage)] == event.lineage and leaf not in fates:
-                    fates[leaf] = event.reason is None
-            if len(fates) == len(self.leaves):
-                expected[event.image] = self.settled[event.image] = "done" if all(fates.values()) else "failed"
-        verdict = self.ledger.apply(events)
-        assert {image.image: image.state for image in verdict.settled} == expected
-        assert len(verdict.settled) == len(expected)
-        assert verdict.late == late
-        assert verdict.misfits == 0
-        self.record(verdict)
+                if leaf[: len(event.lineage)] == event.lineage and leaf not in dispositions:
+                    dispositions[leaf] = event.reason is None
+            if len(dispositions) == len(self.leaves):
+                expected[event.image] = self.settled[event.image] = "done" if all(dispositions.values()) else "failed"
+        update = self.ledger.apply(events)
+        assert {image.image: image.state for image in update.settled} == expected
+        assert len(update.settled) == len(expected)
+        assert update.late == late
+        assert update.misfits == 0
+        self.record(update)
 
-    def record(self, verdict: Verdict) -> None:
-        for leaf in verdict.leaves:
+    def record(self, update: LedgerUpdate) -> None:
+        for leaf in update.leaves:
             self.rows.setdefault((leaf.image, leaf.run, leaf.lineage), leaf)
-        for image in verdict.settled:
+        for image in update.settled:
             had_rows = any(key[0] == image.image for key in self.rows)
             assert image.had_rows == had_rows
             assert (image.state == "failed") == bool(image.reasons)
@@ -104,7 +104,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def reopen_a_failed_image(self, image: int) -> None:
         if self.settled.get(image) == "failed":
             del self.settled[image]
-            self.fates[image] = {}
+            self.dispositions[image] = {}
             self.run[image] += 1
             self.ledger.open(image, self.run[image])
 
@@ -178,8 +178,8 @@ def test_an_image_is_direct_only_when_nothing_of_it_was_heard_before() -> None:
 def test_a_lineage_that_the_route_cannot_make_changes_nothing(lineage: Lineage, reason: str | None) -> None:
     ledger = Ledger(route_of([2, 1, 3]))
     ledger.open(0, 0)
-    verdict = ledger.apply([Settled(batch="b", image=0, lineage=lineage, reason=reason)])
-    assert (verdict.misfits, verdict.settled, verdict.leaves) == (1, [], [])
+    update = ledger.apply([Settled(batch="b", image=0, lineage=lineage, reason=reason)])
+    assert (update.misfits, update.settled, update.leaves) == (1, [], [])
 
 
 def test_reasons_are_bounded() -> None:
@@ -194,6 +194,6 @@ def test_reasons_are_bounded() -> None:
 
 @pytest.mark.parametrize("lineage", [(), ((0, 2),), ((3, 4), (1, 2), (0, 4096))])
 def test_a_lineage_is_read_back_from_its_label(lineage: Lineage) -> None:
-    from muniflow.lineage import label
+    from muniflow.model.lineage import label
 
     assert lineage_of(label(lineage)) == lineage

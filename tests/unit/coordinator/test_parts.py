@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniflow.batch import Batch
-from muniflow.keys import work_prefix
-from muniflow.messages import Encoding, RouteStep, Tally, Task
+from muniflow.model.batch import Batch
+from muniflow.model.keys import work_prefix
+from muniflow.model.messages import Encoding, RouteStep, Tally, Task
 from muniflow.store.local import LocalStore
-from muniflow_coordinator.cleaner import Cleaner
-from muniflow_coordinator.ledger import SettledImage
-from muniflow_coordinator.rates import Rate
-from muniflow_coordinator.spec import read_spec, task_writer, write_spec
+from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.runs.rates import Rate
+from muniflow_coordinator.runs.spec import read_spec, task_writer, write_spec
+from muniflow_coordinator.runs.tallies import Tallies
+from muniflow_coordinator.state.ledger import SettledImage
 from muniflow_coordinator.state.rows import settle_values
-from muniflow_coordinator.tallies import Tallies
 
 BATCH = Batch(
     batch_id="b",

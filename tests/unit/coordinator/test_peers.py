@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, RootModel
 
 from muniflow.errors import Invalid, Rejected
-from muniflow.serve import HttpServer, Query, Route, match
+from muniflow.runtime.http import HttpServer, Query, Route, match
 from muniflow_coordinator.leadership.peers import PAUSE_S, Peers, own_url, path_of
 
 Told = RootModel[dict[str, Any]]

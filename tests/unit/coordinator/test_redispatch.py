@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from muniflow.messages import Events, Settled, Task
-from muniflow.topology import EVENTS, step_queue
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.topology import EVENTS, step_queue
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -61,7 +61,7 @@ def test_what_is_lost_again_and_again_is_settled_as_failed(
         first = answers["leaves_of"](task)[0]
         return [Events(settled=(Settled(batch="b", image=1, run=task.run, lineage=first),))]
 
-    monkeypatch.setattr("muniflow_coordinator.redispatch.MOST_AGAIN", 2)
+    monkeypatch.setattr("muniflow_coordinator.handlers.redispatch.MAX_AGAIN", 2)
     harness.pictures(3)
     harness.answer = one_vanishes
     harness.start(redispatch_after_s=0.1)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from muniflow.errors import Unavailable
-from muniflow.failpoints import PLACES, Failpoints
-from muniflow.messages import Events, Settled, Task
+from muniflow.model.messages import Events, Settled, Task
+from muniflow.runtime.failpoints import PLACES, Failpoints
 from muniflow.store.local import LocalStore
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def leaves_kept(harness: "CoordinatorHarness") -> int:
 def test_killed_while_it_reads_a_batch_it_reads_it_again(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muniflow_coordinator.intake.CHUNK", 2)
+    monkeypatch.setattr("muniflow_coordinator.handlers.image_list.CHUNK", 2)
     harness.pictures(5)
     harness.start()
     assert harness.coordinator
@@ -178,7 +178,7 @@ def test_a_blocked_broker_is_delay(harness: "CoordinatorHarness") -> None:
 def test_an_output_store_that_is_away_delays_the_report(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muniflow_coordinator.finish.AGAIN_S", 0.02)
+    monkeypatch.setattr("muniflow_coordinator.handlers.finalizer.RETRY_DELAY_S", 0.02)
     (harness.root / "output").write_text("a file where a folder should be")
     harness.pictures(1)
     coordinator = harness.start()
@@ -193,17 +193,17 @@ def test_a_database_that_is_locked_is_delay(harness: "CoordinatorHarness", monke
     import sqlite3
 
     monkeypatch.setattr("muniflow_coordinator.state.opening.BUSY_TIMEOUT_S", 0.01)
-    monkeypatch.setattr("muniflow_coordinator.patience.FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr("muniflow_coordinator.retry_queue.FIRST_PAUSE_S", 0.02)
     harness.pictures(3)
     coordinator = harness.start()
     other = sqlite3.connect(harness.root / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     harness.submit()
-    harness.until(lambda: coordinator.core.patience.waiting_for)
+    harness.until(lambda: coordinator.core.retry_queue.waiting_for)
     other.execute("ROLLBACK")
     other.close()
     assert harness.finish().done == 3
-    assert coordinator.core.patience.waiting_for is None
+    assert coordinator.core.retry_queue.waiting_for is None
 
 
 def test_stopping_records_and_acks_what_has_come(harness: "CoordinatorHarness") -> None:
@@ -224,7 +224,7 @@ def test_stopping_records_and_acks_what_has_come(harness: "CoordinatorHarness") 
 def test_a_source_store_that_is_away_delays_the_intake(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("muniflow_coordinator.intake_desk.AGAIN_S", 0.02)
+    monkeypatch.setattr("muniflow_coordinator.handlers.batches.RETRY_DELAY_S", 0.02)
     assert isinstance(harness.stores.source, LocalStore)
     (harness.root / "source").rmdir()
     harness.start()

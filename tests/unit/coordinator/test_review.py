@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection
 
 from muniflow.errors import Unavailable
-from muniflow.messages import Events, Settled
-from muniflow.topology import BATCHES, EVENTS
+from muniflow.model.messages import Events, Settled
+from muniflow.model.topology import BATCHES, EVENTS
 from muniflow_coordinator.state.sql import SqlState
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def lost_answers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
             raise Unavailable("state database", "the connection was cut")
 
     monkeypatch.setattr(SqlState, "_write", unsure)
-    monkeypatch.setattr("muniflow_coordinator.patience.FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr("muniflow_coordinator.patience.LONGEST_PAUSE_S", 0.001)
+    monkeypatch.setattr("muniflow_coordinator.retry_queue.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("muniflow_coordinator.retry_queue.LONGEST_PAUSE_S", 0.001)
     return writes
 
 
@@ -123,7 +123,7 @@ def test_late_events_between_two_slices_do_not_touch_the_next_run(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]
 ) -> None:
     """Their intermediates would have been removed while the next run of the image uses them."""
-    monkeypatch.setattr("muniflow_coordinator.commands.SLICE", 1)
+    monkeypatch.setattr("muniflow_coordinator.handlers.commands.SLICE", 1)
     harness.pictures(4)
     harness.answer = answers["failed"]
     coordinator = harness.start()
@@ -176,8 +176,8 @@ def test_who_is_followed_stops_at_its_next_write_and_harms_nothing(harness: "Coo
 def test_a_database_that_is_away_for_long_lets_the_deliveries_go(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muniflow_coordinator.patience.MOST_WAIT_S", 0.3)
-    monkeypatch.setattr("muniflow_coordinator.patience.LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr("muniflow_coordinator.retry_queue.MAX_WAIT_S", 0.3)
+    monkeypatch.setattr("muniflow_coordinator.retry_queue.LONGEST_PAUSE_S", 0.1)
     harness.pictures(1)
     harness.start()
 

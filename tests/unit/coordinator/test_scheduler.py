@@ -6,7 +6,7 @@ from collections import Counter, deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniflow_coordinator.scheduler import Scheduler
+from muniflow_coordinator.runs.scheduler import Scheduler
 
 
 def turns(scheduler: Scheduler, count: int, in_flight: int = 8) -> list[int]:

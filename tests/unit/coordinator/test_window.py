@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniflow_coordinator.window import SMALL_PIXELS, WIDEST, window_for
+from muniflow_coordinator.runs.window import SMALL_PIXELS, WIDEST, window_for
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

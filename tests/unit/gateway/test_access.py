@@ -1,10 +1,10 @@
 import pytest
 from starlette.requests import Request
 
-from muniflow_gateway.access import COOKIE, Access, mode_of, why_not_local
-from muniflow_gateway.keys import KeyRing, make_key
+from muniflow_gateway.auth.access import COOKIE, Access, mode_of, why_not_local
+from muniflow_gateway.auth.api_keys import KeyRing, make_key
+from muniflow_gateway.auth.quotas import Quotas
 from muniflow_gateway.problems import Problem
-from muniflow_gateway.quotas import Quotas
 from muniflow_gateway.settings import GatewaySettings
 
 HOST = {"host": "localhost:8080"}

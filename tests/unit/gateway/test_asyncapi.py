@@ -5,8 +5,8 @@ import pytest
 import yaml
 from tests.support.asyncapi_document import as_yaml, document
 
-from muniflow.operation import installed_operations
-from muniflow.topology import topology
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import topology
 
 FILE = Path(__file__).parents[3] / "docs/asyncapi.yaml"
 DOCUMENT = document()

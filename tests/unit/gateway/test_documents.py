@@ -2,18 +2,18 @@ import json
 
 import pytest
 
-from muniflow.batch import BATCH_ID
 from muniflow.errors import Invalid
-from muniflow.operation import installed_operations
-from muniflow.settings import read_env
-from muniflow_gateway.documents import (
-    Claim,
+from muniflow.model.batch import BATCH_ID
+from muniflow.model.operation import installed_operations
+from muniflow.runtime.settings import read_env
+from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.documents import (
+    IdempotencyRecord,
     check_document,
     new_batch_id,
     repeatable_batch_id,
     with_batch_id,
 )
-from muniflow_gateway.settings import GatewaySettings
 
 
 def test_ids_of_uploads_sort_by_time_and_differ():
@@ -49,14 +49,14 @@ def test_what_is_no_document_is_left_to_the_check(body):
 
 
 def test_a_claim_comes_back_as_it_was():
-    claim = Claim("d", b'{"a": "\xc3\xa9"}')
-    assert Claim.from_bytes(claim.to_bytes()) == claim
+    record = IdempotencyRecord("d", b'{"a": "\xc3\xa9"}')
+    assert IdempotencyRecord.from_bytes(record.to_bytes()) == record
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'"x"'])
 def test_what_is_no_claim_is_told(body):
     with pytest.raises(ValueError, match=r"."):
-        Claim.from_bytes(body)
+        IdempotencyRecord.from_bytes(body)
 
 
 def test_a_json_document_cannot_name_what_was_sent_with_a_form():

@@ -3,9 +3,9 @@ import stat
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow_gateway import keys
 from muniflow_gateway.__main__ import main
-from muniflow_gateway.keys import KeyRing, make_key, read_keys, revoke_key
+from muniflow_gateway.auth import api_keys as keys
+from muniflow_gateway.auth.api_keys import KeyRing, make_key, read_keys, revoke_key
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 
-from muniflow_gateway.keys import ApiKey
+from muniflow_gateway.auth.api_keys import ApiKey
+from muniflow_gateway.auth.quotas import Bucket, Quotas
 from muniflow_gateway.problems import Problem
-from muniflow_gateway.quotas import Bucket, Quotas
 from muniflow_gateway.settings import GatewaySettings
 
 

@@ -17,8 +17,8 @@ from PIL import ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 from tests.unit.images import craft
 
-from muniflow.compute.step import Image
 from muniflow.images.limits import SourceFormat
+from muniflow.images.types import Image
 
 WIDTH_PX, HEIGHT_PX = 48, 40
 _ALPHA_MODES = frozenset({"RGBA", "LA"})

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from muniflow.compute.step import Image
 from muniflow.images.opencv import cv2
+from muniflow.images.types import Image
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Chunk = tuple[bytes, bytes]

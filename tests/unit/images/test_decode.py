@@ -14,7 +14,7 @@ from muniflow.images.header import ImageHeader, read_header
 from muniflow.images.limits import ImageLimits
 from muniflow.images.opencv import cv2
 from muniflow.images.turbo import REDUCED_FROM_PX, decode_jpeg
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 
 TIFF_TOO = ImageLimits(formats=("jpeg", "png", "webp", "tiff"))
 NOISE = craft.noise(7, 5)

@@ -11,8 +11,8 @@ from muniflow.images.decode import decode
 from muniflow.images.encode import encode
 from muniflow.images.header import read_header
 from muniflow.images.opencv import cv2
-from muniflow.messages import Encoding
-from muniflow.operation import Size
+from muniflow.model.messages import Encoding
+from muniflow.model.operation import Size
 
 PHOTO = craft.photo(101, 67)
 ENCODINGS = [

@@ -12,7 +12,7 @@ from muniflow.images.header import read_header
 from muniflow.images.jpeg import MAX_SEGMENTS
 from muniflow.images.limits import ImageLimits
 from muniflow.images.png import MAX_CHUNKS
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 
 ALL = ImageLimits(formats=("jpeg", "png", "webp", "tiff"))
 IMAGE = craft.photo(60, 40)

@@ -4,7 +4,7 @@ import pytest
 
 from muniflow.errors import Invalid
 from muniflow.images.limits import DEFAULT_LIMITS, MAX_PIXELS, PIXELS_BACKSTOP, ImageLimits
-from muniflow.settings import read_env, to_env, variable
+from muniflow.runtime.settings import read_env, to_env, variable
 
 
 def test_the_default_admits_a_street_panorama():

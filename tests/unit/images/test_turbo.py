@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from muniflow.images.decode import Reduction
 from muniflow.images.opencv import cv2
 from muniflow.images.turbo import STREAMED_BYTES, decode_jpeg
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 
 
 def jpeg(width_px: int, height_px: int) -> memoryview:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from deploy.grafana.generator.pages import PAGES
 
-import muniflow.metrics
+import muniflow.worker.metrics
 import muniflow_coordinator.metrics
 import muniflow_gateway.metrics
-from muniflow.catalogue import entries_of
+from muniflow.runtime.metrics import metrics_of
 
 ROOT = Path(__file__).parents[3]
 GRAFANA = ROOT / "deploy" / "grafana" / "dashboards"
@@ -32,8 +32,8 @@ def test_the_committed_dashboards_are_what_the_code_writes():
 
 
 def known() -> set[str]:
-    modules = (muniflow.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
-    entries = [entry for module in modules for entry in entries_of(module)]
+    modules = (muniflow.worker.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
+    entries = [entry for module in modules for entry in metrics_of(module)]
     names = {f"{entry.name}{end}" for entry in entries for end in ("", "_total", "_sum", "_count", "_bucket")}
     for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"):
         for group in yaml.safe_load(path.read_text())["groups"]:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from deploy.prometheus.monitor import RULES, configuration, quick_rules, targets_of, write_targets
 
-from muniflow.settings import StoreSettings
-from muniflow.stack.processes import identify
-from muniflow.stack.state import ProcessState, StackState
+from muniflow.runtime.settings import StoreSettings
+from muniflow_cli.stack.processes import identify
+from muniflow_cli.stack.state import ProcessState, StackState
 
 ROOT = Path(__file__).parents[3]
 

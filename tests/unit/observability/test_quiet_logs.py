@@ -9,11 +9,11 @@ from tests.support.compute_help import picture, spec, task, write_source
 from tests.support.worker_help import WorkerHarness, published
 from tests.unit.coordinator.conftest import CoordinatorHarness, all_done, failed
 
-from muniflow.logs import MINUTE_S, MOST_ALIKE, Sparse, configure, task_fields
+from muniflow.runtime.logs import MAX_ALIKE, MINUTE_S, Sparse, configure, task_fields
 
 IMAGES, COORDINATED = 80, 600
 FEW = 24
-"""A couple of dozen: what is said of start, end and trouble, plus `MOST_ALIKE` examples of each kind of failure."""
+"""A couple of dozen: what is said of start, end and trouble, plus `MAX_ALIKE` examples of each kind of failure."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_worker_writes_examples_of_what_fails_and_not_each(tmp_path, log):
     lines = log()
     assert len(lines) <= FEW
     about = [line for line in lines if line["message"].startswith("task failed")]
-    assert len(about) == MOST_ALIKE
+    assert len(about) == MAX_ALIKE
     for line in about:
         assert (line["batch"], line["op"], line["step"], line["attempt"]) == ("b", "smooth", 0, 1)
         assert line["image"] % 2 == 1
@@ -74,11 +74,11 @@ def record(text, at, *arguments):
 def test_lines_of_a_kind_are_thinned_out_and_counted():
     sparse = Sparse()
     passed = [sparse.filter(record("task failed: %s", number / 100, number)) for number in range(1000)]
-    assert sum(passed) == MOST_ALIKE
+    assert sum(passed) == MAX_ALIKE
     assert sparse.filter(record("batch done", 1.0)), "another kind"
     later = record("task failed: %s", MINUTE_S + 1, 1)
     assert sparse.filter(later)
-    assert vars(later)["left_out"] == 1000 - MOST_ALIKE
+    assert vars(later)["left_out"] == 1000 - MAX_ALIKE
     again = record("task failed: %s", MINUTE_S + 2, 1)
     assert sparse.filter(again)
     assert "left_out" not in vars(again)
@@ -90,12 +90,12 @@ def test_for_debugging_every_line_is_there():
     stream = io.StringIO()
     try:
         configure("console", "DEBUG", "test", stream)
-        for number in range(3 * MOST_ALIKE):
+        for number in range(3 * MAX_ALIKE):
             logging.getLogger("x").info("line %d", number)
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-    assert len(stream.getvalue().splitlines()) == 3 * MOST_ALIKE
+    assert len(stream.getvalue().splitlines()) == 3 * MAX_ALIKE
 
 
 def test_the_fields_of_a_task_name_it_and_hold_nothing_of_the_image():

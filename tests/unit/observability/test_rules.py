@@ -326,13 +326,13 @@ def test_every_alert_says_what_is_wrong_and_leads_to_its_runbook():
 
 
 def test_rules_use_metrics_that_exist():
-    import muniflow.metrics
+    import muniflow.worker.metrics
     import muniflow_coordinator.metrics
     import muniflow_gateway.metrics
-    from muniflow.catalogue import entries_of
+    from muniflow.runtime.metrics import metrics_of
 
-    modules = (muniflow.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
-    declared = [entry for module in modules for entry in entries_of(module)]
+    modules = (muniflow.worker.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
+    declared = [entry for module in modules for entry in metrics_of(module)]
     names = {f"{entry.name}{end}" for entry in declared for end in ("", "_total", "_sum", "_count", "_bucket")}
     used = {name for rule in rules() for name in re.findall(r"\bmuniflow_\w+", rule["expr"])}
     assert used <= names, used - names

@@ -12,11 +12,13 @@ from tests.support.compute_help import picture, spec, task, write_source
 from tests.support.worker_help import WorkerHarness
 
 from muniflow.errors import Invalid
-from muniflow.lineage import Lineage
-from muniflow.messages import Events, RawRef, Task, Tile
-from muniflow.topology import EVENTS, step_queue
-from muniflow.tracing import TRACEPARENT, ImageId, SpanContext, Tracing, open_tracing, parent_of
+from muniflow.model.lineage import Lineage
+from muniflow.model.messages import Events, RawRef, Task, Tile
+from muniflow.model.topology import EVENTS, step_queue
+from muniflow.runtime.open_tracing import open_tracing
+from muniflow.runtime.tracing import TRACEPARENT, ImageId, SpanContext, Tracing
 from muniflow.transport.types import OutgoingMessage
+from muniflow.worker.tracing import parent_of
 
 IMAGE = ImageId("utrecht", 1700000000.5, 7, 0)
 
@@ -101,7 +103,7 @@ def spans():
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from muniflow.tracing_otel import OtelTracing
+    from muniflow.runtime.otel import OtelTracing
 
     exporter = InMemorySpanExporter()
     provider = TracerProvider()

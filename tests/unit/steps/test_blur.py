@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.images import craft
 
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 from muniflow_blur.params import DEFAULTS, BlurParams
 from muniflow_blur.step import STEP
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from muniflow.batch import read_step
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Invalid
-from muniflow.operation import installed_operations, read_params
+from muniflow.model.batch import read_step
+from muniflow.model.operation import installed_operations, read_params
 from muniflow_blur.params import OPERATION as BLUR
 from muniflow_resize.params import OPERATION as RESIZE
 from muniflow_split.params import OPERATION as SPLIT

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from muniflow.batch import read_step
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Rejected
-from muniflow.operation import Size, installed_operations
+from muniflow.model.batch import read_step
+from muniflow.model.operation import Size, installed_operations
 
 pytest_plugins = ["tests.support.opencl_fixtures"]
 

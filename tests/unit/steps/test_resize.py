@@ -9,7 +9,7 @@ from tests.unit.images import craft
 from muniflow.errors import Rejected
 from muniflow.images.limits import MAX_PIXELS
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 from muniflow_resize.params import MAX_SIDE_PX, ResizeParams
 from muniflow_resize.resize import resize
 from muniflow_resize.step import STEP

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.unit.images import craft
 
 from muniflow.errors import Rejected
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 from muniflow_split.params import SplitParams, parts
 from muniflow_split.step import STEP
 

@@ -9,8 +9,8 @@ from tests.support.compute_help import context, files, picture, spec, task, writ
 from tests.support.worker_help import WorkerHarness, published
 
 from muniflow.compute.process import process
-from muniflow.messages import Task
-from muniflow.topology import EVENTS, LOST, dead_queue, step_queue, topology
+from muniflow.model.messages import Task
+from muniflow.model.topology import EVENTS, LOST, dead_queue, step_queue, topology
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH, SUSPECT_AFTER
 from muniflow.worker.settings import WorkerSettings
@@ -84,7 +84,13 @@ def test_a_busy_child_gets_a_whole_group_of_short_tasks_early(root, monkeypatch,
 
     def watched(jobs, on_done, *, early=False):
         submit(jobs, on_done, early=early)
-        sizes.append([len(hand.jobs) for peer in harness.worker.pool._peers.values() for hand in peer.hands])
+        sizes.append(
+            [
+                len(assignment.jobs)
+                for handle in harness.worker.pool._handles.values()
+                for assignment in handle.assignments
+            ]
+        )
 
     monkeypatch.setattr(harness.worker.pool, "submit", watched)
     stop_at(harness, IMAGES)

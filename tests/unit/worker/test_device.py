@@ -14,8 +14,8 @@ from tests.support.worker_help import WorkerHarness, published
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.errors import Invalid
 from muniflow.images.decode import decode
-from muniflow.settings import DeviceSettings, read_env
-from muniflow.topology import step_queue
+from muniflow.model.topology import step_queue
+from muniflow.runtime.settings import DeviceSettings, read_env
 from muniflow.worker.settings import WorkerSettings
 
 pytest_plugins = ["tests.support.opencl_fixtures"]
@@ -120,7 +120,7 @@ BATCH = {
 
 def run_batch(root, jobs, output, **env):
     (root / "batch.json").write_text(json.dumps(BATCH))
-    arguments = ("muniflow.cli.main", "run", "batch.json", "--jobs", str(jobs), "--json")
+    arguments = ("muniflow_cli.main", "run", "batch.json", "--jobs", str(jobs), "--json")
     return command(root, *arguments, output=output, **env)
 
 

@@ -6,11 +6,11 @@ import pytest
 from tests.support.compute_help import SUPPORT, context, files, picture, route, run_hop_by_hop, spec, write_source
 from tests.support.worker_help import run_over_memory_broker
 
-from muniflow.batch import Batch
-from muniflow.engine.local import run_batch
 from muniflow.errors import Invalid
-from muniflow.messages import Encoding
-from muniflow.shards import first_task, iter_images
+from muniflow.model.batch import Batch
+from muniflow.model.messages import Encoding
+from muniflow.store.listing import first_task, iter_images
+from muniflow_cli.engine.local import run_batch
 
 SIZES = [(120, 90), (64, 64), (33, 71), (200, 50), (5, 4)]
 STEPS = ("half", "quarter", "smooth", "quarter", "smooth")
@@ -40,7 +40,7 @@ def local(root, into, jobs):
 def test_all_engines_give_the_same_bytes(sources):
     results = {jobs: local(sources, f"jobs-{jobs}", jobs) for jobs in (1, 2)}
     source = context(sources).source
-    tasks = [first_task(batch(), shard) for shard in iter_images(batch(), source)]
+    tasks = [first_task(batch(), ref) for ref in iter_images(batch(), source)]
     for first in tasks:
         run_hop_by_hop(first, sources)
     run_over_memory_broker(sources, tasks, spec(sources, output_url=str(sources / "broker")))

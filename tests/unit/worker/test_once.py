@@ -9,7 +9,7 @@ import pytest
 from tests.support.compute_help import files, picture, write_source
 
 from muniflow.errors import Invalid
-from muniflow.operation import installed_operations
+from muniflow.model.operation import installed_operations
 from muniflow.worker.once import read_input
 
 

@@ -6,14 +6,14 @@ import sys
 import pytest
 from tests.support.compute_help import files, picture, task, write_source
 
-from muniflow.batch import read_batch
 from muniflow.compute.spec import ChildSpec
-from muniflow.engine.local import run_batch
-from muniflow.engine.serial_containers import container_command, process_command, run_in_containers, run_task
 from muniflow.errors import Invalid
-from muniflow.operation import installed_operations
-from muniflow.settings import StoreSettings
-from muniflow.settle import Fail, Retry
+from muniflow.model.batch import read_batch
+from muniflow.model.operation import installed_operations
+from muniflow.model.settlement import Fail, Retry
+from muniflow.runtime.settings import StoreSettings
+from muniflow_cli.engine.local import run_batch
+from muniflow_cli.engine.serial_containers import container_command, process_command, run_in_containers, run_task
 
 
 def stores(root, into):
@@ -44,7 +44,7 @@ def test_steps_as_processes_write_what_one_process_writes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "fate"),
+    ("code", "disposition"),
     [
         ("import sys; sys.stderr.write('away'); sys.exit(75)", Retry(0, "away")),
         ("import sys; sys.stderr.write('no such image'); sys.exit(125)", Fail),
@@ -52,9 +52,9 @@ def test_steps_as_processes_write_what_one_process_writes(tmp_path):
         ("print('hello')", Fail),
     ],
 )
-def test_whatever_a_process_does_is_an_outcome(code, fate):
+def test_whatever_a_process_does_is_an_outcome(code, disposition):
     outcome = run_task(task("a.jpg", "half"), (sys.executable, "-c", code), {})
-    assert outcome.fate == fate or isinstance(outcome.fate, fate)
+    assert outcome.disposition == disposition or isinstance(outcome.disposition, disposition)
 
 
 def test_containers_see_the_three_folders_and_no_network(tmp_path):

@@ -23,7 +23,7 @@
 {{- printf "step-%s" (replace "_" "-" .) -}}
 {{- end -}}
 
-{{/* The queue of an operation; `muniflow.topology.step_queue` says the same, and a test compares them. */}}
+{{/* The queue of an operation; `muniflow.model.topology.step_queue` says the same, and a test compares them. */}}
 {{- define "muniflow.step.queue" -}}
 {{- printf "muniflow.step.%s" . -}}
 {{- end -}}

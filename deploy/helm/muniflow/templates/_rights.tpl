@@ -3,7 +3,7 @@ What each AMQP user may do, as three regular expressions: (list $ "coordinator")
 
 RabbitMQ asks for `configure` to declare or delete, `write` to publish to an exchange (and to bind a queue), `read` to
 consume from a queue (and to bind from an exchange, and to declare a queue that dead-letters). The coordinator declares
-everything; a worker declares its own queues and the two exchanges that they hang on (`muniflow.topology.worker_topology`),
+everything; a worker declares its own queues and the two exchanges that they hang on (`muniflow.model.topology.worker_topology`),
 takes from its own queues only, and may publish to the exchanges. A gateway declares its own queue of notices, binds it,
 and publishes batches and commands; RabbitMQ gives the right to an exchange, not to single keys of a direct one.
 tests/deploy/test_rights.py tries each on a broker.

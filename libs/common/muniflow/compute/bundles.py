@@ -7,7 +7,7 @@ worker of its own.
 
 from collections.abc import Sequence
 
-from muniflow.messages import Tile
+from muniflow.model.messages import Tile
 
 TASK_PIXELS = 2**20
 """Pixels in one task, when it holds more than one tile: some 20 milliseconds of work."""

@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from muniflow import keys
 from muniflow.compute import raw
 from muniflow.compute.bundles import bundles
 from muniflow.compute.context import Context
-from muniflow.compute.outcome import Outcome, StepMeasure, fate_of
+from muniflow.compute.outcome import Outcome, StepMeasure, disposition_of
 from muniflow.compute.plans import Plan
 from muniflow.compute.source import decode_source
-from muniflow.compute.step import Image
 from muniflow.errors import Unavailable
 from muniflow.images.encode import encode
 from muniflow.images.header import ImageHeader, read_header
-from muniflow.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
-from muniflow.messages import Settled, Task, Tile, output_name
-from muniflow.operation import Params
-from muniflow.settle import Done, Fail, Fate
+from muniflow.images.types import Image
+from muniflow.model import keys
+from muniflow.model.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
+from muniflow.model.messages import Settled, Task, Tile, output_name
+from muniflow.model.operation import Params
+from muniflow.model.settlement import Disposition, Done, Fail
 
 DECODED = -1
 """The "step" whose output is the decoded source, in the key of its intermediate."""
@@ -60,7 +60,7 @@ class Chain:
     _encoded: list[tuple[Lineage, memoryview]] = field(default_factory=list)
     """Outputs that wait to be written."""
     _measures: dict[int, StepMeasure] = field(default_factory=dict)
-    _fate: Fate = field(default_factory=Done)
+    _disposition: Disposition = field(default_factory=Done)
     """The first failure, if there is one."""
     _nodes: list[_Node] = field(default_factory=list)
     """What was read of tiles."""
@@ -139,7 +139,7 @@ class Chain:
         """The result, once all phases returned."""
         done = tuple(self.task.part_done(lineage) for lineage in joined(self._done))
         return Outcome(
-            fate=self._fate,
+            disposition=self._disposition,
             follow=tuple(self._following(tiles) for tiles in bundles(self._left)),
             settled=(*done, *self._failures),
             measures=tuple(self._measures.values()),
@@ -239,13 +239,13 @@ class Chain:
             self.write()
 
     def _failed(self, lineage: Lineage, step: int, error: Exception) -> None:
-        fate = fate_of(error, self.task.attempt)
-        if not isinstance(fate, Fail):  # `Unavailable` never comes here
-            fate = Fail(str(error))
+        disposition = disposition_of(error, self.task.attempt)
+        if not isinstance(disposition, Fail):  # `Unavailable` never comes here
+            disposition = Fail(str(error))
         if not self._failures:
-            self._fate = fate
+            self._disposition = disposition
         self._measure(step).failed += 1
-        self._failures.append(self.task.part_failed(lineage, fate.reason, step))
+        self._failures.append(self.task.part_failed(lineage, disposition.reason, step))
 
     def _output_key(self, lineage: Lineage) -> str:
         return keys.output_key(

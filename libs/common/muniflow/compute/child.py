@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from muniflow.compute.cell import Cell
 from muniflow.compute.context import Context
 from muniflow.compute.device import OPENCL_DEVICE
 from muniflow.compute.durable import Durability
@@ -26,20 +25,21 @@ from muniflow.compute.outcome import Outcome
 from muniflow.compute.outgoing import Result
 from muniflow.compute.process import process_together
 from muniflow.compute.setup import open_context
+from muniflow.compute.shared_progress import SharedProgress
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Steps
 from muniflow.errors import Unavailable
-from muniflow.failpoints import Failpoints, Hit
-from muniflow.messages import Task
-from muniflow.settings import CPU
-from muniflow.settle import Retry
+from muniflow.model.messages import Task
+from muniflow.model.settlement import Retry
+from muniflow.runtime.failpoints import Failpoints, Hit
+from muniflow.runtime.settings import CPU
 
 OOM_SCORE = 800
 """Short of memory, the kernel ends this process and not the one that holds the connection."""
 _RECEIVE_BYTES = 256 * 1024
 
 
-def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec, steps: Steps) -> None:
+def child_main(connection: socket.socket, progress_descriptor: int, spec: ChildSpec, steps: Steps) -> None:
     """Serve groups until the parent closes the connection. Called in a fresh fork.
 
     Raises:
@@ -47,14 +47,14 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
         Unavailable: the device gave errors. Its context may be lost for good: a new process may have better luck.
     """
     connection.setblocking(True)
-    cell = Cell(cell_descriptor)
-    os.close(cell_descriptor)
+    progress = SharedProgress(progress_descriptor)
+    os.close(progress_descriptor)
     limit_self(spec)
     context = open_context(spec, steps, os.environ)
     before_reply = Failpoints.from_env(os.environ).at("child.before_reply")
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
-    runner = GroupRunner(context, cell, CpuLimit(cpu_time_s))
+    runner = GroupRunner(context, progress, CpuLimit(cpu_time_s))
     replies = Replies(connection, Durability(context), before_reply)
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
@@ -62,7 +62,7 @@ def child_main(connection: socket.socket, cell_descriptor: int, spec: ChildSpec,
             results, spans = runner.run(bodies, replies.durability.add)
             reply = replies.add(results, spans)
             for _, outcome in results:
-                if isinstance(outcome.fate, Retry) and outcome.fate.what == OPENCL_DEVICE:
+                if isinstance(outcome.disposition, Retry) and outcome.disposition.what == OPENCL_DEVICE:
                     reply.result()
                     raise Unavailable(OPENCL_DEVICE, "a new compute child tries it again")
 
@@ -72,7 +72,7 @@ class GroupRunner:
     """Runs the tasks of a group."""
 
     context: Context
-    cell: Cell
+    progress: SharedProgress
     cpu_limit: "CpuLimit"
     _begun: int = 0
     """Tasks of the groups before."""
@@ -86,12 +86,12 @@ class GroupRunner:
             on_computed(task, outcome)
             results.append((task, outcome))
             spans.append(span)
-        self.cell.idle()
+        self.progress.idle()
         self._begun += len(tasks)
         return results, spans
 
     def _begin(self, place: int, spent_s: float) -> None:
-        self.cell.begin(self._begun + place, spent_s)
+        self.progress.begin(self._begun + place, spent_s)
         self.cpu_limit.renew()
 
 

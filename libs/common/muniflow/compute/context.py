@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from muniflow.compute.plans import Plans
 from muniflow.compute.step import Steps
-from muniflow.failpoints import Hit, nothing
 from muniflow.images.limits import ImageLimits
+from muniflow.runtime.failpoints import Hit, nothing
 from muniflow.store.types import Store
 
 

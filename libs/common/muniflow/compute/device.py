@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from muniflow.compute.step import Image, Step, Steps
+from muniflow.compute.step import Step, Steps
 from muniflow.errors import Fault, Invalid, Unavailable
 from muniflow.images.opencv import cv2
-from muniflow.operation import Size
-from muniflow.settings import CPU, Device, variable
+from muniflow.images.types import Image
+from muniflow.model.operation import Size
+from muniflow.runtime.settings import CPU, Device, variable
 
 OPENCL_DEVICE = "OpenCL device"
 """The part that is away, where the driver gives errors."""

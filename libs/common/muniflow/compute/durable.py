@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from muniflow.compute.context import Context
-from muniflow.compute.outcome import Outcome, failed_whole, fate_of
+from muniflow.compute.outcome import Outcome, disposition_of, failed_whole
 from muniflow.compute.outgoing import Result
 from muniflow.errors import MuniflowError, Unavailable
-from muniflow.messages import Task
+from muniflow.model.messages import Task
 
 SYNC_TOGETHER = 128
 """Files that are synced together while others are made: with fewer, the disk's journal is the limit."""
@@ -91,4 +91,4 @@ def make_durable(task: Task, outcome: Outcome, context: Context) -> Outcome:
 
 def _all_again(results: Sequence[Result], error: MuniflowError) -> list[Result]:
     away = Unavailable("blob store", str(error))
-    return [(task, failed_whole(task, fate_of(away, task.attempt))) for task, _ in results]
+    return [(task, failed_whole(task, disposition_of(away, task.attempt))) for task, _ in results]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from muniflow.compute.spec import ALLOCATOR_ENV, ONE_THREAD_ENV, ChildSpec
-from muniflow.loop import Loop
+from muniflow.runtime.loop import Loop
 
 _RECEIVE_BYTES = 65536
 _STOP_POLL_S = 0.01
@@ -61,11 +61,11 @@ class ForkClient:
         ours.setblocking(False)
         self.loop.add_handler(ours.fileno(), self._on_readable, self.loop.READ)
 
-    def fork(self, connection: int, cell: int) -> None:
+    def fork(self, connection: int, progress: int) -> None:
         """Ask for a child that uses these descriptors, which may be closed afterwards."""
         if self._control is not None:
             with suppress(OSError):  # it is gone: `on_lost` says so
-                socket.send_fds(self._control, [b"F\n"], [connection, cell])
+                socket.send_fds(self._control, [b"F\n"], [connection, progress])
 
     def kill(self, pid: int) -> None:
         """Kill a child, if it still lives."""

@@ -89,16 +89,16 @@ class ForkServer:
                 os.kill(pid, signal.SIGKILL)
         return bool(data)
 
-    def _fork(self, connection: int, cell: int) -> None:
+    def _fork(self, connection: int, progress: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_child(connection, cell)
+            self._become_child(connection, progress)
         os.close(connection)
-        os.close(cell)
+        os.close(progress)
         self.children.add(pid)
         self._tell({"forked": pid})
 
-    def _become_child(self, connection: int, cell: int) -> None:
+    def _become_child(self, connection: int, progress: int) -> None:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -106,7 +106,7 @@ class ForkServer:
             self.control.close()
             from muniflow.compute.child import child_main
 
-            child_main(socket.socket(fileno=connection), cell, self.spec, self.steps)
+            child_main(socket.socket(fileno=connection), progress, self.spec, self.steps)
             status = 0
         except BaseException as error:  # noqa: BLE001 - a forked copy must not go on as a second fork server
             with suppress(OSError):

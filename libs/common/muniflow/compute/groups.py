@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 from muniflow.compute.frames import FrameError
 from muniflow.compute.outcome import Outcome, StepMeasure
 from muniflow.compute.outgoing import Result, messages_of
-from muniflow.messages import Task
-from muniflow.settle import Fail, Fate, Retry
+from muniflow.model.messages import Task
+from muniflow.model.settlement import Disposition, Fail, Retry
 from muniflow.transport.types import OutgoingMessage
 
-FateName = Literal["done", "retry", "failed"]
+DispositionName = Literal["done", "retry", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class TaskResult:
     """What became of one task, for the parent's measures and its next guess."""
 
     op: str
-    fate: FateName
+    disposition: DispositionName
     seconds: float = 0.0
     """All of it: load, compute, store."""
     pixels: int = 0
@@ -74,27 +74,27 @@ def result_of(results: Sequence[Result], spans: Sequence[Span], now_s: float) ->
 
 
 def _task_result(task: Task, outcome: Outcome, span: Span) -> TaskResult:
-    fate, kind = _name(outcome.fate)
+    disposition, kind = _name(outcome.disposition)
     return TaskResult(
         op=task.op,
-        fate=fate,
+        disposition=disposition,
         seconds=round(span.seconds, 6),
         pixels=next((measure.pixels for measure in outcome.measures), 0),
         first=not task.tiles,
-        reason=outcome.fate.reason if isinstance(outcome.fate, Retry) else "",
+        reason=outcome.disposition.reason if isinstance(outcome.disposition, Retry) else "",
         kind=kind,
-        kept=fate == "failed" and outcome.dead_letter,
+        kept=disposition == "failed" and outcome.dead_letter,
         began_at=round(span.began_at, 6),
         steps=len(outcome.measures),
     )
 
 
-def _name(fate: Fate) -> tuple[FateName, str]:
-    match fate:
+def _name(disposition: Disposition) -> tuple[DispositionName, str]:
+    match disposition:
         case Retry():
-            return "retry", fate.what
+            return "retry", disposition.what
         case Fail():
-            return "failed", fate.kind
+            return "failed", disposition.kind
         case _:
             return "done", ""
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from muniflow.messages import Settled, Tally, Task
-from muniflow.settle import Done, Fail, Fate, Retry, settle
+from muniflow.model.messages import Settled, Tally, Task
+from muniflow.model.settlement import Disposition, Done, Fail, Retry, settle
 
-MAX_REASON_LETTERS = 500
+MAX_REASON_CHARS = 500
 _CV2_NO_MEMORY = -4
 
 
@@ -37,7 +37,7 @@ class StepMeasure:
 class Outcome:
     """The result of `muniflow.compute.process.process`."""
 
-    fate: Fate
+    disposition: Disposition
     """`Fail` when any part of the task failed; parts that did not fail follow or are settled all the same."""
     follow: tuple[Task, ...] = ()
     settled: tuple[Settled, ...] = ()
@@ -106,30 +106,32 @@ class Tallies:
         return self._sums[key]
 
 
-def failed_whole(task: Task, fate: Fate, *, dead_letter: bool = True) -> Outcome:
+def failed_whole(task: Task, disposition: Disposition, *, dead_letter: bool = True) -> Outcome:
     """The outcome of a task that failed before it made anything, or that is to be retried."""
-    if isinstance(fate, Retry):
-        return Outcome(fate, tally=Tally(batch=task.batch, step=task.step, retried=1, waiting_for=fate.reason))
-    if not isinstance(fate, Fail):
-        return Outcome(fate)
-    settled = task.failed(fate.reason)
+    if isinstance(disposition, Retry):
+        return Outcome(
+            disposition, tally=Tally(batch=task.batch, step=task.step, retried=1, waiting_for=disposition.reason)
+        )
+    if not isinstance(disposition, Fail):
+        return Outcome(disposition)
+    settled = task.failed(disposition.reason)
     # What comes late is no failure of its step.
     tally = Tally(batch=task.batch, step=task.step, failed=len(settled)) if dead_letter else None
-    return Outcome(fate, settled=settled, tally=tally, failed_step=task.step, dead_letter=dead_letter)
+    return Outcome(disposition, settled=settled, tally=tally, failed_step=task.step, dead_letter=dead_letter)
 
 
-def fate_of(error: Exception, attempt: int) -> Fate:
+def disposition_of(error: Exception, attempt: int) -> Disposition:
     """What an error means for its task, with a reason that fits a message."""
     # OpenCV has an exception of its own for memory.
     if getattr(error, "code", None) == _CV2_NO_MEMORY:
         error = MemoryError()
-    fate = settle(error, attempt)
-    return Fail(shorten(fate.reason), fate.kind) if isinstance(fate, Fail) else fate
+    disposition = settle(error, attempt)
+    return Fail(shorten(disposition.reason), disposition.kind) if isinstance(disposition, Fail) else disposition
 
 
 def shorten(reason: str) -> str:
     """A reason that fits a header and a table."""
-    return reason if len(reason) <= MAX_REASON_LETTERS else f"{reason[: MAX_REASON_LETTERS - 1]}…"
+    return reason if len(reason) <= MAX_REASON_CHARS else f"{reason[: MAX_REASON_CHARS - 1]}…"
 
 
-__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "failed_whole", "fate_of", "shorten"]
+__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "disposition_of", "failed_whole", "shorten"]

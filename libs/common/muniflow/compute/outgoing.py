@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from muniflow.compute.outcome import Outcome, Tallies, shorten
-from muniflow.lineage import label
-from muniflow.messages import Events, Settled, Tally, Task
-from muniflow.settle import Fail, Retry, jittered
-from muniflow.topology import EVENTS, dead_queue, delay_exchange, step_queue
+from muniflow.model.lineage import label
+from muniflow.model.messages import Events, Settled, Tally, Task
+from muniflow.model.settlement import Fail, Retry, jittered
+from muniflow.model.topology import EVENTS, dead_queue, delay_exchange, step_queue
 from muniflow.transport.types import OutgoingMessage
 
 SETTLED_PER_MESSAGE = 1000
@@ -31,7 +31,7 @@ def messages_of(results: Sequence[Result], now_s: float) -> list[OutgoingMessage
         tallies.add(task.batch, outcome)
         settled += outcome.settled
         messages += [_follow(follow, now_s) for follow in outcome.follow]
-        match outcome.fate:
+        match outcome.disposition:
             case Retry() as retry:
                 messages.append(_again(task, retry, now_s))
             case Fail(reason) if outcome.dead_letter:

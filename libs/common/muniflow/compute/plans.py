@@ -7,10 +7,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from muniflow.compute.raw import CHANNELS
-from muniflow.compute.step import Image, Step, Steps
+from muniflow.compute.step import Step, Steps
 from muniflow.errors import Rejected
-from muniflow.messages import RouteStep
-from muniflow.operation import Params, Size, read_params
+from muniflow.images.types import Image
+from muniflow.model.messages import RouteStep
+from muniflow.model.operation import Params, Size, read_params
 
 MAX_KEPT = 512
 MAX_KEPT_IMAGES = 64

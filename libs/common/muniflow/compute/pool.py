@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from muniflow.compute.child_handle import ChildHandle
+from muniflow.compute.exits import classify_exit, describe, too_slow
 from muniflow.compute.forkclient import ForkClient, ForkEvents
 from muniflow.compute.frames import FrameError
 from muniflow.compute.groups import GroupResult, decode_result
-from muniflow.compute.peer import Peer
+from muniflow.compute.pending import MAX_ASSIGNMENTS, Assignment, Job, PendingGroup, failed_result
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.tickets import MAX_HANDS, Hand, Job, Ticket, failed_result
-from muniflow.compute.verdict import describe, too_slow, verdict
 from muniflow.errors import Unavailable
-from muniflow.loop import Loop
-from muniflow.settle import settle
+from muniflow.model.settlement import settle
+from muniflow.runtime.loop import Loop
 
 MAX_FAULTLESS_DEATHS = 3
 """Deaths before or after a group's tasks, when no task can be blamed; then its tasks are retried later."""
@@ -55,9 +55,9 @@ class ComputePool:
     device: str = field(default="", init=False)
     """What the children compute on, for people; known from `on_ready` on."""
     _server: ForkClient = field(init=False)
-    _asked: deque[Peer] = field(default_factory=deque, init=False)
-    _peers: dict[int, Peer] = field(default_factory=dict, init=False)
-    _waiting: deque[Hand] = field(default_factory=deque, init=False)
+    _asked: deque[ChildHandle] = field(default_factory=deque, init=False)
+    _handles: dict[int, ChildHandle] = field(default_factory=dict, init=False)
+    _waiting: deque[Assignment] = field(default_factory=deque, init=False)
     _failures: int = field(default=0, init=False)
     _was_ready: bool = field(default=False, init=False)
     _serving: bool = field(default=False, init=False)
@@ -76,19 +76,19 @@ class ComputePool:
     @property
     def room(self) -> int:
         """How many early groups children could take now."""
-        return self._free(MAX_HANDS)
+        return self._free(MAX_ASSIGNMENTS)
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the children that run now."""
-        return tuple(self._peers)
+        return tuple(self._handles)
 
     def submit(self, jobs: Sequence[Job], on_done: Callable[[GroupResult], None], *, early: bool = False) -> None:
         """Run a group; `on_done` is called once, whatever happens to children meanwhile.
 
         `early`: a child may have it behind another one, which costs nothing when both are short.
         """
-        self._waiting.append(Hand(list(jobs), Ticket(len(jobs), on_done), early))
+        self._waiting.append(Assignment(list(jobs), PendingGroup(len(jobs), on_done), early))
         self._hand_out()
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
@@ -119,20 +119,20 @@ class ComputePool:
 
     def _on_lost(self) -> None:
         self._serving = False
-        hands = [hand for peer in self._peers.values() for hand in peer.hands]
+        assignments = [assignment for handle in self._handles.values() for assignment in handle.assignments]
         self._drop_peers()
         if self._stopping:
             return
         self.events.on_death("the fork server ended")
-        for hand in hands:
-            self._again(hand, "the fork server ended")
+        for assignment in assignments:
+            self._again(assignment, "the fork server ended")
         self._failures += 1
         self.loop.call_later(self._pause_s(), self._start_server)
 
     def _drop_peers(self) -> None:
-        for peer in (*self._peers.values(), *self._asked):
-            peer.close()
-        self._peers.clear()
+        for handle in (*self._handles.values(), *self._asked):
+            handle.close()
+        self._handles.clear()
         self._asked.clear()
 
     # Children
@@ -140,88 +140,88 @@ class ComputePool:
     def _fork(self) -> None:
         if self._stopping or not self._serving:
             return
-        peer = Peer(self.loop, on_frame=self._on_frame, on_broken=self._on_broken)
-        self._asked.append(peer)
-        peer.give_to(self._server.fork)
+        handle = ChildHandle(self.loop, on_frame=self._on_frame, on_broken=self._on_broken)
+        self._asked.append(handle)
+        handle.give_to(self._server.fork)
 
     def _on_forked(self, pid: int) -> None:
-        peer = self._asked.popleft()
-        peer.pid = pid
-        self._peers[pid] = peer
+        handle = self._asked.popleft()
+        handle.pid = pid
+        self._handles[pid] = handle
         if not self._was_ready:
             self._was_ready = True
             self.events.on_ready()
         self._go_on()
 
     def _on_exited(self, pid: int, status: int) -> None:
-        peer = self._peers.pop(pid, None)
-        if peer is None:
+        handle = self._handles.pop(pid, None)
+        if handle is None:
             return
-        peer.read_rest()
-        at_work = peer.at_work()
-        peer.close()
+        handle.read_rest()
+        at_work = handle.at_work()
+        handle.close()
         # With nobody at fault, perhaps children cannot live here at all: so not at once.
         self._failures = 0 if at_work else self._failures + 1
-        if peer.hands:
-            self.events.on_death(peer.kill_reason or describe(status))
-        for hand in reversed(peer.hands):
+        if handle.assignments:
+            self.events.on_death(handle.kill_reason or describe(status))
+        for assignment in reversed(handle.assignments):
             if at_work is None:
-                self._again(hand, describe(status))
-            elif hand is at_work.hand:
-                self._judge(hand, at_work.place, status, peer.kill_reason)
+                self._again(assignment, describe(status))
+            elif assignment is at_work.assignment:
+                self._judge(assignment, at_work.place, status, handle.kill_reason)
             else:
-                self._waiting.appendleft(hand)
+                self._waiting.appendleft(assignment)
         self._hand_out()
         self.loop.call_later(self._pause_s(), self._fork)
 
     def _pause_s(self) -> float:
         return min(RESTART_FIRST_S * 2 ** (self._failures - 1), RESTART_MAX_S) if self._failures else 0.0
 
-    def _on_broken(self, peer: Peer) -> None:
-        if peer.pid is not None:
-            self._server.kill(peer.pid)
+    def _on_broken(self, handle: ChildHandle) -> None:
+        if handle.pid is not None:
+            self._server.kill(handle.pid)
 
     def _watch(self) -> None:
         if self._stopping:
             return
         limit_s = self.spec.task_timeout_s
-        for pid, peer in self._peers.items():
-            at_work = peer.at_work()
-            if at_work is not None and at_work.seconds > limit_s and peer.kill_reason is None:
-                peer.kill_reason = too_slow(limit_s)
+        for pid, handle in self._handles.items():
+            at_work = handle.at_work()
+            if at_work is not None and at_work.seconds > limit_s and handle.kill_reason is None:
+                handle.kill_reason = too_slow(limit_s)
                 self._server.kill(pid)
-            elif peer.hands and at_work is None and peer.silent_s() > limit_s:
+            elif handle.assignments and at_work is None and handle.silent_s() > limit_s:
                 # Stuck between tasks: killed, and nobody's fault.
                 self._server.kill(pid)
         self.loop.call_later(min(WATCH_S, limit_s / 4), self._watch)
 
     # Groups
 
-    def _free(self, hands: int) -> int:
+    def _free(self, assignments: int) -> int:
         """How many more groups fit where each child may have so many."""
-        free = sum(max(hands - len(peer.hands), 0) for peer in self._peers.values())
+        free = sum(max(assignments - len(handle.assignments), 0) for handle in self._handles.values())
         return max(free - len(self._waiting), 0)
 
     def _hand_out(self) -> None:
-        for held in range(MAX_HANDS):
-            for peer in self._peers.values():
+        for held in range(MAX_ASSIGNMENTS):
+            for handle in self._handles.values():
                 if not self._waiting:
                     return
                 # A child that is on its way will have nothing in its hands.
-                if len(peer.hands) == held and (held == 0 or (self._waiting[0].early and not self._asked)):
-                    peer.send(self._waiting.popleft())
+                if len(handle.assignments) == held and (held == 0 or (self._waiting[0].early and not self._asked)):
+                    handle.send(self._waiting.popleft())
 
-    def _on_frame(self, peer: Peer, parts: list[bytes]) -> None:
-        if not peer.hands:
-            self._on_broken(peer)
+    def _on_frame(self, handle: ChildHandle, parts: list[bytes]) -> None:
+        if not handle.assignments:
+            self._on_broken(handle)
             return
-        hand, result = peer.hands[0], decode_result(parts)
-        if len(result.tasks) != len(hand.jobs):
-            raise FrameError(f"{len(result.tasks)} results for {len(hand.jobs)} tasks")
-        result.sources = [job.task for job in hand.jobs]
-        peer.hands.popleft()
+        assignment, result = handle.assignments[0], decode_result(parts)
+        if len(result.tasks) != len(assignment.jobs):
+            raise FrameError(f"{len(result.tasks)} results for {len(assignment.jobs)} tasks")
+        result.sources = [job.task for job in assignment.jobs]
+        handle.assignments.popleft()
         self._failures = 0
-        hand.ticket.add(result, len(hand.jobs))
+        assignment.group.add(result, len(assignment.jobs))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -229,22 +229,22 @@ class ComputePool:
         if self.room:
             self.events.on_idle()
 
-    def _judge(self, hand: Hand, place: int, status: int, kill_reason: str | None) -> None:
-        culprit = hand.jobs.pop(place)
+    def _judge(self, assignment: Assignment, place: int, status: int, kill_reason: str | None) -> None:
+        culprit = assignment.jobs.pop(place)
         culprit.strikes += 1
-        fate = verdict(status, kill_reason, culprit.strikes, self.spec.task_timeout_s)
-        if hand.jobs:
-            self._waiting.appendleft(hand)
-        if fate is None:
-            self._waiting.append(Hand([culprit], hand.ticket))
+        disposition = classify_exit(status, kill_reason, culprit.strikes, self.spec.task_timeout_s)
+        if assignment.jobs:
+            self._waiting.appendleft(assignment)
+        if disposition is None:
+            self._waiting.append(Assignment([culprit], assignment.group))
         else:
-            hand.ticket.add(failed_result([(culprit.task, fate)]), 1)
+            assignment.group.add(failed_result([(culprit.task, disposition)]), 1)
 
-    def _again(self, hand: Hand, cause: str) -> None:
-        hand.deaths += 1
-        if hand.deaths < MAX_FAULTLESS_DEATHS:
-            self._waiting.appendleft(hand)
+    def _again(self, assignment: Assignment, cause: str) -> None:
+        assignment.deaths += 1
+        if assignment.deaths < MAX_FAULTLESS_DEATHS:
+            self._waiting.appendleft(assignment)
             return
         error = Unavailable("compute child", cause)
-        failed = [(job.task, settle(error, job.task.attempt)) for job in hand.jobs]
-        hand.ticket.add(failed_result(failed), len(hand.jobs))
+        failed = [(job.task, settle(error, job.task.attempt)) for job in assignment.jobs]
+        assignment.group.add(failed_result(failed), len(assignment.jobs))

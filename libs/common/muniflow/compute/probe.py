@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from muniflow.compute.child import limit_self
 from muniflow.compute.device import open_device
+from muniflow.compute.exits import describe
 from muniflow.compute.spec import ChildSpec
-from muniflow.compute.verdict import describe
 from muniflow.errors import Fault, Invalid
-from muniflow.settings import CPU, variable
+from muniflow.runtime.settings import CPU, variable
 
 TIME_LIMIT_S = 120.0
 """A driver that compiles its first kernel on a busy machine takes seconds; one that takes longer hangs."""

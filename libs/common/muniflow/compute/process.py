@@ -14,10 +14,10 @@ from typing import NamedTuple
 from muniflow.compute.chain import Chain
 from muniflow.compute.context import Context
 from muniflow.compute.groups import Span
-from muniflow.compute.outcome import Outcome, failed_whole, fate_of
+from muniflow.compute.outcome import Outcome, disposition_of, failed_whole
 from muniflow.errors import NotFound
-from muniflow.messages import Task
-from muniflow.settle import Fail
+from muniflow.model.messages import Task
+from muniflow.model.settlement import Fail
 
 TOGETHER = 16
 """Tasks whose inputs are in memory at once; of more, nothing is gained."""
@@ -85,7 +85,7 @@ class _Run:
             # copy.
             self.ended = failed_whole(task, Fail(str(error), "missing"), dead_letter=not task.tiles)
         except Exception as error:  # noqa: BLE001 - `settle` knows what each kind of error means
-            self.ended = failed_whole(task, fate_of(error, task.attempt))
+            self.ended = failed_whole(task, disposition_of(error, task.attempt))
         self.seconds += time.perf_counter() - started_s
 
     def outcome(self) -> Outcome:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from muniflow.compute.step import Image
 from muniflow.errors import Rejected
-from muniflow.lineage import Lineage
-from muniflow.messages import RawRef, Tile
+from muniflow.images.types import Image
+from muniflow.model.lineage import Lineage
+from muniflow.model.messages import RawRef, Tile
 from muniflow.store.types import Store
 
 CHANNELS = 3

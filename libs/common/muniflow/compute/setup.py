@@ -9,8 +9,8 @@ from muniflow.compute.device import on_device, open_device
 from muniflow.compute.spec import ChildSpec
 from muniflow.compute.step import Step, Steps
 from muniflow.errors import Fault, Invalid
-from muniflow.failpoints import Failpoints
 from muniflow.images.limits import ImageLimits
+from muniflow.runtime.failpoints import Failpoints
 from muniflow.store.open import open_store
 
 

@@ -1,11 +1,11 @@
 """The encoded source of a task, decoded once: whole, or smaller where the batch asked for `decode: fast`."""
 
-from muniflow.compute.step import Image
 from muniflow.images.decode import decode, reduction
 from muniflow.images.header import ImageHeader
 from muniflow.images.limits import ImageLimits
-from muniflow.messages import Decode
-from muniflow.operation import Params, Size
+from muniflow.images.types import Image
+from muniflow.model.messages import Decode
+from muniflow.model.operation import Params, Size
 
 
 def decode_source(

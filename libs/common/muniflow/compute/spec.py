@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from muniflow.settings import CPU, Device
+from muniflow.runtime.settings import CPU, Device
 
 INSTALLED = "muniflow.compute.step:installed_steps"
 ALLOCATOR_ENV = {

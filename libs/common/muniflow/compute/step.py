@@ -3,23 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from muniflow.operation import Operation, Size
+from muniflow.images.types import Image
+from muniflow.model.operation import Operation, Size
 
 if TYPE_CHECKING:
     from muniflow.images.opencv import cv2
 
 GROUP = "muniflow.steps"
-
-Image = NDArray[np.uint8]
-"""uint8 BGR, shape (H, W, 3); rows may be further apart than W * 3 bytes, pixels and channels are contiguous."""
-
-Pixels = TypeVar("Pixels", Image, "cv2.UMat")
-"""An image in this process's memory or on an OpenCL device: for functions that do the same with both."""
 
 
 @dataclass(frozen=True)

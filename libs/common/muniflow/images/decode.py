@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from muniflow.compute.step import Image
 from muniflow.errors import Rejected
 from muniflow.images.codec_messages import codec_messages
 from muniflow.images.complaints import complaint
@@ -18,8 +17,9 @@ from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES, ImageLimits
 from muniflow.images.opencv import cv2, outspoken
 from muniflow.images.tiff_blocks import check_blocks
 from muniflow.images.turbo import decode_jpeg
+from muniflow.images.types import Image
 from muniflow.images.webp import up_to_picture
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 
 Reduction = Literal[1, 2, 4, 8]
 

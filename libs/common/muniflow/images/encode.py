@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from muniflow.compute.step import Image
 from muniflow.errors import Rejected
 from muniflow.images.opencv import cv2
-from muniflow.messages import Encoding, ImageFormat
+from muniflow.images.types import Image
+from muniflow.model.messages import Encoding, ImageFormat
 
 MAX_SIDE_PX: Mapping[ImageFormat, int] = {"jpg": 65500, "png": 1_000_000, "webp": 16383}
 """The longest side that a format (png: OpenCV) takes."""

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from muniflow.errors import Rejected
 from muniflow.images.limits import FORMAT_NAMES, ImageLimits, SourceFormat
-from muniflow.operation import Size
+from muniflow.model.operation import Size
 
 UPRIGHT = 1
 """The EXIF orientation of an image that is stored as it is shown."""

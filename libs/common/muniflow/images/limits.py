@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from muniflow.settings import Settings
+from muniflow.runtime.settings import Settings
 
 SourceFormat = Literal["jpeg", "png", "webp", "tiff"]
 FORMAT_NAMES: dict[SourceFormat, str] = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF"}

@@ -7,8 +7,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from muniflow.compute.step import Image
-from muniflow.operation import Size
+from muniflow.images.types import Image
+from muniflow.model.operation import Size
 
 REDUCED_FROM_PX = 16
 """The shortest side of an image that is decoded smaller here. It is told sizes and not factors, and libjpeg knows every

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 
 from muniflow.errors import MuniflowError, Rejected, Unavailable
-from muniflow.keys import CHECKS, stored_key_problem
+from muniflow.model.keys import CHECKS, stored_key_problem
 from muniflow.store.types import Store
 
 PROBE = b"muniflow"

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muniflow.errors import Unavailable
-from muniflow.keys import is_hidden
+from muniflow.model.keys import is_hidden
 from muniflow.store.checks import require_key
 from muniflow.store.types import Blob
 

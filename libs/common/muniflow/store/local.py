@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
-from muniflow.failpoints import Failpoints
-from muniflow.places import Location
+from muniflow.runtime.failpoints import Failpoints
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_prefix
 from muniflow.store.folders import (
     READ,
@@ -27,6 +26,7 @@ from muniflow.store.folders import (
     require_root,
 )
 from muniflow.store.oserrors import meaning, translated
+from muniflow.store.places import Location
 from muniflow.store.sync import sync_files
 from muniflow.store.types import Blob
 from muniflow.store.unfinished import remove_unfinished

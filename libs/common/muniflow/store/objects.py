@@ -16,9 +16,9 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
-from muniflow.keys import is_hidden
-from muniflow.places import Location
+from muniflow.model.keys import is_hidden
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
+from muniflow.store.places import Location
 from muniflow.store.types import Blob
 
 MULTIPART_FROM_BYTES = 64 << 20

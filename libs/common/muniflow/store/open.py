@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
-from muniflow.failpoints import Failpoints
-from muniflow.places import store_faults
+from muniflow.runtime.failpoints import Failpoints
 from muniflow.store.local import LocalStore
+from muniflow.store.places import store_faults
 from muniflow.store.types import Store
 
 OBJECT_SCHEMES = ("s3", "gs", "az")

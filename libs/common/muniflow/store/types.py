@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from muniflow.errors import MuniflowError
-from muniflow.places import Location
+from muniflow.store.places import Location
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Blob:
 
 
 class Store(Protocol):
-    """Bytes under keys (see `muniflow.keys`), confined to one root.
+    """Bytes under keys (see `muniflow.model.keys`), confined to one root.
 
     Every method raises `Rejected` for a key that `stored_key_problem` refuses, `NotFound` for a blob that is not there,
     and `Unavailable` when the store cannot answer now (no space, read-only, no network): the work is retried.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from muniflow.errors import Unavailable
-from muniflow.failpoints import Hit
+from muniflow.runtime.failpoints import Hit
 from muniflow.store.folders import TEMPORARY
 
 Buffer = bytes | memoryview

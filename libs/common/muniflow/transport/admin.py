@@ -18,8 +18,8 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPChannelError, AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 
 from muniflow.errors import Fault, Invalid, NotFound, Unavailable
-from muniflow.settings import BrokerSettings
-from muniflow.topology import Topology
+from muniflow.model.topology import Topology
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.connection import describe, parameters_of
 from muniflow.transport.types import OutgoingMessage, size_problem
 

@@ -27,8 +27,8 @@ from pika.exceptions import (
 )
 
 from muniflow.errors import Fault, Invalid
-from muniflow.loop import Loop
-from muniflow.settings import BrokerSettings
+from muniflow.runtime.loop import Loop
+from muniflow.runtime.settings import BrokerSettings
 
 CLOSE_TIMEOUT_S = 5.0
 """Time that the broker has to say goodbye; a blocked one never does."""

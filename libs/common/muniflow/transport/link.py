@@ -11,8 +11,8 @@ from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic
 
-from muniflow.loop import Loop
-from muniflow.topology import Topology
+from muniflow.model.topology import Topology
+from muniflow.runtime.loop import Loop
 from muniflow.transport.confirms import ConfirmTracker, SettledGroup
 from muniflow.transport.connection import GroupedConnection, describe, shut
 from muniflow.transport.subscription import Subscription

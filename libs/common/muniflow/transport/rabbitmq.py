@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from muniflow.loop import Loop
-from muniflow.settings import BrokerSettings
-from muniflow.topology import Topology
+from muniflow.model.topology import Topology
+from muniflow.runtime.loop import Loop
+from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.confirms import LOST
 from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s
 from muniflow.transport.link import Link, LinkEvents, OnSettled, Wanted
@@ -48,7 +48,7 @@ class RabbitTransport:
         self._attempt = 0
         self._ready_at_s: float | None = None
         self._timer: Any = None
-        self._trouble: str | None = "not started"
+        self._disconnect_reason: str | None = "not started"
 
     @property
     def connected(self) -> bool:
@@ -61,16 +61,16 @@ class RabbitTransport:
         return None if self._link is None else self._link.blocked
 
     @property
-    def trouble(self) -> str | None:
+    def disconnect_reason(self) -> str | None:
         """Why it is not connected, in one line for a person, or `None`."""
-        return None if self.connected else self._trouble
+        return None if self.connected else self._disconnect_reason
 
     def start(self, topology: Topology, on_ready: Callable[[], None], on_lost: Callable[[str], None]) -> None:
         """Connect, declare `topology`, then call `on_ready`; see `Transport.start`."""
         self._topology = topology
         self._on_ready = on_ready
         self._on_lost = on_lost
-        self._trouble = "connecting"
+        self._disconnect_reason = "connecting"
         self._connect()
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
@@ -110,7 +110,7 @@ class RabbitTransport:
     def stop(self, on_stopped: Callable[[], None]) -> None:
         """Close; unsettled deliveries go back to their queues. Takes at most `CLOSE_TIMEOUT_S` and a second."""
         self._on_stopped = on_stopped
-        self._trouble = "stopped"
+        self._disconnect_reason = "stopped"
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)
             self._timer = None
@@ -152,14 +152,14 @@ class RabbitTransport:
 
     def _ready(self) -> None:
         self._ready_at_s = time.monotonic()
-        self._trouble = None
+        self._disconnect_reason = None
         logger.info("connected to RabbitMQ at %s:%s", self._parameters.host, self._parameters.port)
         self._on_ready()
 
     def _lost(self, reason: str, was_open: bool) -> None:
         self._link = None
-        told = reason == self._trouble
-        self._trouble = reason
+        told = reason == self._disconnect_reason
+        self._disconnect_reason = reason
         if self._ready_at_s is not None and time.monotonic() - self._ready_at_s > STABLE_S:
             self._attempt = 0
         self._ready_at_s = None

@@ -1,15 +1,15 @@
 """The interface of a message transport. Every backend passes `tests/contract/test_transport.py`.
 
-Everything happens on one event loop (`muniflow.loop.Loop`) in one thread: callbacks are called from it and must not
-block. A transport connects by itself, connects again by itself after any trouble, and tells its owner of both. What
-was delivered before a lost connection comes back as new deliveries; settling an old one is ignored.
+Everything happens on one event loop (`muniflow.runtime.loop.Loop`) in one thread: callbacks are called from it and
+must not block. A transport connects by itself, connects again by itself after any trouble, and tells its owner of
+both. What was delivered before a lost connection comes back as new deliveries; settling an old one is ignored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from muniflow.topology import EXCHANGE, Topology
+from muniflow.model.topology import EXCHANGE, Topology
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """RabbitMQ 4 closes the channel of a larger message; no version takes one from us, so that all behave alike."""
@@ -113,7 +113,7 @@ class Transport(Protocol):
         ...
 
     @property
-    def trouble(self) -> str | None:
+    def disconnect_reason(self) -> str | None:
         """Why it is not connected, in one line for a person, or `None`."""
         ...
 

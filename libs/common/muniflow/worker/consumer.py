@@ -16,15 +16,14 @@ from pydantic import ValidationError
 
 from muniflow.compute.groups import GroupResult
 from muniflow.compute.outgoing import FAILED_AT, REASON
+from muniflow.compute.pending import Job
 from muniflow.compute.pool import ComputePool
-from muniflow.compute.tickets import Job
-from muniflow.failpoints import Failpoints
-from muniflow.logs import task_fields
-from muniflow.loop import Loop
-from muniflow.messages import Task
-from muniflow.metrics import WorkerMetrics
-from muniflow.topology import step_queue
-from muniflow.tracing import Delivered, Tracing
+from muniflow.model.messages import Task
+from muniflow.model.topology import step_queue
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.logs import task_fields
+from muniflow.runtime.loop import Loop
+from muniflow.runtime.tracing import Tracing
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.worker.grouping import (
     GROUPS_PER_CHILD,
@@ -38,7 +37,9 @@ from muniflow.worker.grouping import (
     prefetch_stands_s,
     steadied,
 )
+from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.settings import WorkerSettings
+from muniflow.worker.tracing import Delivered, follow
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ class Consumer:
             return
         messages = result.messages
         if self.tracing.on:
-            messages = self.tracing.follow([Delivered(held.job.task, held.delivery.headers) for held in group], result)
+            messages = follow(self.tracing, [Delivered(held.job.task, held.delivery.headers) for held in group], result)
         self._before_publish()
         self._publish(group, epoch, messages, PUBLISH_AGAIN_FIRST_S)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Generic, NamedTuple, TypeVar
 
-from muniflow.compute.tickets import MAX_HANDS
+from muniflow.compute.pending import MAX_ASSIGNMENTS
 
 WEIGHT = 0.3
 """Of the newest task in the average: about the last six count. When a batch of small images follows one of large ones,
 their groups are small until the average has come down, and small groups are dear."""
 FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
-GROUPS_PER_CHILD = MAX_HANDS + 1
+GROUPS_PER_CHILD = MAX_ASSIGNMENTS + 1
 """What its hands hold, and one whose results are on their way to the broker."""
 PREFETCH_NEAR = 1.5
 """A prefetch that is off by no more than this factor stays."""

@@ -11,14 +11,14 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from muniflow.batch import FORMATS, faults_of, read_step
 from muniflow.compute.outcome import Outcome
 from muniflow.errors import Fault, Invalid
-from muniflow.keys import key_problem, stem_of, stored_key_problem
-from muniflow.messages import Task
-from muniflow.operation import Operation
-from muniflow.settings import StoreSettings, read_env
-from muniflow.settle import Fail, Retry
+from muniflow.model.batch import FORMATS, faults_of, read_step
+from muniflow.model.keys import key_problem, stem_of, stored_key_problem
+from muniflow.model.messages import Task
+from muniflow.model.operation import Operation
+from muniflow.model.settlement import Fail, Retry
+from muniflow.runtime.settings import StoreSettings, read_env
 
 DONE, FAILED, BAD_INPUT, TRANSIENT = 0, 1, 2, 75
 MAX_INPUT_BYTES = 8 * 2**20
@@ -57,7 +57,7 @@ def once(
     outcome = make_durable(task, process(task, context), context)
     stdout.write(json.dumps(result_document(outcome), ensure_ascii=False).encode() + b"\n")
     stdout.flush()
-    match outcome.fate:
+    match outcome.disposition:
         case Fail(reason):
             stderr.write(f"failed: {reason}\n")
             return FAILED

@@ -10,22 +10,23 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from muniflow import logs
 from muniflow.compute.pool import ComputePool, PoolEvents
 from muniflow.errors import Fault, Invalid
-from muniflow.failpoints import Failpoints
 from muniflow.images.limits import ImageLimits
-from muniflow.loop import Loop, new_loop
-from muniflow.metrics import WorkerMetrics
-from muniflow.operation import installed_operations
-from muniflow.serve import HttpServer
-from muniflow.settings import CPU, BrokerSettings, ProcessSettings, StoreSettings, read_env
-from muniflow.signals import signals_on
-from muniflow.topology import worker_topology
-from muniflow.tracing import Tracing, open_tracing
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import worker_topology
+from muniflow.runtime import logs
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.http import HttpServer
+from muniflow.runtime.loop import Loop, new_loop
+from muniflow.runtime.open_tracing import open_tracing
+from muniflow.runtime.settings import CPU, BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.signals import signals_on
+from muniflow.runtime.tracing import Tracing
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Transport
 from muniflow.worker.consumer import Consumer
+from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.settings import WorkerSettings, child_spec
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Worker:
         if self.settings.device != CPU and not self._ready:
             return f"the {self.settings.device} device is tried"
         if not self.transport.connected:
-            return f"not connected to the broker: {self.transport.trouble}"
+            return f"not connected to the broker: {self.transport.disconnect_reason}"
         return None if self._ready else "compute children are starting"
 
     def stop(self) -> None:

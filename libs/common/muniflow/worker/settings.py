@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from muniflow.compute.spec import ChildSpec
 from muniflow.images.limits import ImageLimits
-from muniflow.settings import DeviceSettings, StoreSettings
+from muniflow.runtime.settings import DeviceSettings, StoreSettings
 
 
 def _split(value: object) -> object:

@@ -6,8 +6,8 @@ from sqlalchemy import URL, Connection, NullPool, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from muniflow.errors import Rejected
+from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.opening import postgres_engine
-from muniflow_coordinator.state.trouble import translated
 
 OLDEST_VERSION = 140_000
 """PostgreSQL 14: the first with `idle_session_timeout`."""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
 from muniflow_coordinator.leadership.advisory import AdvisoryLock
+from muniflow_coordinator.leadership.file_lock import FileLock
 from muniflow_coordinator.leadership.lease import in_cluster
-from muniflow_coordinator.leadership.sole import FileLock
-from muniflow_coordinator.leadership.types import Claim
+from muniflow_coordinator.leadership.types import Lock
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import is_sqlite, parse_database_url
 
 
-def claim_of(settings: CoordinatorSettings) -> Claim:
+def lock_of(settings: CoordinatorSettings) -> Lock:
     """The claim that these settings ask for; nothing is asked or opened yet.
 
     Raises:

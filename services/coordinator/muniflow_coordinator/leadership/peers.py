@@ -11,7 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 from pydantic import BaseModel, RootModel
 
 from muniflow.errors import Fault, Invalid
-from muniflow.serve import Query, Route, parse_bind
+from muniflow.runtime.http import Query, Route, parse_bind
 
 TIMEOUT_S = 1.0
 PAUSE_S = 5.0
@@ -87,7 +87,7 @@ class Peers:
 
 
 def path_of(pattern: str, parts: tuple[str, ...]) -> str:
-    """The path that `muniflow.serve.match` took apart."""
+    """The path that `muniflow.runtime.http.match` took apart."""
     given = iter(parts)
     return "/".join(quote(next(given), safe="") if part == "*" else part for part in pattern.split("/"))
 

@@ -9,7 +9,7 @@ class Deposed(MuniflowError):
     """This process is not the one that works any more: it stops at once and stands by."""
 
 
-class Claim(Protocol):
+class Lock(Protocol):
     """Something that at most one process has at a time. One thread calls it; every call returns within seconds.
 
     It makes two coordinators at a time unlikely and short. What makes them harmless is the epoch in the database.

@@ -10,10 +10,10 @@ from sqlalchemy.sql.dml import Insert
 
 from muniflow_coordinator.leadership.types import Deposed
 from muniflow_coordinator.state import rows
+from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.many import Many
 from muniflow_coordinator.state.reading import SqlReads
 from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
-from muniflow_coordinator.state.trouble import translated
 from muniflow_coordinator.state.types import Commit, Counts, ImageRow, NewBatch
 from muniflow_coordinator.state.upgrade import check_version, upgrade
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from muniflow.failpoints import LEDGER_COMMITS, Failpoints, Hit, nothing
+from muniflow.runtime.failpoints import LEDGER_COMMITS, Failpoints, Hit, nothing
 from muniflow_coordinator.state.types import Commit, State
 
 Places = dict[str, tuple[Hit, Hit]]

@@ -21,9 +21,9 @@ import pika
 from gateway import try_gateway
 from pika.exceptions import AMQPError
 
-from muniflow.operation import installed_operations
+from muniflow.model.operation import installed_operations
+from muniflow.model.topology import BATCHES, EXCHANGE
 from muniflow.store import open_store
-from muniflow.topology import BATCHES, EXCHANGE
 
 WIDTH_PX, HEIGHT_PX, IMAGES = 256, 192, 3
 POLL_S = 1.0

@@ -1,0 +1,139 @@
+"""What `doctor` asks of the broker: its version, what is declared, permissions, alarms, who consumes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from muniflow.errors import MuniflowError, Unavailable
+from muniflow.model.topology import LOST, Queue, Topology, step_queue
+from muniflow.runtime.settings import BrokerSettings
+from muniflow.transport import versions
+from muniflow_cli.commands.findings import Finding, Level
+from muniflow_cli.commands.remedies import Remedies
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from muniflow.transport.admin import Depth
+
+NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
+MANY_DEAD = 1
+BLOCKED_S = 3.0
+"""How long a broker with an alarm may hold up the question whether it takes messages."""
+
+
+def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedies) -> list[Finding]:
+    """Everything about the broker. A broker that is away is one finding, and the only one."""
+    from muniflow.transport.admin import open_channel, queue_depths
+    from muniflow.transport.connection import parameters_of
+
+    try:
+        parameters = parameters_of(settings, "muniflow doctor")
+        rights = remedies.permissions(getattr(parameters.credentials, "username", "USER"), parameters.virtual_host)
+        # Services wait for the end of an alarm for a day; who asks what is wrong does not.
+        settings = settings.model_copy(update={"blocked_timeout_s": BLOCKED_S})
+        with open_channel(settings, "muniflow doctor") as channel:
+            findings = version_findings(_server_properties(channel))
+            findings += _declared(channel, declared, rights, remedies)
+            findings += _permissions(channel, rights)  # the last: an alarm ends the connection in it
+        depths = queue_depths(settings, [queue.name for queue in declared.queues])
+    except MuniflowError as error:
+        return [Finding("error", "broker", str(error), remedies.broker_away())]
+    return findings + list(depth_findings(depths, remedies))
+
+
+def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
+    """Judge what the broker says of itself, and say what is special about its version."""
+    product, version = str(properties.get("product", "?")), str(properties.get("version", "?"))
+    judged = versions.judge(product, version)
+    finding = Finding(judged.level, "broker", judged.what, judged.to_do)
+    if judged.level == "error" or product != "RabbitMQ":
+        return [finding]
+    return [finding, *(Finding("ok", "broker version", each) for each in versions.differences(version))]
+
+
+def depth_findings(depths: "Mapping[str, Depth]", remedies: Remedies) -> Iterator[Finding]:
+    """Judge who consumes, and what was given up."""
+    for name, depth in depths.items():
+        work = not name.endswith(".dead") and not name.startswith("muniflow.delay.")
+        if name.endswith(".dead") and depth.ready >= MANY_DEAD:
+            short = name.removeprefix("muniflow.").removeprefix("step.").removesuffix(".dead")
+            to_do = f"see why: `muniflow dead list --queue {short}`; again: `muniflow dead replay --queue {short}`"
+            yield Finding("warning", f"queue {name}", f"{depth.ready} dead letters", to_do)
+        elif work and depth.consumers == 0:
+            operation = name.removeprefix(step_queue("")) if name.startswith(step_queue("")) else None
+            who = "worker" if operation else "coordinator"
+            level: Level = "warning" if depth.ready == 0 or name == LOST else "error"
+            what = f"no {who} takes from it; {depth.ready} wait"
+            yield Finding(level, f"queue {name}", what, remedies.no_consumer(operation))
+
+
+def alarm_findings(text: str, remedies: Remedies) -> list[Finding]:
+    """Judge the alarms in RabbitMQ's own metrics."""
+    raised = [
+        Finding("error", "alarm", f"{name} is raised: publishers are blocked", to_do)
+        for name, to_do in remedies.alarms().items()
+        if re.search(rf"^{name}(\{{[^}}]*\}})? [1-9]", text, re.MULTILINE)
+    ]
+    return raised or [Finding("ok", "alarm", "none is raised")]
+
+
+def _server_properties(channel: "BlockingChannel") -> Mapping[str, Any]:
+    # pika's blocking connection keeps what the broker said of itself behind its inner connection only.
+    inner: Any = getattr(channel.connection, "_impl", None)
+    properties: Mapping[str, Any] = getattr(inner, "server_properties", None) or {}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for name, value in properties.items()
+    }
+
+
+def _permissions(channel: "BlockingChannel", rights: str) -> list[Finding]:
+    """Declare, write and read, on a queue and an exchange of our own that go with the connection."""
+    from pika.exceptions import AMQPChannelError, ConnectionBlockedTimeout
+
+    from muniflow.transport.admin import name_of_own
+
+    own = channel.connection.channel()
+    name = name_of_own()
+    try:
+        own.queue_declare(name, exclusive=True)
+        own.exchange_declare(name, "direct", auto_delete=True)
+        own.queue_bind(name, name, name)
+        own.confirm_delivery()
+        own.basic_publish(name, name, b"muniflow doctor", mandatory=True)
+        own.basic_get(name, auto_ack=True)
+    except ConnectionBlockedTimeout:
+        return [Finding("error", "permissions", "not tried: the broker takes no messages now", "see the alarm")]
+    except AMQPChannelError as error:
+        return [Finding("error", "permissions", str(error), rights)]
+    return [Finding("ok", "permissions", "the user may declare, write and read")]
+
+
+def _declared(channel: "BlockingChannel", declared: Topology, rights: str, remedies: Remedies) -> list[Finding]:
+    asked = (_queue_finding(channel, queue, rights, remedies) for queue in declared.queues)
+    findings = [finding for finding in asked if finding]
+    return findings or [Finding("ok", "queues", f"all {len(declared.queues)} are there, with the right arguments")]
+
+
+def _queue_finding(channel: "BlockingChannel", queue: Queue, rights: str, remedies: Remedies) -> Finding | None:
+    from pika.exceptions import ChannelClosedByBroker
+
+    asking = channel.connection.channel()  # the broker closes a channel whose question it refuses
+    check = f"queue {queue.name}"
+    try:
+        asking.queue_declare(queue.name, passive=True)
+        asking.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        asking.close()
+    except ChannelClosedByBroker as error:
+        match error.reply_code:
+            case code if code == NOT_FOUND:
+                return Finding("warning", check, "is not there", remedies.not_declared())
+            case code if code == DIFFERENT:
+                to_do = remedies.declared_otherwise(queue.name)
+                return Finding("error", check, f"has other arguments: {error.reply_text}", to_do)
+            case code if code == REFUSED:
+                return Finding("error", check, str(error.reply_text), rights)
+            case _:
+                raise Unavailable("broker", str(error.reply_text)) from None
+    return None

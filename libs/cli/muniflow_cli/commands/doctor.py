@@ -1,0 +1,58 @@
+"""`muniflow doctor`."""
+
+from dataclasses import asdict
+
+import click
+
+from muniflow_cli.commands import exits
+from muniflow_cli.commands.output import examples, json_option, plain, show_json, show_table
+
+STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
+
+
+@click.command(epilog=examples("muniflow doctor", "muniflow doctor --json | jq '.[] | select(.level == \"error\")'"))
+@json_option
+def command(*, as_json: bool) -> int:
+    """Check the broker, the stores, the coordinator and the limits, and say what to do about each finding.
+
+    Nothing is changed. The exit code is 1 when there is an error; warnings alone are 0.
+    """
+    from muniflow.model.operation import installed_operations
+    from muniflow.model.topology import topology
+    from muniflow_cli.commands.check_broker import check_broker
+    from muniflow_cli.commands.check_here import (
+        check_alarms,
+        check_coordinator,
+        check_database,
+        check_limits,
+        check_operations,
+        check_stores,
+    )
+    from muniflow_cli.commands.findings import worst
+    from muniflow_cli.commands.remedies import remedies_of
+    from muniflow_cli.commands.target import find_target
+
+    target = find_target()
+    remedies = remedies_of(target)
+    operations = installed_operations()
+    findings = [
+        *check_operations(operations),
+        *check_broker(target.broker, topology(operations), remedies),
+        *check_alarms(target.rabbitmq_metrics_url, remedies),
+        *check_coordinator(target, remedies),
+        *check_database(target.database_url),
+        *check_stores(target.stores),
+        *check_limits(target.stores),
+    ]
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        show_table(
+            "",
+            ("", "check", "found", "what to do"),
+            [
+                (f"[{STYLES[each.level]}]{each.level}[/]", plain(each.check), plain(each.what), plain(each.to_do))
+                for each in findings
+            ],
+        )
+    return exits.FAILED if worst(findings) == "error" else exits.OK

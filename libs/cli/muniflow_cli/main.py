@@ -1,0 +1,131 @@
+"""`muniflow`: finds the command, runs it, and turns errors into sentences and exit codes."""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from muniflow import __version__
+from muniflow.errors import Invalid, MuniflowError, Unavailable
+from muniflow_cli.commands import exits
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in the overview: the overview imports no command."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Entry("run", "Run a batch here, without a broker."),
+    "up": Entry("up", "Start the whole stack on this machine."),
+    "down": Entry("down", "Stop the stack that runs on this machine."),
+    "demo": Entry("demo", "Run a batch on both engines and compare every byte."),
+    "submit": Entry("submit", "Send a batch to the coordinator."),
+    "watch": Entry("watch", "Follow a batch until its end."),
+    "status": Entry("status", "Show a batch, or the newest ones."),
+    "cancel": Entry("cancel", "Dispatch no more of a batch."),
+    "report": Entry("report", "Show the report of a batch that ended."),
+    "dead": Entry("dead", "List, show, replay or drop dead letters."),
+    "stages": Entry("stages", "Show each step's backlog, workers and rate."),
+    "doctor": Entry("doctor", "Check broker, stores and coordinator, and say what to do."),
+    "schema": Entry("schema", "Print the JSON Schema of a batch."),
+    "console": Entry("console", "Open a Python console with the stack's settings."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the overview."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"muniflow_cli.commands.{COMMANDS[cmd_name].module}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview without importing the commands."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExamples:\n  muniflow run examples/demo.json --out results\n  muniflow up --workers blur=2\n"
+    "  muniflow submit examples/demo.json --wait\n  muniflow doctor",
+)
+@click.version_option(__version__, prog_name="muniflow")
+def cli() -> None:
+    """Run batches of municipal imagery: here, or over RabbitMQ.
+
+    Commands find the stack of `muniflow up` by themselves, below the current folder; MUNIFLOW_AMQP_URL,
+    MUNIFLOW_COORDINATOR_URL and the store variables name another one. Every command takes --json.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns its exit code. Bad input ends in sentences, never in a traceback."""
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(args=list(arguments), prog_name="muniflow", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return exits.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return exits.INTERRUPTED
+    except MuniflowError as error:
+        _show(error, as_json=as_json)
+        return exits.UNAVAILABLE if isinstance(error, Unavailable) else exits.USAGE
+    except BrokenPipeError:
+        # The reader went away (`| head`). Nothing more can be written, not even by the interpreter's own flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
+    except Exception:  # noqa: BLE001  # the last resort of a program is here
+        traceback.print_exc()
+        click.echo("this is an error of muniflow itself; please report it with the lines above", err=True)
+        return exits.BUG
+    return code if isinstance(code, int) else exits.OK
+
+
+def main() -> None:
+    """The script `muniflow`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _show(error: MuniflowError, *, as_json: bool) -> None:
+    faults = error.faults if isinstance(error, Invalid) else ()
+    if as_json:
+        document = {
+            "error": str(error),
+            "faults": [{"place": fault.place, "problem": fault.problem} for fault in faults],
+        }
+        click.echo(json.dumps(document), err=True)
+    elif len(faults) > 1:
+        click.echo(f"error: {len(faults)} faults", err=True)
+        for fault in faults:
+            click.echo(f"  {fault}", err=True)
+    else:
+        click.echo(f"error: {error}", err=True)
+
+
+if __name__ == "__main__":
+    main()

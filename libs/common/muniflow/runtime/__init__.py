@@ -1,0 +1,1 @@
+"""What a process needs: settings, logs, loop, signals, HTTP, metrics, tracing."""

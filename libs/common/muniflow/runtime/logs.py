@@ -1,0 +1,123 @@
+"""Logging of every process: readable on a terminal, one JSON object a line in a container.
+
+Fields travel through `extra`: `logger.info("batch done", extra={"batch": "utrecht", "images": 200})`; what concerns a
+task has `extra=task_fields(task)`. Lines of the same kind are thinned out, so that ten thousand bad images do not make
+ten thousand lines: the report and the dead letters name each of them.
+"""
+
+import json
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+from muniflow.model.lineage import label
+from muniflow.model.messages import Task
+
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; the rest are fields of ours."""
+NOISY = ("pika", "urllib3", "botocore", "asyncio")
+"""Libraries that log as errors what muniflow handles and reports itself, in one line."""
+
+
+MAX_ALIKE = 10
+"""Lines of one kind (the same text before its values) written in a minute; of more, a later line tells how many."""
+MINUTE_S = 60.0
+
+
+def task_fields(task: Task) -> dict[str, Any]:
+    """The fields of a line about a task: which batch, image, step and attempt. Nothing of the image itself."""
+    return {
+        "batch": task.batch,
+        "image": task.image,
+        "step": task.step,
+        "op": task.op,
+        "lineages": [label(lineage) for lineage in task.lineages],
+        "attempt": task.attempt,
+    }
+
+
+class Sparse(logging.Filter):
+    """Lets at most `MAX_ALIKE` lines of a kind pass in a minute; the first after it has the field `left_out`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minutes: dict[tuple[str, str], list[float]] = {}
+        """By kind: when its minute began, and how many lines came in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        kind = (record.name, str(record.msg))
+        minute = self._minutes.setdefault(kind, [record.created, 0.0])
+        if record.created - minute[0] > MINUTE_S:
+            left_out = int(minute[1]) - MAX_ALIKE
+            minute[:] = [record.created, 0.0]
+            if left_out > 0:
+                record.left_out = left_out
+        minute[1] += 1
+        return minute[1] <= MAX_ALIKE
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields that were given through `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (RFC 3339, UTC), `level`, `service`, `logger`, `message`, the fields, `error`."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        # Fields first: none of them can take the place of the time or the level.
+        line = fields_of(record) | {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`12:30:01 WARNING coordinator: the text  field=value`; the level only where it is not INFO."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback below it."""
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "".join(f"  {name}={value}" for name, value in fields_of(record).items())
+        line = f"{clock} {level}{self._service}: {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(log_format: str, level: str, service: str, stream: TextIO | None = None) -> None:
+    """Send the logs of this process to standard error; called once, by its entry point.
+
+    Args:
+        log_format: `json` or `console`.
+        level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+        service: name of the process, on each line.
+        stream: another place than standard error.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(service) if log_format == "json" else ConsoleFormatter(service))
+    if level != "DEBUG":
+        handler.addFilter(Sparse())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.CRITICAL)

@@ -1,0 +1,124 @@
+"""Settings as frozen models, read from the environment in one place: `read_env(Model, os.environ)`.
+
+Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, and so on; nothing reads the environment at import.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from muniflow.errors import Fault, Invalid
+from muniflow.runtime.addresses import is_loopback
+
+PREFIX = "MUNIFLOW_"
+Device = Literal["cpu", "opencl"]
+"""Where pixels are computed; see `muniflow.compute.device`."""
+CPU: Final = "cpu"
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSettings(Settings):
+    """How to reach RabbitMQ."""
+
+    amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
+    heartbeat_s: int = Field(30, ge=5, le=300)
+    blocked_timeout_s: float = Field(86_400.0, gt=0)
+    """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again. That ends no
+    alarm, and what a worker holds comes back and counts as delivered once more, until the broker gives it up: so not
+    within any night that an alarm may last."""
+    connect_timeout_s: float = Field(10.0, gt=0)
+    reconnect_max_s: float = Field(15.0, gt=0)
+    """Longest pause between two attempts to connect."""
+
+
+class StoreSettings(Settings):
+    """The three roots; a batch can name nothing outside the first and the last."""
+
+    source_url: str = "file://./"
+    """Where images and manifests are read."""
+    work_url: str = "file://.muniflow/work"
+    """Where raw intermediates live until their image settles."""
+    output_url: str = "file://.muniflow/output"
+    """Where outputs and reports are written."""
+    durable_outputs: bool = True
+    """Whether an output survives a power failure before its image is settled (fsync)."""
+
+
+class DeviceSettings(Settings):
+    """What every process that computes pixels has."""
+
+    device: Device = CPU
+    """`opencl` computes on the OpenCL device of this machine, within 1 gray level of `cpu`; without one it does not
+    start."""
+
+
+class ProcessSettings(Settings):
+    """What every long-running process has."""
+
+    http_bind: str = "127.0.0.1:0"
+    """Address of `/metrics`, `/livez` and `/readyz`; port 0 takes a free one."""
+    log_format: str = Field("console", pattern="^(console|json)$")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class GatewayAddress(Settings):
+    """Where the gateway listens, and whether it asks for API keys there."""
+
+    gateway_bind: str = "127.0.0.1:8080"
+    """Address of the API and the page."""
+    gateway_open: bool = False
+    """Whether requests of this machine are served without an API key, as long as there is no key file. Only at a
+    loopback address, and for a machine of one's own: all its users and programs are let in."""
+
+    @field_validator("gateway_open")
+    @classmethod
+    def _only_this_machine(cls, value: bool, info: ValidationInfo) -> bool:
+        bind = info.data.get("gateway_bind", "")
+        if value and not is_loopback(bind.rpartition(":")[0]):
+            raise PydanticCustomError(
+                "open_to_others",
+                "open is only a loopback address, and {name}={bind} is reached from elsewhere: "
+                "set one of the two otherwise, for example {name}=127.0.0.1:8080",
+                {"name": variable("gateway_bind"), "bind": bind},
+            )
+        return value
+
+
+SettingsModel = TypeVar("SettingsModel", bound=Settings)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def read_env(model: type[SettingsModel], env: Mapping[str, str]) -> SettingsModel:
+    """Read settings; a variable that is empty counts as not set.
+
+    Raises:
+        Invalid: naming each variable that is wrong.
+    """
+    values = {field: env[variable(field)] for field in model.model_fields if env.get(variable(field))}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            Fault(variable(str(item["loc"][0])), f"{item['msg']} (it is {item['input']!r})") for item in error.errors()
+        ]
+        raise Invalid(tuple(faults)) from None
+
+
+def to_env(*settings: Settings) -> dict[str, str]:
+    """The variables that give these settings to another process."""
+    return {
+        variable(field): str(value)
+        for model in settings
+        for field, value in model.model_dump(mode="json", exclude_none=True).items()
+    }

@@ -1,0 +1,1 @@
+"""For tests, benchmarks and simulation: the transport in memory."""

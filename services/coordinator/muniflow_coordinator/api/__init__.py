@@ -1,0 +1,1 @@
+"""The coordinator's read-only HTTP interface and its gauges."""

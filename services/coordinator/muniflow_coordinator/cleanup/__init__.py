@@ -1,0 +1,1 @@
+"""Removes intermediates and unfinished files."""

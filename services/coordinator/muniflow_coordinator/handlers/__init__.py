@@ -1,0 +1,1 @@
+"""What happens with each message and each image."""

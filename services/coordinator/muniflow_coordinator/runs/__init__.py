@@ -1,0 +1,1 @@
+"""The batches that run now: images, turns, windows, rates."""

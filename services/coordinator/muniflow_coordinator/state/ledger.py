@@ -1,0 +1,173 @@
+"""The rules of the ledger of one batch: which events settle which images. Pure; the store of state is elsewhere.
+
+Memory holds only the images that are open (dispatched, or heard of, and not settled), so it is bounded by the
+window. Duplicates, reordering and events of an earlier run change nothing (docs/adr/0002-ledger-of-lineages.md).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from muniflow.model.lineage import WHOLE, Coverage, Lineage, label
+from muniflow.model.messages import Route, Settled
+
+MAX_REASONS = 10
+"""Reasons kept of one image; an image may have thousands of leaves."""
+
+
+MAX_CHARS = 500
+"""Characters kept of one reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A settled part of an image that is not settled as a whole: a row to keep."""
+
+    image: int
+    run: int
+    lineage: Lineage
+    reason: str | None
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettledImage:
+    """An image that came to its end."""
+
+    image: int
+    run: int
+    state: Literal["done", "failed"]
+    reasons: tuple[str, ...]
+    had_rows: bool
+    """Whether leaves of it were kept, which are to be removed."""
+    direct: bool = False
+    """Whether one process took it from its source to its outputs, so that there are no intermediates."""
+
+
+@dataclass(slots=True)
+class LedgerUpdate:
+    """What a group of events changes."""
+
+    leaves: list[Leaf] = field(default_factory=list)
+    settled: list[SettledImage] = field(default_factory=list)
+    late: set[int] = field(default_factory=set)
+    """Images that were settled before: their intermediates may have been written again."""
+    misfits: int = 0
+    """Events whose lineage the route cannot make: a fault of the sender, ignored."""
+
+
+@dataclass(slots=True)
+class _Open:
+    run: int
+    coverage: Coverage | None = None
+    reasons: list[str] = field(default_factory=list)
+    failures: int = 0
+    has_rows: bool = False
+
+
+class Ledger:
+    """The open images of one batch."""
+
+    def __init__(self, route: Route) -> None:
+        """Rules for images that take this route."""
+        self._operations = tuple(step.op for step in route)
+        self._fan_outs = tuple(step.fan_out for step in route if step.fan_out > 1)
+        self._open: dict[int, _Open] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, image: int) -> bool:
+        return image in self._open
+
+    def open(self, image: int, run: int, leaves: Iterable[Leaf] = ()) -> None:
+        """Open an image with what was kept of it; one that is open in this run already stays as it is."""
+        known = self._open.get(image)
+        if known is not None and known.run >= run:
+            return
+        opened = self._open[image] = _Open(run)
+        for leaf in leaves:
+            if leaf.run == run:
+                opened.has_rows = True
+                self._cover(opened, leaf.lineage, leaf.reason, leaf.step)
+
+    def recall(self, leaves: Iterable[Leaf]) -> None:
+        """Open the images that were open before a restart, with what was kept of them."""
+        by_image: dict[int, list[Leaf]] = {}
+        for leaf in leaves:
+            by_image.setdefault(leaf.image, []).append(leaf)
+        for image, kept in by_image.items():
+            self.open(image, max(leaf.run for leaf in kept), kept)
+
+    def keep_only(self, images: Collection[int]) -> None:
+        """Forget all images but these: the others are cancelled."""
+        for image in [image for image in self._open if image not in images]:
+            del self._open[image]
+
+    def unknown(self, events: Iterable[Settled]) -> set[int]:
+        """Images of these events that are not open: settled, or not heard of since the start."""
+        return {event.image for event in events if event.image not in self._open}
+
+    def apply(self, events: Iterable[Settled]) -> LedgerUpdate:
+        """Take events into account, in any order. Images that are not open count as settled before."""
+        update = LedgerUpdate()
+        fresh: dict[int, list[Leaf]] = {}
+        for event in events:
+            image = self._open.get(event.image)
+            if image is None:
+                update.late.add(event.image)
+            elif not self._fits(event):
+                update.misfits += 1
+            elif event.run == image.run and self._cover(image, event.lineage, event.reason, event.step):
+                if event.lineage and not (image.coverage and image.coverage.complete):
+                    leaf = Leaf(event.image, event.run, event.lineage, event.reason, event.step)
+                    fresh.setdefault(event.image, []).append(leaf)
+                else:
+                    fresh.pop(event.image, None)
+                    update.settled.append(self._settle(event.image, image, direct=event.direct))
+        for number, leaves in fresh.items():
+            self._open[number].has_rows = True
+            update.leaves += leaves
+        return update
+
+    def _fits(self, event: Settled) -> bool:
+        lineage, fan_outs = event.lineage, self._fan_outs
+        if not 0 <= event.step < len(self._operations):
+            return False  # also a number that no database takes
+        if len(lineage) > len(fan_outs):
+            return False
+        return all(of == fan_out and 0 <= child < of for (child, of), fan_out in zip(lineage, fan_outs, strict=False))
+
+    def _cover(self, image: _Open, lineage: Lineage, reason: str | None, step: int) -> bool:
+        # Most images of a route without fan-out settle whole, with their first event: no coverage is needed for it.
+        if lineage != WHOLE or image.coverage is not None:
+            if image.coverage is None:
+                image.coverage = Coverage()
+            if not image.coverage.add(lineage):
+                return False
+        if reason is not None:
+            image.failures += 1
+            if image.failures <= MAX_REASONS:
+                image.reasons.append(self._sentence(lineage, reason, step))
+        return True
+
+    def _sentence(self, lineage: Lineage, reason: str, step: int) -> str:
+        operation = self._operations[step] if 0 <= step < len(self._operations) else "?"
+        tile = f", tile {label(lineage)}" if lineage else ""
+        return f"operations[{step}] ({operation}){tile}: {reason[:MAX_CHARS]}"
+
+    def _settle(self, number: int, image: _Open, *, direct: bool) -> SettledImage:
+        del self._open[number]
+        reasons = image.reasons
+        if image.failures > MAX_REASONS:
+            reasons = [*reasons, f"and {image.failures - MAX_REASONS} more"]
+        state: Literal["done", "failed"] = "failed" if image.failures else "done"
+        return SettledImage(number, image.run, state, tuple(reasons), image.has_rows, direct and image.coverage is None)
+
+
+def lineage_of(text: str) -> Lineage:
+    """The lineage that `muniflow.model.lineage.label` wrote as `text`."""
+    if text == label(WHOLE):
+        return WHOLE
+    pairs = (part.split("of") for part in text.split("."))
+    return tuple((int(child), int(of)) for child, of in pairs)

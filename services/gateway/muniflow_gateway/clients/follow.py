@@ -1,0 +1,159 @@
+"""Where a batch is now, and following it to its end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from muniflow.errors import MuniflowError, NotFound
+from muniflow.model.api import BatchStatus, ImageList
+from muniflow.model.messages import TERMINAL
+from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow_gateway.clients.notices import NoticeHub
+from muniflow_gateway.problems import FaultBody
+from muniflow_gateway.schemas import BatchView, batch_view
+
+POLL_S = 0.5
+SLOW_POLL_S = 2.0
+KEEP_ALIVE_S = 15.0
+STOP_CHECK_S = 1.0
+PAGE = 500
+
+
+class Follower:
+    """Reads batches, with what is known here of those that the coordinator does not know (yet)."""
+
+    def __init__(self, coordinator: Coordinator, notices: NoticeHub) -> None:
+        """Ask `coordinator`."""
+        self._coordinator = coordinator
+        self._notices = notices
+
+    async def now(self, batch_id: str) -> BatchView:
+        """A batch now.
+
+        Raises:
+            NotFound: nobody knows it.
+            Unavailable: the coordinator is away and it was not submitted here.
+        """
+        try:
+            return batch_view(await self._coordinator.batch(batch_id))
+        except MuniflowError as error:
+            view = self._known_here(batch_id, error)
+            if view is None:
+                raise
+            return view
+
+    async def wait(self, batch_id: str, timeout_s: float) -> BatchView:
+        """A batch at its end, or as it is after `timeout_s`."""
+        view = await self.now(batch_id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                async for view in self.changes(batch_id):  # noqa: B007 - the last one is the answer
+                    pass
+        return view
+
+    async def changes(self, batch_id: str) -> AsyncIterator[BatchView]:
+        """A batch now, and again whenever something has changed, until it is in a terminal state.
+
+        Raises:
+            MuniflowError: as `now` does.
+        """
+        last: BatchView | None = None
+        with self._notices.listening(batch_id) as subscription:
+            while last is None or last.state not in TERMINAL:
+                view = await self.now(batch_id)
+                if view != last:
+                    last = view
+                    yield view
+                if view.state not in TERMINAL:
+                    await subscription.first(POLL_S)
+
+    async def events(self, batch_id: str, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+        """A batch as server-sent events: `progress` with the batch at each change, `end` with it at its end.
+
+        `stopping` ends the stream in its middle: the client asks again, of another process.
+        """
+        yield b"retry: 2000\n\n"
+        queue: asyncio.Queue[BatchView] = asyncio.Queue(maxsize=1)
+        feeding = asyncio.ensure_future(self._feed(batch_id, queue))
+        try:
+            quiet_s = 0.0
+            while not stopping.is_set():
+                try:
+                    async with asyncio.timeout(STOP_CHECK_S):
+                        view = await queue.get()
+                except TimeoutError:
+                    quiet_s += STOP_CHECK_S
+                    if quiet_s >= KEEP_ALIVE_S:
+                        quiet_s = 0.0
+                        yield b": still here\n\n"
+                    continue
+                name = "end" if view.state in TERMINAL else "progress"
+                yield f"event: {name}\ndata: {view.model_dump_json()}\n\n".encode()
+                if name == "end":
+                    return
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _feed(self, batch_id: str, queue: "asyncio.Queue[BatchView]") -> None:
+        """Put every change into `queue`, whatever happens to the coordinator meanwhile."""
+        while True:
+            try:
+                async for view in self.changes(batch_id):
+                    await queue.put(view)
+                    if view.state in TERMINAL:
+                        return
+            except MuniflowError:
+                await asyncio.sleep(SLOW_POLL_S)
+
+    async def images(
+        self, batch_id: str, *, state: str | None = None, after: int | None = None, limit: int = 100
+    ) -> ImageList:
+        """A page of images; an empty one of a batch that is on its way.
+
+        Raises:
+            MuniflowError: the batch is not known, or the coordinator is away.
+        """
+        try:
+            return await self._coordinator.images(batch_id, state=state, after=after, limit=limit)
+        except NotFound as error:
+            if self._known_here(batch_id, error) is None:
+                raise
+            return ImageList(images=())
+
+    async def output_keys(self, batch_id: str) -> AsyncIterator[str]:
+        """The keys of all outputs of a batch, image by image.
+
+        Raises:
+            MuniflowError: the batch is not known, or the coordinator is away.
+        """
+        after: int | None = None
+        while True:
+            page = await self._coordinator.images(batch_id, state="done", after=after, limit=PAGE)
+            for image in page.images:
+                for key in image.outputs:
+                    yield key
+            after = page.next
+            if after is None:
+                return
+
+    def _known_here(self, batch_id: str, error: MuniflowError) -> BatchView | None:
+        """What was submitted here and is not with the coordinator: on its way, or refused."""
+        submitted_at = self._notices.submitted_at(batch_id)
+        if (notice := self._notices.rejected(batch_id)) is not None and isinstance(error, NotFound):
+            faults = [FaultBody(place=f.get("place", ""), problem=f.get("problem", "")) for f in notice.faults]
+            status = BatchStatus(
+                batch_id=batch_id, state="rejected", destination="", submitted_at=notice.at, finished_at=notice.at
+            )
+            return batch_view(status, faults)
+        if submitted_at is None:
+            return None
+        waiting_for = (
+            None if isinstance(error, NotFound) and time.time() - submitted_at < SLOW_POLL_S else "coordinator"
+        )
+        return batch_view(
+            BatchStatus(
+                batch_id=batch_id, state="intake", destination="", submitted_at=submitted_at, waiting_for=waiting_for
+            )
+        )

@@ -1,0 +1,102 @@
+"""What the coordinator tells of batches, brought to the asyncio tasks that wait for it. Advisory, kept in memory."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from muniflow.model.messages import Notice
+
+KEPT = 10_000
+"""Submissions and rejections remembered."""
+SUBMITTED_S = 3600.0
+
+
+class NoticeSubscription:
+    """One listener's notices of one batch."""
+
+    def __init__(self) -> None:
+        """Nothing heard yet."""
+        self._notices: asyncio.Queue[Notice] = asyncio.Queue()
+
+    def put(self, notice: Notice) -> None:
+        """A notice came."""
+        self._notices.put_nowait(notice)
+
+    async def first(self, timeout_s: float) -> Notice | None:
+        """The next notice, or `None` when none comes in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._notices.get()
+        except TimeoutError:
+            return None
+
+    async def answer_to(self, message_id: str, timeout_s: float) -> Notice | None:
+        """The notice that answers this message, or `None` when it does not come in time; others are passed over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (notice := await self._notices.get()).message_id != message_id:
+                    pass
+        except TimeoutError:
+            return None
+        return notice
+
+
+class NoticeHub:
+    """Notices by batch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bring them to tasks of `loop`."""
+        self._loop = loop
+        self._listeners: dict[str, set[NoticeSubscription]] = {}
+        self._submitted: OrderedDict[str, float] = OrderedDict()
+        self._rejected: OrderedDict[str, Notice] = OrderedDict()
+
+    def submitted(self, batch_id: str) -> None:
+        """A batch was published: the coordinator may need a moment to know it."""
+        self._submitted[batch_id] = time.time()
+        _limit(self._submitted)
+
+    def submitted_at(self, batch_id: str) -> float | None:
+        """When a batch was published here lately, as unix time."""
+        at = self._submitted.get(batch_id)
+        return at if at is not None and time.time() - at < SUBMITTED_S else None
+
+    def rejected(self, batch_id: str) -> Notice | None:
+        """The refusal of a batch, heard lately."""
+        return self._rejected.get(batch_id)
+
+    @contextmanager
+    def listening(self, batch_id: str) -> Iterator[NoticeSubscription]:
+        """Hear of a batch from now on."""
+        subscription = NoticeSubscription()
+        self._listeners.setdefault(batch_id, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            others = self._listeners[batch_id]
+            others.discard(subscription)
+            if not others:
+                del self._listeners[batch_id]
+
+    def on_notice(self, notice: Notice) -> None:
+        """From any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._tell, notice)
+        except RuntimeError:
+            return  # the program has ended
+
+    def _tell(self, notice: Notice) -> None:
+        if notice.state == "rejected":
+            self._rejected[notice.batch] = notice
+            _limit(self._rejected)
+        else:
+            self._rejected.pop(notice.batch, None)
+        for subscription in self._listeners.get(notice.batch, ()):
+            subscription.put(notice)
+
+
+def _limit(kept: "OrderedDict[str, float] | OrderedDict[str, Notice]") -> None:
+    while len(kept) > KEPT:
+        kept.popitem(last=False)

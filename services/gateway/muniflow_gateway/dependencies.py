@@ -1,0 +1,132 @@
+"""What the routes work with, and what they have in common."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from muniflow.model.operation import Operations
+from muniflow.store.types import Store
+from muniflow_gateway.auth.access import Access, Caller
+from muniflow_gateway.clients.broker import Broker
+from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow_gateway.clients.follow import Follower
+from muniflow_gateway.clients.notices import NoticeHub
+from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.problems import CONTENT_TYPE
+from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.service import UploadService
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the images and outputs of a batch are, as prefixes in their stores."""
+
+    source: str
+    destination: str
+
+
+@dataclass
+class Dependencies:
+    """The parts of one gateway process."""
+
+    settings: GatewaySettings
+    operations: Operations
+    source: Store
+    output: Store
+    broker: Broker
+    coordinator: Coordinator
+    follower: Follower
+    uploads: UploadService
+    access: Access
+    notices: NoticeHub
+    metrics: GatewayMetrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process drains: open streams end."""
+    streams: int = 0
+    """Event streams that are open."""
+    places: OrderedDict[str, Places] = field(default_factory=OrderedDict)
+    """Of the batches looked at lately."""
+
+    def why_not_ready(self) -> str | None:
+        """Why no batch can be handed in now, or `None`; called from any thread."""
+        return "draining" if self.stopping.is_set() else self.broker.unavailable_reason
+
+
+def _dependencies(request: Request) -> Dependencies:
+    deps: Dependencies = request.app.state.deps
+    return deps
+
+
+DependenciesDep = Annotated[Dependencies, Depends(_dependencies)]
+
+# Only for the OpenAPI document: `Access` reads the headers itself.
+_bearer = HTTPBearer(auto_error=False, description="An API key.")
+_header = APIKeyHeader(name="X-Api-Key", auto_error=False, description="An API key.")
+
+
+def _caller(
+    request: Request,
+    deps: DependenciesDep,
+    _in_bearer: Annotated[object, Security(_bearer)],
+    _in_header: Annotated[object, Security(_header)],
+) -> Caller:
+    return deps.access.caller(request, request.method)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+BatchId = Annotated[
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$",
+        description="Id of a batch.",
+        openapi_examples={"an upload": {"value": "20261122-093015-3f9c2a1b"}},
+    ),
+]
+ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="Place of the image in its batch, from 0.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Length of the page.")]
+AfterImage = Annotated[int | None, Query(ge=-1, le=2**31 - 1, description="`next` of the page before.")]
+
+_TEXTS = {
+    400: "The request cannot be read.",
+    401: "An API key is needed.",
+    403: "Another site sent this request.",
+    404: "There is no such thing.",
+    408: "The body stopped coming.",
+    409: "It does not fit the state of the batch.",
+    413: "Beyond a limit of size.",
+    415: "Not a content type that is taken.",
+    422: "Wrong: every fault by its place.",
+    429: "A quota is used up; see `Retry-After`.",
+    503: "The broker, the store or the coordinator is away, or too much is waiting; see `Retry-After`.",
+}
+_ALWAYS = (401, 403, 422, 429, 503)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI answers of a route that are no successes."""
+    return {status: _problem(status) for status in sorted({*_ALWAYS, *statuses})}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    faults = [{"place": "operations[1]", "problem": "unknown operation 'rotate'; installed: blur, resize, split"}]
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "the request has 1 fault" if status == HTTPStatus.UNPROCESSABLE_ENTITY else _TEXTS[status],
+        "faults": faults if status == HTTPStatus.UNPROCESSABLE_ENTITY else [],
+    }
+    answer: dict[str, Any] = {
+        "description": _TEXTS[status],
+        "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "example": example}},
+    }
+    if status in {429, 503}:
+        answer["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return answer

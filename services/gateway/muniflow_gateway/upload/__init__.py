@@ -1,0 +1,1 @@
+"""Takes forms and documents in."""
