@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from tests.integration.gateway.help import form, picture, stopped
+from tests.integration.gateway.help import form, picture
+from tests.support.stopping import stopped
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)

@@ -10,7 +10,8 @@ import zipfile
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from tests.integration.gateway.help import PICTURES, form, picture, stopped
+from tests.integration.gateway.help import PICTURES, form, picture
+from tests.support.stopping import stopped
 from tests.support.waiting import eventually
 
 CHROMIUM = os.environ.get("MUNIFLOW_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
