@@ -7,7 +7,7 @@ from tests.chaos.harness import OPERATIONS, Harness, document
 from tests.chaos.pictures import write_pictures
 from tests.support.stopping import stopped
 
-from muniflow.stack.node_files import session_members
+from muniflow_cli.stack.processes import session_members
 
 IMAGES = 60
 TASK_S = 0.5

@@ -29,7 +29,7 @@ def test_a_star_acts_at_every_hit():
 @pytest.mark.parametrize(("action", "signal_number"), [("kill", 9), ("crash", 6)])
 def test_a_process_dies_at_its_place(action, signal_number):
     program = (
-        "import os; os.setsid(); from muniflow.failpoints import Failpoints\n"
+        "import os; os.setsid(); from muniflow.runtime.failpoints import Failpoints\n"
         "Failpoints.from_env(os.environ).at('child.after_load')(); print('alive')"
     )
     ended = subprocess.run(

@@ -145,7 +145,11 @@ def test_an_output_lies_in_its_destination() -> None:
     ("prefix", "is_one"),
     [
         ("{own}/", True),
-        ("{own}/0123456789abcdef/", True),
+        ("{own}+0123456789abcdef/", True),
+        ("{own}+0123456789abcdef", False),
+        ("{own}+a/b/", False),
+        ("{own}+../b/", False),
+        ("{own}/a/", False),
         ("{own}", False),
         ("{own}/a/b/", False),
         ("{own}/../other/", False),

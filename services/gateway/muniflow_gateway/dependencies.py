@@ -22,14 +22,6 @@ from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.service import UploadService
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where the images and outputs of a batch are, as prefixes in their stores."""
-
-    source: str
-    destination: str
-
-
 @dataclass
 class Dependencies:
     """The parts of one gateway process."""
@@ -49,8 +41,8 @@ class Dependencies:
     """Set when the process drains: open streams end."""
     streams: int = 0
     """Event streams that are open."""
-    places: OrderedDict[str, Places] = field(default_factory=OrderedDict)
-    """Of the batches looked at lately."""
+    destinations: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """Where the outputs of batches are, of those looked at lately."""
 
     def why_not_ready(self) -> str | None:
         """Why no batch can be handed in now, or `None`; called from any thread."""

@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 import httpx
 import pytest
-from tests.integration.gateway.help import ACTIONS, form, picture, stopped
+from tests.integration.gateway.help import ACTIONS, form, picture
+from tests.support.stopping import stopped
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)

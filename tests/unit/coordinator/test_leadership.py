@@ -41,7 +41,7 @@ def test_a_lock_file_that_somebody_removed_is_no_lock(tmp_path: Path) -> None:
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time; from muniflow_coordinator.leadership.sole import FileLock\n"
+        "import pathlib, sys, time; from muniflow_coordinator.leadership.file_lock import FileLock\n"
         "lock = FileLock(pathlib.Path(sys.argv[1])); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "db"], stdout=subprocess.PIPE) as other:

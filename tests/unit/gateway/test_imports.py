@@ -4,7 +4,7 @@ import sys
 PROGRAM = """
 import sys
 import muniflow_gateway.service
-from muniflow.operation import installed_operations
+from muniflow.model.operation import installed_operations
 assert installed_operations()
 print(sorted({"cv2", "numpy"} & set(sys.modules)))
 """

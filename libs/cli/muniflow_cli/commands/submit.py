@@ -37,16 +37,19 @@ def command(batch_file: Path, *, wait: bool, as_json: bool) -> int:
     with SubmitSession(target.require_broker()) as session:
         message_id = session.submit(document)
         notice = session.answer_to(message_id, ANSWER_S)
-        if notice is not None and notice.state == "rejected":
+        if notice is None and not wait:
+            return _queued(None, batch, as_json=as_json)
+        if notice is None:
+            click.echo("the broker has the batch; no coordinator has answered yet", err=True)
+        while notice is None:  # it is not lost: a coordinator that comes back takes it
+            notice = session.answer_to(message_id, ANSWER_S)
+        if notice.state == "rejected":
             return _rejected(notice, as_json=as_json)
         if not wait:
             return _queued(notice, batch, as_json=as_json)
-        if notice is None:
-            click.echo("the broker has the batch; no coordinator has answered yet", err=True)
-        name = notice.batch if notice else batch.batch_id if batch else None
-        if target.coordinator_url is None or name is None:
-            return _wait_for_notice(session, message_id, notice, as_json=as_json)
-    return _watch(target, name, as_json=as_json)
+        if target.coordinator_url is None:
+            return _wait_for_end(session, notice, as_json=as_json)
+    return _watch(target, notice.batch, as_json=as_json)
 
 
 def _checked(document: bytes) -> "Batch | None":
@@ -95,20 +98,17 @@ def _watch(target: "Target", name: str, *, as_json: bool) -> int:
     return exit_code(status.state)
 
 
-def _wait_for_notice(session: "SubmitSession", message_id: str, notice: "Notice | None", *, as_json: bool) -> int:
-    """Wait without the coordinator's HTTP interface: its notices say when the batch ends."""
+def _wait_for_end(session: "SubmitSession", notice: "Notice", *, as_json: bool) -> int:
+    """Wait without the coordinator's HTTP interface: its notices say when the accepted batch ends."""
     from muniflow.model.messages import TERMINAL
 
-    while notice is None or notice.state not in TERMINAL:
+    while notice.state not in TERMINAL:
         for heard in session.heard(timeout_s=60):
-            # Once it is accepted; a refusal then is of something else that was sent under the same id.
-            of_ours = notice is not None and heard.batch == notice.batch and heard.state != "rejected"
-            if heard.message_id == message_id or of_ours:
+            # A refusal is of something else that was sent under the same id.
+            if heard.batch == notice.batch and heard.state != "rejected":
                 notice = heard
                 if not as_json:
                     click.echo(f"{notice.batch}: {notice.state} · {notice.done + notice.failed}/{notice.total} images")
-    if notice.state == "rejected":
-        return _rejected(notice, as_json=as_json)
     if as_json:
         show_json(notice)
     return exit_code(notice.state)

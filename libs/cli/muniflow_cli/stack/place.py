@@ -1,6 +1,6 @@
 """Where the stack of one machine keeps its state: in no store, so that no batch can read or replace it (ADR 18).
 
-`python -m muniflow.stack.place` removes what a stopped stack left there (`make clean`).
+`python -m muniflow_cli.stack.place` removes what a stopped stack left there (`make clean`).
 """
 
 import os

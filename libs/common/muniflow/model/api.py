@@ -42,8 +42,6 @@ class BatchStatus(Answer):
     municipality: str = ""
     state: BatchState
     destination: str
-    source: str = ""
-    """Prefix of its images in the source store."""
     total: int = 0
     done: int = 0
     failed: int = 0

@@ -11,6 +11,8 @@ MAX_PART_BYTES = 255
 REPORT = "report.json"
 UPLOADS = ".muniflow/uploads"
 """Where the gateway puts the images that are sent to it, in the source store."""
+ATTEMPT = "+"
+"""In the name of such a folder, between the id of its batch, which cannot hold it, and what tells requests apart."""
 CHECKS = ".muniflow-check"
 """Where a store is tried out."""
 _OWN = (f"{UPLOADS}/", f"{CHECKS}/")
@@ -59,15 +61,14 @@ def is_hidden(path: str) -> bool:
 
 
 def upload_folder(batch: str) -> str:
-    """The folder of all images sent with a batch, without a `/` at its end; each request has one of its own in it."""
+    """The folder of the images that were sent with a batch, without a `/` at its end."""
     return f"{UPLOADS}/{batch}"
 
 
 def is_upload(prefix: str, batch: str) -> bool:
-    """Whether a prefix is a folder of images that were sent with this batch (an earlier build had one for all)."""
-    folder = f"{upload_folder(batch)}/"
-    request, slash, more = prefix.removeprefix(folder).partition("/")
-    return prefix.startswith(folder) and not more and (not request or (request.isalnum() and bool(slash)))
+    """Whether a prefix is a folder of images that were sent with this batch."""
+    folder, _, attempt = prefix.removesuffix("/").partition(ATTEMPT)
+    return prefix.endswith("/") and folder == upload_folder(batch) and (not attempt or attempt.isalnum())
 
 
 def stem_of(key: str) -> str:

@@ -2,7 +2,7 @@
 
 | model | queue | from → to |
 | --- | --- | --- |
-| a batch document (`muniflow.batch`) | `muniflow.batches` | user → coordinator |
+| a batch document (`muniflow.model.batch`) | `muniflow.batches` | user → coordinator |
 | `Task` | `muniflow.step.<op>` | coordinator or step worker → step worker |
 | `Events` | `muniflow.events` | step worker → coordinator |
 | `Command` | `muniflow.control` | command line, gateway → coordinator |

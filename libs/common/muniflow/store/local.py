@@ -109,10 +109,7 @@ class LocalStore:
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that nobody sees, then link it to its name, which fails where there is one."""
         *parts, name = parts_of(key)
-
-        def create(folder_fd: int) -> bool:
-            return create_hidden(folder_fd, name, data, self._after_temp_write)
-
+        create = partial(create_hidden, name=name, data=data, after_write=self._after_temp_write)
         return self._in_folder(parts, name, create, attempts=WRITE_ATTEMPTS, durable=True)
 
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:

@@ -97,7 +97,6 @@ class Answers:
             municipality=row.municipality,
             state=row.state if run is None else run.state,
             destination=row.destination,
-            source=batch.source,
             total=counts.total,
             done=counts.done,
             failed=counts.failed,

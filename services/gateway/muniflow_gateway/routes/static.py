@@ -21,8 +21,7 @@ from muniflow.errors import NotFound
 from muniflow.model.keys import REPORT, key_problem, output_key
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import send_image, send_report
-from muniflow_gateway.dependencies import BatchId, CallerDep, Dependencies, DependenciesDep, Places
-from muniflow_gateway.upload.documents import folder_of
+from muniflow_gateway.dependencies import BatchId, CallerDep, Dependencies, DependenciesDep
 
 router = APIRouter(prefix="/static", include_in_schema=False)
 NEWEST = 500
@@ -42,7 +41,7 @@ async def newest(deps: DependenciesDep, _caller: CallerDep) -> Response:
 @router.get("/{batch_id}/")
 async def outputs(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
     """The outputs of a batch."""
-    prefix = f"{(await _places(deps, batch_id)).destination}/"
+    prefix = f"{await _destination(deps, batch_id)}/"
     names = _names(deps.output, prefix)
     return await _listed(f"/static/{batch_id}/", ["../", "sent/"], names)
 
@@ -50,7 +49,7 @@ async def outputs(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) 
 @router.get("/{batch_id}/sent/")
 async def sent(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
     """The images of a batch as they were sent."""
-    names = _names(deps.source, await _sent_folder(deps, batch_id))
+    names = _names(deps.source, await deps.uploads.sent_folder(batch_id))
     return await _listed(f"/static/{batch_id}/sent/", ["../"], names)
 
 
@@ -58,7 +57,7 @@ async def sent(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> 
 async def sent_image(batch_id: BatchId, name: str, deps: DependenciesDep, _caller: CallerDep) -> Response:
     """An image as it was sent. Its content type is told from its bytes: its name is the client's."""
     _require_name(name)
-    return await send_image(deps.source, await _sent_folder(deps, batch_id) + name)
+    return await send_image(deps.source, await deps.uploads.sent_folder(batch_id) + name)
 
 
 @router.get("/{batch_id}/{name:path}")
@@ -66,24 +65,17 @@ async def output(batch_id: BatchId, name: str, deps: DependenciesDep, _caller: C
     """An output or the report."""
     _require_name(name)
     send = send_report if name == REPORT else send_image
-    return await send(deps.output, output_key((await _places(deps, batch_id)).destination, name))
+    return await send(deps.output, output_key(await _destination(deps, batch_id), name))
 
 
-async def _sent_folder(deps: Dependencies, batch_id: str) -> str:
-    """Where the images of an upload are; of a batch that came without images, a folder of which nothing is known."""
-    uploads = folder_of(deps.settings.uploads_prefix, batch_id)
-    source = (await _places(deps, batch_id)).source
-    return source if source.startswith(uploads) else uploads
-
-
-async def _places(deps: Dependencies, batch_id: str) -> Places:
-    """Where the images and outputs of a batch are; never changes, so it is asked once."""
-    known = deps.places.get(batch_id)
+async def _destination(deps: Dependencies, batch_id: str) -> str:
+    """Where the outputs of a batch are; never changes, so it is asked once."""
+    known = deps.destinations.get(batch_id)
     if known is None:
-        status = await deps.coordinator.batch(batch_id)
-        known = deps.places[batch_id] = Places(status.source, status.destination)
-        if len(deps.places) > KEPT:
-            deps.places.popitem(last=False)
+        known = (await deps.coordinator.batch(batch_id)).destination
+        deps.destinations[batch_id] = known
+        if len(deps.destinations) > KEPT:
+            deps.destinations.popitem(last=False)
     return known
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, read_batch
-from muniflow.model.keys import HIDDEN, is_hidden
+from muniflow.model.keys import ATTEMPT, HIDDEN, is_hidden
 from muniflow.model.operation import Operations
 from muniflow_gateway.upload.multipart import Form
 
@@ -23,6 +23,8 @@ OWN = {
     "batch_id": "the gateway chooses it; send an `Idempotency-Key` header to be able to repeat a request",
 }
 """What a form cannot say, and why."""
+REPEATABLE = "key-"
+"""How the ids of batches begin whose requests may be repeated."""
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -41,7 +43,7 @@ def repeatable_batch_id(caller: str, idempotency_key: str) -> str:
     if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise Invalid((Fault("Idempotency-Key", "1 to 255 printable ASCII characters"),))
     digest = hashlib.sha256(f"{caller}\0{idempotency_key}".encode()).hexdigest()
-    return f"key-{digest[:32]}"
+    return f"{REPEATABLE}{digest[:32]}"
 
 
 def request_digest(form: Form) -> str:
@@ -136,13 +138,13 @@ def _options(form: Form, faults: list[Fault]) -> dict[str, Any] | None:
 
 
 def folder_of(uploads_prefix: str, batch_id: str) -> str:
-    """Prefix of all uploads of a batch in the source store."""
+    """Prefix of the images of an upload in the source store, where no other request has its batch id."""
     return f"{uploads_prefix}/{batch_id}/"
 
 
 def new_attempt_folder(uploads_prefix: str, batch_id: str) -> str:
-    """Prefix for the images of one request. No other request has it, so whoever has made it may remove it."""
-    return f"{folder_of(uploads_prefix, batch_id)}{secrets.token_hex(8)}/"
+    """Prefix for the images of one request of several with this batch id, so that it removes only its own."""
+    return f"{uploads_prefix}/{batch_id}{ATTEMPT}{secrets.token_hex(8)}/"
 
 
 def record_key(uploads_prefix: str, batch_id: str) -> str:
@@ -159,13 +161,18 @@ class IdempotencyRecord:
     document: bytes
     """The batch that is published for it, each time."""
 
+    @property
+    def source(self) -> str:
+        """Prefix of its images in the source store."""
+        return str(json.loads(self.document)["source"])
+
     def to_bytes(self) -> bytes:
-        """The claim as it is stored."""
+        """The record as it is stored."""
         return json.dumps({"digest": self.digest, "document": self.document.decode()}).encode()
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
-        """Read a claim.
+        """Read a record.
 
         Raises:
             ValueError: it is none.
@@ -174,4 +181,4 @@ class IdempotencyRecord:
         try:
             return cls(str(record["digest"]), str(record["document"]).encode())
         except (KeyError, TypeError):
-            raise ValueError("not a claim") from None
+            raise ValueError("not an idempotency record") from None

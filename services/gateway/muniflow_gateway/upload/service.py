@@ -110,6 +110,15 @@ class UploadService:
             raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
         return batch.batch_id
 
+    async def sent_folder(self, batch_id: str) -> str:
+        """Prefix in the source store of the images that were sent with a batch.
+
+        Raises:
+            Unavailable: the store is away.
+        """
+        record = await self._find_record(batch_id) if batch_id.startswith(documents.REPEATABLE) else None
+        return record.source if record else documents.folder_of(self.settings.uploads_prefix, batch_id)
+
     async def command(self, command: Command) -> None:
         """Ask something of the coordinator, durably.
 
@@ -137,7 +146,8 @@ class UploadService:
     async def _take_form(self, request: Request, caller: Caller, batch_id: str) -> str:
         repeatable = "idempotency-key" in request.headers
         record = await self._find_record(batch_id) if repeatable else None
-        folder = documents.new_attempt_folder(self.settings.uploads_prefix, batch_id)
+        new_folder = documents.new_attempt_folder if repeatable else documents.folder_of
+        folder = new_folder(self.settings.uploads_prefix, batch_id)
         sink = Sink(self.source, folder, self._writers, durable=self.settings.durable_uploads, keep=record is None)
         if record is not None:
             form = await self._read(request, caller, sink)
