@@ -13,10 +13,10 @@ from sqlalchemy import Connection, NullPool, create_engine, event, text, update
 from tests.support.postgres import PrivatePostgres
 
 from muniflow.errors import Invalid, Rejected, Unavailable
+from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.lineage import Lineage
 from muniflow_coordinator.leadership.types import Deposed
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
-from muniflow_coordinator.state.ledger import Leaf, SettledImage
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
 from muniflow_coordinator.state.tables import SCHEMA_VERSION, batches, schema
@@ -62,12 +62,12 @@ def states_of(state: SqlState, number: int) -> list[str]:
     return [image.state for image in state.every_image(number)]
 
 
-def done(image: int, *, run: int = 0, had_rows: bool = False) -> SettledImage:
-    return SettledImage(image, run, "done", (), had_rows)
+def done(image: int, *, run: int = 0, had_leaves: bool = False) -> SettledImage:
+    return SettledImage(image, run, "done", (), had_leaves)
 
 
 def failed(image: int, *, run: int = 0) -> SettledImage:
-    return SettledImage(image, run, "failed", ("broken", "very “broken”"), had_rows=False)
+    return SettledImage(image, run, "failed", ("broken", "very “broken”"), had_leaves=False)
 
 
 def test_a_batch_is_found_as_it_was_inserted(state: SqlState) -> None:
@@ -144,7 +144,7 @@ def test_the_leaves_of_a_settled_image_are_removed(state: SqlState, lineage: Lin
     number = running(state)
     leaves = [Leaf(0, 0, lineage, None, 0), Leaf(1, 0, lineage, None, 0)]
     state.commit([Commit(number, leaves=leaves)])
-    state.commit([Commit(number, settled=[done(0, had_rows=True)])])
+    state.commit([Commit(number, settled=[done(0, had_leaves=True)])])
     assert state.leaves(number) == leaves[1:]
 
 
@@ -358,7 +358,7 @@ def test_a_character_that_a_database_does_not_take_harms_nothing(state: SqlState
     number = state.insert_batch(new(municipality="Ut\0recht"))
     state.insert_images(number, [ImageRow(0, "a", "")])
     state.commit([Commit(number, leaves=[Leaf(0, 0, ((0, 2),), "bro\0ken \U0001f600", 1)])])
-    state.commit([Commit(number, settled=[SettledImage(0, 0, "failed", ("a\0b",), had_rows=False)])])
+    state.commit([Commit(number, settled=[SettledImage(0, 0, "failed", ("a\0b",), had_leaves=False)])])
     assert state.leaves(number)[0].reason == "bro\ufffdken \U0001f600"
     assert state.images(number)[0].reasons == ("a\0b",)
     assert [row.id for row in state.batches(municipality="Ut\0recht")] == ["b"]

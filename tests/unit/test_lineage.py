@@ -17,6 +17,7 @@ from muniflow.model.lineage import (
     joined,
     label,
     leaf_index,
+    lineage_of,
 )
 
 
@@ -138,3 +139,8 @@ def test_coverage_of_unequal_depths() -> None:
     tiles = [((0, 2),), *(((1, 2), (child, 3)) for child in range(3))]
     for order in product(tiles, repeat=len(tiles)):
         assert Coverage.of(order).complete == (set(order) == set(tiles))
+
+
+@pytest.mark.parametrize("lineage", [(), ((0, 2),), ((3, 4), (1, 2), (0, 4096))])
+def test_a_lineage_is_read_back_from_its_label(lineage: Lineage) -> None:
+    assert lineage_of(label(lineage)) == lineage

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from muniflow.model.ledger import Leaf, LedgerUpdate
 from muniflow.model.messages import Tally
 from muniflow.model.operation import Operations
 from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, topology
@@ -21,7 +22,6 @@ from muniflow_coordinator.metrics import Live
 from muniflow_coordinator.runs.runs import Run, may_run
 from muniflow_coordinator.runs.window import window_for
 from muniflow_coordinator.settings import CoordinatorSettings
-from muniflow_coordinator.state.ledger import Leaf, LedgerUpdate
 from muniflow_coordinator.state.types import Commit
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from muniflow.model.lineage import Lineage, children_of
+from muniflow.model.ledger import MAX_REASONS, Leaf, Ledger, LedgerUpdate
+from muniflow.model.lineage import Lineage, children_of, label
 from muniflow.model.messages import RouteStep, Settled
-from muniflow_coordinator.state.ledger import MAX_REASONS, Leaf, Ledger, LedgerUpdate, lineage_of
 
 IMAGES = 3
 
@@ -69,8 +69,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for leaf in update.leaves:
             self.rows.setdefault((leaf.image, leaf.run, leaf.lineage), leaf)
         for image in update.settled:
-            had_rows = any(key[0] == image.image for key in self.rows)
-            assert image.had_rows == had_rows
+            had_leaves = any(key[0] == image.image for key in self.rows)
+            assert image.had_leaves == had_leaves
             assert (image.state == "failed") == bool(image.reasons)
             self.rows = {key: leaf for key, leaf in self.rows.items() if key[0] != image.image}
 
@@ -95,7 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.ledger = Ledger(self.route)
-        self.ledger.recall(self.rows.values())
+        self.ledger.recall(sorted(self.rows.values(), key=lambda leaf: label(leaf.lineage)))  # as a database does
         for image in range(IMAGES):
             if image not in self.settled:
                 self.ledger.open(image, self.run[image])
@@ -190,10 +190,3 @@ def test_reasons_are_bounded() -> None:
     assert len(settled.reasons) == MAX_REASONS + 1
     assert settled.reasons[0] == "operations[0] (op0), tile 0of64: broken"
     assert settled.reasons[-1] == f"and {64 - MAX_REASONS} more"
-
-
-@pytest.mark.parametrize("lineage", [(), ((0, 2),), ((3, 4), (1, 2), (0, 4096))])
-def test_a_lineage_is_read_back_from_its_label(lineage: Lineage) -> None:
-    from muniflow.model.lineage import label
-
-    assert lineage_of(label(lineage)) == lineage

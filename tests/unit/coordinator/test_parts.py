@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from muniflow.model.batch import Batch
 from muniflow.model.keys import work_prefix
+from muniflow.model.ledger import SettledImage
 from muniflow.model.messages import Encoding, RouteStep, Tally, Task
 from muniflow.store.local import LocalStore
 from muniflow_coordinator.cleanup.cleaner import Cleaner
 from muniflow_coordinator.runs.rates import Rate
 from muniflow_coordinator.runs.spec import read_spec, task_writer, write_spec
 from muniflow_coordinator.runs.tallies import Tallies
-from muniflow_coordinator.state.ledger import SettledImage
 from muniflow_coordinator.state.rows import settle_values
 
 BATCH = Batch(
@@ -67,7 +67,7 @@ def test_a_batch_is_kept_without_its_images() -> None:
 ))  # fmt: skip
 def test_ranges_and_single_images_are_together_what_was_settled(found: list[tuple[int, tuple[int, bool]]]) -> None:
     settled = [
-        SettledImage(image, run, "failed" if failed else "done", ("no",) if failed else (), had_rows=False)
+        SettledImage(image, run, "failed" if failed else "done", ("no",) if failed else (), had_leaves=False)
         for image, (run, failed) in found
     ]
     ranges, single = settle_values(3, settled)

@@ -66,7 +66,9 @@ def test_the_report_is_the_same_whatever_the_number_of_jobs(sources):
     assert reports[0] == reports[1]
     by_source = {entry["source"]: entry for entry in reports[0]["images"]}
     assert by_source["broken.jpg"]["state"] == "failed"
-    assert by_source["4.jpg"]["reasons"] == ["1x1 is too small to cut"]
+    assert by_source["4.jpg"]["reasons"] == [
+        f"operations[3] (quarter), tile {tile}of4: 1x1 is too small to cut" for tile in range(4)
+    ]
     assert by_source["0.jpg"]["outputs"] == [f"out/0-{index}.jpg" for index in range(16)]
     assert reports[0]["totals"] == {"images": 6, "done": 4, "failed": 2, "cancelled": 0, "outputs": 64}
 

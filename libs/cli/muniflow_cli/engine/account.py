@@ -7,10 +7,10 @@ from typing import Any
 
 from muniflow.model.batch import Batch
 from muniflow.model.keys import REPORT, output_key
-from muniflow.model.lineage import Coverage
-from muniflow.model.messages import BatchState, ImageState, Settled, leaf_count
+from muniflow.model.ledger import Ledger
+from muniflow.model.messages import BatchState, ImageState, Settled, Task, leaf_count
 from muniflow.model.report import final_state, image_entry, output_keys, report_chunks, report_header
-from muniflow.store.listing import ImageRef
+from muniflow.store.listing import ImageRef, first_task
 from muniflow.store.types import Store
 
 
@@ -42,54 +42,47 @@ class BatchResult:
 
 
 @dataclass
-class _Open:
-    coverage: Coverage = field(default_factory=Coverage)
-    reasons: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Account:
-    """Settles images exactly as the coordinator's ledger does."""
+    """Settles the images of a batch by the ledger that the coordinator uses, and writes the report."""
 
     batch: Batch
     refs: Sequence[ImageRef]
     on_image: Callable[[ImageResult], None]
     started_at: float = field(default_factory=time.time)
-    _open: dict[int, _Open] = field(default_factory=dict)
+    _ledger: Ledger = field(init=False)
     _reasons: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _settled: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Begin with no image."""
+        self._ledger = Ledger(self.batch.route)
 
     @property
     def complete(self) -> bool:
         """Whether every image is settled."""
         return len(self._settled) == len(self.refs)
 
-    def add(self, settled: Iterable[Settled]) -> list[int]:
-        """Record what is settled; returns the images that are complete by it."""
-        completed = []
-        for part in settled:
-            if part.image in self._settled:
-                continue
-            image = self._open.setdefault(part.image, _Open())
-            if image.coverage.add(part.lineage) and part.reason is not None:
-                image.reasons.append(part.reason)
-            if image.coverage.complete:
-                completed.append(part.image)
-                self._settled.add(part.image)
-                del self._open[part.image]
-                if image.reasons:
-                    self._reasons[part.image] = tuple(dict.fromkeys(image.reasons))
-                self.on_image(self.result_of(part.image))
-        return completed
+    def begin(self, ref: ImageRef) -> Task:
+        """Expect events of an image from now on; returns its first task."""
+        task = first_task(self.batch, ref, now_s=time.time())
+        self._ledger.open(ref.n, task.run)
+        return task
+
+    def add(self, settled: Iterable[Settled]) -> None:
+        """Record what is settled, and tell of the images that are complete by it."""
+        for image in self._ledger.apply(settled).settled:
+            self._settled.add(image.image)
+            if image.state == "failed":
+                self._reasons[image.image] = image.reasons
+            self.on_image(self.result_of(image.image))
 
     def result_of(self, n: int) -> ImageResult:
         """The result of one image; one that is not settled counts as cancelled."""
         ref = self.refs[n]
-        reasons = self._reasons.get(n, ())
         if n not in self._settled:
             return ImageResult(n, ref.key, "cancelled", ())
-        if reasons:
-            return ImageResult(n, ref.key, "failed", (), reasons)
+        if n in self._reasons:
+            return ImageResult(n, ref.key, "failed", (), self._reasons[n])
         leaves = leaf_count(self.batch.route)
         outputs = output_keys(self.batch.destination, ref.stem, self.batch.encoding, leaves)
         return ImageResult(n, ref.key, "done", tuple(outputs))

@@ -14,7 +14,7 @@ from muniflow.model.batch import Batch
 from muniflow.model.keys import work_prefix
 from muniflow.model.messages import Task
 from muniflow.model.settlement import Fail, Retry
-from muniflow.store.listing import ImageRef, first_task, iter_images
+from muniflow.store.listing import ImageRef, iter_images
 from muniflow.store.open import open_stores
 from muniflow.store.types import Store
 from muniflow_cli.engine.account import Account, BatchResult, ImageResult
@@ -75,7 +75,7 @@ def _run_serial(account: Account, spec: ChildSpec) -> None:
 def run_one_by_one(account: Account, work: Store, execute: Callable[[Task], Outcome]) -> None:
     """Run all tasks of all images in order, depth-first, with `execute`; an image's intermediates go when it ends."""
     for ref in account.refs:
-        waiting = [first_task(account.batch, ref, now_s=time.time())]
+        waiting = [account.begin(ref)]
         while waiting:
             outcome = execute_patiently(waiting.pop(), execute)
             account.add(outcome.settled)

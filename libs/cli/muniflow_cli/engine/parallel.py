@@ -1,6 +1,5 @@
 """The local engine on all cores: the worker's compute pool on a loop of its own, with a bounded window in flight."""
 
-import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from muniflow.model.messages import Events, Task
 from muniflow.model.settlement import Fail
 from muniflow.model.topology import EVENTS, EXCHANGE, step_queue
 from muniflow.runtime.loop import Loop, new_loop
-from muniflow.store.listing import ImageRef, first_task
+from muniflow.store.listing import ImageRef
 from muniflow.transport.types import OutgoingMessage
 from muniflow.worker.grouping import GROUPS_PER_CHILD, Kind, Pace, group_length, may_be_early
 from muniflow_cli.engine.account import Account
@@ -83,7 +82,7 @@ class _Run:
     def _next_group(self) -> list[Task]:
         while len(self._ready) < GROUP_TASKS and self.refs:
             # At the front, because the end goes first.
-            self._ready.insert(0, first_task(self.account.batch, self.refs.popleft(), now_s=time.time()))
+            self._ready.insert(0, self.account.begin(self.refs.popleft()))
         # Towards the end in smaller and smaller groups, so that all children end at about the same time.
         most = min(GROUP_TASKS, max(1, (len(self.refs) + len(self._ready)) // (GROUPS_PER_CHILD * self.jobs)))
         length = group_length(map(self._seconds, reversed(self._ready)), GROUP_S, most)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 
 from muniflow.model.messages import Settled, Tally, Task
-from muniflow.model.settlement import Disposition, Done, Fail, Retry, settle
+from muniflow.model.settlement import Disposition, Done, Fail, Retry, settle, shorten
 
-MAX_REASON_CHARS = 500
 _CV2_NO_MEMORY = -4
 
 
@@ -129,9 +128,4 @@ def disposition_of(error: Exception, attempt: int) -> Disposition:
     return Fail(shorten(disposition.reason), disposition.kind) if isinstance(disposition, Fail) else disposition
 
 
-def shorten(reason: str) -> str:
-    """A reason that fits a header and a table."""
-    return reason if len(reason) <= MAX_REASON_CHARS else f"{reason[: MAX_REASON_CHARS - 1]}…"
-
-
-__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "disposition_of", "failed_whole", "shorten"]
+__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "disposition_of", "failed_whole"]

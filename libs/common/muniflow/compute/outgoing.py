@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from muniflow.compute.outcome import Outcome, Tallies, shorten
+from muniflow.compute.outcome import Outcome, Tallies
 from muniflow.model.lineage import label
 from muniflow.model.messages import Events, Settled, Tally, Task
-from muniflow.model.settlement import Fail, Retry, jittered
+from muniflow.model.settlement import Fail, Retry, jittered, shorten
 from muniflow.model.topology import EVENTS, dead_queue, delay_exchange, step_queue
 from muniflow.transport.types import OutgoingMessage
 

@@ -41,6 +41,14 @@ def label(lineage: Lineage) -> str:
     return ".".join(f"{child}of{of}" for child, of in lineage) or "whole"
 
 
+def lineage_of(text: str) -> Lineage:
+    """The lineage that `label` wrote as `text`."""
+    if text == label(WHOLE):
+        return WHOLE
+    pairs = (part.split("of") for part in text.split("."))
+    return tuple((int(child), int(of)) for child, of in pairs)
+
+
 def joined(lineages: Iterable[Lineage]) -> list[Lineage]:
     """The fewest lineages that cover the same, in split order: where all children of a part are there, it is the part.
 

@@ -7,7 +7,7 @@
  "times": {"submitted_at": 1.0, "finished_at": 3.5, "seconds": 2.5},
  "images": [
 {"image": 0, "source": "a.jpg", "state": "done", "outputs": ["…/a-0.jpg", …], "reasons": []},
-{"image": 1, "source": "b.jpg", "state": "failed", "outputs": [], "reasons": ["not an image"]}
+{"image": 1, "source": "b.jpg", "state": "failed", "outputs": [], "reasons": ["operations[0] (resize): not an image"]}
 ]}
 ```
 """
@@ -22,8 +22,6 @@ from muniflow.model.messages import BatchState, Encoding, ImageState, leaf_count
 
 CHUNK_BYTES = 256 * 1024
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-MAX_REASONS = 16
-"""Reasons kept for one image; an image cut into thousands of tiles can fail thousands of times."""
 
 
 def output_keys(destination: str, stem: str, encoding: Encoding, leaves: int) -> list[str]:
@@ -40,7 +38,7 @@ def image_entry(
         "source": source,
         "state": state,
         "outputs": list(outputs),
-        "reasons": list(dict.fromkeys(reasons))[:MAX_REASONS],
+        "reasons": list(reasons),
     }
 
 

@@ -9,7 +9,8 @@ from muniflow.model.topology import DELAYS_S, delay_lanes
 
 MAX_ATTEMPTS = 12
 """About 20 minutes of a part being away: 5 s, 30 s, then 120 s each."""
-
+MAX_REASON_CHARS = 500
+"""Characters kept of one reason."""
 
 FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", "bug"]
 """Why a task failed, for counting: the reason itself is a text for people."""
@@ -61,6 +62,11 @@ def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMP
             return Fail("the image needs more memory than a compute child may use", "memory")
         case _:
             return Fail(f"internal error: {type(error).__name__}: {error}", "bug")
+
+
+def shorten(reason: str) -> str:
+    """A reason that fits a header and a table."""
+    return reason if len(reason) <= MAX_REASON_CHARS else f"{reason[: MAX_REASON_CHARS - 1]}…"
 
 
 def jittered(delay_s: int, name: str) -> int:

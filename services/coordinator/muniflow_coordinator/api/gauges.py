@@ -3,11 +3,11 @@
 import time
 from collections import Counter
 
+from muniflow.model.ledger import SettledImage
 from muniflow.runtime.tracing import ImageId, Tracing
 from muniflow_coordinator.core import Core
 from muniflow_coordinator.metrics import Live
 from muniflow_coordinator.runs.runs import Flight, Run
-from muniflow_coordinator.state.ledger import SettledImage
 
 
 def live_of(core: Core, window_images: int) -> Live:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from muniflow.model.ledger import LedgerUpdate
 from muniflow.model.messages import Events, Settled, Tally
 from muniflow.model.topology import EVENTS
 from muniflow.transport.types import Delivery
 from muniflow_coordinator.core import Core
 from muniflow_coordinator.handlers.decode import read_lost, read_message
 from muniflow_coordinator.runs.runs import Run
-from muniflow_coordinator.state.ledger import LedgerUpdate
 from muniflow_coordinator.state.types import Commit
 
 log = logging.getLogger(__name__)

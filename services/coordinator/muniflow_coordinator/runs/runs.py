@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.model.batch import Batch
+from muniflow.model.ledger import Ledger
 from muniflow.model.messages import BatchState
 from muniflow_coordinator.runs.rates import Rate
 from muniflow_coordinator.runs.spec import (
@@ -17,7 +18,6 @@ from muniflow_coordinator.runs.spec import (
     without_images,
 )
 from muniflow_coordinator.runs.tallies import Tallies
-from muniflow_coordinator.state.ledger import Ledger
 from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, literal_column, select
 
+from muniflow.model.ledger import Leaf
 from muniflow_coordinator.state import rows
 from muniflow_coordinator.state.db_errors import translated
-from muniflow_coordinator.state.ledger import Leaf
 from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
 from muniflow_coordinator.state.types import BatchRow, ImageRow
 

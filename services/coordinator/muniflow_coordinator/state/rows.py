@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from muniflow.model.lineage import label
-from muniflow_coordinator.state.ledger import Leaf, SettledImage, lineage_of
+from muniflow.model.ledger import Leaf, SettledImage
+from muniflow.model.lineage import label, lineage_of
 from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
 
 Values = dict[str, object]

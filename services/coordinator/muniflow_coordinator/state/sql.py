@@ -128,7 +128,7 @@ class SqlState(SqlReads):
             {"batch_": change.batch, "n_": image.image}
             for change in changes
             for image in change.settled
-            if image.had_rows
+            if image.had_leaves
         ]
         with self._write() as connection:
             if kept:

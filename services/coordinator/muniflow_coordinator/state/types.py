@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.messages import BatchState, ImageState
-from muniflow_coordinator.state.ledger import Leaf, SettledImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The rules of the ledger of one batch: which events settle which images. Pure; the store of state is elsewhere.
+"""The rules of the ledger of one batch: which events settle which images, and with which reasons. Both engines use it.
 
 Memory holds only the images that are open (dispatched, or heard of, and not settled), so it is bounded by the
 window. Duplicates, reordering and events of an earlier run change nothing (docs/adr/0002-ledger-of-lineages.md).
@@ -10,18 +10,15 @@ from typing import Literal
 
 from muniflow.model.lineage import WHOLE, Coverage, Lineage, label
 from muniflow.model.messages import Route, Settled
+from muniflow.model.settlement import shorten
 
 MAX_REASONS = 10
-"""Reasons kept of one image; an image may have thousands of leaves."""
-
-
-MAX_CHARS = 500
-"""Characters kept of one reason."""
+"""Reasons kept of one image, the first in split order; an image may have thousands of leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A settled part of an image that is not settled as a whole: a row to keep."""
+    """A settled part of an image that is not settled as a whole. The coordinator keeps it for its next start."""
 
     image: int
     run: int
@@ -38,8 +35,8 @@ class SettledImage:
     run: int
     state: Literal["done", "failed"]
     reasons: tuple[str, ...]
-    had_rows: bool
-    """Whether leaves of it were kept, which are to be removed."""
+    had_leaves: bool
+    """Whether an update before had leaves of it, which are to be removed."""
     direct: bool = False
     """Whether one process took it from its source to its outputs, so that there are no intermediates."""
 
@@ -60,9 +57,10 @@ class LedgerUpdate:
 class _Open:
     run: int
     coverage: Coverage | None = None
-    reasons: list[str] = field(default_factory=list)
+    reasons: tuple[tuple[Lineage, str], ...] = ()
+    """In split order, so that they depend neither on the order of events nor on a restart."""
     failures: int = 0
-    has_rows: bool = False
+    has_leaves: bool = False
 
 
 class Ledger:
@@ -80,15 +78,18 @@ class Ledger:
     def __contains__(self, image: int) -> bool:
         return image in self._open
 
-    def open(self, image: int, run: int, leaves: Iterable[Leaf] = ()) -> None:
+    def open(self, image: int, run: int, leaves: Collection[Leaf] = ()) -> None:
         """Open an image with what was kept of it; one that is open in this run already stays as it is."""
         known = self._open.get(image)
         if known is not None and known.run >= run:
             return
         opened = self._open[image] = _Open(run)
-        for leaf in leaves:
+        if not leaves:
+            return
+        # A part is kept after its descendants, never before them: deepest first is the order in which they came.
+        for leaf in sorted(leaves, key=lambda leaf: -len(leaf.lineage)):
             if leaf.run == run:
-                opened.has_rows = True
+                opened.has_leaves = True
                 self._cover(opened, leaf.lineage, leaf.reason, leaf.step)
 
     def recall(self, leaves: Iterable[Leaf]) -> None:
@@ -126,7 +127,7 @@ class Ledger:
                     fresh.pop(event.image, None)
                     update.settled.append(self._settle(event.image, image, direct=event.direct))
         for number, leaves in fresh.items():
-            self._open[number].has_rows = True
+            self._open[number].has_leaves = True
             update.leaves += leaves
         return update
 
@@ -147,27 +148,21 @@ class Ledger:
                 return False
         if reason is not None:
             image.failures += 1
-            if image.failures <= MAX_REASONS:
-                image.reasons.append(self._sentence(lineage, reason, step))
+            found = (*image.reasons, (lineage, self._sentence(lineage, reason, step)))
+            image.reasons = tuple(sorted(found)[:MAX_REASONS])
         return True
 
     def _sentence(self, lineage: Lineage, reason: str, step: int) -> str:
         operation = self._operations[step] if 0 <= step < len(self._operations) else "?"
         tile = f", tile {label(lineage)}" if lineage else ""
-        return f"operations[{step}] ({operation}){tile}: {reason[:MAX_CHARS]}"
+        return f"operations[{step}] ({operation}){tile}: {shorten(reason)}"
 
     def _settle(self, number: int, image: _Open, *, direct: bool) -> SettledImage:
         del self._open[number]
-        reasons = image.reasons
+        direct = direct and image.coverage is None
+        if not image.failures:
+            return SettledImage(number, image.run, "done", (), image.has_leaves, direct)
+        reasons = [sentence for _, sentence in image.reasons]
         if image.failures > MAX_REASONS:
-            reasons = [*reasons, f"and {image.failures - MAX_REASONS} more"]
-        state: Literal["done", "failed"] = "failed" if image.failures else "done"
-        return SettledImage(number, image.run, state, tuple(reasons), image.has_rows, direct and image.coverage is None)
-
-
-def lineage_of(text: str) -> Lineage:
-    """The lineage that `muniflow.model.lineage.label` wrote as `text`."""
-    if text == label(WHOLE):
-        return WHOLE
-    pairs = (part.split("of") for part in text.split("."))
-    return tuple((int(child), int(of)) for child, of in pairs)
+            reasons.append(f"and {image.failures - MAX_REASONS} more")
+        return SettledImage(number, image.run, "failed", tuple(reasons), image.has_leaves, direct)
