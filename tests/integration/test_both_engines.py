@@ -1,4 +1,7 @@
-"""200 mixed photographs, five steps, two splits: 3,200 outputs, the same bytes wherever they are made."""
+"""The same bytes and the same report wherever a batch runs.
+
+200 mixed photographs, five steps, two splits: 3,200 outputs. And images that fail, whole and in tiles.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ from tests.integration.stacks import ROOT, CommandLine, kill_stack
 from tests.support.waiting import eventually
 
 from muniflow.images.opencv import cv2
+from muniflow_cli.commands import exits
 from muniflow_cli.stack.broker import find_server
 
 pytestmark = [
@@ -19,6 +23,19 @@ pytestmark = [
 IMAGES = 200
 TILES = 16
 ROUTE = [["resize", "50%"], ["split", True], ["blur", "median"], ["split", True], ["blur", "gaussian"]]
+SIZES_PX = {"good.png": (120, 90), "odd.png": (12, 12), "small.png": (8, 8), "smallest.png": (1, 1)}
+"""Pictures of the batch `faulty`. At half its size, `odd` is cut into tiles of 1 and 2 px a side, `small` into tiles of
+1x1; a tile with a side of 1 px cannot be cut again."""
+WHOLE = ["no_image.jpg", "empty.jpg", "cut_off.jpg", "missing.jpg"]
+"""They fail whole."""
+FAULTY = {
+    "batch_id": "faulty",
+    "source": "faulty/",
+    "images": [*SIZES_PX, *WHOLE],
+    "operations": [["resize", "50%"], ["split", "4x4"], ["blur", "gaussian"], ["split", True]],
+    "output": "png",
+    "municipality": "Ålesund",
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +45,9 @@ def muniflow(tmp_path_factory):
     write_photographs(folder / "photographs")
     batch = {"batch_id": "mixed", "source": "photographs/", "operations": ROUTE, "output": "jpg"}
     (folder / "batch.json").write_text(json.dumps(batch))
+    (folder / "faulty").mkdir()
+    write_faulty(folder / "faulty")
+    (folder / "faulty.json").write_text(json.dumps(FAULTY))
     return CommandLine(folder)
 
 
@@ -50,38 +70,99 @@ def write_photographs(folder):
         assert cv2.imwrite(str(folder / f"{number:03}.{'jpg' if number % 3 else 'png'}"), window)
 
 
+def write_faulty(folder):
+    random = np.random.default_rng(20261128)
+    for name, (width_px, height_px) in SIZES_PX.items():
+        assert cv2.imwrite(str(folder / name), random.integers(0, 256, (height_px, width_px, 3), np.uint8))
+    (folder / "no_image.jpg").write_text("really not")
+    (folder / "empty.jpg").touch()
+    photograph = (ROOT / "examples/images/rocket.jpg").read_bytes()
+    (folder / "cut_off.jpg").write_bytes(photograph[: len(photograph) // 2])
+
+
 def outputs_of(folder):
-    return {path.name: path.read_bytes() for path in folder.glob("*.jpg")}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "report.json"}
+
+
+def report_of(folder):
+    """The whole report but what differs between any two runs: when they ran."""
+    report = json.loads((folder / "report.json").read_text())
+    assert report.pop("times").keys() == {"submitted_at", "finished_at", "seconds"}
+    return report
 
 
 @pytest.fixture(scope="module")
-def over_the_broker(muniflow):
+def stack(muniflow):
     up = muniflow("up", "--detach", timeout_s=200)
     assert up.returncode == 0, up.stderr
     try:
-        submitted = muniflow("submit", "batch.json", "--wait", timeout_s=300)
-        assert submitted.returncode == 0, submitted.stderr
-        work = muniflow.folder / ".muniflow/work"
-        eventually(lambda: not any(work.rglob("*.raw")), what="intermediates are removed")
+        yield muniflow
     finally:
         kill_stack(muniflow.state_dir)
-    return outputs_of(muniflow.folder / ".muniflow/output/mixed")
+
+
+def submit(stack, batch, code):
+    """Run a batch over the broker; returns the folder of its outputs."""
+    submitted = stack("submit", f"{batch}.json", "--wait", timeout_s=300)
+    assert submitted.returncode == code, submitted.stderr
+    work = stack.folder / ".muniflow/work"
+    eventually(lambda: not any(work.rglob("*.raw")), what="intermediates are removed")
+    return stack.folder / ".muniflow/output"
+
+
+@pytest.fixture(scope="module")
+def over_the_broker(stack):
+    folder = submit(stack, "batch", exits.OK) / "mixed"
+    return outputs_of(folder), report_of(folder)
+
+
+@pytest.fixture(scope="module")
+def faulty_over_the_broker(stack):
+    folder = submit(stack, "faulty", exits.FAILED) / "faulty"
+    return outputs_of(folder), report_of(folder)
 
 
 def test_every_image_has_its_tiles(over_the_broker):
     names = {f"{number:03}-{tile}.jpg" for number in range(IMAGES) for tile in range(TILES)}
-    assert set(over_the_broker) == names
+    assert set(over_the_broker[0]) == names
     assert len(names) == 3200
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_the_local_engine_makes_the_same_bytes(muniflow, over_the_broker, jobs):
+def test_the_local_engine_makes_the_same_bytes_and_report(muniflow, over_the_broker, jobs):
     out = muniflow.folder / f"jobs-{jobs}"
     done = muniflow("run", "batch.json", "--jobs", jobs, "--out", str(out), timeout_s=300)
     assert done.returncode == 0, done.stderr
 
-    outputs = outputs_of(out / "mixed")
+    outputs, report = outputs_of(out / "mixed"), report_of(out / "mixed")
     shutil.rmtree(out)
+    expected, expected_report = over_the_broker
 
-    assert outputs.keys() == over_the_broker.keys()
-    assert [name for name in outputs if outputs[name] != over_the_broker[name]] == []
+    assert outputs.keys() == expected.keys()
+    assert [name for name in outputs if outputs[name] != expected[name]] == []
+    assert report == expected_report
+
+
+def test_the_report_over_the_broker_says_what_failed_where(faulty_over_the_broker):
+    _, report = faulty_over_the_broker
+    too_small = "an image of 1x1 cannot be split into 2x2 tiles: every tile needs at least one pixel"
+    found = {image["source"].removeprefix("faulty/"): image for image in report["images"]}
+
+    assert [name for name, image in found.items() if image["state"] == "done"] == ["good.png"]
+    assert found["small.png"]["reasons"] == [
+        *(f"operations[3] (split), tile {tile}of16: {too_small}" for tile in range(10)),
+        "and 6 more",
+    ]
+    places = {name: [reason.partition(": ")[0] for reason in found[name]["reasons"]] for name in WHOLE}
+    assert places == {name: ["operations[0] (resize)"] for name in WHOLE}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_local_engine_says_the_same_of_images_that_fail(muniflow, faulty_over_the_broker, jobs):
+    out = muniflow.folder / f"faulty-{jobs}"
+    done = muniflow("run", "faulty.json", "--jobs", jobs, "--out", str(out))
+    assert done.returncode == exits.FAILED, done.stderr
+
+    expected, expected_report = faulty_over_the_broker
+    assert report_of(out / "faulty") == expected_report
+    assert outputs_of(out / "faulty") == expected
