@@ -84,6 +84,25 @@ def test_killed_after_every_single_event(harness: "CoordinatorHarness", answers:
     assert harness.finish().state == "done"
 
 
+def test_a_tile_that_failed_before_more_was_done_is_still_failed_after_a_crash(harness: "CoordinatorHarness") -> None:
+    """The database returns the part `0of2` before `0of2.1of2`, which was settled first."""
+    harness.pictures(1)
+    harness.hold = True
+    harness.start()
+    harness.submit(operations=[["copy", 2], ["paste", 2]])
+    harness.until(lambda: harness.held)
+    failed = Settled(batch="b", image=0, lineage=((0, 2), (1, 2)), step=1, reason="too small")
+    parts = [Settled(batch="b", image=0, lineage=((child, 2),)) for child in range(2)]
+    for kept, part in enumerate([failed, parts[0]], start=1):
+        harness.publish("muniflow.events", Events(settled=(part,)).to_bytes())
+        harness.until(lambda kept=kept: leaves_kept(harness) == kept)  # type: ignore[misc]
+    harness.crash()
+    harness.start()
+    harness.publish("muniflow.events", Events(settled=(parts[1],)).to_bytes())
+    assert harness.finish().state == "failed"
+    assert harness.report()["images"][0]["reasons"] == ["operations[1] (paste), tile 0of2.1of2: too small"]
+
+
 def leaves_kept(harness: "CoordinatorHarness") -> int:
     row = harness.state.find("b") if harness.state else None
     if harness.state is None or row is None:
