@@ -25,7 +25,7 @@ Document = Mapping[str, Any]
 @cache
 def tool(name: str) -> str:
     """Path of helm, kubectl or promtool; fetched into a cache the first time."""
-    done = script("deploy-tools")
+    done = script("scripts/deploy-tools")
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip()) / name
     if not path.exists() and not os.environ.get("CI"):
@@ -35,7 +35,7 @@ def tool(name: str) -> str:
 
 def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one of our Python scripts with this Python, which has pip."""
-    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    command = [sys.executable, str(ROOT / name), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
 
 

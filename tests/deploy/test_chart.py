@@ -99,7 +99,7 @@ def test_wrong_values_are_refused_and_named(settings, complaint):
 def test_the_default_rendering_is_the_one_reviewed():
     # Passwords are made anew by each rendering without a cluster.
     found = re.sub(r"(password|AWS_SECRET_ACCESS_KEY): \S{20,}", r"\1: <made at install>", rendered_text("default"))
-    assert found == SNAPSHOT.read_text(), "if the change is meant: scripts/deploy-render"
+    assert found == SNAPSHOT.read_text(), "if the change is meant: tools/deploy-render"
 
 
 def test_passwords_are_made_anew_for_each_installation():

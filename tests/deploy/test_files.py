@@ -24,7 +24,7 @@ def stages() -> dict[str, str]:
 
 
 def test_the_readme_of_the_chart_is_generated():
-    done = script("deploy-chart-readme", "--check")
+    done = script("tools/deploy-chart-readme", "--check")
     assert done.returncode == 0, done.stderr
 
 

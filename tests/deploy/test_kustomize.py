@@ -24,7 +24,7 @@ def built(path: str) -> tuple[Document, ...]:
 
 
 def test_nothing_has_drifted_from_the_chart():
-    done = script("deploy-render", "--check")
+    done = script("tools/deploy-render", "--check")
     assert done.returncode == 0, done.stderr
 
 

@@ -107,7 +107,7 @@ def document() -> dict[str, Any]:
 
 def as_yaml() -> str:
     """The document as it stands in `docs/`."""
-    return "# Written by scripts/asyncapi; do not edit.\n" + yaml.dump(
+    return "# Written by tools/asyncapi; do not edit.\n" + yaml.dump(
         document(), sort_keys=False, allow_unicode=True, width=110
     )
 

@@ -24,7 +24,7 @@ def references(value):
 
 
 def test_the_file_is_what_the_models_say():
-    assert FILE.read_text() == as_yaml(), "run scripts/asyncapi"
+    assert FILE.read_text() == as_yaml(), "run tools/asyncapi"
     assert yaml.safe_load(FILE.read_text()) == DOCUMENT
 
 

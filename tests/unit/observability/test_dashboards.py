@@ -26,7 +26,7 @@ QUERIES = [
 
 
 def test_the_committed_dashboards_are_what_the_code_writes():
-    command = [sys.executable, str(ROOT / "scripts" / "dashboards"), "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "dashboards"), "--check"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -145,6 +145,6 @@ def test_every_reason_of_a_refusal_is_documented():
 
 
 def test_the_documentation_is_what_the_code_says():
-    command = [sys.executable, str(ROOT / "scripts" / "metrics-docs"), "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "metrics-docs"), "--check"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
