@@ -1,4 +1,4 @@
-"""Result files: `benchmarks/results/<date>-<name>.md` for people and `.json` with every single measurement."""
+"""Result files: `benchmarks/results/<date>-<name>.md` for people; `raw/<date>-<name>.json`, which git ignores, has every measurement."""
 
 import datetime as dt
 import json
@@ -13,6 +13,8 @@ from benchmarks.machine import describe
 from benchmarks.tables import Result, markdown, rich_table
 
 FOLDER = Path(__file__).parent / "results"
+RAW = "raw"
+"""The folder in it that git ignores: a document cites the summary, never the single measurements."""
 WIDTH = 160
 """Of tables that go into a file or a log, in characters."""
 
@@ -64,6 +66,8 @@ def publish(name: str, arguments: Sequence[str], load: float, results: Sequence[
         {"title": result.title, "header": result.header, "rows": result.rows, "raw": result.raw} for result in results
     ]
     body = {"name": name, **asdict(under), "results": raw}
-    file.with_suffix(".json").write_text(json.dumps(body, indent=1) + "\n")
+    measurements = folder / RAW / f"{file.stem}.json"
+    measurements.parent.mkdir(exist_ok=True)
+    measurements.write_text(json.dumps(body, indent=1) + "\n")
     console.print(f"written: {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file.name}")
     return file

@@ -19,7 +19,7 @@ from muniflow.errors import MuniflowError
 from muniflow_cli.stack.state import StackState
 
 RULES = Path(__file__).parent / "rules"
-RUNBOOKS = "docs/operations.md"
+RUNBOOKS = "docs/guides/operate.md"
 """Where the rules say that runbooks are: the file's path in the repository. The chart puts an address in its place."""
 FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 START_TIMEOUT_S = 30.0

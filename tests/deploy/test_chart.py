@@ -36,7 +36,7 @@ def test_every_policy_holds(case, policy):
 
 def test_alerts_link_to_where_the_runbooks_are():
     wiki = "https://wiki.example.org/muniflow/operations"
-    for settings, expected in (((), "docs/operations.md"), (("monitoring.rules.runbookUrl=" + wiki,), wiki)):
+    for settings, expected in (((), "docs/guides/operate.md"), (("monitoring.rules.runbookUrl=" + wiki,), wiki)):
         flags = [part for setting in settings for part in ("--set", setting)]
         documents = load(template("--values", VALUES / "keda-work.yaml", *flags).stdout)
         groups = [

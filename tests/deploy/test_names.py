@@ -188,7 +188,7 @@ def test_the_definitions_of_the_builtin_broker_are_json_with_one_user_per_servic
 
 
 def test_the_documented_rights_are_the_rights_of_the_chart():
-    text = (ROOT / "docs" / "operations.md").read_text().replace("\\|", "|")
+    text = (ROOT / "docs" / "guides" / "deploy.md").read_text().replace("\\|", "|")
     config = next(
         item
         for item in of_kind(rendered("default"), "ConfigMap")

@@ -1,4 +1,4 @@
-"""Scaling: the recording rules compute what docs/autoscaling.md says, and the control loop settles where it says."""
+"""Scaling: the recording rules compute what docs/guides/autoscale.md says, and the control loop settles where it says."""
 
 import math
 import subprocess
@@ -252,7 +252,7 @@ def test_shrinking_waits_five_minutes_and_then_goes_slowly():
 
 
 def test_the_docs_give_the_numbers_of_the_chart():
-    text = (ROOT / "docs" / "autoscaling.md").read_text()
+    text = (ROOT / "docs" / "guides" / "autoscale.md").read_text()
     scaling = load((ROOT / "deploy" / "helm" / "muniflow" / "values.yaml").read_text())[0]
     for number in (
         f"drainSeconds` ({scaling['stepDefaults']['scaling']['drainSeconds']}",

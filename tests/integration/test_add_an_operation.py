@@ -1,4 +1,4 @@
-"""`docs/add-an-operation.md`, followed word for word in a folder of its own."""
+"""`docs/guides/add-an-operation.md`, followed word for word in a folder of its own."""
 
 import os
 import re
@@ -22,7 +22,7 @@ BATCH = re.compile(r"^with `mirror\.json`:\n\n```json\n(.*?)^```$", re.MULTILINE
 
 @pytest.fixture(scope="module")
 def guide():
-    return (ROOT / "docs/add-an-operation.md").read_text()
+    return (ROOT / "docs/guides/add-an-operation.md").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_every_link_to_a_file_leads_somewhere(path):
 
 
 def test_the_page_on_the_command_line_is_complete():
-    text = (ROOT / "docs/cli.md").read_text()
+    text = (ROOT / "docs/reference/cli.md").read_text()
     codes = [value for name, value in vars(exits).items() if name.isupper()]
     fields = [*BrokerSettings.model_fields, *StoreSettings.model_fields, *ProcessSettings.model_fields]
 

@@ -25,7 +25,7 @@ Role = Literal["coordinator", "workers", "gateway"]
 Order = tuple[Role, ...]
 RECOMMENDED: Order = ("coordinator", "workers", "gateway")
 ORDERS: tuple[Order, ...] = tuple(permutations(RECOMMENDED))
-"""All of them: `docs/operations.md` allows any, since Helm replaces everything at once."""
+"""All of them: `docs/guides/operate.md` allows any, since Helm replaces everything at once."""
 WORKERS = {"resize": 1, "split": 1, "blur": 2}
 ROUTES = (
     ([["resize", "50%"], ["split", True], ["blur", "gaussian"]], "png"),

@@ -63,7 +63,7 @@ TOP = Row(
             "Alerts",
             "short",
             f'count(ALERTS{{alertname=~"Muniflow.+",alertstate="firing",{NAMESPACE}}}) or vector(0)',
-            "Alerts that fire; each has a section in docs/operations.md.",
+            "Alerts that fire; each has a section in docs/guides/operate.md.",
             width=3,
             good_below=1,
         ),

@@ -39,6 +39,6 @@ def test_the_document_names_command_and_machine():
 
 def test_both_files_are_written_and_agree(tmp_path):
     file = publish("compare", ["compare"], 0.1, [comparison("512 px", ROUNDS, ("floor",))], tmp_path)
-    stored = json.loads(file.with_suffix(".json").read_text())
+    stored = json.loads((file.parent / "raw" / f"{file.stem}.json").read_text())
     assert stored["results"][0]["raw"][0]["floor"] == {"images": 100, "seconds": 1.0, "cpu_s": 2.0}
     assert "| chained | 200.0" in file.read_text()

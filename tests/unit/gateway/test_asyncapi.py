@@ -8,7 +8,7 @@ from tests.support.asyncapi_document import as_yaml, document
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import topology
 
-FILE = Path(__file__).parents[3] / "docs/asyncapi.yaml"
+FILE = Path(__file__).parents[3] / "docs/reference/asyncapi.yaml"
 DOCUMENT = document()
 
 

@@ -50,6 +50,6 @@ def test_limits_travel_to_another_process():
 
 @pytest.mark.parametrize("field", ImageLimits.model_fields)
 def test_the_documentation_states_every_variable_with_its_default(field):
-    page = (Path(__file__).parents[3] / "docs" / "limits.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "limits.md").read_text()
     (row,) = (line for line in page.splitlines() if f"| `{variable(field)}` |" in line)
     assert str(DEFAULT_LIMITS.model_dump(mode="json")[field]) in row

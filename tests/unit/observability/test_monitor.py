@@ -61,8 +61,8 @@ def test_the_rules_are_ours_only_quicker(tmp_path):
         mine, original = (yaml.safe_load((folder / copy.name).read_text()) for folder in (tmp_path, RULES))
         assert {group["interval"] for group in mine["groups"]} == {"2s"}
         rules = [group["rules"] for group in mine["groups"]]
-        home = (ROOT / "docs" / "operations.md").as_uri()
-        assert json.loads(json.dumps(rules).replace(home, "docs/operations.md")) == [
+        home = (ROOT / "docs" / "guides" / "operate.md").as_uri()
+        assert json.loads(json.dumps(rules).replace(home, "docs/guides/operate.md")) == [
             group["rules"] for group in original["groups"]
         ]
         links = [rule["annotations"]["runbook_url"] for group in rules for rule in group if "alert" in rule]

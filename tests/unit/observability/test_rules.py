@@ -315,11 +315,11 @@ def anchors(text: str) -> set[str]:
 
 
 def test_every_alert_says_what_is_wrong_and_leads_to_its_runbook():
-    there = anchors((ROOT / "docs" / "operations.md").read_text())
+    there = anchors((ROOT / "docs" / "guides" / "operate.md").read_text())
     for rule in rules():
         if "alert" in rule:
             document, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-            assert document == "docs/operations.md", rule["alert"]
+            assert document == "docs/guides/operate.md", rule["alert"]
             assert anchor in there, rule["alert"]
             assert rule["annotations"]["summary"], rule["alert"]
             assert rule["labels"]["severity"] in {"critical", "warning"}, rule["alert"]

@@ -1,4 +1,4 @@
-"""What the exit codes of every command mean; `docs/cli.md` has the same table."""
+"""What the exit codes of every command mean; `docs/reference/cli.md` has the same table."""
 
 OK = 0
 """It is done, and all of it."""

@@ -1,6 +1,6 @@
 """Encoded bytes to pixels: uint8 BGR, upright, exactly the size that the header states, or `Rejected`.
 
-The policies (alpha, 16 bit, CMYK, gray, orientation, animation) are in docs/limits.md.
+The policies (alpha, 16 bit, CMYK, gray, orientation, animation) are in docs/reference/limits.md.
 """
 
 from typing import Any, Literal, cast
@@ -37,7 +37,7 @@ def reduction(source: Size, target: Size) -> Reduction:
     """How much smaller a JPEG of size `source` may be decoded when the first step only shrinks it to `target`.
 
     Not bit-exact, so only for `decode: fast`. The factor is an exact fit, or leaves at least 2x for the averaging of
-    `resize`. Against the full decode, photographs then have a PSNR of 38 to 60 dB (docs/limits.md).
+    `resize`. Against the full decode, photographs then have a PSNR of 38 to 60 dB (docs/reference/limits.md).
     """
     factors: tuple[Reduction, ...] = (8, 4, 2)
     for factor in factors:

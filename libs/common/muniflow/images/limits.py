@@ -29,7 +29,7 @@ Formats = Annotated[
 
 
 class ImageLimits(Settings):
-    """Limits of source images; the policies are in docs/limits.md."""
+    """Limits of source images; the policies are in docs/reference/limits.md."""
 
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PIXELS_BACKSTOP)
     """Width times height of a source image."""
