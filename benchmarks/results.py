@@ -1,4 +1,7 @@
-"""Result files: `benchmarks/results/<date>-<name>.md` for people; `raw/<date>-<name>.json`, which git ignores, has every measurement."""
+"""Result files: `benchmarks/results/<date>-<name>.md` for people, `raw/<date>-<name>.json` with every measurement.
+
+Git ignores `raw`.
+"""
 
 import datetime as dt
 import json

@@ -15,7 +15,7 @@ from tests.chaos.harness import OPERATIONS, Harness, document
 from tests.chaos.pictures import write_pictures
 from tests.chaos.truth import Truth, digests, seed_of
 from tests.unit.images import craft
-from tests.unit.images.catalogue import bad_images
+from tests.unit.images.bad_images import bad_images
 
 from muniflow.model.topology import DELIVERY_LIMIT
 

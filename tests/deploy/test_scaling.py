@@ -1,4 +1,4 @@
-"""Scaling: the recording rules compute what docs/guides/autoscale.md says, and the control loop settles where it says."""
+"""Scaling: the recording rules compute what docs/guides/autoscale.md says, and the control loop settles there."""
 
 import math
 import subprocess

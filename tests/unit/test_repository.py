@@ -12,8 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from muniflow.model.batch import read_batch
+from muniflow.model.batch import BatchDocument, read_batch
+from muniflow.model.messages import Notice
 from muniflow.model.operation import installed_operations
+from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue
 from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, variable
 from muniflow_cli.commands import exits
 from muniflow_cli.main import COMMANDS, cli
@@ -174,6 +176,18 @@ def test_every_link_to_a_file_leads_somewhere(path):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+def anchors(path):
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_link_to_a_section_leads_to_a_heading(path):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", path.read_text())
+
+    assert [link for link in links if link[1] not in anchors((path.parent / link[0]) if link[0] else path)] == []
+
+
 def test_the_page_on_the_command_line_is_complete():
     text = (ROOT / "docs/reference/cli.md").read_text()
     codes = [value for name, value in vars(exits).items() if name.isupper()]
@@ -182,6 +196,32 @@ def test_the_page_on_the_command_line_is_complete():
     assert all(f"`muniflow {name}" in text for name in COMMANDS)
     assert all(f"| {code} |" in text for code in codes)
     assert all(variable(field) in text for field in fields if field.endswith("_url"))
+
+
+def test_the_pages_on_batches_and_messages_are_complete():
+    batch = (ROOT / "docs/reference/batch.md").read_text()
+    messages = (ROOT / "docs/reference/messages.md").read_text()
+    queues = {BATCHES, EVENTS, CONTROL, LOST, step_queue("<operation>"), dead_queue(step_queue("<operation>"))}
+
+    assert [name for name in BatchDocument.model_fields if f"| `{name}` |" not in batch] == []
+    assert [name for name in installed_operations() if f"| `{name}` |" not in batch] == []
+    assert [name for name in Notice.model_fields if f"`{name}`" not in messages and name != "v"] == []
+    assert [name for name in queues if f"| `{name}` |" not in messages] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_result_that_a_document_names_is_kept(path):
+    named = re.findall(r"\d{8}-\d{6}-[a-z]+\.[a-z]+", path.read_text())
+
+    assert [name for name in named if not (ROOT / "benchmarks/results" / name).is_file()] == []
+
+
+def test_every_path_that_the_concepts_name_exists():
+    text = (ROOT / "docs/concepts.md").read_text()
+    places = re.findall(r"`((?:libs|services)/[\w/.]+)`", text)
+
+    assert len(places) >= 6
+    assert [place for place in places if not (ROOT / place).exists()] == []
 
 
 def test_the_schema_that_is_printed_is_json():

@@ -25,7 +25,7 @@ _ALPHA_MODES = frozenset({"RGBA", "LA"})
 _EXTRA_SAMPLES = 338
 
 
-class Cell(NamedTuple):
+class Sample(NamedTuple):
     """One kind of file, with one clean file of it."""
 
     name: str
@@ -47,12 +47,12 @@ def picture() -> np.ndarray:
 
 
 @cache
-def cells() -> tuple[Cell, ...]:
-    """One cell for every combination that can be written."""
+def samples() -> tuple[Sample, ...]:
+    """One sample for every combination that can be written."""
     return (*_tiffs(), *_fax(), *_jpegs(), *_pngs(), *_webps())
 
 
-def _tiffs() -> Iterator[Cell]:
+def _tiffs() -> Iterator[Sample]:
     codings: dict[str, dict[str, Any]] = {
         "none": {},
         "lzw": {"compression": "lzw"},
@@ -67,17 +67,19 @@ def _tiffs() -> Iterator[Cell]:
             for depth, (pixels, kind) in _depths().items():
                 if pixels.dtype == bool and (layout == "tiles" or "predictor" in options):
                     continue
-                yield Cell(f"tiff-{coding}-{layout}-{depth}", "tiff", _tiff(pixels, **options, **shape, **kind))
+                yield Sample(f"tiff-{coding}-{layout}-{depth}", "tiff", _tiff(pixels, **options, **shape, **kind))
         planes = {"photometric": "rgb", "planarconfig": "separate"}
         for layout in ("strips", "tiles"):
             pixels = np.ascontiguousarray(picture().transpose(2, 0, 1))
-            yield Cell(f"tiff-{coding}-{layout}-planes", "tiff", _tiff(pixels, **options, **layouts[layout], **planes))
+            yield Sample(
+                f"tiff-{coding}-{layout}-planes", "tiff", _tiff(pixels, **options, **layouts[layout], **planes)
+            )
     colour = {"photometric": "rgb", "compression": "jpeg"}
     for layout, shape in (("strips", {"rowsperstrip": 16}), ("tiles", {"tile": (16, 32)})):
         plain = _tiff(picture(), **colour, **shape, compressionargs={"outcolorspace": "rgb"})
-        yield Cell(f"tiff-jpeg-{layout}-rgb", "tiff", plain)
-        yield Cell(f"tiff-jpeg-{layout}-ycbcr", "tiff", _tiff(picture(), **colour, **shape), off_by=2)
-        yield Cell(f"tiff-jpeg-{layout}-gray", "tiff", _tiff(picture()[:, :, 1], compression="jpeg", **shape))
+        yield Sample(f"tiff-jpeg-{layout}-rgb", "tiff", plain)
+        yield Sample(f"tiff-jpeg-{layout}-ycbcr", "tiff", _tiff(picture(), **colour, **shape), off_by=2)
+        yield Sample(f"tiff-jpeg-{layout}-gray", "tiff", _tiff(picture()[:, :, 1], compression="jpeg", **shape))
 
 
 def _depths() -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
@@ -102,9 +104,9 @@ def _tiff(pixels: np.ndarray, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _fax() -> Iterator[Cell]:
+def _fax() -> Iterator[Sample]:
     for coding in ("group3", "group4"):
-        yield Cell(
+        yield Sample(
             f"tiff-{coding}", "tiff", _saved(Pillow.fromarray(picture()[:, :, 1] > 90), "TIFF", compression=coding)
         )
 
@@ -115,7 +117,7 @@ def _saved(image: Pillow.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _jpegs() -> Iterator[Cell]:
+def _jpegs() -> Iterator[Sample]:
     rgb = Pillow.fromarray(picture())
     kinds: dict[str, tuple[Pillow.Image, dict[str, Any]]] = {
         "444": (rgb, {"subsampling": 0}),
@@ -126,11 +128,11 @@ def _jpegs() -> Iterator[Cell]:
     for name, (image, options) in kinds.items():
         for progressive in (False, True):
             data = _saved(image, "JPEG", quality=90, progressive=progressive, **options)
-            yield Cell(f"jpeg-{'progressive' if progressive else 'baseline'}-{name}", "jpeg", data)
-    yield Cell("jpeg-cmyk", "jpeg", _saved(rgb.convert("CMYK"), "JPEG", quality=90), off_by=2)
+            yield Sample(f"jpeg-{'progressive' if progressive else 'baseline'}-{name}", "jpeg", data)
+    yield Sample("jpeg-cmyk", "jpeg", _saved(rgb.convert("CMYK"), "JPEG", quality=90), off_by=2)
 
 
-def _pngs() -> Iterator[Cell]:
+def _pngs() -> Iterator[Sample]:
     rgb = Pillow.fromarray(picture())
     deep = _depths()["rgb16"][0]
     for name, image in {
@@ -141,25 +143,25 @@ def _pngs() -> Iterator[Cell]:
         "bilevel": Pillow.fromarray(picture()[:, :, 1] > 90),
         "gray16": Pillow.fromarray(deep[:, :, 0]),
     }.items():
-        yield Cell(f"png-{name}", "png", _saved(image, "PNG"))
-    yield Cell("png-rgb16", "png", craft.png(deep[:, :, ::-1]))
+        yield Sample(f"png-{name}", "png", _saved(image, "PNG"))
+    yield Sample("png-rgb16", "png", craft.png(deep[:, :, ::-1]))
 
 
-def _webps() -> Iterator[Cell]:
+def _webps() -> Iterator[Sample]:
     rgb, rgba = Pillow.fromarray(picture()), Pillow.fromarray(_depths()["rgba8"][0])
     for name, image in (("rgb", rgb), ("rgba", rgba)):
-        yield Cell(f"webp-lossy-{name}", "webp", _saved(image, "WEBP", quality=80))
-        yield Cell(f"webp-lossless-{name}", "webp", _saved(image, "WEBP", lossless=True, exact=True))
+        yield Sample(f"webp-lossy-{name}", "webp", _saved(image, "WEBP", quality=80))
+        yield Sample(f"webp-lossless-{name}", "webp", _saved(image, "WEBP", lossless=True, exact=True))
 
 
 # Damage
 
 
-def damaged(cell: Cell, seed: int) -> bytes:
-    """The file of a cell, damaged in a way that `seed` chooses."""
-    random = np.random.default_rng([seed, sum(cell.name.encode())])
+def damaged(sample: Sample, seed: int) -> bytes:
+    """The file of a sample, damaged in a way that `seed` chooses."""
+    random = np.random.default_rng([seed, sum(sample.name.encode())])
     way = _WAYS[seed % len(_WAYS)]
-    return way(bytearray(cell.data), random)
+    return way(bytearray(sample.data), random)
 
 
 def _somewhere(data: bytearray, random: np.random.Generator, longest: int) -> slice:
@@ -224,9 +226,9 @@ _WAYS: tuple[Callable[[bytearray, np.random.Generator], bytes], ...] = (
 )
 
 
-def middle_block(cell: Cell) -> range:
+def middle_block(sample: Sample) -> range:
     """Where the middle strip or tile of a TIFF is."""
-    with tifffile.TiffFile(io.BytesIO(cell.data)) as file:
+    with tifffile.TiffFile(io.BytesIO(sample.data)) as file:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
         number = len(page.dataoffsets) // 2
@@ -236,17 +238,17 @@ def middle_block(cell: Cell) -> range:
 # References
 
 
-def references(cell: Cell, data: bytes) -> dict[str, Image | str]:
+def references(sample: Sample, data: bytes) -> dict[str, Image | str]:
     """What each reference sees in `data`: uint8 BGR, or why it refuses."""
     seen: dict[str, Image | str] = {}
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     for name, read in {"Pillow": _by_pillow, "tifffile": _by_tifffile}.items():
-        if name == "tifffile" and cell.format != "tiff":
+        if name == "tifffile" and sample.format != "tiff":
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                seen[name] = np.ascontiguousarray(read(data, cell.format)[:, :, ::-1])
+                seen[name] = np.ascontiguousarray(read(data, sample.format)[:, :, ::-1])
             except Exception as error:  # noqa: BLE001 - they raise whatever they like
                 seen[name] = repr(error)
     return seen

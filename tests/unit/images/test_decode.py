@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.images import craft
-from tests.unit.images.catalogue import BadImage, bad_images
+from tests.unit.images.bad_images import BadImage, bad_images
 from tests.unit.images.test_header import VALID
 
 from muniflow.errors import Rejected

@@ -141,7 +141,7 @@ def test_progressive_jpeg_in_a_strip_that_lacks_scans_is_refused():
 
 def test_the_tags_of_cameras_and_maps_are_harmless():
     """libtiff warns of each that it does not know."""
-    known = {cell.name: cell for cell in corpus.cells()}["tiff-deflate-strips-rgb8"]
+    known = {sample.name: sample for sample in corpus.samples()}["tiff-deflate-strips-rgb8"]
     with_tag = craft.tiff(craft.noise(7, 5), {40000: 1})
     for data in (known.data, with_tag):
         assert decode(memoryview(data), TIFF).shape[2] == 3

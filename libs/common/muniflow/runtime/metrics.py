@@ -1,7 +1,7 @@
 """How a metric is declared: once, with all that its documentation, its tests and Prometheus need to know.
 
-A process makes its metrics from such entries; `docs/reference/metrics.md` is written from the same ones. Labels are bounded: what
-grows with the work (a batch, an image, a municipality) is never one.
+A process makes its metrics from such entries; `docs/reference/metrics.md` is written from the same ones. Labels are
+bounded: what grows with the work (a batch, an image, a municipality) is never one.
 """
 
 from collections.abc import Iterable, Mapping

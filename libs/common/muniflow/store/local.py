@@ -278,11 +278,8 @@ class _File(io.FileIO):
 
 def _open_file(root: str, parts: Parts, name: str) -> tuple[int, int]:
     """Descriptor and size of a regular file."""
-    parent = open_folder(root, parts)
-    try:
+    with folder(root, parts) as parent:
         fd = os.open(name, READ, dir_fd=parent)
-    finally:
-        os.close(parent)
     try:
         return fd, _file_size(fd, "/".join([*parts, name]))
     except BaseException:

@@ -1,6 +1,6 @@
 """The worker's metrics, each declared once: names, labels and units are a contract with dashboards and rules.
 
-`docs/reference/metrics.md` is written from these entries, from the coordinator's and from the gateway's (`tools/metrics-docs`).
+`tools/metrics-docs` writes `docs/reference/metrics.md` from these entries, the coordinator's and the gateway's.
 """
 
 from collections import defaultdict

@@ -12,7 +12,7 @@ _AWAY = {"OperationalError", "InterfaceError", "InternalError"}
 """Locked, no space, no network, shut down, read-only: classes of every driver, and all that derive from them."""
 _FOR_AN_ADMINISTRATOR = {"42P01", "42501"}
 """No such table, no permission: somebody took something away, and can give it back."""
-_MOST_CHARACTERS = 300
+_MAX_CHARS = 300
 
 
 @contextmanager
@@ -37,4 +37,4 @@ def is_away(error: BaseException) -> bool:
 
 def one_line(error: BaseException) -> str:
     """What a driver says, in one line: PostgreSQL's client writes a line for each address that it tried."""
-    return " ".join(str(error).split())[:_MOST_CHARACTERS]
+    return " ".join(str(error).split())[:_MAX_CHARS]
