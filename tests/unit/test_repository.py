@@ -1,6 +1,7 @@
 """What holds for the repository as a whole: its files, its documents, its size limits."""
 
 import ast
+import importlib.util
 import json
 import re
 import shlex
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SERVICE_PAGES = sorted((ROOT / "services").glob("*/README.md"))
 CODE = sorted(
     path
     for folder in ("libs", "services")
@@ -222,6 +224,28 @@ def test_every_path_that_the_concepts_name_exists():
 
     assert len(places) >= 6
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def is_importable(name):
+    """Whether a dotted name is a module, or something in one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        if importlib.util.find_spec(name):
+            return True
+    except ModuleNotFoundError:
+        pass
+    try:
+        return hasattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *SERVICE_PAGES], ids=name_of)
+def test_every_module_that_a_document_names_exists(path):
+    layers = "|".join(sorted(folder.parent.name for folder in (ROOT / "libs/common/muniflow").glob("*/__init__.py")))
+    found = re.findall(rf"`((?:muniflow\.(?:{layers})|muniflow_[a-z]+)\.[\w.]+)`", path.read_text())
+
+    assert [name for name in found if not is_importable(name)] == []
 
 
 def test_the_schema_that_is_printed_is_json():

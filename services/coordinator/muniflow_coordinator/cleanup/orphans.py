@@ -36,7 +36,7 @@ class Sweeper:
         self._loop = loop
         self._output = output if isinstance(output, KeepsUnfinished) and after_s > 0 else None
         self._after_s = after_s
-        self._pool = ThreadPoolExecutor(1, "sweeper")
+        self._pool = ThreadPoolExecutor(1, "orphans")
         self._stopping = threading.Event()
 
     def add(self, destination: str, ended_s_ago: float = 0.0) -> None:

@@ -191,7 +191,7 @@ class BatchHandler:
         gate.leave()
 
     def _take_back(self, intake: Intake, then: Callable[[], object]) -> None:
-        # Through `patience`, so that chunks which still wait to be recorded are recorded before they are forgotten.
+        # Through the retry queue: chunks that still wait to be recorded are recorded before they are forgotten.
         drop = partial(self._drop, intake.number, then)
         self._loop.add_callback_threadsafe(lambda: self._retry_queue.run(drop))
 
