@@ -8,11 +8,10 @@ from starlette.responses import StreamingResponse
 
 from muniflow.errors import NotFound
 from muniflow.images.limits import SourceFormat
-from muniflow.images.sniff import format_of
 from muniflow.store.types import Store
+from muniflow_gateway.upload.image_size import image_format
 
 CHUNK_BYTES = 256 * 1024
-HEAD_BYTES = 16
 CONTENT_TYPES: dict[SourceFormat, str] = {
     "jpeg": "image/jpeg",
     "png": "image/png",
@@ -23,19 +22,17 @@ JSON = "application/json"
 
 
 async def send_image(store: Store, key: str) -> StreamingResponse:
-    """An image as it is. Its content type is what its first bytes say, whatever its name; a broken one is sent, too.
+    """An image as it is, with the content type of its bytes, whatever its name. One that is truncated is sent, too.
 
     Raises:
         NotFound: it is not there, or it is no image of a format that muniflow reads.
         Unavailable: the store is away.
     """
-    size_bytes, stream = await run_in_threadpool(_opened, store, key)
-    head = await run_in_threadpool(stream.read, HEAD_BYTES)
-    found = format_of(memoryview(head))
-    if found is None:
-        stream.close()
+    content_type = await run_in_threadpool(_content_type, store, key)
+    if content_type is None:
         raise NotFound(f"{key} is no image, and only images are sent")
-    return _answer(size_bytes, _rest(head, stream), CONTENT_TYPES[found])
+    size_bytes, stream = await run_in_threadpool(_opened, store, key)
+    return _answer(size_bytes, _chunks(stream), content_type)
 
 
 async def send_report(store: Store, key: str) -> StreamingResponse:
@@ -46,12 +43,19 @@ async def send_report(store: Store, key: str) -> StreamingResponse:
         Unavailable: the store is away.
     """
     size_bytes, stream = await run_in_threadpool(_opened, store, key)
-    return _answer(size_bytes, _rest(b"", stream), JSON)
+    return _answer(size_bytes, _chunks(stream), JSON)
 
 
 def read_chunks(store: Store, key: str) -> Iterator[bytes]:
     """A blob in chunks."""
-    yield from _rest(b"", store.open(key))
+    yield from _chunks(store.open(key))
+
+
+def _content_type(store: Store, key: str) -> str | None:
+    """The content type of an image, or `None` for anything else."""
+    with store.open(key) as stream:
+        found = image_format(stream)
+    return None if found is None else CONTENT_TYPES[found]
 
 
 def _opened(store: Store, key: str) -> tuple[int, BinaryIO]:
@@ -67,9 +71,7 @@ def _answer(size_bytes: int, chunks: Iterator[bytes], content_type: str) -> Stre
     return StreamingResponse(chunks, media_type=content_type, headers=headers)
 
 
-def _rest(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
     with stream:
-        if head:
-            yield head
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk

@@ -13,7 +13,12 @@ pytestmark = pytest.mark.timeout(180)
 SECRET = b'{"password": "in plain text"}\n'
 ROUTE = {"operations": [["resize", "50%"]], "output": "jpg"}
 HIDDEN = (".muniflow/broker/node.json", ".git/config", "sub/.hidden/x.jpg", ".env.jpg")
-NO_IMAGES = ("notes.txt", "ledger.db", "looks-like.jpg", "page.jpg")
+BEGINS_AS = {
+    "begins-as.jpg": b"\xff\xd8\xff\xe0",
+    "begins-as.png": b"\x89PNG\r\n\x1a\n",
+    "begins-as.webp": b"RIFF\x00\x01\x00\x00WEBP",
+}
+NO_IMAGES = ("notes.txt", "ledger.db", "looks-like.jpg", "page.jpg", *BEGINS_AS)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,7 @@ def secrets(stack):
     contents = dict.fromkeys((*HIDDEN, *NO_IMAGES), SECRET)
     contents["sub/.hidden/x.jpg"] = contents[".env.jpg"] = body
     contents["page.jpg"] = b"<script>alert(1)</script>"
+    contents |= {key: magic + SECRET for key, magic in BEGINS_AS.items()}
     for key, content in contents.items():
         path = stack.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +100,7 @@ def test_what_is_no_image_is_not_served_as_a_source(stack, http, secrets, key):
 
     assert answer.status_code == 404, answer.headers
     assert secrets[key] not in answer.content
+    assert SECRET not in answer.content
     assert "is no image" in answer.json()["detail"]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from muniflow.images.opencv import cv2
 from muniflow.model.operation import Size
-from muniflow_gateway.upload.image_size import measure
+from muniflow_gateway.upload.image_size import image_format, measure
 
 PIXELS = np.zeros((31, 57, 3), np.uint8)
 
@@ -50,3 +50,27 @@ def test_no_bytes_make_it_fail(magic, rest):
     size = measure(io.BytesIO(magic + rest))
 
     assert size is None or size.pixels >= 0
+
+
+SECRET = b"password: in plain text, and long enough to reach into any header"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (cv2.imencode(".jpg", PIXELS)[1].tobytes(), "jpeg"),
+        (cv2.imencode(".png", PIXELS)[1].tobytes(), "png"),
+        (cv2.imencode(".webp", PIXELS)[1].tobytes(), "webp"),
+        (cv2.imencode(".png", PIXELS)[1].tobytes()[:40], "png"),
+        (b"II*\0" + SECRET, "tiff"),
+        (b"\xff\xd8\xff" + SECRET, None),
+        (b"\xff\xd8\xff\xe0" + SECRET, None),
+        (b"\x89PNG\r\n\x1a\n" + SECRET, None),
+        (b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 0, 9) + SECRET, None),
+        (b"RIFF\0\1\0\0WEBP" + SECRET, None),
+        (SECRET, None),
+        (b"", None),
+    ],
+)
+def test_only_a_header_with_pixels_makes_an_image(content, expected):
+    assert image_format(io.BytesIO(content)) == expected

@@ -6,6 +6,7 @@ Reads a few kilobytes whatever the size of the file: `muniflow.images.header` re
 import struct
 from typing import BinaryIO
 
+from muniflow.images.limits import SourceFormat
 from muniflow.images.sniff import format_of
 from muniflow.model.operation import Size
 
@@ -19,8 +20,25 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 def measure(stream: BinaryIO) -> Size | None:
     """The size that an image claims to have; `None` where it cannot be told without decoding."""
     head = stream.read(HEAD_BYTES)
+    return _size(format_of(memoryview(head)), head, stream)
+
+
+def image_format(stream: BinaryIO) -> SourceFormat | None:
+    """The format of an image whose header states its pixels; `None` for all else, whatever it begins with.
+
+    Of a TIFF only the first bytes are read: its size can be anywhere in the file.
+    """
+    head = stream.read(HEAD_BYTES)
+    found = format_of(memoryview(head))
+    if found == "tiff":
+        return found
+    size = _size(found, head, stream)
+    return found if size is not None and size.pixels else None
+
+
+def _size(found: SourceFormat | None, head: bytes, stream: BinaryIO) -> Size | None:
     try:
-        match format_of(memoryview(head)):
+        match found:
             case "png" if head[12:16] == b"IHDR":
                 return Size(*struct.unpack_from(">II", head, 16))
             case "webp":
