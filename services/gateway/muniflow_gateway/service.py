@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.images.limits import ImageLimits
 from muniflow.model.operation import installed_operations
 from muniflow.runtime import logs
 from muniflow.runtime.failpoints import Failpoints
@@ -78,6 +79,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         Invalid: a setting is wrong.
     """
     settings, stores = read_env(GatewaySettings, env), read_env(StoreSettings, env)
+    limits = read_env(ImageLimits, env)
     operations = installed_operations()
     if not operations:
         raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
@@ -88,6 +90,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
     source = open_store(stores.source_url)
     uploads = UploadService(
         settings=settings,
+        limits=limits,
         operations=operations,
         source=source,
         broker=broker,

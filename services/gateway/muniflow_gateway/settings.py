@@ -30,8 +30,6 @@ class GatewaySettings(GatewayAddress):
     """One image."""
     max_files: int = Field(1000, ge=1)
     """Images of one request; more of them are named from the store."""
-    max_pixels: int = Field(16384 * 8192, ge=1)
-    """Width times height of one image, as its header says."""
     max_field_bytes: int = Field(2**20, ge=1)
     """`actions` or `batch`, and the body of a JSON request."""
     max_header_bytes: int = Field(32 * 1024, ge=1024)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.images.limits import ImageLimits
 from muniflow.model.messages import Command
 from muniflow.model.operation import Operations, Size
 from muniflow.model.topology import BATCHES, CONTROL
@@ -41,6 +42,7 @@ class UploadService:
     """Where batches are handed in."""
 
     settings: GatewaySettings
+    limits: ImageLimits
     operations: Operations
     source: Store
     broker: Broker
@@ -196,10 +198,8 @@ class UploadService:
     async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
         for file in form.files:
             size = await self._measure(sink, file)
-            if size is not None and size.pixels > self.settings.max_pixels:
-                form.fault(
-                    file.place, f"{file.name}: {size} is more than the limit of {self.settings.max_pixels} pixels"
-                )
+            if size is not None and size.pixels > self.limits.max_pixels:
+                form.fault(file.place, f"{file.name}: {size} is more than the limit of {self.limits.max_pixels} pixels")
             elif size is not None and not form.faults:
                 caller.allowance.take_pixels(size.pixels)
         return documents.document_of(form, batch_id, sink.folder, self.operations)
