@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from muniflow.model.messages import TERMINAL, UNFINISHED
 from muniflow.runtime.broker_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECTIONS_LOST
 from muniflow.runtime.metrics import counter, gauge, histogram
 from muniflow.worker.metrics import MALFORMED
@@ -47,7 +48,6 @@ COMMIT = histogram("muniflow_ledger_commit_seconds", "Time of one transaction of
 LEDGER_WAITING = gauge("muniflow_ledger_waiting", "1 while the database is away and all work waits for it.")
 CLEANUP = gauge("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.")
 
-STATES = ("intake", "running", "finishing")
 CAUSES = ("broker", "ledger", "store", "report")
 
 
@@ -78,7 +78,7 @@ class _LiveCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         live = self._read()
-        yield BATCHES.family({(state,): live.batches.get(state, 0) for state in STATES})
+        yield BATCHES.family({(state,): live.batches.get(state, 0) for state in UNFINISHED})
         yield BATCHES_HELD.family({(cause,): live.held.get(cause, 0) for cause in CAUSES})
         for entry, value in (
             (LEADER, live.leader),
@@ -116,7 +116,7 @@ class Metrics:
         # Present from the start, so that a rate over them is never "no data".
         for state in ("done", "failed", "cancelled"):
             self.images_settled.labels(state)
-        for state in ("done", "partial", "failed", "cancelled"):
+        for state in sorted(TERMINAL - {"rejected"}):
             self.batches_ended.labels(state)
 
     def watch(self, read: Callable[[], Live]) -> None:

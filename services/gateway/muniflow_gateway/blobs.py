@@ -18,6 +18,7 @@ CONTENT_TYPES: dict[SourceFormat, str] = {
     "webp": "image/webp",
     "tiff": "image/tiff",
 }
+OUTPUT_TYPES = tuple(kind for name, kind in CONTENT_TYPES.items() if name != "tiff")
 JSON = "application/json"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from muniflow.model.batch import BATCH_ID
 from muniflow.model.operation import Operations
 from muniflow.store.types import Store
 from muniflow_gateway.auth.access import Access, Caller
@@ -74,7 +75,7 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 BatchId = Annotated[
     str,
     Path(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$",
+        pattern=f"^{BATCH_ID.pattern}$",
         description="Id of a batch.",
         openapi_examples={"an upload": {"value": "20261122-093015-3f9c2a1b"}},
     ),

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.model.api import BatchStatus, ImageStatus
-from muniflow.model.messages import ImageState
+from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS, TERMINAL, ImageFormat, ImageState
 from muniflow.model.operation import Operation
 from muniflow_gateway.problems import FaultBody
 
@@ -31,6 +31,7 @@ BATCH_EXAMPLE: dict[str, Any] = {
     "submitted_at": 1795339815.2,
     "finished_at": None,
     "report": None,
+    "ended": False,
     "faults": [],
     "links": {
         "self": "/v1/batches/20261122-093015-3f9c2a1b",
@@ -61,6 +62,8 @@ class BatchView(BatchStatus):
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BATCH_EXAMPLE]})
 
+    ended: bool
+    """Whether its state is a final one; a replay begins it again."""
     faults: tuple[FaultBody, ...] = ()
     """Why the coordinator refused it, for the state `rejected`."""
     links: BatchLinks
@@ -117,10 +120,18 @@ class OperationView(BaseModel):
     examples: list[Any] = Field(description="Entries of `operations`, short and long forms.")
 
 
+class FormatView(BaseModel):
+    """A format of outputs."""
+
+    name: ImageFormat
+    takes_quality: bool
+
+
 class OperationPage(BaseModel):
-    """The operations that are installed."""
+    """The operations that are installed, and the formats of outputs."""
 
     operations: list[OperationView]
+    formats: list[FormatView] = [FormatView(name=name, takes_quality=name not in LOSSLESS) for name in IMAGE_FORMATS]
 
 
 class ReplayView(BaseModel):
@@ -151,7 +162,9 @@ def links_of(batch_id: str) -> BatchLinks:
 
 def batch_view(status: BatchStatus, faults: Sequence[FaultBody] = ()) -> BatchView:
     """A batch with its addresses."""
-    return BatchView(**status.model_dump(), faults=tuple(faults), links=links_of(status.batch_id))
+    return BatchView(
+        **status.model_dump(), ended=status.state in TERMINAL, faults=tuple(faults), links=links_of(status.batch_id)
+    )
 
 
 def image_view(batch_id: str, image: ImageStatus) -> ImageView:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.keys import is_upload, key_problem
-from muniflow.model.messages import Decode, Encoding, ImageFormat, Route, RouteStep, leaf_count
+from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS, Decode, Encoding, ImageFormat, Route, RouteStep, leaf_count
 from muniflow.model.operation import Operation, Operations
 
 MAX_DOCUMENT_BYTES = 8 * 2**20
@@ -20,7 +20,7 @@ MAX_STEPS = 32
 MAX_LEAVES = 4096
 """Outputs of one image."""
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-FORMATS: Mapping[str, ImageFormat] = {"jpg": "jpg", "jpeg": "jpg", "png": "png", "webp": "webp"}
+FORMATS: Mapping[str, ImageFormat] = {**{name: name for name in IMAGE_FORMATS}, "jpeg": "jpg"}
 
 
 class OutputDocument(BaseModel):
@@ -224,10 +224,15 @@ def _output_faults(output: str | OutputDocument) -> list[Fault]:
     name, quality = (output, None) if isinstance(output, str) else (output.format, output.quality)
     place = "output" if isinstance(output, str) else "output.format"
     if name not in FORMATS:
-        return [Fault(place, f"unknown format {name!r}; allowed: jpg, png, webp")]
-    if quality is not None and FORMATS[name] == "png":
-        return [Fault("output.quality", "png is lossless and takes no quality")]
+        return [Fault(place, unknown_format(name))]
+    if quality is not None and FORMATS[name] in LOSSLESS:
+        return [Fault("output.quality", f"{name} is lossless and takes no quality")]
     return []
+
+
+def unknown_format(name: str) -> str:
+    """What is wrong with a name that is not in `FORMATS`."""
+    return f"unknown format {name!r}; allowed: {', '.join(IMAGE_FORMATS)}"
 
 
 def _read_encoding(output: str | OutputDocument) -> Encoding:
@@ -268,5 +273,5 @@ def batch_schema(operations: Operations) -> dict[str, Any]:
         items += [short, long]
     properties = cast("dict[str, Any]", schema["properties"])
     properties["operations"] = {**properties["operations"], "items": {"anyOf": items} if items else {}}
-    properties["output"]["examples"] = ["jpg", "png", "webp", {"format": "jpg", "quality": 90}]
+    properties["output"]["examples"] = [*IMAGE_FORMATS, {"format": "jpg", "quality": 90}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A muniflow batch"}

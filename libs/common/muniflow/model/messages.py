@@ -9,7 +9,7 @@
 | `Notice` | exchange `muniflow.notify` | coordinator → anybody |
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,10 +18,15 @@ from muniflow.model.wire import OPEN, Message
 
 Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]
 ImageFormat = Literal["jpg", "png", "webp"]
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+LOSSLESS: frozenset[ImageFormat] = frozenset({"png"})
+"""Formats that take no quality."""
 Decode = Literal["exact", "fast"]
 BatchState = Literal["intake", "running", "finishing", "done", "partial", "failed", "cancelled", "rejected"]
 ImageState = Literal["pending", "done", "failed", "cancelled"]
+BATCH_STATES: tuple[BatchState, ...] = get_args(BatchState)
 TERMINAL: frozenset[BatchState] = frozenset({"done", "partial", "failed", "cancelled", "rejected"})
+UNFINISHED: tuple[BatchState, ...] = tuple(state for state in BATCH_STATES if state not in TERMINAL)
 
 
 class RouteStep(BaseModel):
@@ -218,7 +223,11 @@ def leaf_count(route: Route) -> int:
 
 
 __all__ = [
+    "BATCH_STATES",
+    "IMAGE_FORMATS",
+    "LOSSLESS",
     "TERMINAL",
+    "UNFINISHED",
     "BatchState",
     "Command",
     "Decode",

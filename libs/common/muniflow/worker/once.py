@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from muniflow.compute.outcome import Outcome
 from muniflow.errors import Fault, Invalid
-from muniflow.model.batch import FORMATS, faults_of, read_step
+from muniflow.model.batch import FORMATS, faults_of, read_step, unknown_format
 from muniflow.model.keys import key_problem, stem_of, stored_key_problem
 from muniflow.model.messages import Task
 from muniflow.model.operation import Operation
@@ -121,7 +121,7 @@ def _with_defaults(document: dict[str, Any], faults: list[Fault]) -> dict[str, A
     output = values.pop("output", None)
     if isinstance(output, str):
         if output not in FORMATS:
-            faults.append(Fault("output", f"unknown format {output!r}; allowed: jpg, png, webp"))
+            faults.append(Fault("output", unknown_format(output)))
         values["encoding"] = {"format": FORMATS.get(output, "jpg")}
     elif output is not None:
         values["encoding"] = output

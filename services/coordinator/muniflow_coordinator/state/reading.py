@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, literal_column, select
 
 from muniflow.model.ledger import Leaf
+from muniflow.model.messages import UNFINISHED
 from muniflow_coordinator.state import rows
 from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
 from muniflow_coordinator.state.types import BatchRow, ImageRow
 
-_UNFINISHED = ("intake", "running", "finishing")
 _MANY = 500
 """Keys in one `in (…)`."""
 _FIND = select(batches).where(batches.c.id == bindparam("id_"))
@@ -72,7 +72,7 @@ class SqlReads:
 
     def unfinished(self) -> list[BatchRow]:
         """All batches that are not in a terminal state, oldest first."""
-        query = select(batches).where(batches.c.state.in_(_UNFINISHED)).order_by(batches.c.number)
+        query = select(batches).where(batches.c.state.in_(UNFINISHED)).order_by(batches.c.number)
         with self._read() as connection:
             return [rows.batch_row(row) for row in connection.execute(query)]
 

@@ -3,7 +3,7 @@
 import { batchPath, call, follow, get } from "./api.js";
 import { paceText, progressBar, progressText, statePill } from "./batches.js";
 import { ICONS, h, icon, replace, say } from "./dom.js";
-import { STATES, TERMINAL, ago, count, counted, fileName, percent, stepText } from "./format.js";
+import { STATES, ago, count, counted, fileName, percent, stepText } from "./format.js";
 import { tiles } from "./tiles.js";
 
 const PAGE = 24;
@@ -58,7 +58,7 @@ export class BatchView {
     this.batch = batch;
     if (before && before.state !== batch.state) say(`${batch.municipality || batch.batch_id}: ${STATES[batch.state]}, ${progressText(batch)}`);
     if (JSON.stringify(before) !== JSON.stringify(batch)) this.showHead();
-    if (TERMINAL.has(batch.state)) this.refresh();
+    if (batch.ended) this.refresh();
     else if (!this.timer) this.timer = setTimeout(() => { this.timer = 0; this.refresh(); }, before ? REFRESH_MS : 0);
   }
 
@@ -75,7 +75,7 @@ export class BatchView {
       progressBar(batch),
       h("p", { class: "small spread" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", {}, `sent ${ago(batch.submitted_at)}`)),
       batch.faults.length ? h("ul", { class: "problems" }, batch.faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", fault.problem))) : null,
-      batch.total && !TERMINAL.has(batch.state) ? h("ul", { class: "steps" }, batch.steps.map(stepBar)) : null,
+      batch.total && !batch.ended ? h("ul", { class: "steps" }, batch.steps.map(stepBar)) : null,
       h("p", { class: "actions" }, this.buttons()),
     );
     if (focused) this.head.querySelector(`[data-action="${focused}"]`)?.focus();
@@ -89,7 +89,7 @@ export class BatchView {
       batch.done ? link("zip", batch.links.archive, "download", `Download ${counted(outputs, "output")} (ZIP)`, `${batch.batch_id}.zip`) : null,
       batch.report ? link("report", batch.links.report, "report", "Report", `${batch.batch_id}-report.json`) : null,
       batch.done ? link("files", batch.links.static, "files", "Files") : null,
-      TERMINAL.has(batch.state) ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), "cancelling") }, "Cancel"),
+      batch.ended ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), "cancelling") }, "Cancel"),
     ];
   }
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h, replace } from "./dom.js";
-import { STATES, TERMINAL, ago, count, duration, percent, rate } from "./format.js";
+import { STATES, ago, count, duration, percent, rate } from "./format.js";
 
 const PAGE = 12;
 
@@ -36,7 +36,7 @@ export function progressText(batch) {
 
 export function paceText(batch) {
   if (batch.waiting_for) return `waits for ${batch.waiting_for}`;
-  if (TERMINAL.has(batch.state)) {
+  if (batch.ended) {
     return batch.finished_at ? `took ${duration(batch.finished_at - batch.submitted_at)}` : "";
   }
   if (!batch.rate_images_per_s) return batch.state === "running" ? "starting" : "";

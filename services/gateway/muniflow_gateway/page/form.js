@@ -9,8 +9,9 @@ const TYPES = ["image/jpeg", "image/png", "image/webp"];
 const SHOWN = 60;
 
 export class SendCard {
-  constructor(operations, onSent) {
+  constructor(operations, formats, onSent) {
     this.onSent = onSent;
+    this.lossless = new Set(formats.filter((format) => !format.takes_quality).map((format) => format.name));
     this.files = [];
     this.key = null;
     this.route = new RouteBuilder(operations, () => this.changed());
@@ -24,7 +25,7 @@ export class SendCard {
     this.sum = h("p", { class: "small", role: "status" });
     this.municipality = h("input", { id: "municipality", type: "text", maxlength: "200", oninput: () => this.changed() });
     this.format = h("select", { id: "format", onchange: () => this.changed() },
-      ["jpg", "png", "webp"].map((name) => h("option", { value: name }, name.toUpperCase())));
+      formats.map(({ name }) => h("option", { value: name }, name.toUpperCase())));
     this.quality = h("input", {
       id: "quality", type: "number", min: "1", max: "100", placeholder: "standard", oninput: () => this.changed(),
     });
@@ -95,7 +96,7 @@ export class SendCard {
     return {
       ...(municipality ? { municipality } : {}),
       operations: this.route.operations(),
-      output: quality && format !== "png" ? { format, quality } : format,
+      output: quality && !this.lossless.has(format) ? { format, quality } : format,
     };
   }
 
@@ -105,7 +106,7 @@ export class SendCard {
   }
 
   show() {
-    this.quality.disabled = this.format.value === "png";
+    this.quality.disabled = this.lossless.has(this.format.value);
     setText(this.json, pretty(this.actions()));
     setText(this.send, this.files.length ? `Send ${counted(this.files.length, "image")}` : "Send");
   }

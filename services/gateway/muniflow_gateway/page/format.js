@@ -51,8 +51,6 @@ export const STATES = {
   failed: "failed", cancelled: "cancelled", rejected: "refused", pending: "waiting",
 };
 
-export const TERMINAL = new Set(["done", "partial", "failed", "cancelled", "rejected"]);
-
 // One step of a route in a few words; an operation that this page does not know shows its parameters.
 export function stepText(step) {
   const { op, ...given } = step;

@@ -98,9 +98,9 @@ async function start() {
     const signOut = document.getElementById("sign-out");
     signOut.hidden = !session.needs_key;
     signOut.onclick = async () => { await call("DELETE", "/v1/session"); location.reload(); };
-    const { operations } = await get("/v1/operations");
+    const { operations, formats } = await get("/v1/operations");
     overview = {
-      send: new SendCard(operations, (batch) => { location.hash = `#/batch/${encodeURIComponent(batch.batch_id)}`; }),
+      send: new SendCard(operations, formats, (batch) => { location.hash = `#/batch/${encodeURIComponent(batch.batch_id)}`; }),
       stages: new StagesCard(),
       batches: new BatchesCard(),
     };

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.errors import NotFound
 from muniflow.model.messages import TERMINAL, BatchState, Command, ImageState
-from muniflow_gateway.blobs import CONTENT_TYPES, JSON, send_image, send_report
+from muniflow_gateway.blobs import CONTENT_TYPES, JSON, OUTPUT_TYPES, send_image, send_report
 from muniflow_gateway.dependencies import (
     AfterImage,
     BatchId,
@@ -37,7 +37,7 @@ from muniflow_gateway.schemas import (
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 IMAGES = dict.fromkeys(CONTENT_TYPES.values(), BINARY)
-OUTPUTS = {kind: schema for kind, schema in IMAGES.items() if kind != CONTENT_TYPES["tiff"]}
+OUTPUTS = dict.fromkeys(OUTPUT_TYPES, BINARY)
 
 
 @router.get("", operation_id="listBatches", summary="List batches, newest first", responses=problems())

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from muniflow.errors import Fault
 from muniflow.model.messages import TERMINAL
 from muniflow_gateway.archive import zip_chunks
-from muniflow_gateway.blobs import send_image
+from muniflow_gateway.blobs import OUTPUT_TYPES, send_image
 from muniflow_gateway.dependencies import CallerDep, Dependencies, DependenciesDep, problems
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
@@ -122,8 +122,7 @@ async def submit(request: Request, deps: DependenciesDep, caller: CallerDep, _ke
         200: {
             "description": "The result: one output as an image, several as a ZIP.",
             "content": {
-                name: {"schema": {"type": "string", "format": "binary"}}
-                for name in ("image/jpeg", "image/png", "image/webp", "application/zip")
+                name: {"schema": {"type": "string", "format": "binary"}} for name in (*OUTPUT_TYPES, "application/zip")
             },
             "headers": HEADERS,
         },

@@ -15,6 +15,7 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from muniflow.errors import Fault
+from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES
 from muniflow.images.sniff import describe, format_of
 from muniflow.store.types import Store
 from muniflow_gateway.problems import Problem, too_large
@@ -22,6 +23,7 @@ from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.filenames import Labels
 from muniflow_gateway.upload.stream_writer import Writer
 
+ALLOWED = ", ".join(FORMAT_NAMES[name] for name in DEFAULT_LIMITS.formats)
 FIELDS = frozenset({"actions", "batch"})
 FILE_FIELDS = frozenset({"files", "file"})
 MAX_PART_HEADERS = 8
@@ -237,8 +239,8 @@ class _File(_Part):
         head = memoryview(self._head)
         if not head:
             self._refuse("the file is empty")
-        elif format_of(head) not in {"jpeg", "png", "webp"}:
-            self._refuse(f"it seems to be {describe(head)}; allowed: JPEG, PNG, WebP")
+        elif format_of(head) not in DEFAULT_LIMITS.formats:
+            self._refuse(f"it seems to be {describe(head)}; allowed: {ALLOWED}")
         elif self._sink.keep:
             key = f"{self._sink.folder}{self._name}"
             self._writer = Writer(self._sink.store, key, self._sink.executor, durable=self._sink.durable)

@@ -1,0 +1,24 @@
+from muniflow.model.api import BatchStatus
+from muniflow.model.batch import FORMATS
+from muniflow.model.messages import BATCH_STATES, TERMINAL
+from muniflow_gateway.page.routes import read_page_file
+from muniflow_gateway.schemas import OperationPage, batch_view
+
+
+def test_a_batch_says_whether_it_has_ended():
+    ended = {s for s in BATCH_STATES if batch_view(BatchStatus(batch_id="b", state=s, destination="b")).ended}
+
+    assert ended == TERMINAL
+
+
+def test_the_formats_are_served_with_what_takes_a_quality():
+    formats = {each.name: each.takes_quality for each in OperationPage(operations=[]).formats}
+
+    assert formats == {"jpg": True, "png": False, "webp": True}
+    assert set(formats) == set(FORMATS.values())
+
+
+def test_the_page_has_a_text_for_every_state():
+    script, *_ = read_page_file("format.js") or (b"",)
+
+    assert all(f" {state}: ".encode() in script for state in BATCH_STATES)
