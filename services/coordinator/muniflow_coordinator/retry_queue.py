@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from muniflow.errors import Unavailable
+from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
 from muniflow_coordinator.leadership.types import Deposed
 
@@ -34,7 +35,7 @@ class RetryQueue:
         self._since_s = 0.0
         self._queue: deque[Callable[[], None]] = deque()
         self._busy = False
-        self._pause_s = FIRST_PAUSE_S
+        self._failures = 0
         self._stopped = False
         self.waiting_for: str | None = None
         """What all work waits for, if it does."""
@@ -68,7 +69,7 @@ class RetryQueue:
             if self.waiting_for is not None:
                 log.info("the ledger works again", extra={"waited_for": self.waiting_for})
                 self.waiting_for = None
-                self._pause_s = FIRST_PAUSE_S
+                self._failures = 0
         self._busy = False
 
     def _end(self, reason: str) -> None:
@@ -85,5 +86,5 @@ class RetryQueue:
         if time.monotonic() - self._since_s > MAX_WAIT_S:
             self._end(self.waiting_for)
             return
-        self._loop.call_later(self._pause_s, self._go_on)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._failures += 1
+        self._loop.call_later(doubling_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S), self._go_on)

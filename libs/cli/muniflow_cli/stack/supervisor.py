@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muniflow.runtime.backoff import doubling_s
 from muniflow_cli.stack.launch import answers, launch
 from muniflow_cli.stack.plan import ProcessPlan
 from muniflow_cli.stack.ports import taken_ports
@@ -28,7 +29,7 @@ DRAIN_S = 90.0
 
 def restart_delay_s(quick_ends: int) -> float:
     """The pause before a start, after so many ends in a row that came too soon."""
-    return float(min(FIRST_DELAY_S * 2 ** max(quick_ends - 1, 0), MAX_DELAY_S))
+    return doubling_s(quick_ends, FIRST_DELAY_S, MAX_DELAY_S)
 
 
 class Signals:

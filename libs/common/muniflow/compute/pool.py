@@ -18,6 +18,7 @@ from muniflow.compute.pending import MAX_ASSIGNMENTS, Assignment, Job, PendingGr
 from muniflow.compute.spec import ChildSpec
 from muniflow.errors import Unavailable
 from muniflow.model.settlement import settle
+from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
 
 MAX_FAULTLESS_DEATHS = 3
@@ -175,7 +176,7 @@ class ComputePool:
         self.loop.call_later(self._pause_s(), self._fork)
 
     def _pause_s(self) -> float:
-        return min(RESTART_FIRST_S * 2 ** (self._failures - 1), RESTART_MAX_S) if self._failures else 0.0
+        return doubling_s(self._failures, RESTART_FIRST_S, RESTART_MAX_S) if self._failures else 0.0
 
     def _on_broken(self, handle: ChildHandle) -> None:
         if handle.pid is not None:

@@ -27,6 +27,7 @@ from pika.exceptions import (
 )
 
 from muniflow.errors import Fault, Invalid
+from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 
@@ -115,7 +116,7 @@ def pause_s(attempt: int, longest_s: float, share: float | None = None) -> float
     """
     # Jitter, so that a hundred pods do not come back to a restarted broker at the same moment.
     jitter = random.random() if share is None else share  # noqa: S311 - not for secrets
-    return min(FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 20), longest_s) * (0.5 + 0.5 * jitter)
+    return doubling_s(attempt, FIRST_PAUSE_S, longest_s) * (0.5 + 0.5 * jitter)
 
 
 def describe(error: BaseException, parameters: URLParameters) -> str:

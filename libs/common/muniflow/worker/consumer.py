@@ -20,6 +20,7 @@ from muniflow.compute.pending import Job
 from muniflow.compute.pool import ComputePool
 from muniflow.model.messages import Task
 from muniflow.model.topology import step_queue
+from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.logs import task_fields
 from muniflow.runtime.loop import Loop
@@ -234,7 +235,7 @@ class Consumer:
         if self.tracing.on:
             messages = follow(self.tracing, [Delivered(held.job.task, held.delivery.headers) for held in group], result)
         self._before_publish()
-        self._publish(group, epoch, messages, PUBLISH_AGAIN_FIRST_S)
+        self._publish(group, epoch, messages, attempt=1)
 
     def _tell_of_waits(self, result: GroupResult) -> None:
         """One line when tasks begin to wait for a part that is away, and one when they go on."""
@@ -245,14 +246,14 @@ class Consumer:
             log.info("tasks go on", extra={"waited_for": self._waiting_for})
         self._waiting_for = reason
 
-    def _publish(self, group: list[Held], epoch: int, messages: list[OutgoingMessage], pause_s: float) -> None:
+    def _publish(self, group: list[Held], epoch: int, messages: list[OutgoingMessage], attempt: int) -> None:
         if epoch == self._epoch:
             began_s = time.perf_counter()
 
             def on_settled(problem: PublishProblem | None) -> None:
                 if problem is None:
                     self.metrics.confirm_seconds.observe(time.perf_counter() - began_s)
-                self._on_published(group, epoch, messages, pause_s, problem)
+                self._on_published(group, epoch, messages, attempt, problem)
 
             self.transport.publish(messages, on_settled)
             self._after_publish()
@@ -262,16 +263,16 @@ class Consumer:
         group: list[Held],
         epoch: int,
         messages: list[OutgoingMessage],
-        pause_s: float,
+        attempt: int,
         problem: PublishProblem | None,
     ) -> None:
         if epoch != self._epoch:
             return
         if problem is not None:
+            pause_s = doubling_s(attempt, PUBLISH_AGAIN_FIRST_S, PUBLISH_AGAIN_MAX_S)
             log.warning("publishing again in %.1f s: %s", pause_s, problem.reason)
             self.metrics.publish_problems.inc()
-            longer_s = min(pause_s * 2, PUBLISH_AGAIN_MAX_S)
-            self.loop.call_later(pause_s, lambda: self._publish(group, epoch, messages, longer_s))
+            self.loop.call_later(pause_s, lambda: self._publish(group, epoch, messages, attempt + 1))
             return
         self._after_confirm()
         self.transport.ack([held.delivery for held in group])
