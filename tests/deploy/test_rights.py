@@ -24,6 +24,7 @@ from muniflow.model.topology import (
     all_delays_s,
     dead_queue,
     delay_exchange,
+    gateway_queue,
     step_queue,
     topology,
     worker_topology,
@@ -37,7 +38,6 @@ from muniflow_cli.commands.check_broker import check_broker
 from muniflow_cli.commands.remedies import Remedies
 from muniflow_cli.commands.submit_session import SubmitSession
 from muniflow_cli.stack.broker import PrivateBroker
-from muniflow_gateway.clients.broker import notices_queue
 
 OPERATIONS = ("resize", "split", "blur")
 WORKER = "step-resize"
@@ -119,7 +119,7 @@ def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
 def test_a_gateway_hears_notices_and_publishes_batches_and_commands(declared):
     with declared.channel("gateway") as channel:
         channel.confirm_delivery()
-        own = notices_queue("pod-1.1")
+        own = gateway_queue("pod-1.1")
         declare(channel, Topology((), (own,)))
         channel.basic_consume(own.name, lambda *_: None)
         for key in (BATCHES, CONTROL):
@@ -129,7 +129,7 @@ def test_a_gateway_hears_notices_and_publishes_batches_and_commands(declared):
 
 def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declared):
     url = f"amqp://gateway:password-of-gateway@{declared.host}:{declared.port}/{declared.vhost}"
-    loop, own, problems = new_loop(), notices_queue("pod-2.1"), []
+    loop, own, problems = new_loop(), gateway_queue("pod-2.1"), []
     transport = RabbitTransport(BrokerSettings(amqp_url=url), loop, "gateway pod-2.1")
     transport.consume(own.name, 1, lambda _: None)
 

@@ -14,6 +14,7 @@ from muniflow.model.topology import (
     dead_queue,
     delay_exchange,
     delay_lanes,
+    gateway_queue,
     step_queue,
     topology,
 )  # fmt: skip
@@ -98,3 +99,11 @@ def test_a_delay_leads_back_under_the_own_key(delay_s):
     assert arguments["x-message-ttl"] == delay_s * 1000
     assert arguments["x-dead-letter-exchange"] == EXCHANGE
     assert "x-dead-letter-routing-key" not in arguments
+
+
+def test_the_queue_of_a_gateway_is_its_own_and_goes_by_itself():
+    queue = gateway_queue("pod-1.7")
+
+    assert queue.name == "muniflow.gateway.pod-1.7"
+    assert queue.arguments == {"x-queue-type": "quorum", "x-expires": 300_000, "x-max-length": 10_000}
+    assert queue.bindings == (("muniflow.notify", "batch.#"),)

@@ -17,6 +17,8 @@ NOTIFY_EXCHANGE = "muniflow.notify"
 BATCHES = "muniflow.batches"
 EVENTS = "muniflow.events"
 CONTROL = "muniflow.control"
+GATEWAY_PREFIX = "muniflow.gateway."
+"""Of the queues of gateways, one for each process."""
 LOST = "muniflow.lost"
 """A copy of each task that the broker dead-letters, so that the coordinator can settle its image."""
 
@@ -25,6 +27,11 @@ DELAYS_S = (5, 30, 120)
 LANES_PER_DELAY = 3
 DELAY_SPREAD = 5
 """The lanes of a delay are a fifth of it apart."""
+
+NOTICES_EXPIRE_MS = 300_000
+"""The queue of a gateway that is gone for longer is removed by the broker."""
+MAX_NOTICES = 10_000
+"""Notices that wait for one gateway; the oldest go first."""
 
 DELIVERY_LIMIT = 20
 """Deliveries before the broker dead-letters a message; 4.x has this default, older versions have none."""
@@ -119,6 +126,16 @@ def worker_topology(operations: Iterable[str]) -> Topology:
     for name in sorted(step_queue(operation) for operation in operations):
         queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
     return Topology((Exchange(EXCHANGE, "direct"), Exchange(DEAD_EXCHANGE, "direct")), tuple(queues))
+
+
+def gateway_queue(name: str) -> Queue:
+    """Where one gateway process hears notices. A quorum queue, as newer versions refuse transient ones."""
+    arguments: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-expires": NOTICES_EXPIRE_MS,
+        "x-max-length": MAX_NOTICES,
+    }
+    return Queue(f"{GATEWAY_PREFIX}{name}", arguments, ((NOTIFY_EXCHANGE, "batch.#"),))
 
 
 def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from muniflow.errors import Unavailable
 from muniflow.model.messages import Notice
-from muniflow.model.topology import NOTIFY_EXCHANGE, Queue, Topology
+from muniflow.model.topology import Topology, gateway_queue
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.rabbitmq import RabbitTransport
@@ -26,22 +26,9 @@ BEAT_S = 1.0
 BEAT_LIMIT_S = 30.0
 STOP_S = 8.0
 NOTICES_PREFETCH = 256
-NOTICES_EXPIRE_MS = 300_000
-"""The queue of a gateway that is gone for longer is removed by the broker."""
-MAX_NOTICES = 10_000
 RETRY_BLOCKED_S = 10.0
 
 log = logging.getLogger(__name__)
-
-
-def notices_queue(name: str) -> Queue:
-    """A queue of one gateway process. A quorum queue, as transient ones are refused by newer versions."""
-    arguments: dict[str, str | int] = {
-        "x-queue-type": "quorum",
-        "x-expires": NOTICES_EXPIRE_MS,
-        "x-max-length": MAX_NOTICES,
-    }
-    return Queue(f"muniflow.gateway.{name}", arguments, ((NOTIFY_EXCHANGE, "batch.#"),))
 
 
 @dataclass
@@ -76,7 +63,7 @@ class Broker:
         self._metrics = metrics
         metrics.connected.set_function(lambda: float(self._transport.connected))
         metrics.blocked.set_function(lambda: float(self._transport.blocked is not None))
-        own = notices_queue(name)
+        own = gateway_queue(name)
         # Nothing else is declared here: the coordinator does that, and the gateway's user need not be allowed to.
         self._topology = Topology((), (own,))
         self._transport.consume(own.name, NOTICES_PREFETCH, self._on_delivery)
