@@ -19,8 +19,8 @@ from muniflow.model.operation import installed_operations
 from muniflow.model.topology import BATCHES, CONTROL, topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.store.folders import TEMPORARY
-from muniflow.transport.admin import declare as declare_on
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
+from muniflow.transport.declare import declare as declare_on
 from muniflow.transport.types import OutgoingMessage
 from muniflow_cli.commands.client import Coordinator
 from muniflow_cli.stack.broker import PrivateBroker

@@ -31,7 +31,7 @@ from muniflow.model.topology import (
 )
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import declare
+from muniflow.transport.declare import declare
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import OutgoingMessage
 from muniflow_cli.commands.check_broker import check_broker

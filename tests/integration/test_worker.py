@@ -20,7 +20,7 @@ from muniflow.model.messages import Encoding, Events, RouteStep, Task
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import EVENTS, dead_queue, step_queue, topology
 from muniflow.store.local import LocalStore
-from muniflow.transport.admin import declare
+from muniflow.transport.declare import declare
 from muniflow_cli.stack.ports import free_ports
 
 IMAGES = 60

@@ -21,7 +21,7 @@ from muniflow.model.messages import Events, Settled, Task
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import declare
+from muniflow.transport.declare import declare
 from muniflow_cli.stack.ports import free_ports
 
 LIMIT_S = 60.0

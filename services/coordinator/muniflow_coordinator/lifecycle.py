@@ -1,9 +1,9 @@
 """The coordinator's life beside its loop: standby, at work, standby again, end."""
 
 import logging
-import time
 from collections.abc import Callable
 
+from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.loop import Loop
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.core import Core
@@ -14,8 +14,6 @@ from muniflow_coordinator.state.types import State
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 1.0
-BEAT_LIMIT_S = 30.0
 """A loop that did not turn for this long is stuck; the longest piece of work on it is one slice of a transaction."""
 
 Make = Callable[[Callable[[str], None]], Coordinator]
@@ -35,30 +33,27 @@ class Process:
         self.coordinator: Coordinator | None = None
         self.error: Exception | None = None
         """Why it ended by itself."""
-        self._beat_s = time.monotonic()
+        self._heartbeat = Heartbeat(loop, on_beat=self._check_claim)
         self._draining = False
 
     def start(self) -> None:
         """Stand by."""
-        self.beat()
+        self._heartbeat.start()
         self.elector.start()
 
     def run(self) -> None:
         """Turn the loop until `stop`."""
         self._loop.start()
 
-    def beat(self) -> None:
-        """Turn up once a second."""
-        self._beat_s = time.monotonic()
+    def _check_claim(self) -> None:
         if self.coordinator is not None and self.elector.overdue:
             self.give_up("the claim could not be renewed in time")
-        self._loop.call_later(BEAT_S, self.beat)
 
     # Called from the HTTP server's threads
 
     def alive(self) -> bool:
         """Whether the loop turns."""
-        return time.monotonic() - self._beat_s < BEAT_LIMIT_S
+        return self._heartbeat.alive()
 
     def core(self) -> Core | None:
         """The parts of the coordinator while this process works."""

@@ -21,6 +21,7 @@ from muniflow.errors import Fault, Invalid, NotFound, Unavailable
 from muniflow.model.topology import Topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.connection import describe, parameters_of
+from muniflow.transport.declare import declare
 from muniflow.transport.types import OutgoingMessage, size_problem
 
 METRICS = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
@@ -186,16 +187,6 @@ def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:
         raise NotFound(f"no queue takes messages for {message.routing_key!r}") from None
     except NackError:
         raise Unavailable("broker", f"it refused a message for {message.routing_key!r}") from None
-
-
-def declare(channel: BlockingChannel, topology: Topology) -> None:
-    """Declare exchanges, queues and bindings."""
-    for exchange in topology.exchanges:
-        channel.exchange_declare(exchange.name, exchange.kind, durable=True)
-    for queue in topology.queues:
-        channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
-        for source, key in queue.bindings:
-            channel.queue_bind(queue.name, source, routing_key=key)
 
 
 def delete_queues(settings: BrokerSettings, queues: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from muniflow.model.topology import Topology
 from muniflow.runtime.loop import Loop
 from muniflow.transport.confirms import ConfirmTracker, SettledGroup
 from muniflow.transport.connection import GroupedConnection, describe, shut
+from muniflow.transport.declare import declare
 from muniflow.transport.subscription import Subscription
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 
@@ -189,12 +190,7 @@ class Link:
         with self._consuming.one_write():
             # Without waiting for each: the broker works them off in order, and closes the channel at the first wrong
             # one, whose name it says.
-            for exchange in self._topology.exchanges:
-                channel.exchange_declare(exchange.name, exchange.kind, durable=True)
-            for queue in self._topology.queues:
-                channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
-                for source, key in queue.bindings:
-                    channel.queue_bind(queue.name, source, routing_key=key)
+            declare(channel, self._topology)
             channel.basic_qos(callback=lambda _frame: self._on_declared())
 
     def _on_declared(self) -> None:

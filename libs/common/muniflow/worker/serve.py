@@ -17,6 +17,7 @@ from muniflow.model.operation import installed_operations
 from muniflow.model.topology import worker_topology
 from muniflow.runtime import logs
 from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.http import HttpServer
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.open_tracing import open_tracing
@@ -31,7 +32,6 @@ from muniflow.worker.settings import WorkerSettings, child_spec
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 1.0
 BEAT_LIMIT_S = 15.0
 """A loop that did not turn for this long is stuck; nothing on it takes more than milliseconds."""
 DRAIN_POLL_S = 0.02
@@ -54,11 +54,15 @@ class Worker:
     _refused: str | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
-    _beat_s: float = field(default_factory=time.monotonic, init=False)
+    _heartbeat: Heartbeat = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the heartbeat."""
+        self._heartbeat = Heartbeat(self.loop, BEAT_LIMIT_S)
 
     def run(self) -> int:
         """Serve until a signal or a failed start; returns the exit code."""
-        self._beat()
+        self._heartbeat.start()
         self.metrics.describe(self.operations, self.settings.children, self.settings.device)
         self.metrics.blocked.set_function(lambda: self.transport.blocked is not None)
         self.pool.start()
@@ -69,7 +73,7 @@ class Worker:
 
     def alive(self) -> bool:
         """Whether the loop turns; called from the HTTP server's thread."""
-        return time.monotonic() - self._beat_s < BEAT_LIMIT_S
+        return self._heartbeat.alive()
 
     def not_ready(self) -> str | None:
         """Why tasks are not taken or cannot be run, or `None`; called from the HTTP server's thread."""
@@ -132,10 +136,6 @@ class Worker:
         self.metrics.connected.set(0)
         log.warning("connection lost: %s", reason)
         self.consumer.lost()
-
-    def _beat(self) -> None:
-        self._beat_s = time.monotonic()
-        self.loop.call_later(BEAT_S, self._beat)
 
     def _await_drained(self, until_s: float) -> None:
         if self.consumer.drained:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from muniflow.errors import Unavailable
 from muniflow.model.messages import Notice
 from muniflow.model.topology import Topology, gateway_queue
+from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.rabbitmq import RabbitTransport
@@ -22,8 +23,6 @@ from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import Problem
 
-BEAT_S = 1.0
-BEAT_LIMIT_S = 30.0
 STOP_S = 8.0
 NOTICES_PREFETCH = 256
 RETRY_BLOCKED_S = 10.0
@@ -68,11 +67,11 @@ class Broker:
         self._topology = Topology((), (own,))
         self._transport.consume(own.name, NOTICES_PREFETCH, self._on_delivery)
         self._thread = threading.Thread(target=self._loop.start, name="broker", daemon=True)
-        self._beat_s = time.monotonic()
+        self._heartbeat = Heartbeat(self._loop)
 
     def start(self) -> None:
         """Connect, and connect again after any trouble, until `stop`."""
-        self._beat()
+        self._heartbeat.start()
         self._transport.start(self._topology, lambda: None, self._on_lost)
         self._thread.start()
 
@@ -85,7 +84,7 @@ class Broker:
     @property
     def alive(self) -> bool:
         """Whether the thread's loop turns."""
-        return time.monotonic() - self._beat_s < BEAT_LIMIT_S
+        return self._heartbeat.alive()
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -127,10 +126,6 @@ class Broker:
     def _on_lost(self, reason: str) -> None:
         self._metrics.connections_lost.inc()
         log.warning("broker lost: %s", reason)
-
-    def _beat(self) -> None:
-        self._beat_s = time.monotonic()
-        self._loop.call_later(BEAT_S, self._beat)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         self._transport.ack([delivery])
