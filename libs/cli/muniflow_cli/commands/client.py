@@ -12,7 +12,20 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from muniflow.errors import Fault, Invalid, NotFound, Unavailable
-from muniflow.model.api import BatchList, BatchStatus, ImageList, ImageStatus, Info, StageList
+from muniflow.model.api import (
+    BATCHES,
+    INFO,
+    STAGES,
+    BatchList,
+    BatchStatus,
+    ImageList,
+    ImageStatus,
+    Info,
+    StageList,
+    batch_path,
+    images_path,
+    query_of,
+)
 from muniflow.runtime.settings import variable
 
 TIMEOUT_S = 10.0
@@ -44,11 +57,11 @@ class Coordinator:
 
     def info(self) -> Info:
         """The coordinator itself."""
-        return self._get(Info, "/v1/info")
+        return self._get(Info, INFO)
 
     def batches(self, limit: int = 20) -> BatchList:
         """The newest batches."""
-        return self._get(BatchList, "/v1/batches", limit=str(limit))
+        return self._get(BatchList, BATCHES, limit=limit)
 
     def batch(self, batch: str) -> BatchStatus:
         """One batch.
@@ -57,7 +70,7 @@ class Coordinator:
             NotFound: the coordinator does not know it.
         """
         try:
-            return self._get(BatchStatus, f"/v1/batches/{urllib.parse.quote(batch, safe='')}")
+            return self._get(BatchStatus, batch_path(batch))
         except NotFound:
             raise NotFound(f"the coordinator knows no batch {batch!r}; see `muniflow status`") from None
 
@@ -65,9 +78,7 @@ class Coordinator:
         """The images of a batch, page by page."""
         after: int | None = None
         while True:
-            given = {"state": state, "after": None if after is None else str(after)}
-            query = {name: value for name, value in given.items() if value is not None}
-            page = self._get(ImageList, f"/v1/batches/{urllib.parse.quote(batch, safe='')}/images", **query)
+            page = self._get(ImageList, images_path(batch), state=state, after=after)
             yield from page.images
             if page.next is None:
                 return
@@ -75,10 +86,11 @@ class Coordinator:
 
     def stages(self) -> StageList:
         """All stages."""
-        return self._get(StageList, "/v1/stages")
+        return self._get(StageList, STAGES)
 
-    def _get(self, model: type[Model], path: str, **query: str) -> Model:
-        url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    def _get(self, model: type[Model], path: str, **query: str | int | None) -> Model:
+        given = query_of(**query)
+        url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(given)}" if given else "")
         try:
             with self._opener.open(url, timeout=self._timeout_s) as answer:
                 return model.model_validate_json(answer.read())

@@ -10,10 +10,30 @@
 """
 
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
 from muniflow.model.messages import BatchState, ImageState
+
+INFO = "/v1/info"
+BATCHES = "/v1/batches"
+STAGES = "/v1/stages"
+
+
+def batch_path(batch_id: str) -> str:
+    """The path of a batch, whatever is in its id."""
+    return f"{BATCHES}/{quote(batch_id, safe='')}"
+
+
+def images_path(batch_id: str) -> str:
+    """The path of the images of a batch."""
+    return f"{batch_path(batch_id)}/images"
+
+
+def query_of(**values: str | int | None) -> dict[str, str]:
+    """The parameters of a request; those that are `None` are left out."""
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 class Answer(BaseModel):

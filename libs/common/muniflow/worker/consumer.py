@@ -51,8 +51,7 @@ worker along (where the kernel ends a container as a group): those that were del
 nor be given up by the broker with it."""
 BURST_S = 0.002
 """What was published together comes within so short a time; taken as it comes, it would make several short groups."""
-PUBLISH_AGAIN_FIRST_S = 0.5
-PUBLISH_AGAIN_MAX_S = 30.0
+PUBLISH_AGAIN_FIRST_S, PUBLISH_AGAIN_MAX_S = 0.5, 30.0
 
 
 class Held(NamedTuple):

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from muniflow import __version__
 from muniflow.errors import Rejected
-from muniflow.model.api import BatchList, BatchStatus, ImageList, ImageStatus, Info
+from muniflow.model.api import BATCHES, INFO, STAGES, BatchList, BatchStatus, ImageList, ImageStatus, Info
 from muniflow.model.batch import Batch
 from muniflow.model.messages import leaf_count
 from muniflow.model.operation import Operations
@@ -40,11 +40,11 @@ class Answers:
     def routes(self) -> Mapping[str, Route]:
         """All routes by path."""
         return {
-            "/v1/info": lambda _query, _parts: self.info(),
-            "/v1/batches": lambda query, _parts: self.batches(query),
-            "/v1/batches/*": lambda _query, parts: self.batch(parts[0]),
-            "/v1/batches/*/images": lambda query, parts: self.images(parts[0], query),
-            "/v1/stages": lambda _query, _parts: self._stages.answer(),
+            INFO: lambda _query, _parts: self.info(),
+            BATCHES: lambda query, _parts: self.batches(query),
+            f"{BATCHES}/*": lambda _query, parts: self.batch(parts[0]),
+            f"{BATCHES}/*/images": lambda query, parts: self.images(parts[0], query),
+            STAGES: lambda _query, _parts: self._stages.answer(),
         }
 
     def info(self) -> Info:

@@ -2,13 +2,25 @@
 
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from muniflow.errors import NotFound, Rejected, Unavailable
-from muniflow.model.api import BatchList, BatchStatus, ImageList, ImageStatus, Info, StageList
+from muniflow.model.api import (
+    BATCHES,
+    INFO,
+    STAGES,
+    BatchList,
+    BatchStatus,
+    ImageList,
+    ImageStatus,
+    Info,
+    StageList,
+    batch_path,
+    images_path,
+    query_of,
+)
 
 TIMEOUT_S = 10.0
 CONNECTIONS = 32
@@ -36,15 +48,13 @@ class Coordinator:
 
     async def info(self) -> Info:
         """The coordinator itself."""
-        return await self._get(Info, "/v1/info")
+        return await self._get(Info, INFO)
 
     async def batches(
         self, *, state: str | None = None, municipality: str | None = None, after: str | None = None, limit: int = 50
     ) -> BatchList:
         """A page of batches, newest first."""
-        return await self._get(
-            BatchList, "/v1/batches", state=state, municipality=municipality, after=after, limit=str(limit)
-        )
+        return await self._get(BatchList, BATCHES, state=state, municipality=municipality, after=after, limit=limit)
 
     async def batch(self, batch_id: str) -> BatchStatus:
         """One batch.
@@ -52,7 +62,7 @@ class Coordinator:
         Raises:
             NotFound: the coordinator does not know it.
         """
-        return await self._get(BatchStatus, f"/v1/batches/{quote(batch_id, safe='')}")
+        return await self._get(BatchStatus, batch_path(batch_id))
 
     async def images(
         self, batch_id: str, *, state: str | None = None, after: int | None = None, limit: int = 100
@@ -62,10 +72,7 @@ class Coordinator:
         Raises:
             NotFound: the coordinator does not know it.
         """
-        path = f"/v1/batches/{quote(batch_id, safe='')}/images"
-        return await self._get(
-            ImageList, path, state=state, after=None if after is None else str(after), limit=str(limit)
-        )
+        return await self._get(ImageList, images_path(batch_id), state=state, after=after, limit=limit)
 
     async def image(self, batch_id: str, number: int) -> ImageStatus:
         """One image of a batch.
@@ -80,12 +87,11 @@ class Coordinator:
 
     async def stages(self) -> StageList:
         """All stages."""
-        return await self._get(StageList, "/v1/stages")
+        return await self._get(StageList, STAGES)
 
-    async def _get(self, model: type[Model], path: str, **query: str | None) -> Model:
-        given = {name: value for name, value in query.items() if value is not None}
+    async def _get(self, model: type[Model], path: str, **query: str | int | None) -> Model:
         try:
-            answer = await self._client.get(path, params=given)
+            answer = await self._client.get(path, params=query_of(**query))
         except httpx.HTTPError as error:
             raise Unavailable("the coordinator", str(error) or type(error).__name__) from None
         except (httpx.InvalidURL, ValueError) as error:
