@@ -159,7 +159,7 @@ class UploadService:
         try:
             form = await self._read(request, caller, sink)
             own = IdempotencyRecord(documents.request_digest(form), await self._document(form, caller, batch_id, sink))
-            needed = True  # from here on a claim or the coordinator may name its images, whatever we hear of it
+            needed = True  # from here on the record of its key, or the coordinator, may name its images
             record = await self._make_record(batch_id, own) if repeatable else own
             needed = record == own
             if needed:
