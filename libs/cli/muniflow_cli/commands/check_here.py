@@ -1,5 +1,6 @@
 """What `doctor` asks of everything but the broker's queues: stores, coordinator, ledger, limits, steps."""
 
+import os
 import resource
 import shutil
 import sqlite3
@@ -21,6 +22,8 @@ LOW_DISK_BYTES = 2 * 2**30
 FEW_FILES = 1024
 SQLITE = "sqlite:///"
 TIMEOUT_S = 5
+INSTALL_THERE = "install muniflow-<op> there, and start the coordinator again"
+LEDGER_ACCESS = "check that it is on a local volume, and its permissions"
 
 
 def check_stores(stores: StoreSettings) -> list[Finding]:
@@ -48,7 +51,7 @@ def check_coordinator(target: Target, remedies: Remedies) -> list[Finding]:
     if info.blocked:
         findings.append(Finding("error", "coordinator", f"the broker blocks it: {info.blocked}", "see the alarm"))
     if not info.operations:
-        findings.append(Finding("error", "coordinator", "no step package is installed there", "install muniflow-<op>"))
+        findings.append(Finding("error", "coordinator", "no step package is installed there", INSTALL_THERE))
     return findings
 
 
@@ -69,17 +72,16 @@ def check_database(url: str | None) -> list[Finding]:
     if url is None or not url.startswith(SQLITE):
         return []
     path = Path(url.removeprefix(SQLITE))
-    if not path.exists():
-        return [Finding("warning", "ledger", f"{path} is not there yet", "the coordinator makes it when it starts")]
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        if not path.exists():
+            return [Finding("warning", "ledger", f"{path} is not there yet", "the coordinator makes it when it starts")]
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:
             connection.close()
-    except sqlite3.OperationalError as error:
-        to_do = "check that it is on a local volume, and its permissions"
-        return [Finding("error", "ledger", f"{path}: {error}", to_do)]
+    except (OSError, sqlite3.OperationalError) as error:
+        return [Finding("error", "ledger", f"{path}: {error}", LEDGER_ACCESS)]
     except sqlite3.DatabaseError as error:  # what is there is no database, or a damaged one
         said = str(error)
     if said != "ok":
@@ -98,7 +100,7 @@ def check_limits(stores: StoreSettings) -> list[Finding]:
         )
     for name, url in (("work", stores.work_url), ("output", stores.output_url)):
         folder = _folder(url)
-        if folder is not None and folder.is_dir():
+        if folder is not None and os.path.isdir(folder):  # noqa: PTH112 - `is_dir` raises where it may not look
             free = shutil.disk_usage(folder).free
             if free < LOW_DISK_BYTES:
                 findings.append(Finding("warning", "limits", f"{name} store: {free // 2**20} MiB left", "free space"))
@@ -115,16 +117,12 @@ def check_operations(operations: Mapping[str, Operation]) -> list[Finding]:
 
 def _source(url: str) -> Finding:
     folder = _folder(url)
-    if folder is not None and not folder.is_dir():
-        return Finding(
-            "error",
-            "source store",
-            f"{folder} is not a folder",
-            "make it, or set MUNIFLOW_SOURCE_URL to where images are and start the stack with it",
-        )
     try:
+        if folder is not None and not folder.is_dir():
+            to_do = "make it, or set MUNIFLOW_SOURCE_URL to where images are and start the stack with it"
+            return Finding("error", "source store", f"{folder} is not a folder", to_do)
         next(iter(open_store(url).list()), None)
-    except MuniflowError as error:
+    except (OSError, MuniflowError) as error:  # the former: it lies in a folder that cannot be entered
         return Finding("error", "source store", f"{url}: {error}", "check MUNIFLOW_SOURCE_URL and its permissions")
     return Finding("ok", "source store", url)
 

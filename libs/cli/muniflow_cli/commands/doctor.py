@@ -1,11 +1,16 @@
 """`muniflow doctor`."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from muniflow_cli.commands import exits
 from muniflow_cli.commands.output import examples, json_option, plain, show_json, show_table
+
+if TYPE_CHECKING:
+    from muniflow_cli.commands.findings import Finding
+    from muniflow_cli.commands.target import Target
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 
@@ -17,33 +22,10 @@ def command(*, as_json: bool) -> int:
 
     Nothing is changed. The exit code is 1 when there is an error; warnings alone are 0.
     """
-    from muniflow.model.operation import installed_operations
-    from muniflow.model.topology import topology
-    from muniflow_cli.commands.check_broker import check_broker
-    from muniflow_cli.commands.check_here import (
-        check_alarms,
-        check_coordinator,
-        check_database,
-        check_limits,
-        check_operations,
-        check_stores,
-    )
     from muniflow_cli.commands.findings import worst
-    from muniflow_cli.commands.remedies import remedies_of
     from muniflow_cli.commands.target import find_target
 
-    target = find_target()
-    remedies = remedies_of(target)
-    operations = installed_operations()
-    findings = [
-        *check_operations(operations),
-        *check_broker(target.broker, topology(operations), remedies),
-        *check_alarms(target.rabbitmq_metrics_url, remedies),
-        *check_coordinator(target, remedies),
-        *check_database(target.database_url),
-        *check_stores(target.stores),
-        *check_limits(target.stores),
-    ]
+    findings = diagnose(find_target())
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
@@ -56,3 +38,31 @@ def command(*, as_json: bool) -> int:
             ],
         )
     return exits.FAILED if worst(findings) == "error" else exits.OK
+
+
+def diagnose(target: "Target") -> "list[Finding]":
+    """All findings about a stack, in the order in which they are shown."""
+    from muniflow.model.operation import installed_operations
+    from muniflow.model.topology import topology
+    from muniflow_cli.commands.check_broker import check_broker
+    from muniflow_cli.commands.check_here import (
+        check_alarms,
+        check_coordinator,
+        check_database,
+        check_limits,
+        check_operations,
+        check_stores,
+    )
+    from muniflow_cli.commands.remedies import remedies_of
+
+    remedies = remedies_of(target)
+    operations = installed_operations()
+    return [
+        *check_operations(operations),
+        *check_broker(target.broker, topology(operations), remedies),
+        *check_alarms(target.rabbitmq_metrics_url, remedies),
+        *check_coordinator(target, remedies),
+        *check_database(target.database_url),
+        *check_stores(target.stores),
+        *check_limits(target.stores),
+    ]

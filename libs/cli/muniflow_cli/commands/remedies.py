@@ -1,10 +1,12 @@
 """What `doctor` advises, for the stack that it looks at: commands that work there, and no others."""
 
 import shlex
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from muniflow_cli.commands.client import LOCAL
 from muniflow_cli.commands.target import Target
 
 Kept = Literal["coordinator", "broker"]
@@ -20,6 +22,8 @@ class Remedies:
     """The command that administers the stack's own broker; `None` when somebody else runs the broker."""
     own_metrics: bool = False
     """Whether the metrics that are asked are those of the stack's own broker."""
+    bind: str | None = None
+    """What a coordinator listens on that is to answer where it is asked; `None` where no address is known."""
     named: bool = True
     """Whether variables name the stack; without them and without `logs` there is none."""
 
@@ -37,7 +41,14 @@ class Remedies:
 
     def coordinator_away(self) -> str:
         """The coordinator does not answer."""
-        return self._comes_back("coordinator") if self.logs else "start it: `python -m muniflow_coordinator`"
+        if self.logs:
+            return self._comes_back("coordinator")
+        if self.bind is None:
+            return "start it: `python -m muniflow_coordinator`"
+        return (
+            f"start it where it is asked: `MUNIFLOW_HTTP_BIND={self.bind} python -m muniflow_coordinator`; "
+            "or correct MUNIFLOW_COORDINATOR_URL"
+        )
 
     def see_log(self) -> str:
         """What is wrong is in the coordinator's log."""
@@ -92,12 +103,25 @@ class Remedies:
 def remedies_of(target: Target) -> Remedies:
     """What can be done about the stack that a command talks to."""
     stack = target.stack
+    bind = _bind_of(target.coordinator_url)
     if stack is None:
-        return Remedies(named=target.found == "variables")
+        return Remedies(bind=bind, named=target.found == "variables")
     own_broker = stack.amqp_url == target.broker.amqp_url
     return Remedies(
         logs=target.state_dir / "logs" if stack.coordinator_url == target.coordinator_url else None,
         rabbitmqctl=stack.rabbitmqctl if own_broker else None,
+        bind=bind,
         own_metrics=bool(stack.rabbitmqctl) and stack.rabbitmq_metrics_url == target.rabbitmq_metrics_url,
         named=target.found == "variables",
     )
+
+
+def _bind_of(url: str | None) -> str | None:
+    try:
+        parts = urllib.parse.urlsplit(url or "")
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:  # it is no address, which is a finding of its own
+        return None
+    if host is None:
+        return None
+    return f"127.0.0.1:{port}" if host in LOCAL else f"0.0.0.0:{port}"
