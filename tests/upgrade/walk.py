@@ -66,6 +66,7 @@ class Walk:
         self.url = f"http://127.0.0.1:{http}"
         variables = self.harness.environment() | {
             "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{http}",
+            "MUNIFLOW_GATEWAY_OPEN": "true",
             "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{self.harness.coordinator.port}",
             "MUNIFLOW_API_KEYS_FILE": str(self.harness.folder / "api-keys"),
         }
