@@ -1,10 +1,8 @@
 # All images of muniflow, from one file. Build context: the root of the repository.
 #
-#   docker build --target step    --build-arg SERVICES=resize      -t muniflow-resize .
-#   docker build --target gpu     --build-arg SERVICES=blur        -t muniflow-blur:0.1.0-gpu .
-#   docker build --target step    --build-arg SERVICES="resize split blur" -t muniflow-steps .     (chains in memory)
-#   docker build --target control --build-arg SERVICES=coordinator -t muniflow-coordinator .
-#   docker build --target control --build-arg SERVICES=gateway     -t muniflow-gateway .
+# docker-bake.hcl names every image: `make images` builds them all. By hand, one of them:
+#
+#   docker build --target step --build-arg SERVICES=resize -t muniflow-resize:0.1.0 .
 #
 # A change in one service rebuilds one image: each stage that sees all services hands on only what its image needs, and
 # what comes out unchanged is taken from the cache. Layers by how often they change: base, packages, library, service.
@@ -16,6 +14,12 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+# Ends every folder that goes into an image: byte code that does not depend on times, and one time for every file. The same
+# sources give the same bytes, wherever and whenever they are built.
+RUN printf '%s\n' '#!/bin/sh' 'set -eu' \
+        'python3 -m compileall -q --invalidation-mode unchecked-hash "$1"' \
+        'find "$1" -exec touch --no-dereference --date=@0 {} +' > /usr/local/bin/finish \
+    && chmod 755 /usr/local/bin/finish
 WORKDIR /src
 COPY requirements/build.txt requirements/build.txt
 RUN python3 -m pip install --quiet --require-hashes --target /opt/build -r requirements/build.txt
@@ -26,7 +30,7 @@ ENV PYTHONPATH=/opt/build
 FROM build AS library
 COPY libs/common libs/common
 RUN python3 -m pip install --quiet --no-deps --no-build-isolation --no-compile --target /opt/library ./libs/common \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/library
+    && finish /opt/library
 
 
 # Of all services, the ones that this image carries.
@@ -38,7 +42,7 @@ RUN mkdir picked && for service in ${SERVICES:?name them: --build-arg SERVICES=r
 FROM build AS service
 COPY --from=picked /src/picked picked
 RUN python3 -m pip install --quiet --no-deps --no-build-isolation --no-compile --target /opt/service ./picked/* \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/service
+    && finish /opt/service
 
 
 # Of all step services, only what coordinator and gateway read a batch with: name, parameters, entry points. No OpenCV, and
@@ -55,14 +59,28 @@ RUN mkdir contracts && for parameters in services/*/muniflow_*/params.py; do \
 FROM build AS contracts
 COPY --from=picked-contracts /src/contracts contracts
 RUN python3 -m pip install --quiet --no-deps --no-build-isolation --no-compile --target /opt/contracts ./contracts/* \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/contracts
+    && finish /opt/contracts
+
+
+# The command line, by itself.
+FROM build AS cli
+# The version of the library is that of the command line.
+COPY libs/common/muniflow/__init__.py libs/common/muniflow/
+COPY libs/cli libs/cli
+RUN python3 -m pip install --quiet --no-deps --no-build-isolation --no-compile --target /opt/cli ./libs/cli \
+    && finish /opt/cli
 
 
 # Packages from elsewhere, exact and hashed.
 FROM build AS packages-step
 COPY requirements/pixels.txt requirements/
 RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/packages -r requirements/pixels.txt \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages
+    && finish /opt/packages
+
+FROM build AS packages-run
+COPY requirements/run.txt requirements/
+RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/packages -r requirements/run.txt \
+    && finish /opt/packages
 
 # Picked in a stage of its own: tools that read this file (Skaffold) expand COPY for step images, too, which have no such file.
 FROM build AS picked-requirements
@@ -75,7 +93,7 @@ COPY --from=picked-requirements /src/picked picked
 # kubernetes/aio is the client once more, for asyncio: 40 MB that nothing here imports.
 RUN python3 -m pip install --quiet --require-hashes --no-compile --target /opt/packages -r picked/packages.txt \
     && rm -rf /opt/packages/kubernetes/aio \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages
+    && finish /opt/packages
 
 
 # What runs: no compiler, no build tools, a user without a name.
@@ -104,11 +122,15 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9100/livez', timeout=4)"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG SOURCE=
+ARG BASE
 LABEL org.opencontainers.image.title="muniflow" \
       org.opencontainers.image.description="A pipeline for municipal imagery" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${BASE}"
 
 
 FROM runtime AS control
@@ -143,4 +165,15 @@ COPY --from=packages-step /opt/packages /opt/packages
 COPY --from=library /opt/library /opt/library
 COPY --from=service /opt/service /opt/service
 ENV MUNIFLOW_MODULE=muniflow.worker.main
+USER 10001:0
+
+
+# `muniflow run` as a task that ends (docs/guides/serverless.md): the command line, all operations, no service.
+FROM runtime AS run
+COPY --from=packages-run /opt/packages /opt/packages
+COPY --from=library /opt/library /opt/library
+COPY --from=cli /opt/cli /opt/cli
+COPY --from=service /opt/service /opt/service
+ENV PYTHONPATH=/opt/cli:/opt/service:/opt/library:/opt/packages MUNIFLOW_MODULE=muniflow_cli.main
+HEALTHCHECK NONE
 USER 10001:0

@@ -1,12 +1,14 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers test-upgrade chaos bench lint fix run daemon monitor stop devconsole lock clean
+.PHONY: help demo test test-brokers test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: lint-workflows clean
 
 BIN := .venv/bin
 PATHS := libs services tests
 # `make test PYTEST_ARGS="-k route"` runs a part, PYTEST_PROCESSES=0 all in one process; `make run WORKERS=resize=2,blur=4` starts more workers.
 PYTEST_ARGS ?=
-PYTEST_PROCESSES ?= 2
+# One more than the two cores of a small machine: about half of their time tests wait for processes to start and end.
+PYTEST_PROCESSES ?= 3
 WORKERS ?=
 CHAIN ?=
 # What `make` starts serves this machine without an API key. MUNIFLOW_GATEWAY_OPEN=false asks for one.
@@ -15,18 +17,23 @@ run daemon demo: export MUNIFLOW_GATEWAY_OPEN := $(MUNIFLOW_GATEWAY_OPEN)
 UP_ARGS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(CHAIN),--chain $(CHAIN))
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## run a batch through a private RabbitMQ, and again without one; compare every byte
 	@scripts/bootstrap
 	@$(BIN)/muniflow demo
 
 test: lint ## lint, then all tests, against a real RabbitMQ
-	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --durations=30 --durations-min=4 $(PYTEST_ARGS)
 
 test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
 	@scripts/bootstrap dev
 	scripts/test-brokers
+
+test-cluster: ## the chart on a real Kubernetes control plane, 20 minutes, as root; the first build takes 25 more
+	@scripts/bootstrap dev
+	tools/control-plane
+	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" -n 0 $(PYTEST_ARGS)
 
 test-upgrade: ## the build before and this one together, replaced in every order: OLD=, NEW= commit or folder
 	@scripts/bootstrap dev
@@ -35,6 +42,15 @@ test-upgrade: ## the build before and this one together, replaced in every order
 chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=2000 CHAOS_SEED=7
 	@scripts/bootstrap dev
 	KILLS=$(or $(KILLS),300) IMAGES=$(or $(IMAGES),2000) CHAOS_SEED=$(CHAOS_SEED) $(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+
+power-cuts: ## broker, ledger and store lose their power (root): make power-cuts CUTS=200 SEED=1 OUT=cuts.jsonl
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.power_cuts --cuts $(or $(CUTS),200) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
+
+simulation: ## the pipeline under simulated faults: make simulation SEEDS=1000 SEED=1 OUT=seeds.jsonl; scaling over weeks: WEEKS=100
+	@scripts/bootstrap dev
+	@$(BIN)/python -m $(if $(WEEKS),tests.simulation.scaling --weeks $(WEEKS),tests.simulation.pipeline --seeds $(or $(SEEDS),1000)) \
+		--seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
 
 bench: ## every benchmark, about an hour; results in benchmarks/results
 	@scripts/bootstrap bench
@@ -74,6 +90,20 @@ devconsole: ## a Python console with the library loaded and the stack's settings
 lock: ## write requirements/*.txt anew from requirements/*.in
 	@scripts/bootstrap dev
 	scripts/lock
+
+images: ## every image, with `docker buildx bake`: TAG=, REGISTRY=registry.example.org/imagery PUSH=1, BAKE="cluster run"
+	REVISION=$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown) \
+		docker buildx bake --file docker-bake.hcl $(if $(PUSH),--push,--load) $(BAKE)
+
+images-load: ## bring the images that the chart installs into kind or minikube
+	@scripts/images-load
+
+sbom: ## an SBOM (CycloneDX) of each image, from its pinned requirements; in dist/sbom
+	@scripts/bootstrap dev
+	@$(BIN)/python tools/sbom --revision $$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)
+
+lint-workflows: ## actionlint over .github/workflows; needs Go
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -color
 
 clean: stop ## stop the stack; remove its data, caches and build products (.venv stays)
 	@if [ -x $(BIN)/muniflow ]; then $(BIN)/python -m muniflow_cli.stack.place; fi

@@ -10,9 +10,9 @@ from types import FrameType
 
 import click
 
+from benchmarks.budget import run_within
 from benchmarks.corpus import EXAMPLES
 from benchmarks.machine import load_now
-from benchmarks.parts import run_parts
 from benchmarks.results import FOLDER, publish
 from benchmarks.tables import Result
 
@@ -68,7 +68,7 @@ def compare(
     Example: python -m benchmarks compare --sizes 512 --contenders floor,chained --rounds 3
     """
     from benchmarks import compare as module
-    from benchmarks.contenders.catalogue import CONTENDERS, DEFAULT
+    from benchmarks.contenders.by_name import CONTENDERS, DEFAULT
     from benchmarks.corpus import SIZES
     from benchmarks.routes import ROUTES
 
@@ -217,6 +217,22 @@ def memory(*, size: str, images: int, routes: str, photos: Path, keep: bool) -> 
     _publish("memory", load, [module.memory(size, images, named, photos)], keep=keep)
 
 
+@main.command()
+@click.option("--batches", default=50, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@PHOTOS
+@KEEP
+def forecast(*, batches: int, seed: int, photos: Path, keep: bool) -> None:
+    """Real batches, planned before and graded after, with a pacing loop beside them: about ten minutes.
+
+    Example: python -m benchmarks forecast --batches 20 --no-keep
+    """
+    from benchmarks import forecast as module
+
+    load = load_now()
+    _publish("forecast", load, module.forecast(batches, seed, photos, click.echo), keep=keep)
+
+
 @main.command("all")
 @click.option("--rounds", default=2, show_default=True)
 @click.option("--minutes", default=60.0, show_default=True, help="No part starts later than this; those are named.")
@@ -226,10 +242,10 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
 
     Example: python -m benchmarks all --rounds 5 --minutes 180
     """
-    from benchmarks.contenders.catalogue import CONTENDERS
+    from benchmarks.contenders.by_name import CONTENDERS
 
     few = "floor,celery,local,per-step,chained"
-    parts: list[tuple[str, Callable[[], object]]] = [
+    measurements: list[tuple[str, Callable[[], object]]] = [
         ("coordinator", lambda: context.invoke(coordinator)),
         ("latency", lambda: context.invoke(latency)),
         ("start", lambda: context.invoke(start)),
@@ -250,7 +266,7 @@ def everything(context: click.Context, rounds: int, minutes: float) -> None:
             context.invoke, compare, sizes=size, contenders=",".join(CONTENDERS), images=images, rounds=rounds))
           for size, images in (("1024", 200), ("2048", 60), ("8000x4000", 12))),
     ]  # fmt: skip
-    left_out = run_parts(parts, minutes * 60)
+    left_out = run_within(measurements, minutes * 60)
     if left_out:
         click.echo(f"left out after {minutes:.0f} minutes: {'; '.join(left_out)}")
 

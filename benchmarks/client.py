@@ -3,8 +3,8 @@
 import json
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pika
 from pika.exceptions import ChannelClosedByBroker
@@ -32,7 +32,7 @@ def _consumers(connection: pika.BlockingConnection, queue: str) -> int:
     return int(declared.method.consumer_count)
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """One connection; every notice since it was opened is seen once."""
 
     def __init__(self, amqp_url: str) -> None:
@@ -80,10 +80,5 @@ class Client:
         """Close the connection."""
         self._connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

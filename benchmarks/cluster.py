@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from benchmarks import proc
 from benchmarks.client import Client, consumers
 from benchmarks.processes import Processes
 from muniflow.model.topology import BATCHES
 from muniflow.runtime.settings import BrokerSettings, StoreSettings, to_env
+from muniflow.runtime.startable import Startable
 from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_cli.stack.plan import ProcessPlan, WorkerGroup, coordinator_plan, replica_count, worker_plans
 from muniflow_cli.stack.ports import free_ports, says_ready
@@ -53,7 +52,7 @@ class Usage:
         )
 
 
-class Cluster:
+class Cluster(Startable):
     """Started by entering it; leaving it ends workers, coordinator and broker."""
 
     def __init__(
@@ -138,23 +137,10 @@ class Cluster:
             found |= {f"{name} {PARENT}": alone_s, f"{name} {CHILD}": tree_s(pids) - alone_s}
         return found
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """End all of it; workers and coordinator first, so that they can hand back."""
         self.processes.close()
         self.broker.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self, plan: ProcessPlan) -> int:
         shared = to_env(BrokerSettings(amqp_url=self.broker.amqp_url), self.stores)

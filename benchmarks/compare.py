@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contenders.catalogue import CONTENDERS
+from benchmarks.contenders.by_name import CONTENDERS
 from benchmarks.corpus import EXAMPLES, SIZES, cache_folder, corpus
 from benchmarks.harness import measure
 from benchmarks.routes import ROUTES

@@ -29,10 +29,10 @@ from muniflow.model.topology import step_queue
 OPERATION = "blur"
 OPERATIONS = [[OPERATION, "gaussian"]]
 NULL_WORKERS = 1
-PATIENCE_S = 3600.0
+TIMEOUT_S = 3600.0
 SAMPLE_S = 0.25
 WINDOW_IMAGES, WINDOW_TOTAL = 256, 1024
-"""The coordinator's own defaults: images in flight of one batch, and of all."""
+"""Images in flight of one batch, and of all, in this benchmark."""
 
 
 class Bench:
@@ -42,7 +42,8 @@ class Bench:
         """Describe it; `bench` starts it."""
         self.source = folder / "source"
         self.source.mkdir(parents=True)
-        self.cluster = Cluster(folder / "cluster", self.source, [])
+        windows = {"MUNIFLOW_WINDOW_IMAGES": str(WINDOW_IMAGES), "MUNIFLOW_WINDOW_TOTAL": str(WINDOW_TOTAL)}
+        self.cluster = Cluster(folder / "cluster", self.source, [], windows)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def answer(self, log: Path | None = None) -> None:
@@ -152,7 +153,7 @@ def _one_batch(made: Bench, client: Client, images: int) -> Growth:
     before, watch, started = made.parts_s(), Watch(made.cluster.coordinator_pid), time.perf_counter()
     watch.start()
     client.submit(document)
-    notice, ended = client.wait([batch_id], PATIENCE_S)[batch_id]
+    notice, ended = client.wait([batch_id], TIMEOUT_S)[batch_id]
     _expect_done(notice, images)
     after = made.parts_s()
     cpu = {part: (after[part] - before[part]) / images * 1000 for part in after}
@@ -194,16 +195,16 @@ def fair(batches: int, images: int) -> Result:
         plugs = [batch_name(f"plug{number}") for number in range(WINDOW_TOTAL // WINDOW_IMAGES)]
         for batch_id in plugs:
             client.submit(made.document(batch_id, WINDOW_IMAGES))
-        made.cluster.processes.wait_for("the first batches", lambda: _running(made, len(plugs)), PATIENCE_S)
+        made.cluster.processes.wait_for("the first batches", lambda: _running(made, len(plugs)), TIMEOUT_S)
         weights = {batch_name(f"fair{number}"): 1 + number % 3 for number in range(batches)}
         for batch_id, weight in weights.items():
             client.submit(made.document(batch_id, images, weight))
-        made.cluster.processes.wait_for("every batch's start", lambda: _running(made, len(plugs) + batches), PATIENCE_S)
+        made.cluster.processes.wait_for("every batch's start", lambda: _running(made, len(plugs) + batches), TIMEOUT_S)
         log = made.source.parent / "order"
         watch, started = Watch(made.cluster.coordinator_pid), time.perf_counter()
         watch.start()
         made.answer(log)
-        notices = client.wait([*plugs, *weights], PATIENCE_S)
+        notices = client.wait([*plugs, *weights], TIMEOUT_S)
         seconds = max(ended for _, ended in notices.values()) - started
         for batch_id in weights:
             _expect_done(notices[batch_id][0], images)
@@ -240,7 +241,7 @@ def beside(huge: int, small: int = 10, tries: int = 5) -> Result:
         huge_id = batch_name("huge")
         client.submit(made.document(huge_id, huge))
         at_once = _small_s(made, client, small)
-        made.cluster.processes.wait_for("the huge batch's start", lambda: _running(made, 1), PATIENCE_S)
+        made.cluster.processes.wait_for("the huge batch's start", lambda: _running(made, 1), TIMEOUT_S)
         amid = [_small_s(made, client, small) for _ in range(tries)]
         still = _running(made, 1)
     rows = (
@@ -258,6 +259,6 @@ def _small_s(made: Bench, client: Client, images: int) -> float:
     batch_id = batch_name("small")
     started = time.perf_counter()
     client.submit(made.document(batch_id, images))
-    notice, ended = client.wait([batch_id], PATIENCE_S)[batch_id]
+    notice, ended = client.wait([batch_id], TIMEOUT_S)[batch_id]
     _expect_done(notice, images)
     return ended - started

@@ -69,7 +69,7 @@ def table(title: str, what: str, unit: str, loads: Mapping[str, Load], found: Ma
         first = f"{cost.median / middles[0]:.2f}"
         rows.append((name, rate.text(1), cost.text(2), first, floor.text(2), over.text(2)))
     header = (what, f"{unit}s/s", f"CPU ms per {unit}", "/ the first", "tuned floor, same rhythm", "/ tuned floor")
-    notes = (f"CPU: {verdict(middles)}", f"CPU / tuned floor: {verdict(beside)}", "one stack, rounds interleaved")
+    notes = (f"CPU: {flatness(middles)}", f"CPU / tuned floor: {flatness(beside)}", "one stack, rounds interleaved")
     raw = {name: single_runs(done) for name, done in found.items()}
     return Result(title, header, tuple(rows), notes, raw)
 
@@ -116,7 +116,7 @@ def _paced(floor: Floor, repeats: int, period_s: float) -> Run:
     return together(runs)
 
 
-def verdict(middles: Sequence[float]) -> str:
+def flatness(middles: Sequence[float]) -> str:
     """The sentence below the table."""
     low, high = off_median(middles)
     flat = "all within" if -low <= TOLERANCE and high <= TOLERANCE else "NOT all within"

@@ -3,7 +3,7 @@
     python -m benchmarks.gateway --clients 16 --requests 400 --kilobytes 200
     python -m benchmarks.gateway --clients 100 --requests 100 --kilobytes 10000 --pid $(pgrep -f muniflow_gateway)
 
-The images are noise with a JPEG's head: what is measured is the door, not the pipeline, which settles them as failed.
+The images are noise behind a JPEG's header: the gateway is measured, not the pipeline, which settles them as failed.
 """
 
 import argparse
@@ -24,8 +24,10 @@ CHUNK_BYTES = 2**18
 NOISE = hashlib.shake_128(b"muniflow").digest(CHUNK_BYTES)
 HEAD = (
     b'--b\r\nContent-Disposition: form-data; name="actions"\r\n\r\n' + ACTIONS.encode() + b"\r\n"
-    b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n\xff\xd8\xff\xe0'
+    b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x30\x00\x40\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00"
 )
+"""The start of a form with a JPEG of 64x48, up to its first scan."""
 
 
 async def body(size_bytes: int) -> AsyncIterator[bytes]:

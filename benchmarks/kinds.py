@@ -29,7 +29,7 @@ def kind_of(stack: Iterable[str]) -> str:
     return "Python"
 
 
-def parts_by_kind(stacks: Iterable[tuple[list[str], int]]) -> Mapping[str, float]:
+def shares_by_kind(stacks: Iterable[tuple[list[str], int]]) -> Mapping[str, float]:
     """The part of each kind of all samples, 0 to 1."""
     counted: Counter[str] = Counter()
     for stack, samples in stacks:

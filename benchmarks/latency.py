@@ -20,7 +20,7 @@ PAUSE_S = 0.05
 """Between two jobs: light load, with every process asleep when the next one comes."""
 SLICE = 10
 """Jobs of one contender before the next one has its turn."""
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def latency(size: str, route_name: str, jobs: int, photos: Path = EXAMPLES) -> Result:
@@ -79,7 +79,7 @@ def _muniflow(
         image = f"{number % pictures.count:06}.jpg"
         client.submit({"batch_id": batch_id, "source": pictures.prefix, "images": [image],
                        "operations": route.document(), "output": OUTPUT})  # fmt: skip
-        notice, _ = client.wait([batch_id], PATIENCE_S)[batch_id]
+        notice, _ = client.wait([batch_id], TIMEOUT_S)[batch_id]
         if notice.state != "done":
             raise SystemExit(f"a batch of one image is {notice.state}")
 
@@ -102,6 +102,6 @@ def _celery(
     def job(number: int) -> None:
         path = pictures.paths[number % pictures.count]
         signature = celery.app.signature("process_image", (path, route.document(), str(output)))
-        signature.apply_async().get(timeout=PATIENCE_S)
+        signature.apply_async().get(timeout=TIMEOUT_S)
 
     return job

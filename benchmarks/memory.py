@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import proc
 from benchmarks.cluster import Cluster, batch_name
-from benchmarks.contenders.muniflow_broker import PATIENCE_S, document, groups_of
+from benchmarks.contenders.muniflow_broker import TIMEOUT_S, document, groups_of
 from benchmarks.corpus import SIZES, cache_folder, corpus
 from benchmarks.routes import ROUTES
 from benchmarks.tables import Result
@@ -37,7 +37,7 @@ def memory(size: str, images: int, routes: Sequence[str], photos: Path) -> Resul
                 watch.start()
                 batch_id = batch_name("memory")
                 client.submit(document(batch_id, pictures, route))
-                notice, _ = client.wait([batch_id], PATIENCE_S)[batch_id]
+                notice, _ = client.wait([batch_id], TIMEOUT_S)[batch_id]
                 ended.set()
                 watch.join()
                 if notice.state != "done":

@@ -8,17 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from benchmarks import proc
+from muniflow_cli.stack.waiting import POLL_S, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 GRACE_S = 20.0
 LOG_CHARACTERS = 2000
 
 
-class Processes:
+class Processes(contextlib.AbstractContextManager["Processes"]):
     """A group of processes with one log each; leaving the context ends them and everything below them."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,14 +79,17 @@ class Processes:
                 log = (self.folder / f"{name}.log").read_text(errors="replace")[-LOG_CHARACTERS:]
                 raise SystemExit(f"{name} ended with {process.returncode}. The end of its log:\n{log}")
 
-    def wait_for(self, what: str, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    def wait_for(
+        self, what: str, condition: Callable[[], bool], timeout_s: float = 60.0, *, every_s: float = POLL_S
+    ) -> None:
         """Wait for a condition that no event tells of; fails with the name of what did not come."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
+
+        def came() -> bool:
             self.check()
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{what} did not come within {timeout_s:.0f} s; see the logs in {self.folder}")
-            time.sleep(0.05)
+            return condition()
+
+        if not wait_until(came, timeout_s, every_s=every_s):
+            raise SystemExit(f"{what} did not come within {timeout_s:.0f} s; see the logs in {self.folder}")
 
     def close(self) -> None:
         """End all of them: asked first, killed after a while."""
@@ -110,10 +113,5 @@ class Processes:
         self._running.clear()
         self._names.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks import proc
 from benchmarks.cluster import CHILD, PARENT, Cluster, Usage, batch_name, usage_of
-from benchmarks.contenders.muniflow_broker import PATIENCE_S, document, groups_of
+from benchmarks.contenders.muniflow_broker import TIMEOUT_S, document, groups_of
 from benchmarks.corpus import EXAMPLES, SIZES, Corpus, cache_folder, corpus
-from benchmarks.kinds import KINDS, parts_by_kind
+from benchmarks.kinds import KINDS, shares_by_kind
 from benchmarks.routes import ROUTES, BenchRoute
 from benchmarks.stacks import Share, Stacks, parse, top_self, top_total, working
 from benchmarks.tables import Result
@@ -52,7 +52,7 @@ def _batch(cluster: Cluster, pictures: Corpus, route: BenchRoute) -> None:
     batch_id = batch_name("profile")
     with cluster.client() as client:
         client.submit(document(batch_id, pictures, route))
-        notice, _ = client.wait([batch_id], PATIENCE_S)[batch_id]
+        notice, _ = client.wait([batch_id], TIMEOUT_S)[batch_id]
     if notice.state != "done":
         raise SystemExit(f"the batch is {notice.state}")
     shutil.rmtree(cluster.output / batch_id)
@@ -75,7 +75,7 @@ def _by_kind(title: str, hops: Mapping[str, float], found: Mapping[str, Stacks],
     """CPU time of each part from /proc, divided among kinds of work as the samples of one such process are."""
     rows = []
     for name, spent_s in hops.items():
-        parts = parts_by_kind(found[name]) if name in found else {}
+        parts = shares_by_kind(found[name]) if name in found else {}
         spent_ms = spent_s / images * 1000
         rows.append((name, *(f"{parts[kind] * spent_ms:.2f}" if parts else "" for kind in KINDS), f"{spent_ms:.2f}"))
     return Result(f"CPU ms per image by hop, {title}", ("", *KINDS, "all"), tuple(rows), (), dict(hops))

@@ -19,7 +19,6 @@ from muniflow.model.topology import step_queue
 from muniflow.runtime.settings import BrokerSettings, to_env
 
 LOOK_S = 0.005
-PATIENCE_S = 60.0
 
 
 def start(tries: int) -> Result:
@@ -61,9 +60,5 @@ def _worker_s(cluster: Cluster, client: Client, operation: str) -> float:
     with Processes(cluster.folder / "logs") as processes:
         started = time.perf_counter()
         processes.python(f"start-{operation}", f"muniflow_{operation}", env=env)
-        while not client.consumers(queue):
-            processes.check()
-            if time.perf_counter() - started > PATIENCE_S:
-                raise SystemExit(f"the {operation} worker does not consume; see the logs in {processes.folder}")
-            time.sleep(LOOK_S)
+        processes.wait_for(f"a consumer of {queue}", lambda: client.consumers(queue) > 0, every_s=LOOK_S)
         return time.perf_counter() - started

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from muniflow.errors import Unavailable
@@ -24,11 +25,19 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - everything makes a folder of its own b
 MEMORY_NEEDED_BYTES = 4 << 30
 ONE_STACK = "tests/integration/gateway"
 """All tests of this folder share one stack."""
+LONG = (
+    *(ONE_STACK, "tests/chaos", "tests/integration", "tests/upgrade", "tests/power_cuts", "tests/contract"),
+    *("tests/unit/steps/test_opencl.py", "tests/unit/compute", "tests/unit/worker"),
+)
+"""What takes longest, files of a minute among them: begun last, such a file would leave all other processes idle."""
 
 
 def pytest_configure() -> None:
     """Prepare the environment of all the processes that tests start."""
     _write_into_memory()
+    # How long an example takes says more of what else the machine does.
+    hypothesis.settings.register_profile("tests", deadline=None)
+    hypothesis.settings.load_profile("tests")
     # They are hundreds, in containers often with this variable: each would compile all our modules again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -36,11 +45,17 @@ def pytest_configure() -> None:
 def _write_into_memory() -> None:
     """Put what the tests write into memory, where that is possible.
 
-    They kill processes, never machines, so no test asks a disk to keep anything. But where a disk takes a second for
+    They kill processes, never machines (`tests/power_cuts` has volumes of its own), so no test asks a disk to keep
+    anything. But where a disk takes a second for
     an `fsync`, RabbitMQ gives up declaring a quorum queue after five and closes the connection (541).
     """
     if "TMPDIR" not in os.environ and _fits(MEMORY):
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # for what we start, and for this process
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: the quick tests come last and fill what is left of a process."""
+    items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -14,7 +14,7 @@ from benchmarks.statistics import Run
 from benchmarks.tuning import ALLOCATOR
 
 CONCURRENCY = 2
-PATIENCE_S = 1800.0
+TIMEOUT_S = 1800.0
 
 
 class CeleryRedis:
@@ -50,7 +50,7 @@ class CeleryRedis:
         spent_s, mine_s, started = self._processes.cpu_s(), time.process_time(), time.perf_counter()
         tasks = [task("process_image", (path, operations, output)) for path in self._corpus.paths]
         sent = group(tasks, app=self.app).apply_async()
-        counts = sent.get(timeout=PATIENCE_S)
+        counts = sent.get(timeout=TIMEOUT_S)
         seconds = time.perf_counter() - started
         run = Run(sum(counts), seconds, self._processes.cpu_s() - spent_s + time.process_time() - mine_s)
         sent.forget()

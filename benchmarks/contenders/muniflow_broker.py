@@ -13,7 +13,7 @@ from benchmarks.statistics import Run
 from muniflow.model.messages import Decode
 from muniflow_cli.stack.plan import WorkerGroup
 
-PATIENCE_S = 1800.0
+TIMEOUT_S = 1800.0
 OUTPUT = {"format": "jpg", "quality": 95}
 """What the floor writes."""
 
@@ -68,7 +68,7 @@ class MuniflowBroker:
         batch_id = batch_name(self._route.name)
         before, mine_s, started = self._cluster.usage().total_s, time.process_time(), time.perf_counter()
         self._client.submit(document(batch_id, self._corpus, self._route, self._decode))
-        notice, ended = self._client.wait([batch_id], PATIENCE_S)[batch_id]
+        notice, ended = self._client.wait([batch_id], TIMEOUT_S)[batch_id]
         spent_s = self._cluster.usage().total_s - before + time.process_time() - mine_s
         if notice.state != "done":
             raise SystemExit(f"{self.name}: the batch is {notice.state}, {notice.failed} images failed")
@@ -80,7 +80,7 @@ class MuniflowBroker:
     def close(self) -> None:
         """End all of it."""
         if self._cluster is not None:
-            self._cluster.close()
+            self._cluster.stop()
 
 
 def document(batch_id: str, corpus: Corpus, route: BenchRoute, decode: Decode = "exact") -> dict[str, object]:

@@ -22,7 +22,7 @@ from muniflow_cli.stack.broker import PrivateBroker
 DONE = "naive.done"
 WORKERS_PER_OPERATION = {"split": 1}
 """Two where pixels are computed, as the contenders with one operation per worker have."""
-PATIENCE_S = 1800.0
+TIMEOUT_S = 1800.0
 
 
 def step_queue(operation: str) -> str:
@@ -103,9 +103,9 @@ class Naive:
         return [int(one.method.consumer_count) for one in declared]
 
     def _await(self, count: int) -> None:
-        for method, _, _ in self._channel.consume(DONE, inactivity_timeout=PATIENCE_S):
+        for method, _, _ in self._channel.consume(DONE, inactivity_timeout=TIMEOUT_S):
             if method is None or method.delivery_tag is None:
-                raise SystemExit(f"naive: no result for {PATIENCE_S:.0f} s; see the logs in {self._folder}")
+                raise SystemExit(f"naive: no result for {TIMEOUT_S:.0f} s; see the logs in {self._folder}")
             self._channel.basic_ack(method.delivery_tag)
             count -= 1
             if not count:

@@ -3,27 +3,26 @@
 import json
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from muniflow.errors import MuniflowError
+from muniflow.runtime.startable import Startable
 from muniflow_cli.stack.state import StackState
+from muniflow_cli.stack.waiting import wait_until
 
 RULES = Path(__file__).parent / "rules"
 RUNBOOKS = "docs/guides/operate.md"
 """Where the rules say that runbooks are: the file's path in the repository. The chart puts an address in its place."""
 FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 START_TIMEOUT_S = 30.0
-POLL_S = 0.1
 INSTALL = "Prometheus is not installed: apt-get install prometheus (scripts/bootstrap dev does it)"
 
 
@@ -83,7 +82,7 @@ def write_targets(path: Path, targets: Iterable[str]) -> None:
 
 
 @dataclass
-class Prometheus:
+class Prometheus(Startable):
     """A Prometheus of our own: `with Prometheus(folder, configuration, port) as prometheus: prometheus.query("up")`."""
 
     folder: Path
@@ -116,12 +115,10 @@ class Prometheus:
                  f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline_s:
-                self.stop()
-                raise MuniflowError(f"Prometheus does not start:\n{log.read_text()[-2000:]}")
-            time.sleep(POLL_S)
+        in_time = wait_until(lambda: self._answers() or not self.running, START_TIMEOUT_S)
+        if not in_time or not self.running:
+            self.stop()
+            raise MuniflowError(f"Prometheus does not start:\n{log.read_text()[-2000:]}")
 
     def stop(self) -> None:
         """End it."""
@@ -166,17 +163,6 @@ class Prometheus:
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
         except OSError:
             return False
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.stop()
 
 
 def _host(url: str) -> str:

@@ -22,7 +22,7 @@ from muniflow.store.folders import TEMPORARY
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
 from muniflow.transport.declare import declare as declare_on
 from muniflow.transport.types import OutgoingMessage
-from muniflow_cli.commands.client import Coordinator
+from muniflow_cli.commands.client import CoordinatorApi
 from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_cli.stack.ports import free_ports
 
@@ -109,8 +109,8 @@ class Harness:
         return self.services["coordinator"]
 
     @property
-    def client(self) -> Coordinator:
-        return Coordinator(f"http://127.0.0.1:{self.coordinator.port}", timeout_s=5)
+    def client(self) -> CoordinatorApi:
+        return CoordinatorApi(f"http://127.0.0.1:{self.coordinator.port}", timeout_s=5)
 
     def tend(self) -> None:
         """Start again what died; each death counts as a fault."""
@@ -229,8 +229,9 @@ class Harness:
         return {name: depth for name, depth in self.depths().items() if depth and not name.endswith(".dead")}
 
     def dead_letters(self) -> int:
-        """Messages in all dead-letter queues."""
-        return sum(depth for name, depth in self.depths().items() if name.endswith(".dead"))
+        """Failures and letters that the ledger lists."""
+        failed = sum(group.images for group in self.client.failure_counts().groups)
+        return failed + sum(1 for _ in self.client.letters())
 
     def depths(self) -> dict[str, int]:
         """Messages of each queue, as of a second ago."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from muniflow_cli.stack.ports import says_ready
 from muniflow_cli.stack.processes import session_members
-from muniflow_cli.stack.stop import wait_until
+from muniflow_cli.stack.waiting import wait_until
 
 END_S = 30.0
 """Time for orphans to see that their parent is gone; the machine may be busy."""

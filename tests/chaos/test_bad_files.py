@@ -15,13 +15,13 @@ from tests.chaos.truth import seed_of
 from tests.unit.images import craft
 
 from muniflow.compute.groups import GroupResult
-from muniflow.compute.pending import Job
-from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.compute.pending import PendingTask
+from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
+from muniflow.compute.types import PoolEvents
 from muniflow.model.batch import read_step
-from muniflow.model.messages import Encoding, Events, Task
+from muniflow.model.messages import Encoding, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import EVENTS
 from muniflow.runtime.loop import Loop, new_loop
 
 MUTATIONS = int(os.environ.get("MUTATIONS") or "10000")
@@ -71,18 +71,16 @@ class Suite:
         pool = ComputePool(loop, spec, 2, PoolEvents(on_death=self.deaths.append, on_failed=self.deaths.append))
         pool.start()
         for group in groups:
-            pool.submit([Job(task, task.to_bytes()) for task in group], done)
+            pool.submit([PendingTask(task, task.to_bytes()) for task in group], done)
         loop.call_later(LIMIT_S, lambda: pool.stop(loop.stop))
         self._watch(pool, loop)
         loop.start()
         loop.close()
 
     def _record(self, result: GroupResult) -> None:
-        for message in result.messages:
-            if message.routing_key == EVENTS:
-                for part in Events.from_bytes(message.body).settled:
-                    assert self.keys[part.image] not in self.reasons
-                    self.reasons[self.keys[part.image]] = part.reason
+        for part in result.settled:
+            assert self.keys[part.image] not in self.reasons
+            self.reasons[self.keys[part.image]] = part.reason
 
     def _watch(self, pool: ComputePool, loop: Loop) -> None:
         for pid in pool.pids:

@@ -8,8 +8,8 @@ from tests.chaos.pictures import write_pictures
 from tests.chaos.storm import VARIABLES, Storm, rage
 from tests.chaos.truth import seed_of
 
-KILLS = int(os.environ.get("KILLS") or "30")
-IMAGES = int(os.environ.get("IMAGES") or "200")
+KILLS = int(os.environ.get("KILLS") or "20")
+IMAGES = int(os.environ.get("IMAGES") or "140")
 
 
 def test_the_targets_of_a_storm_come_from_its_seed():

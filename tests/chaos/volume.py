@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from muniflow_cli.stack.stop import wait_until
+from muniflow_cli.stack.waiting import wait_until
 
 SIZE_MB = 24
 BUSY_S = 20.0

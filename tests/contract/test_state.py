@@ -1,25 +1,36 @@
 """What every store of state promises, on SQLite and on PostgreSQL."""
 
 import signal
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, NullPool, create_engine, event, text, update
-from tests.support.postgres import PrivatePostgres
+from sqlalchemy import Connection, NullPool, create_engine, event, select, text, update
+from tests.support.postgres import PrivatePostgres, find_postgres
 
-from muniflow.errors import Invalid, Rejected, Unavailable
+from muniflow.errors import Fault, Invalid, Rejected, Unavailable
+from muniflow.forecast.grade import Forecast
+from muniflow.model.audit import AuditEntry
+from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.lineage import Lineage
-from muniflow_coordinator.leadership.types import Deposed
+from muniflow.runtime.failpoints import LEDGER_COMMITS, Failpoints
+from muniflow_coordinator.errors import Deposed
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.failure_types import ANY, Chosen, NewLetter, NewRejection
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
-from muniflow_coordinator.state.tables import SCHEMA_VERSION, batches, schema
+from muniflow_coordinator.state.tables import ADDED, SCHEMA_VERSION, batches, forecasts, schema, service_times
+from muniflow_coordinator.state.types import ForecastRow, ServiceTimeRow
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -148,6 +159,18 @@ def test_the_leaves_of_a_settled_image_are_removed(state: SqlState, lineage: Lin
     assert state.leaves(number) == leaves[1:]
 
 
+def test_checksums_are_kept_with_done_images_and_parts(state: SqlState) -> None:
+    number = running(state)
+    sums = ImageSums("0" * 64, ("a" * 64, "b" * 64))
+    part = Leaf(1, 0, ((0, 2),), None, 0, None, ImageSums("1" * 64, ("c" * 64,)))
+    for _ in range(2):
+        state.commit([Commit(number, leaves=[part], settled=[replace(done(0), sums=sums), done(2)])])
+    assert state.leaves(number) == [part]
+    assert [image.sums for image in state.every_image(number)] == [sums, None, None, None, None]
+    assert not state.drop_images(number, 9)
+    state.drop_batch(number)
+
+
 def test_cancelling_spares_what_is_in_flight_or_settled(state: SqlState) -> None:
     number = running(state, 6)
     state.commit([Commit(number, settled=[done(1)], leaves=[Leaf(2, 0, ((0, 2),), None, 0)], counts=Counts(6, 1))])
@@ -174,6 +197,34 @@ def test_reopening_takes_failed_images_only_and_raises_their_run(state: SqlState
         ("pending", 1, ())
     ]
     assert state.reopen_images(number, range(3)) == counts
+
+
+def test_beginning_again_raises_the_run_of_pending_images_once_and_drops_their_leaves(state: SqlState) -> None:
+    number = running(state, 4)
+    leaves = [Leaf(image, 0, ((0, 2),), None, 0) for image in (1, 2)]
+    state.commit([Commit(number, leaves=leaves, settled=[done(0)], counts=Counts(4, 1))])
+    for _ in range(2):  # the second time as after a commit whose answer was lost
+        state.restart_images(number, {0: 0, 1: 0, 3: 5})
+    assert [(row.state, row.run) for row in state.images(number, after=-1, limit=9)] == [
+        ("done", 0), ("pending", 1), ("pending", 0), ("pending", 0),
+    ]  # fmt: skip
+    assert state.leaves(number) == [leaves[1]]
+    later = Leaf(1, 1, ((0, 2),), None, 0)
+    state.commit([Commit(number, leaves=[later])])
+    state.restart_images(number, {1: 0})
+    assert later in state.leaves(number), "a leaf of the run that it is in by now"
+
+
+def test_what_was_in_flight_when_a_batch_was_cancelled_is_kept(state: SqlState) -> None:
+    number, other = running(state, 4), running(state, 2, "c")
+    for batch, total in ((number, 4), (other, 2)):
+        state.accept_batch(batch, total)
+        assert state.kept_images(batch) == []
+    for _ in range(2):  # the second time as after a commit whose answer was lost
+        state.commit([Commit(number, cancelling=True, in_flight={2, 0})])
+    assert (state.kept_images(number), state.kept_images(other)) == ([0, 2], [])
+    state.commit([Commit(number, cancelling=True, in_flight=())])
+    assert state.kept_images(number) == []
 
 
 def test_inserting_images_again_keeps_the_first(state: SqlState) -> None:
@@ -282,6 +333,7 @@ def test_who_was_followed_writes_nothing_more(state: SqlState, url: str) -> None
         "accept_batch": lambda: state.accept_batch(number, 3),
         "cancel_images": lambda: state.cancel_images(number, range(5), ()),
         "reopen_images": lambda: state.reopen_images(number, range(5)),
+        "restart_images": lambda: state.restart_images(number, {0: 0}),
         "drop_images": lambda: state.drop_images(number, 5),
         "drop_batch": lambda: state.drop_batch(number),
     }
@@ -331,7 +383,7 @@ def test_a_transaction_that_is_frozen_does_not_keep_its_successor_out(postgres_u
             return False
 
     def freeze() -> None:
-        with state._write() as connection:
+        with state._write(None) as connection:
             begun_s = time.monotonic()
             while not take_over():
                 assert time.monotonic() - begun_s < 12
@@ -375,6 +427,19 @@ def test_processes_that_start_together_make_one_schema(url: str) -> None:
         state.close()
 
 
+def test_who_opens_a_new_file_waits_for_another_that_does_so(tmp_path: Path) -> None:
+    """Where one has begun to write before the log is on, SQLite refuses to turn it on without waiting."""
+    path = tmp_path / "new.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_state, f"sqlite:///{path}")
+        assert wait([opened], 0.2).not_done
+        other.execute("COMMIT")
+        opened.result(10).close()
+    other.close()
+
+
 def test_a_schema_of_an_older_version_is_upgraded_and_deposes_who_works_on_it(
     state: SqlState, url: str, administrator: Connection
 ) -> None:
@@ -396,6 +461,120 @@ def test_a_database_of_a_newer_version_is_refused(state: SqlState, url: str, adm
         open_state(url)
     with pytest.raises(Rejected, match="this muniflow knows up to"):
         state.take_over("who waited meanwhile")
+
+
+def observed(key: str, updated_at: float, sums: str = "[1.0]") -> ServiceTimeRow:
+    return ServiceTimeRow(key, '{"op": "“resize”"}', sums, updated_at)
+
+
+def test_service_times_are_replaced_by_their_key_and_the_newest_are_kept(state: SqlState, url: str) -> None:
+    assert state.service_times() == []
+    state.keep_service_times([], 2)
+    state.keep_service_times([observed("a", 1.5), observed("b", 2.5)], 2)
+    state.keep_service_times([observed("a", 3.5, "[2.0]")], 2)
+    assert state.service_times() == [observed("a", 3.5, "[2.0]"), observed("b", 2.5)]
+    state.keep_service_times([observed("c", 4.5)], 2)
+    again = open_state(url)
+    assert again.service_times() == [observed("c", 4.5), observed("a", 3.5, "[2.0]")]
+    again.close()
+
+
+def test_who_was_followed_keeps_no_service_times(state: SqlState, url: str) -> None:
+    other = open_state(url)
+    other.take_over("another one")
+    with pytest.raises(Deposed):
+        state.keep_service_times([observed("a", 1.5)], 2)
+    assert other.service_times() == []
+    other.close()
+
+
+def test_a_table_that_an_earlier_build_may_ignore_is_added_without_a_new_version(
+    state: SqlState, url: str, administrator: Connection
+) -> None:
+    """An earlier build starts on the database of this one, and the one that leads goes on."""
+    number = running(state)
+    service_times.drop(administrator)
+    forecasts.drop(administrator)
+    administrator.commit()
+    other = open_state(url)
+    state.commit([Commit(number, settled=[done(0)])])
+    assert other.service_times() == []
+    assert other.forecasts() == []
+    assert administrator.execute(select(schema.c.version)).scalar_one() == 2
+    other.close()
+
+
+def test_columns_that_an_earlier_build_may_ignore_are_added_without_a_new_version(
+    state: SqlState, url: str, administrator: Connection
+) -> None:
+    """A failure that an earlier build has recorded has the code `unknown`."""
+    number = running(state)
+    state.commit([Commit(number, settled=[replace(failed(1), code="crashed", operation="blur")])])
+    for index in ("images_failed", "batches_by_owner", "rejections_by_owner"):
+        administrator.exec_driver_sql(f"DROP INDEX {index}")
+    for column in ADDED:
+        administrator.exec_driver_sql(f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}")
+    administrator.commit()
+    other = open_state(url)
+    assert [image.code for image in other.images(number)] == [None, "unknown", None, None, None]
+    state.commit([Commit(number, settled=[replace(failed(2), code="crashed", operation="blur")])])
+    assert [image.code for image in other.images(number, state="failed")] == ["unknown", "crashed"]
+    assert administrator.execute(select(schema.c.version)).scalar_one() == SCHEMA_VERSION
+    state.reopen_images(number, range(5))
+    assert {image.code for image in other.images(number)} == {None}
+    other.close()
+
+
+FORECAST = Forecast(10.0, 11.0, 15.0)
+
+
+def test_forecasts_are_replaced_and_of_the_ended_ones_the_newest_are_kept(state: SqlState, url: str) -> None:
+    assert state.forecasts() == []
+    running_one = ForecastRow("r", 1.0)
+    ends = {"a": 5.0, "b": 9.0, "c": 7.0}
+    ended = [ForecastRow(name, 1.0, FORECAST, 12.5, ended_at) for name, ended_at in ends.items()]
+    state.keep_forecasts([running_one, ForecastRow("b", 1.0, FORECAST)], 2)
+    state.keep_forecasts(ended, 2)
+    again = open_state(url)
+    assert again.forecasts() == [running_one, ended[1], ended[2]]
+    assert again.forecasts(limit=1) == [running_one]
+    again.close()
+
+
+def test_a_role_that_may_not_create_tables_goes_on_without_grading(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = str(request.getfixturevalue("postgres_url"))
+    opened = open_state(url)
+    opened.take_over("the owner")
+    number = running(opened)
+    opened.close()
+    engine = create_engine(parse_database_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        forecasts.drop(connection)
+        own = connection.execute(text("SELECT current_schema()")).scalar_one()
+        for statement in (
+            "CREATE ROLE poor LOGIN",
+            f"GRANT USAGE ON SCHEMA {own} TO poor",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {own} TO poor",
+        ):
+            connection.execute(text(statement))
+    try:
+        poor = open_state(parse_database_url(url).set(username="poor").render_as_string(hide_password=False))
+        assert "cannot create the table forecasts" in caplog.text
+        assert "GRANT CREATE" in caplog.text
+        poor.take_over("a poor role")
+        poor.commit([Commit(number, settled=[done(0)])])
+        with pytest.raises(Unavailable):
+            poor.keep_forecasts([ForecastRow("b", 1.0)], 2)
+        with pytest.raises(Unavailable):
+            poor.forecasts()
+        poor.commit([Commit(number, settled=[done(1)])])
+        poor.close()
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP OWNED BY poor"))
+            connection.execute(text("DROP ROLE poor"))
 
 
 def test_failed_images_are_found_without_looking_at_the_done_ones(state: SqlState, administrator: Connection) -> None:
@@ -434,3 +613,176 @@ def test_a_commit_survives_a_power_failure(state: SqlState) -> None:
         else:
             assert connection.exec_driver_sql("show synchronous_commit").scalar() == "on"
             assert connection.exec_driver_sql("show fsync").scalar() == "on"
+
+
+def test_each_named_commit_passes_its_failpoints_before_and_after_it_is_durable(tmp_path: Path) -> None:
+    hits: list[str] = []
+    armed = {
+        f"ledger.{when}_{commit}": partial(hits.append, f"{when} {commit}")
+        for commit in LEDGER_COMMITS
+        for when in ("before", "after")
+    }
+    state = open_state(f"sqlite:///{tmp_path / 'state.sqlite'}", failpoints=Failpoints(armed))
+    state.take_over("a test")
+    number = running(state)
+    state.accept_batch(number, 5)
+    state.commit([Commit(number, settled=[done(0)], counts=Counts(5, 1))])
+    state.commit([Commit(number, cancelling=True)])
+    state.cancel_images(number, range(5), [])
+    state.reopen_images(number, range(5))
+    state.restart_images(number, {1: 0})
+    state.commit([Commit(number, state="finishing", finished_at=1.0)])
+    state.drop_images(number, 9)
+    state.drop_batch(number)
+    state.close()
+    named = (
+        "take_over", "insert_batch", "insert_images", "accept_batch", "mark_cancelling", "cancel_images",
+        "reopen_images", "restart_images", "complete", "drop_images", "drop_batch",
+    )  # fmt: skip
+    assert hits == [f"{when} {commit}" for commit in named for when in ("before", "after")]
+    assert set(named) == set(LEDGER_COMMITS)
+
+
+def test_failures_are_listed_counted_dropped_and_reopened_as_chosen(state: SqlState) -> None:
+    for batch, codes in (("b", ("crashed", "image_damaged", "crashed")), ("c", ("crashed",))):
+        number = running(state, 4, batch)
+        settled = [replace(failed(n), code=code, operation="blur") for n, code in enumerate(codes)]
+        state.commit([Commit(number, settled=settled, counts=Counts(4, 0, len(codes)))])
+    first, last = (state.failure_groups(ANY)[place].batch_id for place in (0, -1))
+    assert (first, last) == ("b", "c")
+    assert [group[1:] for group in state.failure_groups(Chosen(1))] == [
+        ("crashed", "blur", 2),
+        ("image_damaged", "blur", 1),
+    ]
+    page = state.failures(ANY, limit=3)
+    assert [row.place.image for row in page] == [0, 2, 1]
+    assert [(row.batch_id, row.reasons) for row in state.failures(ANY, after=page[-1].place)] == [
+        ("c", ("broken", "very “broken”"))
+    ]
+    assert [row.place.image for row in state.failures(Chosen(1, "blur", "crashed", 2))] == [2]
+    assert state.failures(Chosen(operation="resize")) == []
+    assert state.drop_failures(1, range(2), Chosen(reason_code="crashed")) == 1
+    assert [row.place.image for row in state.failures(Chosen(1))] == [2, 1]
+    assert state.reopen_images(1, range(4), Chosen(reason_code="crashed")).failed == 2
+    assert [image.state for image in state.images(1)] == ["failed", "failed", "pending", "pending"]
+
+
+def test_a_letter_is_kept_once_until_it_is_dropped(state: SqlState) -> None:
+    letter = NewLetter("d" * 64, "muniflow.batches.dead", None, "no\0 text", 12.5, b"\0\xff")
+    state.keep_letters([letter, letter])
+    state.keep_letters([letter, letter._replace(digest="e" * 64, batch="b")])
+    state.keep_letters([])
+    one, two = state.letters()
+    assert (one.queue, one.batch, one.at, one.body) == ("muniflow.batches.dead", None, 12.5, b"\0\xff")
+    assert state.letter(two.number) == two
+    assert state.letters(after=one.number) == [two]
+    assert state.letters(queue="other") == []
+    state.drop_letter(one.number)
+    assert (state.letter(one.number), state.letters(limit=1)) == (None, [two])
+
+
+def test_a_rejection_is_kept_once_with_all_its_faults_until_it_is_old(state: SqlState) -> None:
+    faults = tuple(Fault(f"images[{n}]", f"is no key\0 \ud800 {n}") for n in range(300))
+    first = NewRejection("b", "Utrecht", "m1", 10.0, faults)
+    for new_one in (first, first, first._replace(message_id="m2", at=20.0), NewRejection("", "", None, 30.0, ())):
+        state.keep_rejection(new_one)
+    newest, second, oldest = state.rejections()
+    assert (newest.batch, newest.faults, second.at, oldest.at) == ("", (), 20.0, 10.0)
+    assert len(oldest.faults) == 300
+    assert oldest.faults[7] == Fault("images[7]", "is no key\N{REPLACEMENT CHARACTER} \\ud800 7")
+    assert state.rejections(batch="b", limit=1) == [second]
+    assert state.rejections(municipality="Utrecht", after=second.number) == [oldest]
+    state.keep_letters([NewLetter("d" * 64, "q", None, "no", 5.0, b"")])
+    state.forget_before(20.0)
+    assert state.rejections() == [newest, second]
+    assert state.letters() == []
+
+
+def restored(url: str, folder: Path) -> Iterator[str]:
+    """The URL of a copy of the ledger, made while it is in use and restored elsewhere, as the guide says."""
+    if url.startswith("sqlite"):
+        copy = folder / "backup.sqlite"
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as live, closing(sqlite3.connect(copy)) as target:
+            live.backup(target)
+        yield f"sqlite:///{copy}"
+        return
+    programs = find_postgres()
+    assert programs
+    server, _, options = url.partition("?")
+    schema_name = options.rpartition("%3D")[2]
+    archive = folder / "backup.dump"
+    dump = [f"{programs}/pg_dump", "--format=custom", f"--schema={schema_name}", f"--file={archive}", server]
+    subprocess.run(dump, check=True, timeout=60)
+    name = f"restored_{schema_name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    elsewhere = f"{server.rpartition('/')[0]}/{name}"
+    subprocess.run([f"{programs}/pg_restore", f"--dbname={elsewhere}", str(archive)], check=True, timeout=60)
+    yield f"{elsewhere}?{options}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+def test_a_backup_that_is_restored_elsewhere_is_the_ledger_of_that_moment(
+    state: SqlState, url: str, tmp_path: Path
+) -> None:
+    number = running(state)
+    state.commit([Commit(number, settled=[done(0), replace(failed(1), code="crashed", operation="blur")])])
+    state.commit([Commit(number, leaves=[Leaf(2, 0, ((0, 2),), None, 0)], counts=Counts(5, 1, 1))])
+    state.keep_rejection(NewRejection("x", "", None, 1.0, (Fault("a", "b"),)))
+    for copy in restored(url, tmp_path):
+        state.commit([Commit(number, settled=[done(3)], counts=Counts(5, 2, 1))])
+        other = open_state(copy)
+        assert other.take_over("after a restore") > 1
+        assert [image.state for image in other.every_image(number)] == ["done", "failed", *["pending"] * 3]
+        assert [row.counts for row in other.batches()] == [Counts(5, 1, 1)]
+        assert other.leaves(number) == state.leaves(number)
+        assert other.failure_groups(ANY) == state.failure_groups(ANY)
+        assert other.rejections() == state.rejections()
+        assert running(other, 2, "next") > number
+        other.close()
+
+
+def test_a_ledger_of_the_build_before_gets_its_owners_and_its_audit_trail(
+    state: SqlState, url: str, administrator: Connection
+) -> None:
+    """The build before goes on with it, and what it inserts belongs to `default`."""
+    number = running(state)
+    for statement in ("DROP INDEX batches_by_owner", "ALTER TABLE batches DROP COLUMN owner", "DROP TABLE audit"):
+        administrator.execute(text(statement))
+    administrator.commit()
+    other = open_state(url)
+    assert [row.owner for row in other.batches()] == ["default"]
+    assert administrator.execute(select(schema.c.version)).scalar_one() == 2
+    copied = [column.name for column in batches.c if column.name not in {"number", "owner"}]
+    changed = ", ".join("'c'" if name in {"id", "destination"} else name for name in copied)
+    insert_as_before = f"INSERT INTO batches ({', '.join(copied)}) SELECT {changed} FROM batches"  # noqa: S608 - names
+    administrator.execute(text(insert_as_before))
+    administrator.commit()
+    state.commit([Commit(number, settled=[done(0)])])
+    assert [(row.id, row.owner) for row in other.batches(owner="default")] == [("c", "default"), ("b", "default")]
+    assert other.audit() == []
+    other.close()
+
+
+def test_batches_of_one_owner_are_found(state: SqlState) -> None:
+    for name in ("a", "b", "c"):
+        state.insert_batch(replace(new(name), owner="delft" if name == "b" else "utrecht"))
+    assert [row.id for row in state.batches(owner="utrecht")] == ["c", "a"]
+    found = state.find("b")
+    assert found is not None
+    assert found.owner == "delft"
+    assert state.batches(owner="\0") == []
+
+
+def test_the_audit_trail_only_grows(state: SqlState, url: str) -> None:
+    first = AuditEntry(id="1", at=1.5, action="submit", owner="utrecht", by="é\0", batch="b")
+    second = AuditEntry(id="2", at=2.5, action="key made", detail="delft")
+    state.keep_audit([first, second])
+    state.keep_audit([first.model_copy(update={"by": "somebody else"})])
+    again = open_state(url)
+    found = again.audit()
+    assert [entry for _, entry in found] == [second, first.model_copy(update={"by": "é\N{REPLACEMENT CHARACTER}"})]
+    assert [entry.id for _, entry in again.audit(after=found[0][0])] == ["1"]
+    assert [entry.id for _, entry in again.audit(batch="b", owner="utrecht")] == ["1"]
+    again.close()

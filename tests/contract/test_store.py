@@ -41,8 +41,6 @@ BAD_KEYS = [
     ".muniflow-tmp-1",
     "a/",
     "a\0b",
-    "a\nb",
-    "a\\b",
     "\udcff",
     "x" * 2000,
 ]
@@ -169,8 +167,10 @@ def test_a_range_is_those_bytes(store: Store, offset_bytes: int, length_bytes: i
 )
 def test_a_range_that_the_blob_has_not_is_rejected(store: Store, offset_bytes: int, length_bytes: int | None) -> None:
     store.write("blob", b"12345")
-    with pytest.raises(Rejected, match="'blob' has 5 bytes"):
+    with pytest.raises(Rejected, match="'blob' has 5 bytes") as refusal:
         store.read("blob", offset_bytes, length_bytes)
+    no_range = offset_bytes < 0 or (length_bytes or 0) < 0
+    assert isinstance(refusal.value, NotFound) != no_range, "the blob may have been longer"
 
 
 def test_a_missing_blob_is_not_found(store: Store) -> None:
@@ -206,6 +206,23 @@ def test_a_bad_key_is_rejected_everywhere(store: Store, key: str) -> None:
         list(store.list(key + "/"))
 
 
+@pytest.mark.parametrize("key", ["a\nb.jpg", "a\\b.jpg", "a\N{NARROW NO-BREAK SPACE}b.jpg", "a\u200cb.jpg", " a .jpg"])
+def test_an_unusual_name_is_held_or_refused_everywhere(store: Store, key: str) -> None:
+    """Cameras and people name files so. No store holds it half, or fails in another way."""
+    try:
+        store.write(key, b"12345")
+    except Rejected:
+        calls: list[Callable[[str], object]] = [store.read, lambda bad: store.open(bad).read(), store.delete]
+        for call in calls:
+            with pytest.raises(Rejected):
+                call(key)
+        return
+    assert bytes(store.read(key)) == b"12345"
+    assert keys(store) == [key]
+    store.delete(key)
+    assert keys(store) == []
+
+
 @pytest.mark.parametrize("prefix", ["folder", "fol", "/", ""])
 def test_a_prefix_ends_in_a_slash(store: Store, prefix: str) -> None:
     with pytest.raises(Rejected):
@@ -234,6 +251,8 @@ def test_a_view_outlives_its_blob(store: Store) -> None:
 
 @pytest.mark.parametrize(("size_bytes", "turns"), [(300_000, 40), (100, 400)])
 def test_a_reader_sees_one_version_or_the_other(store: Store, size_bytes: int, turns: int) -> None:
+    if isinstance(store, ObjectStore):
+        turns = min(turns, 100)  # some milliseconds each: the server is written in Python
     versions = [bytes([letter]) * size_bytes for letter in b"AB"]
     store.write("blob", versions[0])
     stop = threading.Event()
@@ -309,7 +328,7 @@ def test_a_list_is_in_the_order_of_key_bytes(store: Store) -> None:
     assert keys(store, "p/a/") == ["p/a/b", "p/a/b-/d", "p/a/b.c"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sets(
         st.lists(NASTY.filter(lambda n: not n.startswith(".") and "/" not in n), min_size=1, max_size=3).map("/".join)
@@ -343,7 +362,7 @@ def test_two_stores_are_told_to_be_one_place_or_another(url: str) -> None:
 
 
 def test_what_is_hidden_is_not_listed(store: Store) -> None:
-    folder = f"{upload_folder('b')}/"
+    folder = upload_folder("b")
     for key in ("a.jpg", "z/b.jpg", f"{folder}c.jpg", f"{folder}d/e.jpg"):
         store.write(key, b"x")
     assert keys(store) == ["a.jpg", "z/b.jpg"]

@@ -22,6 +22,7 @@ from tests.contract.transport_harness import (
     stop_all,
     work_queue,
 )  # fmt: skip
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 
 from muniflow.model.settlement import jittered
 from muniflow.model.topology import DELAYS_S, Topology, dead_queue, delay_lanes
@@ -76,6 +77,12 @@ class TransportContract:
         peer.consume(work)
         (delivery,) = peer.wait_for(1)
         assert delivery.message_id == "an id.of-ours"
+
+    def test_a_message_says_when_it_was_sent(self, peer: Peer, work: str) -> None:
+        messages = (OutgoingMessage(work, b"x", sent_at=1_906_556_400), OutgoingMessage(work, b"y"))
+        assert peer.publish_and_wait(*messages) is None
+        peer.consume(work)
+        assert [delivery.sent_at for delivery in peer.wait_for(2)] == [1_906_556_400, None]
 
     def test_a_queue_keeps_the_order(self, peer: Peer, work: str) -> None:
         bodies = [b"%d" % number for number in range(200)]
@@ -385,14 +392,14 @@ class TestRabbitMQ(TransportContract):
         self, peer: Peer, harness: RabbitHarness, work: str, private_broker: PrivateBroker
     ) -> None:
         assert peer.publish_and_wait(OutgoingMessage(work, b"before")) is None
-        private_broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+        set_memory_limit(private_broker, TOO_LITTLE_MEMORY)
         try:
             peer.publish(OutgoingMessage(work, b"held"))
             run_until(harness, lambda: peer.transport.blocked is not None, "blocked")
             assert "memory" in (peer.transport.blocked or "")
             assert len(peer.settled) == 1
         finally:
-            private_broker.ctl("set_vm_memory_high_watermark", "0.6")
+            set_memory_limit(private_broker, "0.6")
         run_until(harness, lambda: len(peer.settled) == 2, "the held message is confirmed")
         assert (peer.settled[1], peer.transport.blocked, peer.lost_reasons) == (None, None, [])
 

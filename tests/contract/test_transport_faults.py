@@ -15,14 +15,24 @@ from tests.contract.transport_harness import (
     stop_all,
     work_queue,
 )  # fmt: skip
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport import OutgoingMessage, PublishProblem
-from muniflow.transport.connection import CLOSE_TIMEOUT_S
+from muniflow.transport import OutgoingMessage, PublishProblem, connection, rabbitmq
 from muniflow_cli.stack.broker import PrivateBroker
 
 LOST = PublishProblem("connection lost")
+HEARTBEAT_S = 1
+"""Less than a setting may be: pika looks every HEARTBEAT_S + 5 seconds."""
+CLOSE_TIMEOUT_S = 1.0
 STOP_LIMIT_S = CLOSE_TIMEOUT_S + 2
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close is given up soon: how long it is waited for is a constant of ours, that it is bounded is proved here."""
+    for module in (connection, rabbitmq):
+        monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", CLOSE_TIMEOUT_S)
 
 
 @pytest.fixture
@@ -52,10 +62,10 @@ def work(harness: RabbitHarness) -> str:
 @pytest.fixture
 def memory_alarm(private_broker: PrivateBroker) -> Iterator[Callable[[], None]]:
     """The alarm is on; calling it ends it."""
-    private_broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    set_memory_limit(private_broker, TOO_LITTLE_MEMORY)
 
     def end() -> None:
-        private_broker.ctl("set_vm_memory_high_watermark", "0.6")
+        set_memory_limit(private_broker, "0.6")
 
     yield end
     end()
@@ -82,14 +92,14 @@ def test_a_publish_whose_confirm_never_comes_is_lost_once_and_before_the_loss(ne
 
 
 def test_a_broker_that_falls_silent_is_given_up_within_two_heartbeats_and_some(new_peer, harness, work):
-    peer = new_peer(heartbeat_s=5).ready()
+    peer = new_peer(heartbeat_s=HEARTBEAT_S).ready()
     peer.consume(work)
     run_for(harness)
     started = time.monotonic()
     harness.proxy.swallow("server", "client")
     peer.publish(OutgoingMessage(work, b"x"))
     run_until(harness, lambda: bool(peer.lost_reasons), "the silence is noticed", timeout_s=25)
-    assert time.monotonic() - started > 5
+    assert time.monotonic() - started > HEARTBEAT_S
     assert "was silent" in peer.lost_reasons[0]
     assert peer.settled == [LOST]
     harness.proxy.recover()
@@ -129,7 +139,7 @@ def test_stop_is_bounded_while_connecting_to_something_silent(harness):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"amqp://ann:secret@127.0.0.1:{silent.getsockname()[1]}/"
         harness.settings = harness.settings.model_copy(
-            update={"amqp_url": url, "connect_timeout_s": CLOSE_TIMEOUT_S + 2}
+            update={"amqp_url": url, "connect_timeout_s": CLOSE_TIMEOUT_S + 3}
         )
         peer = Peer(harness, small_topology(harness.name)).start()
         run_for(harness, 0.5)

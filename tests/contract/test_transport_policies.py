@@ -3,12 +3,14 @@
 import re
 import time
 import urllib.request
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
 from tests.contract.transport_harness import Peer, rabbit_harness, run_for, run_until, stop_all
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, evaluate
 from tests.support.waiting import eventually
 
 from muniflow.errors import Invalid
@@ -19,8 +21,8 @@ from muniflow.model.topology import (
     LOST,
     Topology,
     dead_queue,
-    step_queue,
     topology,
+    work_queues,
 )
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage
@@ -32,7 +34,7 @@ from muniflow_cli.commands.remedies import Remedies
 from muniflow_cli.stack.broker import PrivateBroker
 
 TOPOLOGY = topology(["blur"])
-WORK = step_queue("blur")
+WORK, EXPRESS = work_queues("blur")
 NAMES = [queue.name for queue in TOPOLOGY.queues]
 OVER_AND_OVER = DELIVERY_LIMIT + 10
 HAND_BACK_IS_FREE = (4, 3)
@@ -81,10 +83,10 @@ def deliver_and(settle: str, settings: BrokerSettings, times: int) -> int:
     return count
 
 
-def give_up(settings: BrokerSettings) -> None:
+def give_up(settings: BrokerSettings, queue: str = WORK) -> None:
     """Take a task and reject it for good."""
     with open_channel(settings) as channel:
-        method, _, _ = channel.basic_get(WORK)
+        method, _, _ = channel.basic_get(queue)
         assert method is not None
         channel.basic_reject(method.delivery_tag or 0, requeue=False)
 
@@ -128,6 +130,35 @@ def test_a_task_whose_worker_dies_too_often_is_in_the_dead_queue_and_told_to_the
 def test_a_rejected_task_is_in_both_at_once(broker):
     give_up(broker)
     eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+
+
+def test_an_express_task_that_nobody_can_read_ends_among_the_dead_letters_of_its_operation(broker):
+    publish_once(broker, OutgoingMessage(EXPRESS, b"task", headers={"n": 1}), TOPOLOGY)
+    give_up(broker, EXPRESS)
+    eventually(lambda: ready(broker) == {WORK: 1})
+    give_up(broker)
+    eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
+    headers = headers_of(broker, LOST)
+    assert (headers["n"], headers["x-first-death-reason"]) == (1, "rejected")
+
+
+def test_express_tasks_that_nobody_takes_go_to_the_normal_queue_in_order(broker):
+    """As after a rollback of the workers. The queue has its own arguments, but waits a second and not thirty."""
+    express = next(queue for queue in TOPOLOGY.queues if queue.name == EXPRESS)
+    brief = replace(express, arguments={**express.arguments, "x-message-ttl": 1000})
+    others = tuple(queue for queue in TOPOLOGY.queues if queue.name != EXPRESS)
+    for number in range(3):
+        message = OutgoingMessage(EXPRESS, b"%d" % number, headers={"n": number})
+        publish_once(broker, message, Topology(TOPOLOGY.exchanges, (*others, brief)))
+    eventually(lambda: ready(broker) == {WORK: 3})
+    seen: list[bytes] = []
+
+    def keep(message: BrowsedMessage, _publish: object) -> Literal["keep"]:
+        seen.append(message.body)
+        return "keep"
+
+    browse(broker, WORK, keep)
+    assert seen == [b"0", b"1", b"2"]
 
 
 @pytest.mark.usefixtures("task")
@@ -175,7 +206,7 @@ def test_a_dead_letter_waits_in_its_queue_until_there_is_a_place_for_it(broker, 
 
 
 def set_patience(node: PrivateBroker, time_ms: int) -> None:
-    node.ctl("eval", f"application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, {time_ms}).")
+    evaluate(node, f"application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, {time_ms})")
 
 
 def test_a_message_over_16_mib_is_refused_on_every_version_and_harms_no_other(broker):
@@ -229,18 +260,20 @@ def test_the_metrics_have_the_names_that_we_read(broker, private_broker):
 @pytest.mark.parametrize(
     ("on", "off", "alarm"),
     [
-        (["set_vm_memory_high_watermark", "absolute", "1MB"], ["set_vm_memory_high_watermark", "0.6"], "memory_used"),
-        (["set_disk_free_limit", "1000000GB"], ["set_disk_free_limit", "50MB"], "free_disk_space"),
+        (*(f"vm_memory_monitor:set_vm_memory_high_watermark({limit})" for limit in (TOO_LITTLE_MEMORY, "0.6")),
+         "memory_used"),
+        (*(f'rabbit_disk_monitor:set_disk_free_limit("{limit}")' for limit in ("1000000GB", "50MB")),
+         "free_disk_space"),
     ],
-)
+)  # fmt: skip
 def test_doctor_sees_an_alarm_in_the_metrics(private_broker, on, off, alarm):
-    private_broker.ctl(*on)
+    evaluate(private_broker, on)
     try:
         eventually(lambda: worst(alarm_findings(metrics_text(private_broker), Remedies())) == "error")
         [finding] = alarm_findings(metrics_text(private_broker), Remedies())
         assert alarm in finding.what
     finally:
-        private_broker.ctl(*off)
+        evaluate(private_broker, off)
     eventually(lambda: worst(alarm_findings(metrics_text(private_broker), Remedies())) == "ok")
 
 
@@ -285,8 +318,7 @@ def test_a_time_to_live_of_a_message_waits_behind_longer_ones(broker):
 def test_a_worker_may_hold_a_task_longer_than_the_broker_s_own_limit_from_3_12(broker, private_broker, version):
     def set_limits(held_ms, looked_at_ms):
         settings = {"consumer_timeout": held_ms, "channel_tick_interval": looked_at_ms}
-        for name, value_ms in settings.items():
-            private_broker.ctl("eval", f"application:set_env(rabbit, {name}, {value_ms}).")
+        evaluate(private_broker, *(f"application:set_env(rabbit, {name}, {ms})" for name, ms in settings.items()))
 
     set_limits(1000, 300)
     try:
@@ -307,7 +339,8 @@ def test_a_worker_may_hold_a_task_longer_than_the_broker_s_own_limit_from_3_12(b
 
 
 def test_the_node_of_up_takes_back_nothing_for_a_week(private_broker):
-    assert private_broker.ctl("eval", "application:get_env(rabbit, consumer_timeout).").strip() == "{ok,604800000}"
+    [timeout_ms] = re.findall(r"\d+", evaluate(private_broker, "application:get_env(rabbit, consumer_timeout)"))
+    assert int(timeout_ms) == 7 * 24 * 3600 * 1000
 
 
 @pytest.mark.usefixtures("task")

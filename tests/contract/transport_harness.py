@@ -15,11 +15,14 @@ from muniflow.runtime.settings import BrokerSettings
 from muniflow.testing.memory import MemoryBroker
 from muniflow.transport import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.transport.admin import delete_queues, open_channel
+from muniflow.transport.confirms import REFUSED
 from muniflow.transport.rabbitmq import RabbitTransport
 
 WAIT_S = 30.0
 QUIET_S = 0.2
 """How long a test watches that something does not happen."""
+REFUSALS, REFUSAL_PAUSE_S = 20, 0.25
+"""How often a message is published that the broker refuses, and the pause between two times."""
 DELIVERY_LIMIT = 2
 DELAY_MS = 1000
 DURABLE_AFTER_S = 1.5
@@ -96,6 +99,19 @@ class Peer:
         self.transport.publish(messages, self._settle)
 
     def publish_and_wait(self, *messages: OutgoingMessage) -> PublishProblem | None:
+        """Publish as every user of a transport does: again, where the broker refuses.
+
+        A quorum queue refuses what comes before its leader is elected: under a second on a machine that does nothing
+        else.
+        """
+        for _ in range(REFUSALS):
+            problem = self._publish_once(*messages)
+            if problem is None or problem.reason != REFUSED:
+                break
+            run_for(self.harness, REFUSAL_PAUSE_S)
+        return problem
+
+    def _publish_once(self, *messages: OutgoingMessage) -> PublishProblem | None:
         before = len(self.settled)
         self.publish(*messages)
         run_until(self.harness, lambda: len(self.settled) > before, "the publish is settled")

@@ -1,4 +1,4 @@
-"""The chart, rendered: `rendered("keda-work")` gives the documents of values/keda-work.yaml."""
+"""The chart, rendered: `rendered("keda-forecast")` gives the documents of values/keda-forecast.yaml."""
 
 import os
 import subprocess

@@ -130,7 +130,7 @@ def _selectors(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield "podSelector", spec["podSelector"]
             for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
                 for peer in (*rule.get("from", ()), *rule.get("to", ())):
-                    if "namespaceSelector" not in peer:
+                    if peer.keys().isdisjoint({"namespaceSelector", "ipBlock"}):
                         yield "peer", peer["podSelector"]
 
 

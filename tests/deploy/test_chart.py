@@ -38,7 +38,7 @@ def test_alerts_link_to_where_the_runbooks_are():
     wiki = "https://wiki.example.org/muniflow/operations"
     for settings, expected in (((), "docs/guides/operate.md"), (("monitoring.rules.runbookUrl=" + wiki,), wiki)):
         flags = [part for setting in settings for part in ("--set", setting)]
-        documents = load(template("--values", VALUES / "keda-work.yaml", *flags).stdout)
+        documents = load(template("--values", VALUES / "keda-prometheus.yaml", *flags).stdout)
         groups = [
             *(item["spec"]["groups"] for item in documents if item["kind"] == "PrometheusRule"),
             *(yaml.safe_load(item["data"]["alerts.yaml"])["groups"] for item in documents
@@ -58,7 +58,9 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("steps.blur.gpu.enable=true",), "'enable' not allowed"),
         (("steps.Blur.replicas=1",), "does not match pattern"),
         (("autoscaling.mode=both",), "must be one of 'keda', 'hpa', 'none'"),
-        (("autoscaling.mode=keda", "autoscaling.signal=work"), "/autoscaling/prometheusUrl"),
+        (("autoscaling.signal=work",), "must be one of 'forecast', 'messages'"),
+        (("steps.blur.scaling.drainSeconds=60",), "'drainSeconds' not allowed"),
+        (("steps.blur.scaling.horizonSeconds=0",), "/steps/blur/scaling/horizonSeconds"),
         (("broker.kind=external",), "/broker/external/existingSecret"),
         (("store.kind=s3", "store.urls.source=s3://b/s"), "/store/urls/"),
         (("store.kind=gcs", "store.urls.source=s3://b/s", "store.urls.work=gs://b/w", "store.urls.output=gs://b/o"),
@@ -78,7 +80,8 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("gateway.scaling.enabled=true", "gateway.scaling.min=9"), "gateway.scaling.min"),
         (("broker.tls.enabled=true",), "broker.tls.certificateSecret"),
         (("autoscaling.mode=keda", "steps.blur.scaling.min=9", "steps.blur.scaling.max=3"), "steps.blur.scaling.min"),
-        (("autoscaling.mode=keda", "broker.kind=external", "broker.external.existingSecret=r"),
+        (("autoscaling.mode=keda", "autoscaling.signal=messages", "broker.kind=external",
+          "broker.external.existingSecret=r"),
          "broker.external.managementUrl"),
         (("autoscaling.mode=keda", "steps.blur.scaling.fallbackReplicas=21"),
          "steps.blur.scaling.fallbackReplicas: 21 is above max (20)"),

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -49,7 +50,7 @@ def _paths(values, schema, root, path=""):
 
 
 def test_every_image_runs_as_a_user_without_a_name_and_gets_signals_itself():
-    for name in ("control", "step", "gpu"):
+    for name in ("control", "step", "gpu", "run"):
         assert re.findall(r"^USER (.*)$", stages()[name], re.MULTILINE) == ["10001:0"]
     assert 'ENTRYPOINT ["muniflow-service"]' in stages()["runtime"]
     assert "'exec python3 -m" in stages()["runtime"]
@@ -57,12 +58,35 @@ def test_every_image_runs_as_a_user_without_a_name_and_gets_signals_itself():
     assert "org.opencontainers.image.licenses" in stages()["runtime"]
 
 
+def test_the_image_of_indexed_jobs_carries_what_the_command_line_needs():
+    text = stages()["run"]
+
+    assert "MUNIFLOW_MODULE=muniflow_cli.main" in text
+    assert "HEALTHCHECK NONE" in text  # a task that ends serves no /livez
+    for folder in ("packages", "library", "cli", "service"):
+        assert f"/opt/{folder} /opt/{folder}" in text
+        assert f"/opt/{folder}" in re.findall(r"PYTHONPATH=(\S+)", text)[0].split(":")
+
+
+def test_the_build_of_the_command_line_has_the_file_that_says_its_version():
+    project = tomllib.loads((ROOT / "libs" / "cli" / "pyproject.toml").read_text())
+    path = (ROOT / "libs" / "cli" / project["tool"]["hatch"]["version"]["path"]).resolve().relative_to(ROOT)
+    assert f"COPY {path} {path.parent}/" in stages()["cli"]
+
+
+def test_every_folder_that_goes_into_an_image_is_finished():
+    """`finish` makes it the same in every build; what is installed for the build alone needs none."""
+    folders = re.findall(r"--target (/opt/\w+)", DOCKERFILE)
+    finished = re.findall(r"finish (/opt/\w+)", DOCKERFILE)
+    assert finished == [folder for folder in folders if folder != "/opt/build"]
+
+
 def test_every_install_is_hashed_or_ours():
     for line in re.findall(r"pip install (.*)", DOCKERFILE):
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
 
 
-@pytest.mark.parametrize("name", ["build", "pixels", *CONTROL])
+@pytest.mark.parametrize("name", ["build", "pixels", "run", *CONTROL])
 def test_the_requirements_that_images_install_are_pinned_with_hashes(name):
     text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
     for line in filter(lambda line: line and not line.startswith("#"), text.splitlines()):
@@ -89,7 +113,7 @@ def test_what_is_copied_from_the_context_is_there_for_every_service():
 
 
 def test_no_stage_that_ends_in_an_image_sees_all_services():
-    for name in ("control", "step", "gpu", "service", "contracts", "library", "runtime"):
+    for name in ("control", "step", "gpu", "run", "service", "contracts", "library", "runtime"):
         assert "COPY services" not in stages()[name]
 
 
@@ -188,7 +212,7 @@ def test_skaffold_has_the_shape_of_its_schema():
 
 
 def test_shell_scripts_parse():
-    for name in ("deploy-secrets", "deploy-try-images"):
+    for name in ("deploy-secrets", "deploy-try-images", "images-load", "release"):
         subprocess.run(["bash", "-n", ROOT / "scripts" / name], check=True)
     compile((ROOT / "tests" / "e2e" / "run").read_text(), "run", "exec")
 

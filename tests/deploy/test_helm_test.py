@@ -1,32 +1,25 @@
 """What `helm test` says of a gateway: the script itself, against a gateway that answers as it is told."""
 
 import importlib.util
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from types import ModuleType
 
 import pytest
 from tests.deploy.chart import CHART
+from tests.support.http_server import LocalServer
 
 
-class Gateway:
+class Gateway(LocalServer):
     """Answers to `/readyz`, to a request without a key, and to each picture in turn."""
 
     def __init__(self) -> None:
         self.ready, self.without_key = 200, 401
         self.answers = [(200, "application/zip", b"PK")]
         self.forms: list[bytes] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
 
 def _handler(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
@@ -54,9 +47,8 @@ def _handler(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    made = Gateway()
-    yield made
-    made.close()
+    with closing(Gateway()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -16,10 +16,19 @@ from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, p
 import muniflow_coordinator.settings as coordinator
 import muniflow_gateway.settings as gateway
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import step_queue, topology
+from muniflow.model.topology import topology, work_queues
 from muniflow.runtime.addresses import is_loopback
+from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.http import parse_bind
-from muniflow.runtime.settings import BrokerSettings, ProcessSettings, Settings, StoreSettings, read_env, variable
+from muniflow.runtime.settings import (
+    BrokerSettings,
+    OwnerSettings,
+    ProcessSettings,
+    Settings,
+    StoreSettings,
+    read_env,
+    variable,
+)
 from muniflow.transport.connection import parameters_of
 from muniflow_coordinator.leadership.choose import lock_of
 from muniflow_coordinator.leadership.file_lock import FileLock
@@ -30,7 +39,7 @@ RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 def known_variables() -> set[str]:
     import muniflow.worker.settings as worker
 
-    models: set[type[Settings]] = {BrokerSettings, ProcessSettings, StoreSettings}
+    models: set[type[Settings]] = {BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings}
     for module in (coordinator, gateway, worker):
         models |= {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Settings)}
     return {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")}
@@ -84,7 +93,7 @@ def test_the_lease_is_one_that_the_role_allows():
 
 def test_the_default_coordinator_locks_its_file():
     variables = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
-    assert isinstance(lock_of(read_env(coordinator.CoordinatorSettings, variables)), FileLock)
+    assert isinstance(lock_of(read_env(coordinator.CoordinatorSettings, variables), SYSTEM_CLOCK), FileLock)
 
 
 def test_keda_watches_the_queues_that_the_code_declares():
@@ -93,15 +102,15 @@ def test_keda_watches_the_queues_that_the_code_declares():
         for item in of_kind(rendered("keda-messages"), "ScaledObject")
         for trigger in item["spec"]["triggers"]
     }
-    assert watched == {step_queue(name) for name in installed_operations()}
+    assert watched == {queue for name in installed_operations() for queue in work_queues(name)}
 
 
 def test_a_chained_stage_watches_all_its_queues():
     stage = next(
-        item for item in of_kind(rendered("chained-and-new"), "ScaledObject") if "chain" in item["metadata"]["name"]
+        item for item in of_kind(rendered("chained-messages"), "ScaledObject") if "chain" in item["metadata"]["name"]
     )
     queues = [trigger["metadata"]["queueName"] for trigger in stage["spec"]["triggers"]]
-    assert queues == [step_queue(name) for name in ("resize", "split", "blur")]
+    assert queues == [queue for name in ("resize", "split", "blur") for queue in work_queues(name)]
 
 
 def test_the_rules_count_work_queues_and_no_others():
@@ -110,17 +119,19 @@ def test_the_rules_count_work_queues_and_no_others():
     assert pattern
     everything = {queue.name for queue in topology(installed_operations()).queues}
     counted = {name for name in everything if re.fullmatch(pattern[1], name)}
-    assert counted == {step_queue(name) for name in installed_operations()}
+    assert counted == {queue for name in installed_operations() for queue in work_queues(name)}
 
 
 def test_hpa_metrics_adapter_rules_and_recording_rules_have_the_same_names():
     recorded = {rule["record"] for group in load(RULES.read_text())[0]["groups"] for rule in group["rules"]}
+    exported = {"muniflow_stage_wanted_replicas"}
     adapter = load((ROOT / "deploy" / "prometheus" / "adapter-rules.yaml").read_text())[0]
-    offered = {rule["name"]["as"]: rule["seriesQuery"].split("{")[0] for rule in adapter["rules"]["external"]}
-    assert set(offered.values()) <= recorded
-    for case in ("hpa-work", "hpa-messages"):
+    series = {rule["seriesQuery"].split("{")[0]: rule for rule in adapter["rules"]["external"]}
+    assert series.keys() <= recorded | exported
+    offered = {rule.get("name", {}).get("as", name) for name, rule in series.items()}
+    for case in ("hpa-forecast", "hpa-messages"):
         for item in of_kind(rendered(case), "HorizontalPodAutoscaler"):
-            assert {metric["external"]["metric"]["name"] for metric in item["spec"]["metrics"]} <= offered.keys()
+            assert {metric["external"]["metric"]["name"] for metric in item["spec"]["metrics"]} <= offered
 
 
 def test_the_service_time_is_a_metric_that_the_workers_have():
@@ -188,7 +199,7 @@ def test_the_definitions_of_the_builtin_broker_are_json_with_one_user_per_servic
 
 
 def test_the_documented_rights_are_the_rights_of_the_chart():
-    text = (ROOT / "docs" / "guides" / "deploy.md").read_text().replace("\\|", "|")
+    text = (ROOT / "docs" / "guides" / "broker.md").read_text().replace("\\|", "|")
     config = next(
         item
         for item in of_kind(rendered("default"), "ConfigMap")
@@ -200,3 +211,16 @@ def test_the_documented_rights_are_the_rights_of_the_chart():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{rights['user']}`"))
         for kind in ("configure", "write", "read"):
             assert f"`{rights[kind]}`" in row
+
+
+def test_the_coordinator_knows_the_gateways_user_and_what_owners_may_read():
+    found = pods(rendered("keda-messages-external"))
+    variables = environment(found["StatefulSet/muniflow-coordinator"])
+    settings = read_env(coordinator.CoordinatorSettings, variables)
+    assert (settings.gateway_user, sorted(settings.operators)) == ("gateway", ["client", "ops"])
+    assert settings.unnamed_senders == "refuse"
+    for pod in ("StatefulSet/muniflow-coordinator", "Deployment/muniflow-gateway"):
+        assert read_env(OwnerSettings, environment(found[pod])).source_grants == {"utrecht": ("utrecht/",)}
+    usual = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
+    assert usual["MUNIFLOW_GATEWAY_USER"] == "$(AMQP_GATEWAY_USERNAME)"
+    assert usual["MUNIFLOW_OPERATOR_USERS"] == "$(AMQP_CLIENT_USERNAME)"

@@ -48,7 +48,7 @@ BREAKS = [
 
 @pytest.mark.parametrize(("policy", "damage", "complaint"), BREAKS)
 def test_a_policy_finds_its_fault(policy, damage, complaint):
-    documents = copy.deepcopy(list(rendered("postgres-lease" if policy is policies.tokens else "keda-work")))
+    documents = copy.deepcopy(list(rendered("postgres-lease" if policy is policies.tokens else "keda-prometheus")))
     assert list(policy(documents)) == []
     damage(documents)
     assert any(complaint in found for found in policy(documents))
@@ -71,7 +71,7 @@ def test_every_policy_is_tried():
     ],
 )
 def test_a_schema_finds_a_wrong_field(kind, damage):
-    document = copy.deepcopy(_first(rendered("keda-work"), kind))
+    document = copy.deepcopy(_first(rendered("keda-prometheus"), kind))
     assert problems(document, "1.33") == []
     damage(document)
     assert problems(document, "1.33")

@@ -10,11 +10,13 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from tests.deploy.chart import of_kind, rendered
+from tests.support.inside_broker import evaluate
 
 from muniflow.model.messages import Notice
 from muniflow.model.topology import (
     BATCHES,
     CONTROL,
+    COORDINATOR_QUEUES,
     DEAD_EXCHANGE,
     EVENTS,
     EXCHANGE,
@@ -24,9 +26,11 @@ from muniflow.model.topology import (
     all_delays_s,
     dead_queue,
     delay_exchange,
+    express_queue,
     gateway_queue,
     step_queue,
     topology,
+    work_queues,
     worker_topology,
 )
 from muniflow.runtime.loop import new_loop
@@ -81,9 +85,12 @@ def installation(broker_of_tests, tmp_path_factory) -> Iterator[Installation]:
     path.write_text(json.dumps(definitions()))
     node.ctl("import_definitions", str(path))
     yield Installation(node.identity.amqp_port, "127.0.0.1", "muniflow")
-    node.ctl("delete_vhost", "muniflow")
-    for user in definitions()["users"]:
-        node.ctl("delete_user", user["name"])
+    users = ", ".join(f'<<"{user["name"]}">>' for user in definitions()["users"])
+    evaluate(
+        node,
+        'rabbit_vhost:delete(<<"muniflow">>, <<"tests">>)',
+        f'[ok = rabbit_auth_backend_internal:delete_user(User, <<"tests">>) || User <- [{users}]]',
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +107,7 @@ def test_a_worker_declares_its_own_part_before_there_is_a_coordinator(installati
 
 def test_the_coordinator_declares_everything_and_consumes(declared):
     with declared.channel("coordinator") as channel:
-        for queue in (BATCHES, EVENTS, CONTROL, LOST):
+        for queue in (*COORDINATOR_QUEUES, LOST):
             channel.basic_consume(queue, lambda *_: None)
         channel.basic_publish(NOTIFY_EXCHANGE, "batch.done", b"")
         channel.queue_purge(step_queue("resize"))
@@ -109,8 +116,9 @@ def test_the_coordinator_declares_everything_and_consumes(declared):
 def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
     with declared.channel(WORKER) as channel:
         channel.confirm_delivery()
-        channel.basic_consume(step_queue("resize"), lambda *_: None)
-        for key in (EVENTS, step_queue("blur"), dead_queue(step_queue("resize"))):
+        for queue in work_queues("resize"):
+            channel.basic_consume(queue, lambda *_: None)
+        for key in (EVENTS, *work_queues("blur"), dead_queue(step_queue("resize"))):
             channel.basic_publish(EXCHANGE, key, b"", mandatory=True)
         for delay_s in all_delays_s():
             channel.basic_publish(delay_exchange(delay_s), step_queue("resize"), b"", mandatory=True)
@@ -178,6 +186,7 @@ def test_a_client_may_publish_a_batch(declared):
     ("user", "forbidden"),
     [
         (WORKER, lambda channel: channel.basic_get(step_queue("blur"))),
+        (WORKER, lambda channel: channel.basic_get(express_queue("blur"))),
         (WORKER, lambda channel: channel.basic_get(BATCHES)),
         (WORKER, lambda channel: channel.basic_get(EVENTS)),
         (WORKER, lambda channel: channel.queue_delete(step_queue("blur"))),

@@ -1,6 +1,6 @@
 """Scaling: the recording rules compute what docs/guides/autoscale.md says, and the control loop settles there."""
 
-import math
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.chart import ROOT, Document, load, of_kind, rendered, tool
+from tests.deploy.chart import CASES, ROOT, Document, environment, load, of_kind, pods, rendered, tool
+from tests.simulation.scaling.autoscaler import SYNC_S, Autoscaler, Behavior, Rules
+
+from muniflow.forecast.stage import read_stages
 
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 NAMESPACE = 'namespace="imagery"'
@@ -31,21 +34,22 @@ def sample(metric: str, step: str, value: float) -> dict[str, object]:
     return {"labels": f'{metric}{{{NAMESPACE},step="{step}"}}', "value": value}
 
 
-WORK, BACKLOG, SERVICE = (
-    "muniflow:stage_work_seconds",
-    "muniflow:stage_backlog_messages",
-    "muniflow:stage_service_seconds",
-)
+BACKLOG, SERVICE = "muniflow:stage_backlog_messages", "muniflow:stage_service_seconds"
 RULE_CASES: dict[str, Any] = {
-    "600 tasks of half a second are 300 seconds of work": (
+    "a backlog of 600 tasks of half a second": (
         [queue("muniflow.step.blur", "600x40"), *tasks("blur", "0+30x40", "0+60x40")],
         "30m",
-        {SERVICE: [("blur", 0.5)], BACKLOG: [("blur", 600)], WORK: [("blur", 300)]},
+        {SERVICE: [("blur", 0.5)], BACKLOG: [("blur", 600)]},
     ),
     "only the leader's number counts, whichever node says it twice": (
         [queue("muniflow.step.blur", "600x40"), queue("muniflow.step.blur", "600x40", "broker-1")],
         "30m",
         {BACKLOG: [("blur", 600)]},
+    ),
+    "both lanes of a stage are one backlog": (
+        [queue("muniflow.step.blur", "5x40"), queue("muniflow.step.blur.express", "3x40")],
+        "30m",
+        {BACKLOG: [("blur", 8)]},
     ),
     "dead letters and other queues are no backlog": (
         [queue(f"muniflow.{name}", "9x40") for name in ("step.blur.dead", "events")]
@@ -53,18 +57,10 @@ RULE_CASES: dict[str, Any] = {
         "30m",
         {BACKLOG: [("split", 2)]},
     ),
-    "a stage that never ran counts a second a task, so that it starts from zero": (
-        [queue("muniflow.step.blur", "7x40")], "30m", {SERVICE: [], WORK: [("blur", 7)]},
-    ),
-    "an idle stage remembers how long its tasks took": (
-        [queue("muniflow.step.blur", "10x200"), *tasks("blur", "0+30x40 1200x160", "0+60x40 2400x160")],
-        "180m",
-        {SERVICE: [], WORK: [("blur", 5)]},
-    ),
     "a broker that is not scraped gives no signal, not zero": (
         [queue("muniflow.step.blur", "600x10 stale"), *tasks("blur", "0+30x40", "0+60x40")],
         "30m",
-        {SERVICE: [("blur", 0.5)], BACKLOG: [], WORK: []},
+        {SERVICE: [("blur", 0.5)], BACKLOG: []},
     ),
 }  # fmt: skip
 
@@ -127,7 +123,8 @@ def scalers(documents: Sequence[Document]) -> dict[str, Document]:
 
 
 @pytest.mark.parametrize(
-    "case", ["keda-work", "keda-messages", "keda-messages-external", "operator-keda-messages", "gpu", "chained-and-new"]
+    "case",
+    ["keda-forecast", "keda-prometheus", "keda-messages", "keda-messages-external", "operator-keda-messages", "gpu"],
 )
 def test_a_missing_signal_holds_what_runs_and_starts_nothing(case):
     for stage, spec in scalers(rendered(case)).items():
@@ -160,61 +157,87 @@ def test_keda_counts_unacked_messages_and_keeps_passwords_out_of_urls(case):
             assert trigger["metricType"] == "AverageValue"
 
 
-@pytest.mark.parametrize("case", ["hpa-work", "hpa-messages"])
+@pytest.mark.parametrize("case", ["hpa-forecast", "hpa-messages"])
 def test_hpa_averages_and_never_asks_for_zero(case):
     for item in of_kind(rendered(case), "HorizontalPodAutoscaler"):
         assert item["spec"]["minReplicas"] >= 1
         assert {metric["external"]["target"]["type"] for metric in item["spec"]["metrics"]} == {"AverageValue"}
 
 
-def test_the_target_is_drain_time_times_children():
-    targets = {
-        metric["external"]["target"]["averageValue"]
-        for item in of_kind(rendered("hpa-work"), "HorizontalPodAutoscaler")
+def test_a_wanted_replica_is_one_replica_for_every_scaler():
+    """`ceil(wanted / 1)`, whoever reads the number: HPA, KEDA by itself, KEDA through Prometheus."""
+    hpa = {
+        (metric["external"]["metric"]["selector"]["matchLabels"]["stage"], metric["external"]["target"]["averageValue"])
+        for item in of_kind(rendered("hpa-forecast"), "HorizontalPodAutoscaler")
         for metric in item["spec"]["metrics"]
     }
-    assert targets == {str(30 * 4)}
+    assert hpa == {(stage, "1") for stage in ("resize", "split", "blur")}
+    for stage, spec in scalers(rendered("keda-forecast")).items():
+        (trigger,) = spec["triggers"]
+        url = f"http://muniflow-coordinator.imagery.svc:9100/v1/scaling/{stage}"
+        assert (trigger["type"], trigger["metricType"]) == ("metrics-api", "AverageValue")
+        assert trigger["metadata"] == {
+            "url": url, "valueLocation": "wanted", "targetValue": "1", "activationTargetValue": "0",
+        }  # fmt: skip
+    for stage, spec in scalers(rendered("keda-prometheus")).items():
+        (trigger,) = spec["triggers"]
+        assert (trigger["metadata"]["threshold"], trigger["metadata"]["activationThreshold"]) == ("1", "0")
+        assert f'muniflow_stage_wanted_replicas{{namespace="imagery",stage="{stage}"}}' in trigger["metadata"]["query"]
+
+
+def stages_of(case: str) -> dict[str, Document]:
+    """What the coordinator is told of its stages."""
+    coordinator = environment(pods(rendered(case))["StatefulSet/muniflow-coordinator"])
+    return {stage.pop("name"): stage for stage in json.loads(coordinator["MUNIFLOW_STAGES"])}
+
+
+@pytest.mark.parametrize(
+    ("case", "stage", "expected"),
+    [
+        ("default", "blur", {"operations": ["blur"], "children": 1, "device": "cpu", "min": 0, "max": 20}),
+        ("keda-forecast", "blur", {"start_s": 240, "horizon_s": 900, "pool": "large"}),
+        ("hpa-forecast", "resize", {"children": 4, "min": 2, "max": 12, "horizon_s": 1800, "pool": "cpu"}),
+        ("hpa-messages", "resize", {"min": 1}),
+        ("gpu", "blur", {"device": "opencl", "max": 4, "pool": "gpu"}),
+        ("chained-and-new", "chain", {"operations": ["resize", "split", "blur"]}),
+    ],
+)
+def test_the_coordinator_is_told_its_stages(case, stage, expected):
+    found = stages_of(case)[stage]
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_coordinator_is_told_every_deployment(case):
+    names = [item["metadata"]["name"] for item in of_kind(rendered(case), "Deployment")]
+    deployments = {name.split("-step-")[1].replace("-", "_") for name in names if "-step-" in name}
+    (coordinator,) = (pod for name, pod in pods(rendered(case)).items() if name.endswith("-coordinator"))
+    assert {
+        stage.name.replace("-", "_") for stage in read_stages(environment(coordinator)["MUNIFLOW_STAGES"])
+    } == deployments
+
+
+def loop(replicas: int = 1) -> "Loop":
+    spec = next(iter(of_kind(rendered("hpa-forecast"), "HorizontalPodAutoscaler")))["spec"]
+    up, down = Behavior.read(spec["behavior"]["scaleUp"]), Behavior.read(spec["behavior"]["scaleDown"])
+    return Loop(Autoscaler(Rules(up, down, least=1, most=20, cooldown_s=0.0, target=60.0)), replicas)
 
 
 @dataclass
 class Loop:
-    """The HPA's own arithmetic with the chart's behaviour, one step each 15 s."""
+    """A stage whose scaler compares the work that waits with 60 s a replica, as the signal `messages` does."""
 
-    scale_up: dict[str, Any]
-    scale_down: dict[str, Any]
-    target: float
-    most: int
-    replicas: int = 1
+    scaler: Autoscaler
+    replicas: int
+    now_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.wishes: list[int] = []
         self.history = [self.replicas]
 
     def step(self, work_s: float) -> None:
-        ratio = work_s / (self.target * self.replicas)
-        wish = self.replicas if abs(ratio - 1) <= 0.1 else math.ceil(work_s / self.target)
-        self.wishes.append(min(self.most, max(1, wish)))
-        window = self.wishes[-(1 + self.scale_down["stabilizationWindowSeconds"] // 15) :]
-        if self.wishes[-1] > self.replicas:
-            limits = [
-                self.replicas + policy["value"] if policy["type"] == "Pods"
-                else math.ceil(self.replicas * (1 + policy["value"] / 100))
-                for policy in self.scale_up["policies"]
-            ]  # fmt: skip
-            self.replicas = min(self.wishes[-1], max(limits))
-        elif max(window) < self.replicas and len(self.history) % 4 == 0:
-            limits = [
-                self.replicas - policy["value"] if policy["type"] == "Pods"
-                else math.floor(self.replicas * (1 - policy["value"] / 100))
-                for policy in self.scale_down["policies"]
-            ]  # fmt: skip
-            self.replicas = max(*window, min(limits), 1)
+        self.replicas = self.scaler.replicas(self.now_s, work_s, self.replicas)
         self.history.append(self.replicas)
-
-
-def loop(replicas: int = 1) -> Loop:
-    spec = next(iter(of_kind(rendered("hpa-work"), "HorizontalPodAutoscaler")))["spec"]
-    return Loop(spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"], target=60.0, most=20, replicas=replicas)
+        self.now_s += SYNC_S
 
 
 def test_a_burst_drains_in_about_the_drain_time_once_scaled():
@@ -223,7 +246,7 @@ def test_a_burst_drains_in_about_the_drain_time_once_scaled():
         control.step(work_s)
         work_s -= control.replicas * 15
         quarter_minutes += 1
-    # Twenty replicas would need a minute; the way up (1, 5, 10, 17) costs another half. One alone needs twenty minutes.
+    # Twenty replicas would need a minute; the way up costs another half. One alone needs twenty minutes.
     assert control.history[:4] == [1, 5, 10, 17]
     assert quarter_minutes * 15 <= 2 * 60
 
@@ -242,11 +265,11 @@ def test_a_steady_stream_settles_where_the_wait_is_the_drain_time():
 
 def test_shrinking_waits_five_minutes_and_then_goes_slowly():
     control = loop(replicas=20)
-    control.wishes = [20]
-    for _ in range(20):
+    control.step(20 * 60.0)
+    for _ in range(19):
         control.step(0.0)
     assert control.history[-1] == 20, "nothing goes within the stabilization window"
-    for _ in range(4):
+    for _ in range(3):
         control.step(0.0)
     assert 15 <= control.history[-1] < 20
 
@@ -255,7 +278,8 @@ def test_the_docs_give_the_numbers_of_the_chart():
     text = (ROOT / "docs" / "guides" / "autoscale.md").read_text()
     scaling = load((ROOT / "deploy" / "helm" / "muniflow" / "values.yaml").read_text())[0]
     for number in (
-        f"drainSeconds` ({scaling['stepDefaults']['scaling']['drainSeconds']}",
+        f"horizonSeconds` ({scaling['stepDefaults']['scaling']['horizonSeconds']}",
+        f"startSeconds` ({scaling['stepDefaults']['scaling']['startSeconds']}",
         f"messagesPerReplica` ({scaling['stepDefaults']['scaling']['messagesPerReplica']}",
         f"pollingSeconds` ({scaling['autoscaling']['keda']['pollingSeconds']}",
         f"cooldownSeconds` ({scaling['autoscaling']['keda']['cooldownSeconds']}",

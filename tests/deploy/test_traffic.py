@@ -5,6 +5,8 @@ from tests.deploy.chart import CASES, NAMESPACE, pods, rendered, values_of
 from tests.deploy.policies import pod_labels
 from tests.deploy.traffic import flows, isolated, outside
 
+DNS = ("53 kube-system", "53 169.254.20.10/32")
+"""The cluster's DNS, and its cache on each node."""
 STEPS = ("step-blur", "step-resize", "step-split")
 
 
@@ -21,14 +23,15 @@ def test_the_default_installation_talks_like_this_and_no_other_way():
 
 
 def test_nothing_leaves_the_default_installation_but_questions_to_dns():
-    assert outside(rendered("default")) == {f"{service}:53" for service in (*STEPS, "coordinator", "gateway", "test")}
+    services = (*STEPS, "coordinator", "gateway", "test")
+    assert outside(rendered("default")) == {f"{service}:{dns}" for service in services for dns in DNS}
 
 
 def test_with_cloud_services_workers_reach_the_store_and_only_the_coordinator_its_database():
     assert outside(rendered("operator-tls-postgres-s3")) == {
-        *(f"{service}:{port}" for service in (*STEPS, "coordinator", "gateway", "test") for port in (53, 443)),
+        *(f"{service}:{port}" for service in (*STEPS, "coordinator", "gateway", "test") for port in (*DNS, 443)),
         "coordinator:5432",
-        *(f"broker:{port}" for port in (53, 443, 6443)),
+        *(f"broker:{port}" for port in (*DNS, 443, 6443)),
     }
 
 

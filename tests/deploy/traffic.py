@@ -22,13 +22,25 @@ def flows(documents: Sequence[Document]) -> set[str]:
 
 
 def outside(documents: Sequence[Document]) -> set[str]:
-    """Where pods may go outside the release, as `step-blur:443`."""
-    found = set()
-    for name, own in pod_labels(documents).items():
-        for rule in _rules(of_kind(documents, "NetworkPolicy"), own, "Egress"):
-            if "to" not in rule:
-                found |= {f"{_short(name)}:{port['port']}" for port in rule["ports"]}
-    return found
+    """Where pods may go outside the release: `step-blur:443` is anywhere, `step-blur:53 kube-system` is a namespace."""
+    return {
+        f"{_short(name)}:{port['port']}{place}"
+        for name, own in pod_labels(documents).items()
+        for rule in _rules(of_kind(documents, "NetworkPolicy"), own, "Egress")
+        for place in ([f" {place}" for peer in rule["to"] for place in _outer(peer)] if "to" in rule else [""])
+        for port in rule.get("ports", ())
+    }
+
+
+def into(documents: Sequence[Document], target: str, port: int) -> list[Mapping[str, Any]]:
+    """Peers that may reach a port of a pod."""
+    own = next(labels for name, labels in pod_labels(documents).items() if _short(name) == target)
+    return [
+        peer
+        for rule in _rules(of_kind(documents, "NetworkPolicy"), own, "Ingress")
+        if port in {entry["port"] for entry in rule["ports"]}
+        for peer in rule["from"]
+    ]
 
 
 def isolated(documents: Sequence[Document]) -> dict[str, set[str]]:
@@ -43,6 +55,15 @@ def isolated(documents: Sequence[Document]) -> dict[str, set[str]]:
         }
         for name, own in pod_labels(documents).items()
     }
+
+
+def _outer(peer: Mapping[str, Any]) -> list[str]:
+    """A peer outside of the namespace: its addresses or the namespace; nothing for pods of the same one."""
+    if "ipBlock" in peer:
+        return [peer["ipBlock"]["cidr"]]
+    if "namespaceSelector" in peer:
+        return [*(peer["namespaceSelector"].get("matchLabels") or {"": "any namespace"}).values()]
+    return []
 
 
 def _short(name: str) -> str:
@@ -68,6 +89,6 @@ def _ports(rules: Sequence[Mapping[str, Any]], side: str, labels: Mapping[str, s
     return {
         port["port"]
         for rule in rules
-        if any("namespaceSelector" not in peer and matches(peer["podSelector"], labels) for peer in rule.get(side, ()))
+        if any(not _outer(peer) and matches(peer["podSelector"], labels) for peer in rule.get(side, ()))
         for port in rule.get("ports", ({"port": 0},))
     }

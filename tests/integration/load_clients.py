@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Event, Thread
 
 import httpx
+from tests.support import web
 
 ACTIONS = json.dumps({"operations": [["resize", "50%"]]})
 PAUSE_S = 0.4
@@ -15,9 +16,10 @@ BOUNDARY = "----client"
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """The head of a PNG of this size, and nothing else of it: the gateway looks no further."""
+    """The start of a PNG of this size, up to its pixels: the gateway reads no further."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    whole = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + whole + struct.pack(">I4s", 1000, b"IDAT")
 
 
 class LoadClients:
@@ -44,7 +46,7 @@ class LoadClients:
             thread.join(10)
 
     def _ask(self, work: Callable[[httpx.Client], None]) -> None:
-        with httpx.Client(base_url=self._url, timeout=20) as client:
+        with web.Client(base_url=self._url, timeout=20) as client:
             while not self._leaving.wait(PAUSE_S):
                 with suppress(httpx.TransportError):
                     work(client)

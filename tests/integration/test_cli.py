@@ -6,9 +6,9 @@ import shutil
 import signal
 import sys
 
-import httpx
 import pytest
 from tests.integration.stacks import ROOT, CommandLine
+from tests.support import web
 from tests.support.waiting import eventually
 
 from muniflow_cli.stack.broker import find_server
@@ -95,11 +95,13 @@ def test_a_missing_image_fails_alone_and_is_replayed_when_it_is_there(muniflow):
     status = muniflow.read("submit", batch, "--wait", code=1)
 
     assert (status["state"], status["done"], status["failed"]) == ("partial", 1, 1)
-    [letter] = muniflow.read("dead", "list", "--batch", "replayed")
-    assert letter["image"] == 1
-    assert "late.jpg" in letter["reason"]
+    [failure] = muniflow.read("dead", "list", "--batch", "replayed")["failures"]
+    assert (failure["image"], failure["operation"], failure["reason_code"]) == (1, "resize", "source_missing")
+    assert "late.jpg" in failure["reasons"][0]
+    [group] = muniflow.read("dead", "reasons", "--batch", "replayed")
+    assert (group["reason_code"], group["images"]) == ("source_missing", 1)
     [whole] = muniflow.read("dead", "show", "--batch", "replayed", "--image", "1")
-    assert whole["message"]["source"] == "examples/images/late.jpg"
+    assert whole["source"] == "examples/images/late.jpg"
 
     images = muniflow.folder / "examples/images"
     shutil.copy(images / "rocket.jpg", images / "late.jpg")
@@ -108,8 +110,11 @@ def test_a_missing_image_fails_alone_and_is_replayed_when_it_is_there(muniflow):
         eventually(lambda: muniflow.read("status", "replayed")["state"] == "done")
     finally:
         (images / "late.jpg").unlink()
-    assert muniflow.read("dead", "list", "--batch", "replayed") == []
+    assert muniflow.read("dead", "list", "--batch", "replayed")["failures"] == []
     assert muniflow.read("report", "replayed")["state"] == "done"
+    rows = muniflow("report", "replayed", "--format", "ndjson").stdout.splitlines()
+    assert [json.loads(row)["state"] for row in rows] == ["done", "done"]
+    assert muniflow("report", "replayed", "--format", "csv").stdout.startswith("image,source,state,reason_code")
 
 
 def test_dead_letters_are_dropped_only_when_named(muniflow):
@@ -118,7 +123,7 @@ def test_dead_letters_are_dropped_only_when_named(muniflow):
     assert muniflow("dead", "drop").returncode == 2
     assert muniflow.read("dead", "drop", "--batch", "another") == {"dropped": 0}
     assert muniflow.read("dead", "drop", "--batch", "dropped") == {"dropped": 1}
-    assert muniflow.read("dead", "list", "--batch", "dropped") == []
+    eventually(lambda: not muniflow.read("dead", "list", "--batch", "dropped")["failures"])
 
 
 def test_a_batch_that_is_not_known_is_a_sentence(muniflow):
@@ -138,10 +143,17 @@ def test_a_batch_that_ended_cannot_be_cancelled(muniflow):
     assert "it is done" in done.stderr
 
 
+def known(deployments):
+    return deployments if all(one["wanted"] is not None and one["running"] for one in deployments) else None
+
+
 def test_the_stages_are_listed(muniflow):
     stages = {stage["op"]: stage for stage in muniflow.read("stages")["stages"]}
 
     assert set(stages) == {"resize", "split", "blur"}
+    found = eventually(lambda: known(muniflow.read("stages")["deployments"]), what="a forecast")
+    replicas = {one["name"]: (one["wanted"], one["running"]) for one in found}
+    assert replicas == {"resize": (1, 1), "split": (1, 1), "blur": (2, 2)}, "a stack wants what it has"
     assert muniflow("stages").returncode == 0
 
 
@@ -156,7 +168,7 @@ def test_the_doctor_finds_nothing_wrong(muniflow):
 def test_its_gateway_is_closed_until_there_is_a_key(muniflow):
     url = state_of(muniflow).gateway_url
 
-    answer = httpx.get(f"{url}/v1/batches")
+    answer = web.get(f"{url}/v1/batches")
 
     assert answer.status_code == 401
     assert "MUNIFLOW_GATEWAY_OPEN=true" in answer.json()["detail"]

@@ -16,13 +16,6 @@ IMAGES = 300
 
 
 @pytest.fixture
-def user(broker: BrokerSettings) -> Iterator[User]:
-    made = User(broker)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def env(broker: BrokerSettings, tmp_path: Path) -> dict[str, str]:
     return {
         "MUNIFLOW_AMQP_URL": broker.amqp_url,
@@ -117,8 +110,8 @@ def test_a_locked_database_is_delay_and_said_so(
         other.close()
         eventually(lambda: ended(coordinator), what="done")
     log = coordinator.log.read_text()
-    assert log.count("the ledger waits") == 1
-    assert log.count("the ledger works again") == 1
+    assert log.count("database unavailable, retrying") == 1
+    assert log.count("database available again") == 1
     assert coordinator.metric("muniflow_ledger_waiting") == 0
 
 

@@ -8,15 +8,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from tests.integration.stacks import ROOT, CommandLine
+from tests.integration.stacks import ROOT, CommandLine, kill_stack
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, evaluate
 from tests.support.waiting import eventually
 
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import open_channel
-from muniflow_cli.stack.broker import find_server
+from muniflow.transport.admin import delete_queues, open_channel
+from muniflow_cli.commands import doctor
+from muniflow_cli.commands.target import find_target
+from muniflow_cli.stack.broker import PrivateBroker, find_server
 from muniflow_cli.stack.ports import free_ports, is_open
 from muniflow_cli.stack.processes import is_running
 from muniflow_cli.stack.state import read_state
@@ -26,7 +30,11 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 BACK_S = 90
-DEAD = "muniflow.step.resize.dead"
+PATIENCE = {"MUNIFLOW_CONNECT_TIMEOUT_S": "2", "MUNIFLOW_DRAIN_TIMEOUT_S": "5"}
+"""With a broker that hangs: who asks it gives up after the one, and who stops after the other."""
+NOBODYS = "muniflow.delay.30s"
+"""A queue that nobody takes from, so that nobody declares it again at once."""
+FAILURES = "failures resize"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +42,9 @@ def muniflow(tmp_path_factory):
     """A stack without a worker for `blur`."""
     folder = tmp_path_factory.mktemp("advice")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    cli = CommandLine(folder)
+    cli = CommandLine(folder, PATIENCE)
     yield cli
-    cli("down", timeout_s=200)
+    kill_stack(cli.state_dir)
 
 
 @pytest.fixture
@@ -52,16 +60,20 @@ def state_of(cli):
     return state if state is not None and state.running else None
 
 
+def broker_of(cli):
+    return BrokerSettings(amqp_url=state_of(cli).amqp_url)
+
+
 def diagnose(cli, **variables):
-    """What `doctor` finds, by check; without what is well."""
-    done = CommandLine(cli.folder, variables)("doctor", "--json")
-    assert done.returncode in (0, 1), done.stderr
-    return {each["check"]: each for each in json.loads(done.stdout) if each["level"] != "ok"}
+    """What `doctor` finds, by check; without what is well. A process for each look would keep a core busy."""
+    with chdir(cli.folder):
+        findings = doctor.diagnose(find_target({**cli.environment, **variables}))
+    return {each.check: each for each in findings if each.level != "ok"}
 
 
 def found(cli, check, **variables):
     """The advice about a fault, once `doctor` sees it."""
-    return eventually(lambda: diagnose(cli, **variables).get(check))["to_do"]
+    return eventually(lambda: diagnose(cli, **variables).get(check)).to_do
 
 
 def content(cli, check, **variables):
@@ -113,28 +125,32 @@ def test_an_operation_without_a_worker(muniflow):
 
 
 def test_a_queue_that_is_missing(stack):
-    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl delete_queue {DEAD}")
-    [command] = commands_in(found(stack, f"queue {DEAD}"))
+    delete_queues(broker_of(stack), [NOBODYS])
+    [command] = commands_in(found(stack, f"queue {NOBODYS}"))
 
     follow(stack, command)
 
-    assert content(stack, f"queue {DEAD}")
+    assert content(stack, f"queue {NOBODYS}")
 
 
 def test_a_queue_that_is_declared_otherwise(stack):
-    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl delete_queue {DEAD}")
-    with open_channel(BrokerSettings(amqp_url=state_of(stack).amqp_url)) as channel:
-        channel.queue_declare(DEAD, durable=True)
-    commands = commands_in(found(stack, f"queue {DEAD}"))
+    delete_queues(broker_of(stack), [NOBODYS])
+    with open_channel(broker_of(stack)) as channel:
+        channel.queue_declare(NOBODYS, durable=True)
+    commands = commands_in(found(stack, f"queue {NOBODYS}"))
     assert len(commands) == 2, "delete it, and have it declared"
 
     follow(stack, *commands)
 
-    assert content(stack, f"queue {DEAD}")
+    assert content(stack, f"queue {NOBODYS}")
 
 
 def test_a_user_without_rights(stack):
-    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl set_permissions muniflow '' '' ''")
+    nothing = ", ".join(['<<"">>'] * 3)
+    evaluate(
+        PrivateBroker(stack.state_dir / "broker"),
+        f'rabbit_auth_backend_internal:set_permissions(<<"muniflow">>, <<"/">>, {nothing}, <<"tests">>)',
+    )
     [command] = commands_in(found(stack, "permissions"))
 
     follow(stack, command)
@@ -144,9 +160,16 @@ def test_a_user_without_rights(stack):
     assert stack.read("submit", batch, "--wait")["state"] == "done"
 
 
-@pytest.mark.parametrize("fault", ["set_vm_memory_high_watermark absolute 1MB", "set_disk_free_limit 1000000GB"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        f"vm_memory_monitor:set_vm_memory_high_watermark({TOO_LITTLE_MEMORY})",
+        'rabbit_disk_monitor:set_disk_free_limit("1000000GB")',
+    ],
+    ids=["memory", "disk"],
+)
 def test_an_alarm(stack, fault):
-    follow(stack, f"{stack.state_dir}/broker/rabbitmqctl {fault}")
+    evaluate(PrivateBroker(stack.state_dir / "broker"), fault)
     [command] = commands_in(found(stack, "alarm"))
 
     follow(stack, command)
@@ -156,14 +179,14 @@ def test_an_alarm(stack, fault):
 
 def test_dead_letters(stack):
     stack.read("submit", stack.write_batch("dead", images=["coffee.png", "late.jpg"]), "--wait", code=1)
-    look, again = commands_in(found(stack, f"queue {DEAD}"))
+    look, again = commands_in(found(stack, FAILURES))
     images = stack.folder / "examples/images"
 
     follow(stack, look)
     shutil.copy(images / "rocket.jpg", images / "late.jpg")
     follow(stack, again)
 
-    assert content(stack, f"queue {DEAD}")
+    assert content(stack, FAILURES)
     eventually(lambda: stack.read("status", "dead")["state"] == "done")
 
 
@@ -174,7 +197,7 @@ def test_a_process_that_was_killed_comes_back_by_itself(stack, name, check):
     eventually(lambda: not is_running(process.identity))
     findings = diagnose(stack)
     if check in findings:  # it may be back already
-        assert "starts it again by itself" in findings[check]["to_do"]
+        assert "starts it again by itself" in findings[check].to_do
 
     assert content(stack, check)
 
@@ -234,7 +257,7 @@ def test_a_broker_that_hangs(stack):
     [process] = [each for each in state_of(stack).processes if each.name == "broker"]
     os.kill(process.identity.pid, signal.SIGSTOP)
     down, up = commands_in(found(stack, "broker"))[-2:]
-    done = stack("dead", "list")
+    done = stack("recover")
     assert (done.returncode, "was silent for longer than" in done.stderr) == (69, True), done.stderr
 
     follow(stack, down, up)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import BrokerOfTests
 from tests.support.coordinators import CoordinatorProcess
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 from tests.support.waiting import eventually
 
 from muniflow.model.operation import installed_operations
@@ -153,12 +154,12 @@ def test_an_operation_without_a_worker(env: Env, shell: Shell) -> None:
 def test_an_alarm(env: Env, shell: Shell, private_broker: PrivateBroker) -> None:
     """All that points to the alarm goes with it."""
     env["MUNIFLOW_RABBITMQ_METRICS_URL"] = private_broker.metrics_url
-    shell.run("rabbitmqctl set_vm_memory_high_watermark absolute 1MB")
+    set_memory_limit(private_broker, TOO_LITTLE_MEMORY)
     try:
         assert advice(env, "permissions") == "see the alarm"
         [command] = commands_in(advice(env, "alarm"))
     except BaseException:
-        private_broker.ctl("set_vm_memory_high_watermark", "0.6")
+        set_memory_limit(private_broker, "0.6")
         raise
 
     shell.run(command)

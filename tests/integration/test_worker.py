@@ -4,68 +4,24 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from typing import Any
 
-import pika
 import pytest
 from tests.support.waiting import eventually
 
 from muniflow.images.encode import encode
-from muniflow.model.lineage import Coverage
-from muniflow.model.messages import Encoding, Events, RouteStep, Task
+from muniflow.model.messages import Encoding, RouteStep, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import EVENTS, dead_queue, step_queue, topology
+from muniflow.model.topology import dead_queue, step_queue
 from muniflow.store.local import LocalStore
-from muniflow.transport.declare import declare
 from muniflow_cli.stack.ports import free_ports
 
 IMAGES = 60
 LIMIT_S = 60.0
 QUEUE = step_queue("resize")
-
-
-class Coordinator:
-    """The other side of a worker, with a plain client."""
-
-    def __init__(self, settings):
-        self.connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
-        self.channel = self.connection.channel()
-        declare(self.channel, topology(installed_operations()))
-        self.channel.confirm_delivery()
-        self.coverage = {}
-        self.reasons = {}
-
-    def publish(self, tasks):
-        for task in tasks:
-            self.channel.basic_publish("muniflow", step_queue(task.op), task.to_bytes(), mandatory=True)
-
-    def collect(self, until, limit_s=LIMIT_S):
-        """Take events until `until()` holds."""
-        end_s = time.monotonic() + limit_s
-        for method, _, body in self.channel.consume(EVENTS, inactivity_timeout=0.05):
-            if method is not None and body is not None:
-                for part in Events.from_bytes(body).settled:
-                    self.coverage.setdefault(part.image, Coverage()).add(part.lineage)
-                    self.reasons.setdefault(part.image, part.reason)
-                self.channel.basic_ack(method.delivery_tag or 0)
-            if until():
-                break
-            assert time.monotonic() < end_s, f"{len(self.coverage)} images after {limit_s} s"
-        self.channel.cancel()
-
-    def depth(self, queue):
-        return self.channel.queue_declare(queue, passive=True).method.message_count
-
-
-@pytest.fixture
-def coordinator(broker):
-    made = Coordinator(broker)
-    yield made
-    made.connection.close()
 
 
 @pytest.fixture
@@ -134,54 +90,54 @@ def outputs(root):
     return sorted(path.name for path in (root / "output").rglob("*.png"))
 
 
-def test_a_worker_serves_says_so_and_drains(broker, coordinator, root):
-    coordinator.publish(tasks())
+def test_a_worker_serves_says_so_and_drains(broker, worker_client, root):
+    worker_client.publish(tasks())
     with worker(broker, root) as process:
-        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+        worker_client.collect(lambda: len(worker_client.coverage) == IMAGES)
         assert get(process, "/livez")[0] == 200
         assert get(process, "/readyz")[0] == 200
         assert f'muniflow_tasks_total{{outcome="done",step="resize"}} {IMAGES}.0' in get(process, "/metrics")[1]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert set(coordinator.reasons.values()) == {None}
+    assert set(worker_client.reasons.values()) == {None}
     assert len(outputs(root)) == IMAGES
-    assert coordinator.depth(QUEUE) == 0
+    assert worker_client.depth(QUEUE) == 0
 
 
-def test_sigterm_hands_back_what_has_not_begun(broker, coordinator, root):
-    coordinator.publish(tasks())
+def test_sigterm_hands_back_what_has_not_begun(broker, worker_client, root):
+    worker_client.publish(tasks())
     with worker(broker, root, MUNIFLOW_FAILPOINTS="child.after_load=stall:0.05@*", MUNIFLOW_GROUP_TASKS="3") as process:
-        coordinator.collect(lambda: coordinator.coverage)
+        worker_client.collect(lambda: worker_client.coverage)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     done = len(outputs(root))
     assert 1 <= done < IMAGES
     with worker(broker, root):
-        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+        worker_client.collect(lambda: len(worker_client.coverage) == IMAGES)
     assert len(outputs(root)) == IMAGES
 
 
 @pytest.mark.parametrize(
     "place", ["child.after_compute", "worker.before_publish", "worker.after_publish", "worker.after_confirm"]
 )
-def test_a_worker_that_is_killed_loses_nothing(broker, coordinator, root, place):
-    coordinator.publish(tasks())
+def test_a_worker_that_is_killed_loses_nothing(broker, worker_client, root, place):
+    worker_client.publish(tasks())
     with worker(broker, root, MUNIFLOW_FAILPOINTS=f"{place}=kill@2", MUNIFLOW_GROUP_TASKS="8") as process:
         assert process.wait(30) == -signal.SIGKILL
     with worker(broker, root):
-        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
-    assert all(coverage.complete for coverage in coordinator.coverage.values())
-    assert set(coordinator.reasons.values()) == {None}
+        worker_client.collect(lambda: len(worker_client.coverage) == IMAGES)
+    assert all(coverage.complete for coverage in worker_client.coverage.values())
+    assert set(worker_client.reasons.values()) == {None}
     assert len(outputs(root)) == IMAGES
 
 
-def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, coordinator, root):
+def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, worker_client, root):
     (root / "source/1.jpg").write_bytes(b"no image")
-    coordinator.channel.basic_publish("muniflow", QUEUE, b"no task")
-    coordinator.publish(tasks(4))
+    worker_client.channel.basic_publish("muniflow", QUEUE, b"no task")
+    worker_client.publish(tasks(4))
     with worker(broker, root):
-        coordinator.collect(lambda: len(coordinator.coverage) == 4 and coordinator.depth(dead_queue(QUEUE)) == 2)
-    assert [image for image, reason in coordinator.reasons.items() if reason] == [1]
+        worker_client.collect(lambda: len(worker_client.coverage) == 4 and worker_client.depth(dead_queue(QUEUE)) == 2)
+    assert [image for image, reason in worker_client.reasons.items() if reason] == [1]
 
 
 def test_a_worker_waits_for_its_broker(root, broker):

@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-from tests.integration.test_worker import Coordinator, get, worker
+from tests.integration.test_worker import get, worker
 from tests.support.compute_help import files, picture, write_source
 from tests.support.opencl import NO_DEVICE
 
@@ -21,13 +21,6 @@ pytest_plugins = ["tests.support.opencl_fixtures"]
 METHODS = ("gaussian", "updownsampling", "bilateral", "median")
 IMAGES = 12
 QUEUE = step_queue("blur")
-
-
-@pytest.fixture
-def coordinator(broker):
-    made = Coordinator(broker)
-    yield made
-    made.connection.close()
 
 
 @pytest.fixture
@@ -58,15 +51,15 @@ def expected(root, number):
 
 
 @pytest.mark.usefixtures("opencl_env")
-def test_its_outputs_are_those_of_the_cpu_within_one_gray_level(broker, coordinator, root):
-    coordinator.publish(tasks())
+def test_its_outputs_are_those_of_the_cpu_within_one_gray_level(broker, worker_client, root):
+    worker_client.publish(tasks())
     with worker(broker, root, module="muniflow_blur", MUNIFLOW_DEVICE="opencl") as process:
-        coordinator.collect(lambda: len(coordinator.coverage) == IMAGES)
+        worker_client.collect(lambda: len(worker_client.coverage) == IMAGES)
         assert get(process, "/readyz")[0] == 200
         assert 'muniflow_worker_info{device="opencl",' in get(process, "/metrics")[1]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert set(coordinator.reasons.values()) == {None}
+    assert set(worker_client.reasons.values()) == {None}
     made = files(root / "output" / "out")
     assert len(made) == IMAGES
     for number in range(IMAGES):
@@ -74,14 +67,14 @@ def test_its_outputs_are_those_of_the_cpu_within_one_gray_level(broker, coordina
         assert np.abs(difference).max() <= MAX_DIFFERENCE
 
 
-def test_without_its_device_it_does_not_start_and_leaves_the_work_to_others(broker, coordinator, root, capfd):
-    coordinator.publish(tasks())
+def test_without_its_device_it_does_not_start_and_leaves_the_work_to_others(broker, worker_client, root, capfd):
+    worker_client.publish(tasks())
     with worker(broker, root, module="muniflow_blur", MUNIFLOW_DEVICE="opencl", **NO_DEVICE) as process:
         assert process.wait(30) == 1
     assert "MUNIFLOW_DEVICE: opencl was asked for, and OpenCV finds no OpenCL device here" in capfd.readouterr().err
-    assert coordinator.depth(QUEUE) == IMAGES
+    assert worker_client.depth(QUEUE) == IMAGES
     # None of them was delivered once: a worker that is started again and again must not use up their deliveries.
-    method, properties, _ = coordinator.channel.basic_get(QUEUE)
+    method, properties, _ = worker_client.channel.basic_get(QUEUE)
     assert method.redelivered is False
     assert (properties.headers or {}).get("x-delivery-count", 0) == 0
-    coordinator.channel.basic_nack(method.delivery_tag)
+    worker_client.channel.basic_nack(method.delivery_tag)

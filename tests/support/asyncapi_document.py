@@ -5,7 +5,9 @@ from typing import Any
 import yaml
 
 from muniflow import __version__
-from muniflow.model.batch import batch_schema
+from muniflow.model.audit import AuditEntry
+from muniflow.model.batch import BATCH_EXAMPLE
+from muniflow.model.batch_schema import batch_schema
 from muniflow.model.messages import (
     Command,
     Encoding,
@@ -20,7 +22,9 @@ from muniflow.model.messages import (
     Tile,
 )
 from muniflow.model.operation import installed_operations
+from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.topology import (
+    AUDIT,
     BATCHES,
     CONTROL,
     EVENTS,
@@ -28,16 +32,11 @@ from muniflow.model.topology import (
     LOST,
     NOTIFY_EXCHANGE,
     dead_queue,
+    express_queue,
+    notice_key,
     step_queue,
 )
 
-BATCH_EXAMPLE = {
-    "batch_id": "utrecht-2026-11",
-    "municipality": "Utrecht",
-    "source": "images/",
-    "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
-    "output": "jpg",
-}
 BLOB = "utrecht-2026-11/0/7/0-0-whole.raw"
 TASK_EXAMPLE = Task(
     batch="utrecht-2026-11",
@@ -67,6 +66,15 @@ EXAMPLES: dict[type[Message], Message] = {
         tallies=(Tally(batch="utrecht-2026-11", step=1, done=1, pixels=15000, compute_s=0.002),),
     ),
     Command: Command(action="reopen", batch="utrecht-2026-11", image=7),
+    AuditEntry: AuditEntry(
+        id="download-3f9c2a1b",
+        at=1795339999.5,
+        action="download",
+        owner="utrecht",
+        by="utrecht-screen",
+        origin="10.1.2.3",
+        batch="utrecht-2026-11",
+    ),
     Notice: Notice(batch="utrecht-2026-11", state="partial", total=120, done=119, failed=1, at=1795339999.5),
 }
 QUEUE_BINDING = {"durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
@@ -83,11 +91,14 @@ def document() -> dict[str, Any]:
         "batches": _queue(BATCHES, "batch", "Batches to run; whoever publishes here needs no other interface."),
         "events": _queue(EVENTS, "events", "What step workers tell the coordinator."),
         "control": _queue(CONTROL, "command", "What people ask of the coordinator."),
+        "audit": _queue(AUDIT, "auditentry", "What gateways tell of the audit trail."),
         "lost": _queue(LOST, "task", "A copy of each task that the broker gave up on."),
         "notify": _topic(),
     }
     for name, queue in steps.items():
         channels[f"step-{name}"] = _queue(queue, "task", f"Tasks of the operation `{name}`.")
+        express = f"Tasks of the operation `{name}` that workers take first: of small batches."
+        channels[f"step-{name}-express"] = _queue(express_queue(name), "task", express)
         channels[f"step-{name}-dead"] = _queue(dead_queue(queue), "task", f"Tasks that failed for good at `{name}`.")
     return {
         "asyncapi": "3.0.0",
@@ -124,8 +135,9 @@ def _queue(name: str, message: str, description: str) -> dict[str, Any]:
 def _topic() -> dict[str, Any]:
     exchange = {"name": NOTIFY_EXCHANGE, "type": "topic", "durable": True, "autoDelete": False, "vhost": "/"}
     return {
-        "address": "batch.{event}",
-        "description": f"Changes in the life of batches: bind a queue to the exchange `{NOTIFY_EXCHANGE}`.",
+        "address": notice_key("{event}", DEFAULT_OWNER),
+        "description": f"Changes in the life of batches: bind a queue to the exchange `{NOTIFY_EXCHANGE}`. "
+        f"Of an owner other than `{DEFAULT_OWNER}` the key is `{notice_key('{event}', '{owner}')}`.",
         "parameters": {
             "event": {"enum": ["accepted", "done", "partial", "failed", "cancelled", "rejected"]},
         },
@@ -139,6 +151,7 @@ def _operations(steps: tuple[str, ...]) -> dict[str, Any]:
     found = {
         "takeBatch": ("receive", "batches", f"Hand in a batch, by the exchange `{EXCHANGE}` and the queue's name."),
         "takeCommand": ("receive", "control", "Cancel a batch, or run its failed images again."),
+        "takeAudit": ("receive", "audit", "Keep an entry of the audit trail; only a gateway's user is believed."),
         "takeEvents": ("receive", "events", "The coordinator settles images."),
         "takeLost": ("receive", "lost", "The coordinator settles images whose task was given up on."),
         "tell": ("send", "notify", "The coordinator tells of a batch."),

@@ -12,6 +12,7 @@ from muniflow.compute.context import Context
 from muniflow.compute.outcome import Outcome
 from muniflow.compute.process import process
 from muniflow.compute.spec import ChildSpec
+from muniflow.images.carried import Carried
 from muniflow.images.encode import encode
 from muniflow.images.limits import ImageLimits
 from muniflow.images.types import Image
@@ -31,9 +32,9 @@ def picture(width_px: int, height_px: int, seed: int = 0) -> Image:
     return (ramp + noise).astype(np.uint8)
 
 
-def write_source(root: Path, key: str, image: Image, quality: int | None = None) -> None:
+def write_source(root: Path, key: str, image: Image, quality: int | None = None, profile: bytes | None = None) -> None:
     kind = key.rpartition(".")[2]
-    data = encode(image, Encoding(format=kind, quality=quality))  # type: ignore[arg-type]
+    data = encode(image, Encoding(format=kind, quality=quality), Carried(profile))  # type: ignore[arg-type]
     LocalStore(root / "source").write(key, data)
 
 

@@ -10,7 +10,7 @@ from muniflow.compute.step import Step
 from muniflow.errors import Rejected
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Area, Operation, Params, Size
 
 
 class Plain(Params):
@@ -26,6 +26,9 @@ class Plain(Params):
 
     def sizes(self, source: Size) -> tuple[Size, ...]:
         return (source,)
+
+    def areas(self, source: Size) -> tuple[Area, ...]:
+        return (Area.all_of(source),)
 
     def hits(self, image: Image) -> bool:
         return self.width_px is None or image.shape[1] == self.width_px
@@ -62,6 +65,12 @@ class Quarter(Plain):
         left, top = source.width_px // 2, source.height_px // 2
         right, bottom = source.width_px - left, source.height_px - top
         return (Size(left, top), Size(right, top), Size(left, bottom), Size(right, bottom))
+
+    def areas(self, source: Size) -> tuple[Area, ...]:
+        left, top = source.width_px // 2, source.height_px // 2
+        right, bottom = source.width_px - left, source.height_px - top
+        top_half = Area(0, 0, left, top), Area(left, 0, right, top)
+        return (*top_half, Area(0, top, left, bottom), Area(left, top, right, bottom))
 
     @property
     def fan_out(self) -> int:
@@ -138,7 +147,7 @@ def liar(image: Image, _params: Plain) -> list[Image]:
 
 
 def _step(name: str, params: type[Params], apply: object) -> Step:
-    return Step(Operation(name, params, f"{name}, for tests", ([name, True],)), apply)  # type: ignore[arg-type]
+    return Step(Operation(name, params, f"{name}, for tests", ([name, True],)), apply, alpha=True)  # type: ignore[arg-type]
 
 
 def steps() -> dict[str, Step]:

@@ -7,11 +7,11 @@ from functools import partial
 from tests.support.compute_help import SUPPORT
 
 from muniflow.compute.groups import GroupResult
-from muniflow.compute.pending import Job
-from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.compute.pending import PendingTask
+from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
-from muniflow.model.messages import Events, Settled, Task
-from muniflow.model.topology import EVENTS
+from muniflow.compute.types import PoolEvents
+from muniflow.model.messages import Settled, Task
 from muniflow.runtime.loop import Loop, new_loop
 
 LIMIT_S = 60.0
@@ -41,8 +41,8 @@ class PoolRun:
 
         self.pool.start()
         for number, group in enumerate(groups):
-            jobs = [Job(task, task.to_bytes()) for task in group]
-            self.pool.submit(jobs, partial(done, number), early=early)
+            tasks = [PendingTask(task, task.to_bytes()) for task in group]
+            self.pool.submit(tasks, partial(done, number), early=early)
         self.loop.call_later(LIMIT_S, self.end)
         self._tick()
         self.loop.start()
@@ -65,11 +65,9 @@ def settled(results: Sequence[GroupResult]) -> dict[int, Settled]:
     """What was settled, by image; each exactly once."""
     found: dict[int, Settled] = {}
     for result in results:
-        for message in result.messages:
-            if message.routing_key == EVENTS:
-                for part in Events.from_bytes(message.body).settled:
-                    assert part.image not in found
-                    found[part.image] = part
+        for part in result.settled:
+            assert part.image not in found
+            found[part.image] = part
     return found
 
 

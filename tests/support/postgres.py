@@ -9,13 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.support.waiting import eventually
 
 from muniflow_cli.stack.ports import free_ports
 
@@ -84,13 +84,11 @@ class PrivatePostgres:
                 [*self._as, str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home, start_new_session=True,
             )  # fmt: skip
-        end_s = time.monotonic() + LIMIT_S
-        while not self._answers():
-            assert self._process.poll() is None, "PostgreSQL ended"
-            assert time.monotonic() < end_s, "PostgreSQL does not answer"
-            time.sleep(0.05)  # a process outside tells of itself in no other way
+        eventually(self._answers, LIMIT_S, "an answer of PostgreSQL")
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "PostgreSQL ended"
         with suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=3):
             return True
         return False

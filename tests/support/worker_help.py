@@ -10,7 +10,7 @@ from tests.support.compute_help import SUPPORT
 from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
 from muniflow.model.lineage import Coverage
-from muniflow.model.messages import Events, Settled, Task
+from muniflow.model.messages import Events, Settled, Tally, Task
 from muniflow.model.topology import EVENTS, step_queue, topology
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.testing.memory import MemoryBroker
@@ -31,6 +31,7 @@ class WorkerHarness:
     settings: WorkerSettings = field(default_factory=WorkerSettings)
     delay_scale: float = 0.001
     settled: list[Settled] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
     coverage: dict[int, Coverage] = field(default_factory=dict)
     on_settled: Callable[[], None] = lambda: None
     exit_code: int | None = None
@@ -43,12 +44,12 @@ class WorkerHarness:
         self.worker = self.new_worker()
 
     def new_worker(self) -> Worker:
-        pool = ComputePool(self.loop, self.spec, self.settings.children, python_path=(str(SUPPORT),))
+        self.pool = ComputePool(self.loop, self.spec, self.settings.children, python_path=(str(SUPPORT),))
         metrics = WorkerMetrics(self.registry)
         return new_worker(
             self.loop,
             self.broker.transport("worker"),
-            pool,
+            self.pool,
             operations=self.operations,
             settings=self.settings,
             metrics=metrics,
@@ -74,7 +75,9 @@ class WorkerHarness:
         return self.registry.get_sample_value(name, labels) or 0.0
 
     def _on_events(self, delivery: Delivery) -> None:
-        for part in Events.from_bytes(delivery.body).settled:
+        events = Events.from_bytes(delivery.body)
+        self.tallies += events.tallies
+        for part in events.settled:
             self.settled.append(part)
             self.coverage.setdefault(part.image, Coverage()).add(part.lineage)
         self.coordinator.ack([delivery])

@@ -1,9 +1,10 @@
 """RabbitMQ's metrics, read; the text is what 3.10 and 4.x write."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from tests.support.http_server import LocalServer
 
 from muniflow.errors import Unavailable
 from muniflow.transport.admin import QueueMetrics, parse_metrics, queue_metrics
@@ -56,13 +57,8 @@ def address():
         def log_message(self, *arguments):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with closing(LocalServer(Handler)) as server:
+        yield server.url
 
 
 def test_metrics_are_fetched(address):

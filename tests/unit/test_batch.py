@@ -4,14 +4,19 @@ import json
 from contextlib import suppress
 from typing import Any, Self
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
 from muniflow.errors import Invalid
-from muniflow.model.batch import MAX_DOCUMENT_BYTES, MAX_STEPS, Batch, batch_schema, read_batch
+from muniflow.model.batch import MAX_DOCUMENT_BYTES, Batch, read_batch
+from muniflow.model.batch_document import MAX_STEPS
+from muniflow.model.batch_schema import batch_schema
+from muniflow.model.deadline import past_faults, show_time
 from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.rendering import Rendering
 
 
 class CutParams(Params):
@@ -44,6 +49,14 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def read(**changes: Any) -> Batch:
     return read_batch(json.dumps(document(**changes)), OPERATIONS)
+
+
+def test_a_byte_order_mark_is_ignored() -> None:
+    """As editors of Windows write it."""
+    plain = read()
+    text = "\ufeff" + json.dumps(document())
+    assert read_batch(text, OPERATIONS) == plain
+    assert read_batch(text.encode(), OPERATIONS) == plain
 
 
 def test_what_a_batch_becomes() -> None:
@@ -84,9 +97,36 @@ def test_what_a_batch_becomes() -> None:
         ({"output": "gif"}, ["output"]),
         ({"output": {"format": "gif"}}, ["output.format"]),
         ({"output": {"format": "png", "quality": 3}}, ["output.quality"]),
+        ({"output": {"format": "jpg", "quality": 0}}, ["output.quality"]),
+        ({"output": {"format": "jpg", "quality": "9", "depth": 3}}, ["output.quality", "output.depth"]),
+        ({"output": {}}, ["output.format"]),
+        ({"output": 5}, ["output"]),
         ({"weight": 0}, ["weight"]),
         ({"weight": 101}, ["weight"]),
         ({"decode": "quick"}, ["decode"]),
+        ({"color": "p3"}, ["color"]),
+        ({"metadata": "all"}, ["metadata"]),
+        ({"alpha": "drop"}, ["alpha"]),
+        ({"alpha": "keep"}, ["alpha"]),
+        ({"alpha": "flatten", "bands": [1, 2, 3]}, ["alpha"]),
+        ({"background": "white"}, ["background"]),
+        ({"background": "#fff"}, ["background"]),
+        ({"background": "#fffffff"}, ["background"]),
+        ({"background": "#ffffff", "output": "png"}, ["background"]),
+        ({"bands": [1, 2]}, ["bands"]),
+        ({"bands": [1, 2, 3, 4]}, ["bands"]),
+        ({"bands": [0, 1, 2]}, ["bands[0]"]),
+        ({"bands": [1, 2, "3"]}, ["bands[2]"]),
+        ({"priority": "urgent"}, ["priority"]),
+        ({"priority": 1}, ["priority"]),
+        ({"deadline": 1906556400}, ["deadline"]),
+        ({"deadline": "soon"}, ["deadline"]),
+        ({"deadline": "2030-06-01"}, ["deadline"]),
+        ({"deadline": "2030-06-01T17:00:00"}, ["deadline"]),
+        ({"deadline": "2030-06-01T17:00+02:00"}, ["deadline"]),
+        ({"deadline": "2030-02-30T17:00:00Z"}, ["deadline"]),
+        ({"deadline": "9999-12-31T23:59:59-12:00"}, ["deadline"]),
+        ({"deadline": "0001-01-01T00:00:00+12:00"}, ["deadline"]),
         ({"batch_id": "-", "output": "gif", "operations": [["x", 1]]}, ["operations[0]", "batch_id", "output"]),
     ],
 )
@@ -116,7 +156,20 @@ json_values = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    ["batch_id", "municipality", "source", "images", "manifest", "operations", "output", "destination", "decode", "x"]
+    [
+        "batch_id",
+        "municipality",
+        "source",
+        "images",
+        "manifest",
+        "operations",
+        "output",
+        "destination",
+        "decode",
+        "deadline",
+        "priority",
+        "x",
+    ]
 )
 entries = st.one_of(
     json_values,
@@ -125,7 +178,7 @@ entries = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=150)
 @given(changes=st.dictionaries(fields, json_values, max_size=4), operations=st.none() | st.lists(entries, max_size=4))
 def test_nothing_but_invalid_whatever_the_fields_hold(changes: dict[str, Any], operations: list[Any] | None) -> None:
     whole = document(**changes) | ({} if operations is None else {"operations": operations})
@@ -133,11 +186,30 @@ def test_nothing_but_invalid_whatever_the_fields_hold(changes: dict[str, Any], o
         assert read_batch(json.dumps(whole), OPERATIONS).route
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=150)
 @given(body=st.binary(max_size=100) | st.text(max_size=100))
 def test_nothing_but_invalid_whatever_the_bytes(body: bytes | str) -> None:
     with pytest.raises(Invalid):
         read_batch(body, OPERATIONS)
+
+
+def test_what_is_chosen_of_colours_is_content_and_its_default_is_not() -> None:
+    assert read(color="srgb").rendering is None
+    assert read(color="srgb").fingerprint == read().fingerprint
+    kept = read(color="keep")
+    assert kept.rendering == Rendering(color="keep")
+    assert kept.fingerprint != read().fingerprint
+    for written in ({"alpha": "flatten"}, {"background": "#FFFFFF"}):
+        assert read(**written).rendering is None
+        assert read(**written).fingerprint == read().fingerprint
+    assert read(alpha="keep", output="png").fingerprint == read(output="png").fingerprint
+    for changes in ({"background": "#FF0000"}, {"bands": [1, 2, 3]}, {"output": "png", "alpha": "flatten"}):
+        plain = {name: value for name, value in changes.items() if name == "output"}
+        assert read(**changes).fingerprint != read(**plain).fingerprint
+    assert read(background="#FF0000").rendering == Rendering(background="#ff0000")
+    assert read(metadata="strip").rendering is None
+    assert read(metadata="gps").rendering == Rendering(metadata="gps")
+    assert read(bands=[4, 1, 2]).rendering == Rendering(bands=(4, 1, 2))
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_its_form() -> None:
@@ -159,8 +231,62 @@ def test_a_batch_without_an_id_gets_one_from_its_content() -> None:
 def test_the_schema_takes_what_the_reader_takes() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = batch_schema(OPERATIONS)
-    for good in (document(), document(operations=[{"op": "cut", "into": 2}], output={"format": "jpg", "quality": 3})):
+    turns = document(deadline="2030-06-01T17:00:00+02:00", priority="low")
+    for good in (
+        document(),
+        turns,
+        document(operations=[{"op": "cut", "into": 2}], output={"format": "jpg", "quality": 3}),
+    ):
         read_batch(json.dumps(good), OPERATIONS)
         jsonschema.validate(good, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document(operations=[{"op": "cut", "deep": 1}]), schema)
+
+
+def test_a_deadline_is_a_moment_however_it_is_written() -> None:
+    assert read().deadline_at is None
+    for text in ("2030-06-01T17:00:00+02:00", "2030-06-01T15:00:00Z", "2030-06-01t15:00:00.000z"):
+        assert read(deadline=text).deadline_at == 1906556400.0
+    assert read(deadline="2001-01-01T00:00:00Z").deadline_at == 978307200.0, (
+        "it may have passed: the batch may be known"
+    )
+
+
+def test_the_same_id_with_another_deadline_or_priority_is_the_same_batch() -> None:
+    # It says when, not what. So one that is sent again is recognised, also one that was sent to the build before.
+    assert read(deadline="2030-06-01T17:00:00Z", priority="high").fingerprint == read().fingerprint
+    assert read().fingerprint == "67ec5d6e29c70090e88d0a70367c5df2703321552d62402f2eb81486d7259af5"
+
+
+def test_only_what_nobody_has_accepted_is_held_to_its_deadline() -> None:
+    assert past_faults(None, 10.0) == past_faults(10.5, 10.0) == ()
+    for deadline_at in (10.0, 9.0):
+        (fault,) = past_faults(deadline_at, 10.0)
+        assert fault.place == "deadline"
+        assert "1970-01-01T00:00:10Z" in fault.problem
+
+
+@given(text=st.text(max_size=40) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"))
+def test_what_a_deadline_is_read_as_is_shown_and_read_again(text: str) -> None:
+    with suppress(Invalid):
+        found = read(deadline=text).deadline_at
+        assert found is not None
+        assert read(deadline=show_time(found)).deadline_at == found // 1
+
+
+@pytest.mark.parametrize(("changes", "valid"), [
+    ({}, True), ({"batch_id": "a b"}, False), ({"batch_id": ".a"}, False), ({"batch_id": "a.b"}, True),
+    ({"output": "gif"}, False), ({"output": "jpeg"}, True), ({"output": {"format": "gif"}}, False),
+    ({"output": {"format": "jpg", "quality": True}}, False), ({"weight": "5"}, False), ({"weight": 101}, False),
+    ({"priority": "urgent"}, False), ({"deadline": 5}, False), ({"images": []}, False), ({"decode": "slow"}, False),
+])  # fmt: skip
+def test_schema_and_validation_accept_the_same(changes, valid):
+    whole = document(**changes)
+    schema = jsonschema.Draft202012Validator(batch_schema(OPERATIONS))
+    assert schema.is_valid(whole) == valid
+    try:
+        read_batch(json.dumps(whole), OPERATIONS)
+    except Invalid:
+        assert not valid
+    else:
+        assert valid

@@ -8,8 +8,8 @@ import pytest
 
 from muniflow.errors import MuniflowError
 from muniflow_cli.stack.docker_broker import DockerBroker, forget_broker
-from muniflow_cli.stack.stop import wait_until
 from muniflow_cli.stack.supervisor import Signals, Supervisor
+from muniflow_cli.stack.waiting import wait_until
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from muniflow.errors import Invalid, Unavailable
-from muniflow.runtime.failpoints import VARIABLE, Failpoints, nothing
+from muniflow.runtime.failpoints import SYNCS, VARIABLE, Failpoints, nothing
 
 
 def test_a_place_that_is_not_armed_does_nothing():
@@ -42,7 +42,23 @@ def test_a_process_dies_at_its_place(action, signal_number):
     assert (ended.returncode, ended.stdout) == (-signal_number, b"")
 
 
-@pytest.mark.parametrize("entry", ["nowhere=kill", "child.after_load=explode", "child.after_load=kill@x"])
+def test_a_sync_is_left_out_and_no_other():
+    failpoints = Failpoints.from_env({VARIABLE: "store.sync_file=skip, child.after_load=fail"})
+    assert [sync for sync in SYNCS if failpoints.skips(sync)] == ["store.sync_file"]
+    with pytest.raises(Unavailable):
+        failpoints.at("child.after_load")()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "child.after_load=skip",
+        "store.sync_file=kill",
+        "nowhere=kill",
+        "child.after_load=explode",
+        "child.after_load=kill@x",
+    ],
+)
 def test_a_wrong_entry_is_named(entry):
     with pytest.raises(Invalid, match=VARIABLE):
         Failpoints.from_env({VARIABLE: entry})

@@ -24,6 +24,12 @@ from muniflow.model.lineage import Lineage
         "x" * 255,
         "/".join(["x" * 255] * 4),
         "\N{GRINNING FACE}",
+        "Screenshot 2026-03-01 at 4.15.00\u202fPM.jpg",
+        "Snímek v\u00a013.05.jpg",
+        "\u0646\u0645\u06cc\u200c\u062f.jpg",
+        "a\nb",
+        "a\\b",
+        "a\u202eb",
     ],
 )
 def test_a_key(key: str) -> None:
@@ -51,12 +57,9 @@ def test_a_key(key: str) -> None:
         (f"{keys.UPLOADS}/id/a.jpg", "hidden files are never read"),
         ("a//b", "empty parts"),
         ("a/", "empty parts"),
-        ("a\\b", "separates folders with '/'"),
-        ("..\\a", "separates folders with '/'"),
-        ("a\0", "control characters"),
-        ("a\nb", "control characters"),
-        ("a\u202eb", "control characters"),
-        ("\udcff", "control characters"),
+        ("..\\a", "cannot begin with '.'"),
+        ("a\0", "a NUL"),
+        ("\udcff", "not UTF-8"),
         ("x" * 256, "a part of a key has at most 255 bytes"),
         ("é" * 128, "a part of a key has at most 255 bytes"),
         ("/".join(["x" * 204] * 5) + "x", "at most 1024 bytes"),
@@ -65,6 +68,22 @@ def test_a_key(key: str) -> None:
 )
 def test_not_a_key(key: str, problem: str) -> None:
     assert problem in (keys.key_problem(key) or "")
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("north\u00a0west/a", None),
+        ("a\\b", "separates folders with '/'"),
+        ("a\nb", "control characters"),
+        ("a\x85b", "control characters"),
+        ("a\u2028b", "control characters"),
+        ("/a", "cannot start with '/'"),
+    ],
+)
+def test_what_a_person_types_is_checked_more_strictly(key: str, problem: str | None) -> None:
+    assert (problem or "") in (keys.place_problem(key) or "")
+    assert (problem is None) == (keys.place_problem(key) is None)
 
 
 @pytest.mark.parametrize(
@@ -160,4 +179,9 @@ def test_an_output_lies_in_its_destination() -> None:
     ],
 )
 def test_a_batch_can_name_what_was_sent_with_it_and_nothing_else(prefix, is_one):
-    assert keys.is_upload(prefix.format(own=keys.upload_folder("b")), "b") is is_one
+    assert keys.is_upload(prefix.format(own=keys.upload_folder("b").removesuffix("/")), "b") is is_one
+
+
+@pytest.mark.parametrize("attempt", ["", "0123456789abcdef"])
+def test_the_folder_of_an_upload_is_one_that_its_batch_can_name(attempt):
+    assert keys.is_upload(keys.upload_folder("b", attempt=attempt), "b")

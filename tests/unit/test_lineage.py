@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muniflow.model.lineage import (
@@ -100,7 +100,6 @@ def test_is_ancestor(ancestor: Lineage, of: Lineage, *, expected: bool) -> None:
     assert is_ancestor(ancestor, of) is expected
 
 
-@settings(deadline=None)
 @given(data=st.data(), fan_outs=st.lists(st.integers(2, 4), max_size=3))
 def test_coverage_is_exact_in_any_order_with_any_duplicates(data: st.DataObject, fan_outs: list[int]) -> None:
     leaves = leaves_of(fan_outs)
@@ -115,7 +114,6 @@ def test_coverage_is_exact_in_any_order_with_any_duplicates(data: st.DataObject,
         assert coverage.complete == (len(covered) == len(leaves))
 
 
-@settings(deadline=None)
 @given(order=st.permutations(range(12)), doubled=st.lists(st.integers(0, 11), max_size=12))
 def test_every_order_of_all_leaves_completes_with_the_last(order: list[int], doubled: list[int]) -> None:
     leaves = leaves_of([3, 4])

@@ -58,6 +58,38 @@ def test_the_console_is_short(stream):
     assert second.partition(" ")[2] == "WARNING worker blur: slow  seconds=3"
 
 
+FORGED = "a.jpg\n12:30:01 ERROR coordinator: all is lost\r\x1b[2J\u2028\x85\u202egpj\ud800"
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_name_cannot_forge_a_line(stream, log_format):
+    configure(log_format, "INFO", "worker", stream)
+    logging.getLogger("x").warning("%s failed", FORGED, extra={"key": FORGED})
+    text = stream.getvalue()
+    assert len(text.splitlines()) == 1
+    assert text[:-1].isprintable()
+    assert text.encode()
+    if log_format == "json":
+        line = json.loads(text)
+        assert (line["message"], line["key"]) == (f"{FORGED} failed", FORGED)
+
+
+def _fail(text):
+    raise ValueError(text)
+
+
+def test_an_exception_that_quotes_a_name_cannot_forge_a_line(stream):
+    configure("console", "INFO", "worker", stream)
+    try:
+        _fail(FORGED)
+    except ValueError:
+        logging.getLogger("x").exception("it failed")
+    first, *others = stream.getvalue().splitlines()
+    assert first.endswith("it failed")
+    assert all(line.startswith("  ") for line in others)
+    assert "Traceback" in others[0]
+
+
 @pytest.mark.parametrize(("level", "expected"), [("DEBUG", 3), ("INFO", 2), ("WARNING", 1), ("ERROR", 0)])
 def test_the_level_counts(stream, level, expected):
     configure("console", level, "x", stream)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -61,7 +61,6 @@ notices = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(message=st.one_of(tasks, events, commands, notices))
 def test_a_message_comes_back_as_it_was(message: Message) -> None:
     body = message.to_bytes()
@@ -105,12 +104,12 @@ def test_a_task_knows_the_parts_it_is_about_and_how_they_end() -> None:
     assert whole.part_done(()) == Settled(batch="b", image=7, run=2, direct=True)
     assert whole.part_done(((1, 4),)) == Settled(batch="b", image=7, run=2, lineage=((1, 4),))
     assert not blur.part_done(()).direct, "another process has decoded it, and left pixels"
-    assert blur.failed("torn") == tuple(
-        Settled(batch="b", image=7, run=2, lineage=lineage, reason="torn", step=1) for lineage in blur.lineages
+    assert blur.failed("torn", "image_damaged") == tuple(
+        Settled(batch="b", image=7, run=2, lineage=lineage, reason="torn", step=1, code="image_damaged")
+        for lineage in blur.lineages
     )
 
 
-@settings(deadline=None)
 @given(body=st.binary(max_size=200))
 def test_bytes_that_are_no_message_are_a_validation_error(body: bytes) -> None:
     with pytest.raises(ValidationError):

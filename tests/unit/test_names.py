@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 OBJECTS = frozenset({
     "Desk", "IntakeDesk", "EventsDesk", "CommandDesk", "Patience", "Hand", "Ticket", "Cell", "Verdict", "Fate",
     "Letter", "Conversation", "News", "Heard", "Parts", "Keeper", "Claim", "Shard", "World", "verdict",
+    "Core", "Surroundings",
 })
 MODULES = frozenset({
     "intake", "patience", "answers", "live", "depths", "trouble", "peer", "cell", "tickets", "verdict", "settle",
@@ -29,7 +30,7 @@ LEFT: frozenset[str] = frozenset()
 def code_files():
     return sorted(
         path
-        for folder in ("libs", "services", "tests")
+        for folder in ("libs", "services", "tests", "benchmarks", "deploy", "examples")
         for path in (ROOT / folder).rglob("*.py")
         if not {"build", "dist", "__pycache__"} & set(path.parts)
     )
@@ -80,3 +81,21 @@ def test_no_module_class_function_or_constant_has_an_old_name():
     }
 
     assert found == LEFT
+
+
+def product_classes(path: Path) -> list[str]:
+    """The public classes that a module defines."""
+    body = ast.parse(path.read_text()).body
+    return [node.name for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
+def test_a_class_name_means_one_thing_in_libraries_and_services():
+    places: dict[str, list[str]] = {}
+    for path in code_files():
+        parts = path.relative_to(ROOT).parts
+        if parts[0] in {"libs", "services"} and "tests" not in parts:
+            for name in product_classes(path):
+                places.setdefault(name, []).append("/".join(parts))
+
+    assert len(places) > 300
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -13,10 +13,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from muniflow.model.batch import BatchDocument, read_batch
+from muniflow.model.batch import read_batch
+from muniflow.model.batch_document import BatchDocument
 from muniflow.model.messages import Notice
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue
+from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue, work_queues
 from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, variable
 from muniflow_cli.commands import exits
 from muniflow_cli.main import COMMANDS, cli
@@ -165,6 +166,8 @@ def test_every_command_in_the_documents_exists(path):
         if words[0] == "muniflow":
             command = cli.get_command(click.Context(cli), words[1])
             assert command is not None, words
+            if isinstance(command, click.Group) and len(words) > 2 and words[2] in command.commands:
+                command = command.commands[words[2]]
             options = {option for parameter in command.params for option in parameter.opts}
             given = {word for word in words[2:] if word.startswith("--")}
             if words[1] != "dead":
@@ -203,7 +206,7 @@ def test_the_page_on_the_command_line_is_complete():
 def test_the_pages_on_batches_and_messages_are_complete():
     batch = (ROOT / "docs/reference/batch.md").read_text()
     messages = (ROOT / "docs/reference/messages.md").read_text()
-    queues = {BATCHES, EVENTS, CONTROL, LOST, step_queue("<operation>"), dead_queue(step_queue("<operation>"))}
+    queues = {BATCHES, EVENTS, CONTROL, LOST, *work_queues("<operation>"), dead_queue(step_queue("<operation>"))}
 
     assert [name for name in BatchDocument.model_fields if f"| `{name}` |" not in batch] == []
     assert [name for name in installed_operations() if f"| `{name}` |" not in batch] == []

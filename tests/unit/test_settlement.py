@@ -27,7 +27,7 @@ AWAY = Unavailable("blob store", "no route")
         (Rejected("not an image"), 1, Fail("not an image")),
         (NotFound("no blob a.jpg"), 1, Fail("no blob a.jpg")),
         (Invalid((Fault("a", "b"),)), 1, Fail("a: b")),
-        (MemoryError(), 1, Fail("the image needs more memory than a compute child may use")),
+        (MemoryError(), 1, Fail("the image needs more memory than a compute child may use (MUNIFLOW_MEMORY_LIMIT_MB)")),
         (ZeroDivisionError("oops"), 1, Fail("internal error: ZeroDivisionError: oops")),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 
 from muniflow.model.topology import (
+    AUDIT,
     BATCHES,
     CONTROL,
     DEAD_EXCHANGE,
@@ -14,9 +15,13 @@ from muniflow.model.topology import (
     dead_queue,
     delay_exchange,
     delay_lanes,
+    express_queue,
     gateway_queue,
+    operation_of,
     step_queue,
     topology,
+    work_queues,
+    worker_topology,
 )  # fmt: skip
 
 WHOLE = topology(["resize", "blur"])
@@ -29,8 +34,9 @@ ALLOWED = {
 
 def test_every_queue_is_there_once():
     expected = {LOST, *(delay_exchange(delay_s) for delay_s in all_delays_s())}
-    for name in (BATCHES, EVENTS, CONTROL, step_queue("blur"), step_queue("resize")):
+    for name in (BATCHES, EVENTS, CONTROL, AUDIT, step_queue("blur"), step_queue("resize")):
         expected |= {name, dead_queue(name)}
+    expected |= {"muniflow.step.blur.express", "muniflow.step.resize.express"}
     assert set(QUEUES) == expected
     assert len(WHOLE.queues) == len(expected)
 
@@ -65,7 +71,7 @@ def test_a_queue_is_bound_to_declared_exchanges(queue):
     assert {source for source, _ in queue.bindings} <= declared
 
 
-@pytest.mark.parametrize("name", [BATCHES, EVENTS, CONTROL, step_queue("blur")])
+@pytest.mark.parametrize("name", [BATCHES, EVENTS, CONTROL, AUDIT, step_queue("blur")])
 def test_what_the_broker_gives_up_on_has_a_place(name):
     arguments = QUEUES[name].arguments
     assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == (
@@ -73,6 +79,28 @@ def test_what_the_broker_gives_up_on_has_a_place(name):
     )  # fmt: skip
     assert (DEAD_EXCHANGE, dead_queue(name)) in QUEUES[dead_queue(name)].bindings
     assert "x-dead-letter-exchange" not in QUEUES[dead_queue(name)].arguments
+
+
+def test_what_leaves_an_express_queue_unsettled_goes_to_the_normal_one():
+    arguments = QUEUES[express_queue("blur")].arguments
+    target = (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"])
+    assert target == (EXCHANGE, "muniflow.step.blur")
+    assert target in QUEUES[step_queue("blur")].bindings
+    assert arguments["x-message-ttl"] == 30_000
+    assert dead_queue(express_queue("blur")) not in QUEUES
+
+
+def test_a_worker_declares_both_queues_of_its_operation_and_their_dead_letters():
+    own = {queue.name for queue in worker_topology(["blur"]).queues}
+    assert own == {*work_queues("blur"), dead_queue(step_queue("blur"))}
+
+
+@pytest.mark.parametrize(("queue", "operation"), [
+    ("muniflow.step.blur", "blur"), ("muniflow.step.blur.express", "blur"), ("muniflow.step.blur.dead", None),
+    ("muniflow.events", None), ("muniflow.lost", None), ("express", None),
+])  # fmt: skip
+def test_the_operation_of_a_work_queue(queue, operation):
+    assert operation_of(queue) == operation
 
 
 def test_the_coordinator_gets_a_copy_of_each_task_that_is_lost():

@@ -35,7 +35,7 @@ def test_a_field_with_another_name_is_found(walk, older, tmp_path):
 
 @pytest.mark.parametrize(("which", "said"), [
     ("older", "goes to the dead letters"),
-    ("this tree", "message version 2; this build understands 1: update it"),
+    ("this tree", "message version 3; this build understands 2: update it"),
 ])  # fmt: skip
 def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
     """Its image fails with that reason, its neighbours are done, and no worker ends."""
@@ -52,7 +52,7 @@ def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
     walk.harness.until_ended(batch)
     images = json.loads((walk.harness.root("output") / batch / REPORT).read_bytes())["images"]
     assert [image["state"] for image in images] == ["done", "done", "failed", "done"]
-    assert "refused this task (message version 2): update the workers" in images[2]["reasons"][0]
+    assert "refused this task (message version 3): update the workers" in images[2]["reasons"][0]
     assert said in walk.harness.services["resize-1"].text
     assert walk.harness.services["resize-1"].running
 
@@ -68,7 +68,7 @@ def make_later(harness: Harness, batch: str, image: int) -> None:
                 return False
             task = json.loads(body)
             mine = (task["batch"], task["image"]) == (batch, image)
-            later = {**task, "v": 2, "colour": "lab"} if mine else task
+            later = {**task, "v": 3, "colour": "lab"} if mine else task
             republish(channel, OutgoingMessage(queue, json.dumps(later).encode()))
             channel.basic_ack(frame.delivery_tag or 0)
             return mine

@@ -15,6 +15,7 @@ from tests.chaos.harness import Harness, document
 from tests.chaos.pictures import write_pictures
 from tests.chaos.service import Service
 from tests.chaos.truth import Document, GuaranteeReport, Truth, digests
+from tests.support import web
 from tests.upgrade.builds import Build
 
 from muniflow.runtime.settings import BrokerSettings
@@ -119,7 +120,7 @@ class Walk:
     def _post(self, sent: Document) -> bool:
         """Hand a batch in through the gateway; returns whether it took it. Again is the same batch."""
         try:
-            answer = httpx.post(f"{self.url}/v1/batches", json=dict(sent), timeout=30)
+            answer = web.post(f"{self.url}/v1/batches", json=dict(sent), timeout=30)
         except httpx.TransportError:
             return False  # it is being replaced
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -16,7 +16,7 @@ NOW = Row(
             "Last batch done in",
             "s",
             f"max(muniflow_slowest_batch_eta_seconds{{{NAMESPACE}}})",
-            "The slowest of the running batches, at its own present rate.",
+            "The slowest of the running batches, by the forecast. No value: a batch waits for something.",
             width=4,
         ),
         stat(
@@ -31,7 +31,7 @@ NOW = Row(
             "In flight",
             "percentunit",
             f"sum(muniflow_images_in_flight{{{NAMESPACE}}}) / sum(muniflow_window_images{{{NAMESPACE}}} > 0)",
-            "Part of the window in use. Full is normal under load; the window bounds intermediates.",
+            "Part of the window in use. Full is normal under load; the window follows the fleet.",
             width=4,
         ),
         stat(
@@ -69,11 +69,8 @@ FLOW = Row(
             "Time to the end",
             "lines",
             "s",
-            "Of all accepted images, and of the slowest batch.",
-            (
-                Query(f"max(muniflow:eta_seconds{{{NAMESPACE}}})", "all images"),
-                Query(f"max(muniflow_slowest_batch_eta_seconds{{{NAMESPACE}}})", "slowest batch"),
-            ),
+            "Of the slowest batch, by the forecast; a gap where a batch waits for something.",
+            (Query(f"max(muniflow_slowest_batch_eta_seconds{{{NAMESPACE}}})", "slowest batch"),),
             width=8,
         ),
         Panel(
@@ -103,6 +100,20 @@ FLOW = Row(
             "s",
             "Of batches that ended.",
             quantiles("muniflow_batch_seconds"),
+        ),
+        Panel(
+            "Actual over forecast",
+            "lines",
+            "suffix: times",
+            "Time that batches took over p50 of their forecast; 1 is right.",
+            quantiles("muniflow_forecast_ratio"),
+        ),
+        Panel(
+            "Forecasts within p90",
+            "lines",
+            "percentunit",
+            "Of the last 50 graded; 90 % is right, an alert below 80 %.",
+            (Query(f"max(muniflow_forecast_coverage_ratio{{{NAMESPACE}}})", "within p90"),),
         ),
     ),
 )

@@ -16,7 +16,7 @@ TOP = Row(
             "Done in",
             "s",
             f"max(muniflow:eta_seconds{{{NAMESPACE}}})",
-            "At the rate of the last five minutes. No value: nothing moves.",
+            "All accepted images, by the forecast. No value: a batch waits for something.",
             width=3,
         ),
         stat(
@@ -73,6 +73,25 @@ STAGES = Row(
     "All stages",
     (
         Panel(
+            "Wanted replicas",
+            "lines",
+            "short",
+            "What each stage should have so that every batch ends when it is due, and what runs. Stages scale on this.",
+            (
+                Query(f"max by (stage) (muniflow_stage_wanted_replicas{{{NAMESPACE}}})", "{{stage}} wanted"),
+                Query(f"max by (stage) (muniflow_stage_running_replicas{{{NAMESPACE}}})", "{{stage}} running"),
+            ),
+            width=12,
+        ),
+        Panel(
+            "Remaining work",
+            "lines",
+            "s",
+            "Seconds that one compute child would need for all accepted images, dispatched or not.",
+            (Query(f"max by (stage) (muniflow_stage_remaining_work_seconds{{{NAMESPACE}}})", "{{stage}}"),),
+            width=12,
+        ),
+        Panel(
             "Time to drain",
             "lines",
             "s",
@@ -105,17 +124,12 @@ STAGE = Row(
             "Backlog",
             "lines",
             "short",
-            "Tasks that wait or are worked on.",
-            (Query(f"muniflow:stage_backlog_messages{{{STEP}}}", "tasks"),),
-            width=5,
-        ),
-        Panel(
-            "Seconds of work",
-            "lines",
-            "s",
-            "Backlog times mean service time: what one child would need. The stage scales on this.",
-            (Query(f"muniflow:stage_work_seconds{{{STEP}}}", "work"),),
-            width=5,
+            "Tasks that wait or are worked on; those of the express lane are part of them.",
+            (
+                Query(f"muniflow:stage_backlog_messages{{{STEP}}}", "tasks"),
+                Query(f"muniflow:stage_express_backlog_messages{{{STEP}}}", "of them express"),
+            ),
+            width=8,
         ),
         Panel(
             "Replicas",
@@ -127,7 +141,7 @@ STAGE = Row(
                 Query(f"muniflow:stage_replicas{{{STEP}}}", "workers"),
                 Query(f"muniflow:stage_consumers{{{STEP}}}", "consumers"),
             ),
-            width=4,
+            width=6,
         ),
         Panel(
             "Utilisation",
@@ -164,7 +178,7 @@ STAGE = Row(
             "Wait in the queue",
             "lines",
             "s",
-            "From publishing to delivery. About drainSeconds when the stage scales as it should.",
+            "From publishing to delivery.",
             quantiles("muniflow_wait_seconds", STEP),
             width=8,
         ),

@@ -15,7 +15,7 @@ from muniflow.errors import Invalid, MuniflowError, Unavailable
 from muniflow_cli.commands import exits
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """Where a command is, and its line in the overview: the overview imports no command."""
 
     module: str
@@ -23,20 +23,26 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("run", "Run a batch here, without a broker."),
-    "up": Entry("up", "Start the whole stack on this machine."),
-    "down": Entry("down", "Stop the stack that runs on this machine."),
-    "demo": Entry("demo", "Run a batch on both engines and compare every byte."),
-    "submit": Entry("submit", "Send a batch to the coordinator."),
-    "watch": Entry("watch", "Follow a batch until its end."),
-    "status": Entry("status", "Show a batch, or the newest ones."),
-    "cancel": Entry("cancel", "Dispatch no more of a batch."),
-    "report": Entry("report", "Show the report of a batch that ended."),
-    "dead": Entry("dead", "List, show, replay or drop dead letters."),
-    "stages": Entry("stages", "Show each step's backlog, workers and rate."),
-    "doctor": Entry("doctor", "Check broker, stores and coordinator, and say what to do."),
-    "schema": Entry("schema", "Print the JSON Schema of a batch."),
-    "console": Entry("console", "Open a Python console with the stack's settings."),
+    "run": CommandEntry("run", "Run a batch here, without a broker."),
+    "plan": CommandEntry("plan", "Say when a batch ends, with how many replicas, for how much."),
+    "calibrate": CommandEntry("calibrate", "Measure operations and formats here, for plans."),
+    "up": CommandEntry("up", "Start the whole stack on this machine."),
+    "down": CommandEntry("down", "Stop the stack that runs on this machine."),
+    "demo": CommandEntry("demo", "Run a batch on both engines and compare every byte."),
+    "submit": CommandEntry("submit", "Send a batch to the coordinator."),
+    "watch": CommandEntry("watch", "Follow a batch until its end."),
+    "status": CommandEntry("status", "Show a batch, or the newest ones."),
+    "cancel": CommandEntry("cancel", "Stop dispatching a batch."),
+    "report": CommandEntry("report", "Show the report of a batch that ended."),
+    "verify": CommandEntry("verify", "Hold outputs and sources against the checksums of a report."),
+    "export": CommandEntry("export", "Hand a batch over to an archive, as a bag."),
+    "dead": CommandEntry("dead", "List, show, replay or drop dead letters."),
+    "stages": CommandEntry("stages", "Show each step's backlog, workers and rate."),
+    "audit": CommandEntry("audit", "Show who did what: batches, downloads, keys."),
+    "recover": CommandEntry("recover", "After the loss of the ledger: move queued tasks to the dead letters."),
+    "doctor": CommandEntry("doctor", "Check broker, stores and coordinator, and say what to do."),
+    "schema": CommandEntry("schema", "Print the JSON Schema of a batch."),
+    "console": CommandEntry("console", "Open a Python console with the stack's settings."),
 }
 
 
@@ -112,6 +118,8 @@ def main() -> None:
 
 
 def _show(error: MuniflowError, *, as_json: bool) -> None:
+    from muniflow.runtime.logs import one_line
+
     faults = error.faults if isinstance(error, Invalid) else ()
     if as_json:
         document = {
@@ -122,7 +130,7 @@ def _show(error: MuniflowError, *, as_json: bool) -> None:
     elif len(faults) > 1:
         click.echo(f"error: {len(faults)} faults", err=True)
         for fault in faults:
-            click.echo(f"  {fault}", err=True)
+            click.echo(f"  {one_line(str(fault))}", err=True)
     else:
         click.echo(f"error: {error}", err=True)
 

@@ -1,10 +1,12 @@
 """What can go wrong, by what happens next.
 
-The type of an error decides the fate of the work (see `muniflow.model.settlement`):
-`Rejected` is permanent, `Unavailable` is retried with backoff.
+The type of an error decides what happens to the work (see `muniflow.model.settlement`): `Rejected` is permanent,
+`Unavailable` is retried with backoff.
 """
 
 from dataclasses import dataclass
+
+from muniflow.reason_codes import ReasonCode
 
 
 class MuniflowError(Exception):
@@ -14,9 +16,20 @@ class MuniflowError(Exception):
 class Rejected(MuniflowError):
     """Permanent: the same input fails again. The work is settled as failed with this text as its reason."""
 
+    reason_code: ReasonCode = "refused"
+    """Why, for programs."""
+
+    def __init__(self, text: str, *, reason_code: ReasonCode | None = None) -> None:
+        """Say why, for people; with `reason_code`, for programs, too."""
+        super().__init__(text)
+        if reason_code is not None:
+            self.reason_code = reason_code
+
 
 class NotFound(Rejected):
-    """Permanent: a blob that the work needs is not in the store."""
+    """Permanent: a blob that the work needs is not in the store, or not all of it."""
+
+    reason_code = "source_missing"
 
 
 class Unavailable(MuniflowError):

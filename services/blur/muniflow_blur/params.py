@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Area, Operation, Params, Size
 
 Method = Literal["gaussian", "updownsampling", "bilateral", "median"]
 
@@ -78,6 +78,10 @@ class BlurParams(Params):
     def sizes(self, source: Size) -> tuple[Size, ...]:
         """The size of `source`: a blur keeps it."""
         return (source,)
+
+    def areas(self, source: Size) -> tuple[Area, ...]:
+        """All of it."""
+        return (Area.all_of(source),)
 
 
 def _names(takes: Mapping[str, object]) -> str:

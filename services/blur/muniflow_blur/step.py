@@ -1,6 +1,9 @@
 """The step that the entry point `muniflow.steps` names."""
 
+from collections.abc import Callable
+
 from muniflow.compute.step import Step
+from muniflow.images.alpha import WITH_ALPHA, aside, mixed, picked
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image, Pixels
 from muniflow.model.operation import Size
@@ -11,6 +14,8 @@ from muniflow_blur.params import OPERATION, BlurParams
 def apply(image: Image, params: BlurParams) -> list[Image]:
     """Blur one image; see `muniflow_blur.blur`."""
     height_px, width_px = image.shape[:2]
+    if image.shape[2] == WITH_ALPHA:
+        return blur_with_alpha(image, Size(width_px, height_px), params)
     return [blur(image, Size(width_px, height_px), params)]
 
 
@@ -33,4 +38,10 @@ def blur(image: Pixels, size: Size, params: BlurParams) -> Pixels:
     return updownsampling(image, size)
 
 
-STEP = Step(operation=OPERATION, apply=apply, on_opencl=on_opencl)
+def blur_with_alpha(image: Pixels, size: Size, params: BlurParams) -> list[Pixels]:
+    """Blur BGRA, in memory or on an OpenCL device."""
+    ways: dict[str, Callable[[Pixels, Callable[[Pixels], Pixels]], Pixels]] = {"bilateral": aside, "median": picked}
+    return [ways.get(params.method, mixed)(image, lambda pixels: blur(pixels, size, params))]
+
+
+STEP = Step(operation=OPERATION, apply=apply, on_opencl=on_opencl, alpha=True, alpha_on_opencl=blur_with_alpha)

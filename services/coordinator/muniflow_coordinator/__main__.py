@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the coordinator; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="muniflow_coordinator",
-        description="Shards batches into tasks and keeps their ledger. Settings are MUNIFLOW_… variables (README.md).",
+        description="Turns batches into tasks, records their results. Settings are MUNIFLOW_… variables (README.md).",
     )
     parser.parse_args(argv)
     from muniflow_coordinator.service import serve

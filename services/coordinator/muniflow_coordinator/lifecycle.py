@@ -1,39 +1,40 @@
-"""The coordinator's life beside its loop: standby, at work, standby again, end."""
+"""The life of a coordinator process: standby, leader, standby again, end."""
 
 import logging
 from collections.abc import Callable
 
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.executor import Repeater
 from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.loop import Loop
+from muniflow_coordinator.api.view import View
 from muniflow_coordinator.coordinator import Coordinator
-from muniflow_coordinator.core import Core
-from muniflow_coordinator.leadership.elector import Elector, Turns
+from muniflow_coordinator.leadership.elector import Elector, ElectorEvents
 from muniflow_coordinator.leadership.types import Lock
 from muniflow_coordinator.metrics import Live
+from muniflow_coordinator.retry_queue import GiveUp
 from muniflow_coordinator.state.types import State
 
 log = logging.getLogger(__name__)
 
-"""A loop that did not turn for this long is stuck; the longest piece of work on it is one slice of a transaction."""
-
-Make = Callable[[Callable[[str], None]], Coordinator]
-"""A fresh coordinator, from what it is to call when it must not work any more."""
+Make = Callable[[GiveUp], Coordinator]
+"""Makes the coordinator of one term."""
 
 
 class Process:
-    """The coordinator's life beside its loop: standby, at work, standby again, end."""
+    """A coordinator process: it makes a new coordinator each time that it is elected."""
 
-    def __init__(self, loop: Loop, state: State, lock: Lock, make: Make) -> None:
-        """Make a coordinator with `make(give_up)` each time that `claim` is won."""
+    def __init__(self, loop: Loop, clock: Clock, state: State, *, lock: Lock, repeater: Repeater, make: Make) -> None:
+        """Try to hold `lock` by `repeater`; call `make(give_up)` after each election."""
         self._loop = loop
         self._state = state
         self._make = make
-        turns = Turns(self._lead, self._stand_by, self._fail)
-        self.elector = Elector(loop, lock, state.prepare, turns)
+        events = ElectorEvents(self._lead, self._stand_by, self._fail)
+        self.elector = Elector(loop, clock, lock, repeater=repeater, prepare=state.prepare, events=events)
         self.coordinator: Coordinator | None = None
         self.error: Exception | None = None
-        """Why it ended by itself."""
-        self._heartbeat = Heartbeat(loop, on_beat=self._check_claim)
+        """Why the process ended by itself."""
+        self._heartbeat = Heartbeat(loop, on_beat=self._check_lock, clock=clock)
         self._draining = False
 
     def start(self) -> None:
@@ -42,42 +43,40 @@ class Process:
         self.elector.start()
 
     def run(self) -> None:
-        """Turn the loop until `stop`."""
+        """Run the loop until `stop`."""
         self._loop.start()
 
-    def _check_claim(self) -> None:
+    def _check_lock(self) -> None:
         if self.coordinator is not None and self.elector.overdue:
-            self.give_up("the claim could not be renewed in time")
+            self.give_up("the leader lock could not be renewed in time")
 
     # Called from the HTTP server's threads
 
     def alive(self) -> bool:
-        """Whether the loop turns."""
+        """Return whether the loop runs."""
         return self._heartbeat.alive()
 
-    def core(self) -> Core | None:
-        """The parts of the coordinator while this process works."""
+    def view(self) -> View | None:
+        """Return the view of the coordinator while this process leads."""
         coordinator = self.coordinator
-        return None if coordinator is None else coordinator.core
+        return None if coordinator is None else coordinator.view
 
     def why_not_ready(self) -> str | None:
-        """Why it can neither work nor answer now, or `None`. A standby is ready: it answers, and takes over."""
-        core = self.core()
+        """Return why it can neither work nor answer now, or `None`. A standby is ready: it answers, and takes over."""
+        coordinator = self.coordinator
         if self._draining:
             return "draining"
-        if core is None:
-            # One that is alone is not ready before it works: who started it may publish to its queues then.
-            return self.elector.problem or (None if self.elector.stands_by else "it is not known yet which one works")
-        if core.retry_queue.waiting_for is not None:
-            return core.retry_queue.waiting_for
-        return None if core.transport.connected else f"not connected to the broker: {core.transport.disconnect_reason}"
+        if coordinator is not None:
+            return coordinator.why_not_ready()
+        # A single one is not ready before it leads: whoever started it may publish to its queues then.
+        return self.elector.problem or (None if self.elector.stands_by else "leader election in progress")
 
     def part(self) -> str:
-        """`leader` or `standby`."""
+        """Return `leader` or `standby`."""
         return "standby" if self.coordinator is None else "leader"
 
     def live(self) -> Live:
-        """What is measured now."""
+        """Return the present gauges."""
         coordinator = self.coordinator
         if coordinator is not None:
             return coordinator.live()
@@ -87,7 +86,7 @@ class Process:
     # On the loop
 
     def stop(self) -> None:
-        """Record and ack what has come, then end; called again, end at once."""
+        """Drain, then end; called again, end at once."""
         if self._draining or self.coordinator is None:
             self._loop.stop()
             return
@@ -96,13 +95,13 @@ class Process:
         self.coordinator.stop(self._loop.stop)
 
     def end(self) -> None:
-        """End all threads; a successor need not wait. After the loop."""
+        """Stop all background work and release the leader lock. After the loop."""
         if self.coordinator is not None:
             self.coordinator.halt()
         self.elector.stop()
 
     def give_up(self, reason: str) -> None:
-        """Stop working although the claim is not lost, as far as its keeper knows."""
+        """Stop working, although the lock is not known to be lost, and release it."""
         self._stand_by(reason)
         self.elector.resign()
 
@@ -118,7 +117,7 @@ class Process:
         log.warning("no longer the leader: %s", reason)
         self.coordinator = None
         self._state.resign()
-        coordinator.core.transport.stop(lambda: None)
+        coordinator.transport.stop(lambda: None)
         coordinator.halt()
 
     def _fail(self, error: Exception) -> None:

@@ -1,106 +1,152 @@
-"""Telling anybody who listens what becomes of a batch."""
+"""Publishes notices: what happens to a batch, for any listener."""
 
-import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from muniflow.errors import Fault
+from muniflow.model.batch import Batch
 from muniflow.model.messages import TERMINAL, Notice
-from muniflow.model.topology import NOTIFY_EXCHANGE
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow.model.topology import NOTIFY_EXCHANGE, notice_key
+from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import OutgoingMessage, PublishProblem, Transport
+from muniflow_coordinator.foresight.deadlines import Feasibility
 from muniflow_coordinator.runs.runs import Run
+from muniflow_coordinator.runs.spec import read_spec
 from muniflow_coordinator.state.types import BatchRow
 
 RETRY_DELAY_S = 1.0
+UNKNOWN = Feasibility()
 
 
+Then = Callable[[], None]
+
+
+@dataclass(eq=False)
 class Notifier:
-    """Publishes notices until the broker has confirmed them."""
+    """Publishes each notice until the broker has confirmed it; those of one batch one after the other.
 
-    def __init__(self, loop: Loop, transport: Transport) -> None:
-        """Publish over `transport`."""
-        self._loop = loop
-        self._transport = transport
-        self._stopped = False
+    Otherwise one that was published again would come after a later one, and listeners would take a batch that has ended
+    for a running one.
+    """
+
+    loop: Loop
+    clock: Clock
+    transport: Transport
+    _waiting: dict[str, deque[tuple[OutgoingMessage, Then]]] = field(init=False, default_factory=dict)
+    """Notices that are not confirmed, by batch, oldest first."""
+    _stopped: bool = field(init=False, default=False)
 
     def stop(self) -> None:
-        """Publish nothing again."""
+        """Publish nothing more."""
         self._stopped = True
 
-    def send(self, notice: Notice, then: Callable[[], None] = lambda: None, *, event: str | None = None) -> None:
-        """Publish `notice` as `batch.<event>` (its state, if not given), then call `then`."""
-        key = f"batch.{event or notice.state}"
-        message = OutgoingMessage(key, notice.to_bytes(), NOTIFY_EXCHANGE, mandatory=False)
+    def send(self, notice: Notice, then: Then = lambda: None, *, event: str | None = None) -> None:
+        """Publish `notice` under the key of `event` (its state, if not given), then call `then`."""
+        key = notice_key(event or notice.state, notice.owner)
+        body = notice.model_copy(update={"at": self.clock.now_s()}).to_bytes()
+        waiting = self._waiting.setdefault(notice.batch, deque())
+        waiting.append((OutgoingMessage(key, body, NOTIFY_EXCHANGE, mandatory=False), then))
+        if len(waiting) == 1:
+            self._publish(notice.batch)
+
+    def _publish(self, batch: str) -> None:
+        """Publish the oldest notice of a batch."""
+        if self._stopped:
+            return
+        message, then = self._waiting[batch][0]
 
         def settled(problem: PublishProblem | None) -> None:
             if problem is None:
+                self._next(batch)
                 then()
             elif not self._stopped:
-                self._loop.call_later(RETRY_DELAY_S, publish)
+                self.loop.call_later(RETRY_DELAY_S, lambda: self._publish(batch))
 
-        def publish() -> None:
-            if not self._stopped:
-                self._transport.publish((message,), settled)
+        self.transport.publish((message,), settled)
 
-        publish()
+    def _next(self, batch: str) -> None:
+        waiting = self._waiting[batch]
+        waiting.popleft()
+        if waiting:
+            self._publish(batch)
+        else:
+            del self._waiting[batch]
 
 
 def event_of(notice: Notice) -> str:
-    """`accepted` while a batch is not in a terminal state, else that state."""
+    """Return `accepted` while a batch is not in a terminal state, else that state."""
     return notice.state if notice.state in TERMINAL else "accepted"
 
 
 def notice_of_row(row: BatchRow, message_id: str | None = None) -> Notice:
-    """The notice of a batch as it is kept."""
-    counts = row.counts
+    """Return the notice of a batch in the database."""
+    counts, batch = row.counts, read_spec(row.spec)
     return Notice(
         batch=row.id,
         state=row.state,
+        owner=row.owner,
         municipality=row.municipality,
         total=counts.total,
         done=counts.done,
         failed=counts.failed,
         cancelled=counts.cancelled,
         report=row.report,
+        **_of_its_list(batch),
+        deadline_at=batch.deadline_at,
         message_id=message_id,
-        at=time.time(),
     )
 
 
-def notice_of_run(run: Run, message_id: str | None = None) -> Notice:
-    """The notice of a batch that is being worked on."""
+def notice_of_run(run: Run, message_id: str | None = None, feasibility: Feasibility = UNKNOWN) -> Notice:
+    """Return the notice of a batch in memory."""
     return Notice(
         batch=run.id,
         state=run.state,
+        owner=run.batch.owner,
         municipality=run.batch.municipality,
         total=run.counts.total,
         done=run.counts.done,
         failed=run.counts.failed,
         cancelled=run.counts.cancelled,
+        **_of_its_list(run.batch),
+        **feasibility._asdict(),
         message_id=message_id,
-        at=time.time(),
     )
+
+
+def _of_its_list(batch: Batch) -> dict[str, Any]:
+    """Return what is known since its list was read; what is not worth a word is left out."""
+    return {
+        "skipped": batch.skipped.count or None,
+        "skipped_reasons": dict(batch.skipped.reasons) or None,
+        "replaced": batch.replaced or None,
+        "revision": batch.revision if batch.revision > 1 else None,
+    }
 
 
 MAX_FAULTS = 100
-"""Faults named in one notice; a wrong list of images would repeat the same one many thousand times."""
+"""Faults in one notice; a wrong list of images may repeat the same fault many thousand times."""
 MAX_CHARS = 500
 
 
-def rejection(batch_id: str, faults: tuple[Fault, ...], message_id: str | None) -> Notice:
-    """The notice of a batch that is refused."""
-    named = [{"place": _clean(fault.place), "problem": _clean(fault.problem)} for fault in faults[:MAX_FAULTS]]
+def rejection(batch_id: str, faults: tuple[Fault, ...], message_id: str | None, owner: str = DEFAULT_OWNER) -> Notice:
+    """Return the notice of a rejected batch."""
+    named = [{"place": cleaned(fault.place), "problem": cleaned(fault.problem)} for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
         named.append({"place": "", "problem": f"and {len(faults) - MAX_FAULTS} more faults"})
     return Notice(
-        batch=_clean(batch_id),
+        batch=cleaned(batch_id),
         state="rejected",
+        owner=owner,
         faults=tuple(named),
         message_id=message_id,
-        at=time.time(),
     )
 
 
-def _clean(text: str) -> str:
-    """Bounded, and in characters that can travel: a document may name fields in halves of characters."""
-    return text[:MAX_CHARS].encode("utf-8", "backslashreplace").decode()
+def cleaned(text: object) -> str:
+    """Return the text shortened and encodable as UTF-8: a document may contain lone surrogates."""
+    return str(text)[:MAX_CHARS].encode("utf-8", "backslashreplace").decode()

@@ -1,37 +1,51 @@
-"""The process: settings in, loop on, signals to a clean end."""
+"""Runs a coordinator process: reads the settings, starts everything, ends cleanly on a signal."""
 
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from muniflow.errors import Fault, Invalid
-from muniflow.model.operation import installed_operations
+from muniflow.forecast.stage import Stages as Deployments
+from muniflow.model.operation import Operations, installed_operations
 from muniflow.runtime import logs
+from muniflow.runtime.clock import SYSTEM_CLOCK
+from muniflow.runtime.executor import ThreadExecutor, ThreadRepeater
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.http import HttpServer, Route
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.open_tracing import open_tracing
-from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.runtime.signals import signals_on
 from muniflow.store.open import open_stores
+from muniflow.transport.connection import user_of
 from muniflow.transport.rabbitmq import RabbitTransport
+from muniflow_coordinator.api.failure_counts import CountedFailures
+from muniflow_coordinator.api.failures import FailureAnswers
+from muniflow_coordinator.api.history import History
 from muniflow_coordinator.api.queue_depths import depth_reader
 from muniflow_coordinator.api.routes import Answers
-from muniflow_coordinator.api.stages import Stages
+from muniflow_coordinator.api.scaling import ScalingAnswers
+from muniflow_coordinator.api.stages import ReadDepths, Stages
+from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
-from muniflow_coordinator.core import Stores, Surroundings
+from muniflow_coordinator.foresight.fleet import stages_of
+from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.leadership.choose import lock_of
 from muniflow_coordinator.leadership.peers import Peers, own_url
 from muniflow_coordinator.lifecycle import Process
 from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.resources import Resources, Stores
+from muniflow_coordinator.retry_queue import GiveUp
 from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import connect_state
+from muniflow_coordinator.state.sql import SqlState
 
 log = logging.getLogger(__name__)
 
@@ -41,38 +55,41 @@ def serve(env: Mapping[str, str]) -> int:
 
     Raises:
         Invalid: a setting is wrong.
-        MuniflowError: the port cannot be had, or the database is one of a newer muniflow.
+        MuniflowError: the port is in use, or a newer muniflow wrote the database.
     """
     process_settings = read_env(ProcessSettings, env)
     logs.configure(process_settings.log_format, process_settings.log_level, "coordinator")
     settings, broker = read_env(CoordinatorSettings, env), read_env(BrokerSettings, env)
-    operations = installed_operations()
-    if not operations:
-        raise Invalid((Fault("", "no step package is installed: no batch could be accepted"),))
+    operations, deployments = _installed(settings)
     loop: Any = new_loop()
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    state = connect_state(settings.database_url)
-    rates = StepRates()
-    stages = Stages(tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
-    name = f"{socket.gethostname()} {os.getpid()}"
-    address = own_url(settings.peer_host, process_settings.http_bind)
-    peers = Peers(address, state.holder, lambda: process.core() is not None)
-    signed = peers.signature(name)
+    clock, registry, http_bind = SYSTEM_CLOCK, CollectorRegistry(), process_settings.http_bind
     failpoints, tracing = Failpoints.from_env(env), open_tracing(env, "coordinator")
-    stores = _open_stores(read_env(StoreSettings, env), failpoints)
-
-    def make(give_up: Callable[[str], None]) -> Coordinator:
-        transport = RabbitTransport(broker, loop, f"coordinator {name}")
-        given = Surroundings(
-            loop, transport, state, stores, metrics, failpoints, give_up, rates, stages.no_task_waits, signed, tracing
-        )
-        return Coordinator(given, operations, settings)
-
-    process = Process(loop, state, lock_of(settings), make)
-    metrics.watch(process.live)
-    routes = peers.routes(Answers(state, process.core, operations, stages).routes())
-    _run(process, loop, stages, _server(process_settings.http_bind, registry, routes, process))
+    state, rates = connect_state(settings.database_url, clock, failpoints), StepRates(clock)
+    counted, stages = _counts(state, tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
+    history = History(stages.answer, clock, ThreadRepeater("history"))
+    peers = Peers(own_url(settings.peer_host, http_bind), state.holder, lambda: process.view() is not None, clock)
+    given = Resources(
+        loop=loop,
+        clock=clock,
+        new_executor=partial(ThreadExecutor, loop),
+        state=state,
+        stores=_open_stores(read_env(StoreSettings, env), failpoints),
+        metrics=Metrics(registry),
+        rates=rates,
+        no_task_waits=stages.no_task_waits,
+        takes_express=stages.takes_express,
+        stages=deployments,
+        consumers=stages.consumers,
+        senders=_senders(settings, broker, read_env(OwnerSettings, env)),
+        failpoints=failpoints,
+        name=peers.signature(f"{socket.gethostname()} {os.getpid()}"),
+        tracing=tracing,
+    )
+    process = _process(given, operations, settings, broker)
+    given.metrics.watch(process.live, lambda: counted.last)
+    answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
+    routes = peers.routes({**answers.routes(), **FailureAnswers(state).routes(), **history.routes()})
+    _run(process, loop, (stages, counted, history), _server(http_bind, registry, routes, process))
     state.close()
     tracing.stop()
     loop.close()
@@ -81,18 +98,56 @@ def serve(env: Mapping[str, str]) -> int:
     return 0
 
 
+def _counts(
+    state: SqlState, operations: tuple[str, ...], rates: StepRates, depths: ReadDepths
+) -> tuple[CountedFailures, Stages]:
+    """Return what is counted beside the loop."""
+    counted = CountedFailures(state, ThreadRepeater("failures"))
+    return counted, Stages(operations, rates, depths, ThreadRepeater("stages"), counted.of)
+
+
+def _installed(settings: CoordinatorSettings) -> tuple[Operations, Deployments]:
+    """Return the operations and the stages that carry them."""
+    operations = installed_operations()
+    if not operations:
+        raise Invalid((Fault("", "no step package is installed: no batch could be accepted"),))
+    return operations, stages_of(settings.stages, operations)
+
+
+def _senders(settings: CoordinatorSettings, broker: BrokerSettings, owners: OwnerSettings) -> Senders:
+    own = user_of(broker)
+    gateway = settings.gateway_user or own
+    return Senders(gateway, settings.operators, settings.unnamed_senders, owners.source_grants, own)
+
+
+def _process(
+    given: Resources, operations: Operations, settings: CoordinatorSettings, broker: BrokerSettings
+) -> Process:
+    name = f"coordinator {socket.gethostname()} {os.getpid()}"
+
+    def make(give_up: GiveUp) -> Coordinator:
+        return assemble(given, operations, settings, RabbitTransport(broker, given.loop, name), give_up)
+
+    lock, repeater = lock_of(settings, given.clock), ThreadRepeater("leadership")
+    return Process(given.loop, given.clock, given.state, lock=lock, repeater=repeater, make=make)
+
+
 def _server(bind: str, registry: CollectorRegistry, routes: Mapping[str, Route], process: Process) -> HttpServer:
     return HttpServer(bind, registry, routes, live=process.alive, ready=process.why_not_ready, status=process.part)
 
 
-def _run(process: Process, loop: Loop, stages: Stages, server: HttpServer) -> None:
+def _run(
+    process: Process, loop: Loop, pollers: Sequence[Stages | CountedFailures | History], server: HttpServer
+) -> None:
     with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), process.stop):
         try:
             process.start()
-            stages.start()
+            for poller in pollers:
+                poller.start()
             process.run()
         finally:
-            stages.stop()
+            for poller in pollers:
+                poller.stop()
             process.end()
 
 

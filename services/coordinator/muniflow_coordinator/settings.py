@@ -1,51 +1,108 @@
 """The coordinator's own settings."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from muniflow.runtime.settings import Settings
+from muniflow.errors import Fault, Invalid
+from muniflow.forecast.stage import Stages, read_stages, write_stages
+from muniflow.runtime.settings import Settings, variable
+from muniflow_coordinator.handlers.senders import Unnamed
+
+
+def _read_stages(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_stages(value)
+    except Invalid as invalid:
+        place = variable("stages")
+        faults = (Fault(place + fault.place.removeprefix("stages"), fault.problem) for fault in invalid.faults)
+        raise Invalid(tuple(faults)) from None
+
+
+StagesSetting = Annotated[Stages, BeforeValidator(_read_stages), PlainSerializer(write_stages, return_type=str)]
+"""Stages as a setting: JSON in the environment."""
 
 
 class CoordinatorSettings(Settings):
-    """What the coordinator needs beside broker, stores and process settings."""
+    """Settings beside those of broker, stores and process."""
 
     database_url: str = "sqlite:///.muniflow/coordinator.sqlite"
-    """Where the ledger is kept: `sqlite:///…` on a local volume, or `postgresql+psycopg://…`."""
+    """The database: `sqlite:///…` on a local volume, or `postgresql+psycopg://…`."""
     leader_election: Literal["database", "lease"] = "database"
-    """Which of several coordinators works: a lock in the database (or beside its file), or a Kubernetes Lease."""
+    """The leader lock: in the database (or beside its file), or a Kubernetes Lease."""
     lease_name: str = "muniflow-coordinator"
     lease_namespace: str | None = None
-    """The namespace of the pod, where it is left out."""
+    """Default: the namespace of the pod."""
     pod_name: str | None = None
-    """Who asks for the lease; the host name, where it is left out."""
+    """Identity for the lease. Default: the host name."""
     peer_host: str | None = None
-    """The address at which other coordinators reach this one: a standby passes questions on to the one that works.
+    """The address at which other coordinators reach this one: a standby forwards requests to the leader.
 
-    Without it, a standby answers with what the ledger knows.
+    Without it, a standby answers from the database.
     """
-    window_images: int = Field(256, gt=0)
-    """Images of one batch in flight: bounds its intermediates. Of small images, up to four times as many."""
-    window_total: int = Field(1024, gt=0)
-    """Images of all batches that may be in flight."""
+    window_gib: float = Field(32.0, gt=0, allow_inf_nan=False)
+    """GiB of intermediates in flight: the room that the work store has. Within it the fleet is kept busy."""
+    window_images: int = Field(100_000, gt=0)
+    """Images of one batch in flight at most, for safety."""
+    window_total: int = Field(100_000, gt=0)
+    """Images of all batches in flight at most, for safety."""
+    express_images: int = Field(64, ge=0)
+    """A batch of at most so many images takes the express lane: its images go first, and as many of them may be in
+    flight beyond `window_total`. 0: no batch does."""
     events_prefetch: int = Field(2000, gt=0, le=65535)
-    """Unacked messages of events; those that arrive together are recorded in one transaction."""
+    """Unacked messages of events. Messages that arrive together are recorded in one transaction."""
     events_linger_s: float = Field(0.1, ge=0, le=1)
-    """How long the ends of images wait for company at most, in seconds, so that one transaction records many.
+    """How long events wait for others at most, in seconds, so that one transaction records many.
 
-    Those that refill a batch's window or may end the batch do not wait for it.
+    Events that refill a batch's window or may end the batch do not wait.
     """
     intake_threads: int = Field(2, gt=0, le=16)
-    """Batches that are read at the same time: a small one need not wait for a large one."""
+    """Lists of images that are read at the same time."""
     redispatch_after_s: float = Field(3600.0, ge=0)
-    """Images in flight of which nothing was heard for so long, while no queue holds tasks, are dispatched again.
+    """Images in flight without an event for so long, while no queue holds tasks, are dispatched again.
 
-    0: never.
+    In seconds; 0: never.
     """
     unfinished_after_s: float = Field(3600.0, ge=0)
-    """So long after the end of a batch, files that killed processes left unfinished among its outputs are removed.
+    """So long after the end of a batch, unfinished files of killed processes among its outputs are removed (local
+    volumes only), and intermediates that were written after its end.
 
-    Longer than any task; local volumes only. 0: never.
+    In seconds, longer than any task. 0: never.
     """
+    kept_days: float = Field(30.0, gt=0, allow_inf_nan=False)
+    """So many days rejected batches are kept with all their faults, and messages that are no task."""
+    stages: StagesSetting = ()
+    """The Deployments of workers, as `muniflow.forecast.stage.read_stages` reads them: what each carries, how it may
+    scale. Empty: one for each installed operation, with the defaults of `Stage`."""
+    shared_cores: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Cores of the one machine on which all stages run; left out, each replica has its own. For forecasts."""
     rabbitmq_metrics_url: str | None = None
-    """`http://host:15692`, RabbitMQ's own metrics; without it the queues are asked over AMQP."""
+    """`http://host:15692`, RabbitMQ's own metrics. Without it queue depths are read over AMQP."""
+
+    gateway_user: str | None = None
+    """The user of the broker as whom the gateways connect: it alone names the owner of what it sends. Left out: the
+    coordinator's own, for a broker with one user."""
+    operator_users: str = ""
+    """Users of the broker, with commas: their batches belong to `default`, and they command those of every owner."""
+    unnamed_senders: Unnamed = "default"
+    """What becomes of batches and commands that do not name their sender (`user_id`): they belong to `default`, and
+    may do what could be done before there were owners; or `refuse`."""
+    max_weight: int = Field(100, ge=1, le=100)
+    """A larger weight of a batch counts as this. Weights divide the turns of one owner only."""
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Return `operator_users` one by one."""
+        return frozenset(name.strip() for name in self.operator_users.split(",") if name.strip())
+
+    @property
+    def kept_s(self) -> float:
+        """Return `kept_days` in seconds."""
+        return self.kept_days * 86400
+
+    @property
+    def window_bytes(self) -> int:
+        """Return `window_gib` in bytes."""
+        return int(self.window_gib * 2**30)

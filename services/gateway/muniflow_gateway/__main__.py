@@ -7,9 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from muniflow.errors import Invalid, MuniflowError
+from muniflow.errors import Fault, Invalid, MuniflowError
+from muniflow.model.deadline import EXAMPLE, read_time
+from muniflow.model.owners import DEFAULT_OWNER, SCOPES, USUAL_SCOPES
 from muniflow.runtime.settings import read_env
+
+if TYPE_CHECKING:
+    from muniflow_gateway.auth.api_keys import ApiKey
 
 OK = 0
 CANNOT_START = 1
@@ -45,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="muniflow_gateway",
-        description="The HTTP door of muniflow. Without a command it serves. Settings are MUNIFLOW_… variables.",
+        description="HTTP API and web UI of muniflow. Without a command it serves. Settings are MUNIFLOW_… variables.",
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("openapi", help="print the OpenAPI document")
@@ -60,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         make.add_argument(
             f"--{field.replace('_', '-')}", type=int, metavar="N", help=f"{text}; else the gateway's limit"
         )
+    make.add_argument("--owner", help=f"whose batches it sends and sees; else `{DEFAULT_OWNER}`")
+    usual = ", ".join(USUAL_SCOPES)
+    make.add_argument("--scope", action="append", default=[], choices=SCOPES, help=f"again for each; else {usual}")
+    make.add_argument("--until", metavar="TIME", help=f"when it ends, such as {EXAMPLE}")
     for command in (make, revoke, keys.add_parser("list", help="list the names")):
         command.add_argument("--file", type=Path, help="the file of keys (MUNIFLOW_API_KEYS_FILE)")
     return parser
@@ -72,7 +82,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     path = arguments.file or read_env(GatewaySettings, os.environ).keys_path(os.environ)
     match arguments.action:
         case "make":
-            secret = make_key(path, arguments.name, {field: getattr(arguments, field) for field in LIMITS})
+            secret = make_key(path, arguments.name, _given(arguments))
             sys.stderr.write(f"the key of {arguments.name}, shown this once (its hash is in {path}):\n")
             sys.stdout.write(f"{secret}\n")
         case "revoke":
@@ -81,8 +91,29 @@ def _keys(arguments: argparse.Namespace) -> int:
             for key in read_keys(path):
                 made = time.strftime("%Y-%m-%d", time.gmtime(key.created_at))
                 limits = [f"{getattr(key, field)} {text}" for field, text in LIMITS.items() if getattr(key, field)]
-                sys.stdout.write("\t".join([key.name, made, *limits]) + "\n")
+                sys.stdout.write("\t".join([key.name, made, *_rights(key), *limits]) + "\n")
     return OK
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, object]:
+    """What was said of a new key."""
+    given = {field: getattr(arguments, field) for field in ("owner", *LIMITS)}
+    given["scopes"] = tuple(arguments.scope) or None
+    try:
+        given["expires_at"] = None if arguments.until is None else read_time(arguments.until)
+    except ValueError as error:
+        raise Invalid((Fault("--until", str(error)),)) from None
+    return {field: value for field, value in given.items() if value is not None}
+
+
+def _rights(key: "ApiKey") -> list[str]:
+    """The rights of a key that are not the usual ones, for a person."""
+    texts = [f"owner {key.owner}"] if key.owner != DEFAULT_OWNER else []
+    if key.scopes != USUAL_SCOPES:
+        texts.append(f"scopes {' '.join(key.scopes)}")
+    if key.expires_at is not None:
+        texts.append(time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(key.expires_at)))
+    return texts
 
 
 def _openapi() -> int:

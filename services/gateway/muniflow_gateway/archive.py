@@ -1,5 +1,6 @@
 """All outputs of a batch as one ZIP, made while it is sent: nothing is kept, whatever its size."""
 
+import re
 from collections.abc import AsyncIterator
 
 from starlette.concurrency import iterate_in_threadpool
@@ -7,6 +8,14 @@ from zipstream import ZIP_STORED, ZipStream  # type: ignore[import-untyped]
 
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import read_chunks
+
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+"""In a ZIP that is unpacked on Windows, a backslash would be another folder."""
+
+
+def member_name(key: str, prefix: str) -> str:
+    r"""The name of a blob in a ZIP: its key below `prefix`, with `_` for line ends and `\`."""
+    return _NOT_IN_NAMES.sub("_", key.removeprefix(prefix))
 
 
 async def zip_chunks(store: Store, keys: AsyncIterator[str], prefix: str) -> AsyncIterator[bytes]:
@@ -17,7 +26,7 @@ async def zip_chunks(store: Store, keys: AsyncIterator[str], prefix: str) -> Asy
     """
     archive = ZipStream(compress_type=ZIP_STORED)
     async for key in keys:
-        archive.add(read_chunks(store, key), key.removeprefix(prefix))
+        archive.add(read_chunks(store, key), member_name(key, prefix))
         async for chunk in iterate_in_threadpool(archive.all_files()):
             yield chunk
     async for chunk in iterate_in_threadpool(archive.finalize()):

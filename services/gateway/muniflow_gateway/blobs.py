@@ -1,24 +1,33 @@
 """Blobs of a store as HTTP answers: images with the fixed type of their bytes, and reports. Nothing else is sent."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
 from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from muniflow.errors import NotFound
-from muniflow.images.limits import SourceFormat
+from muniflow.images.fields import Damaged
+from muniflow.images.header import ImageStart, read_start
+from muniflow.model.report_rows import CONTENT_TYPES as ROW_TYPES
+from muniflow.model.report_rows import RowFormat, rows_of
+from muniflow.model.source_formats import SourceFormat, format_of
 from muniflow.store.types import Store
-from muniflow_gateway.upload.image_size import image_format
 
 CHUNK_BYTES = 256 * 1024
+MAX_HEAD_BYTES = 2**20
+"""Of an image that is sent, in memory for its content type; dozens are sent at a time."""
 CONTENT_TYPES: dict[SourceFormat, str] = {
     "jpeg": "image/jpeg",
     "png": "image/png",
     "webp": "image/webp",
     "tiff": "image/tiff",
+    "heif": "image/heic",
+    "avif": "image/avif",
 }
-OUTPUT_TYPES = tuple(kind for name, kind in CONTENT_TYPES.items() if name != "tiff")
+OUTPUT_TYPES = tuple(kind for name, kind in CONTENT_TYPES.items() if name in {"jpeg", "png", "webp"})
 JSON = "application/json"
 
 
@@ -29,11 +38,7 @@ async def send_image(store: Store, key: str) -> StreamingResponse:
         NotFound: it is not there, or it is no image of a format that muniflow reads.
         Unavailable: the store is away.
     """
-    content_type = await run_in_threadpool(_content_type, store, key)
-    if content_type is None:
-        raise NotFound(f"{key} is no image, and only images are sent")
-    size_bytes, stream = await run_in_threadpool(_opened, store, key)
-    return _answer(size_bytes, _chunks(stream), content_type)
+    return await run_in_threadpool(_image, store, key)
 
 
 async def send_report(store: Store, key: str) -> StreamingResponse:
@@ -47,16 +52,42 @@ async def send_report(store: Store, key: str) -> StreamingResponse:
     return _answer(size_bytes, _chunks(stream), JSON)
 
 
+async def send_rows(store: Store, key: str, form: RowFormat, name: str) -> StreamingResponse:
+    """A report as NDJSON or CSV, one row for each image, made while it is sent: in constant memory.
+
+    Raises:
+        NotFound: it is not there.
+        Unavailable: the store is away.
+    """
+    _, stream = await run_in_threadpool(_opened, store, key)
+    headers = {"Cache-Control": "private, max-age=60", "Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(rows_of(_chunks(stream), form), media_type=ROW_TYPES[form], headers=headers)
+
+
 def read_chunks(store: Store, key: str) -> Iterator[bytes]:
     """A blob in chunks."""
     yield from _chunks(store.open(key))
 
 
-def _content_type(store: Store, key: str) -> str | None:
-    """The content type of an image, or `None` for anything else."""
-    with store.open(key) as stream:
-        found = image_format(stream)
-    return None if found is None else CONTENT_TYPES[found]
+def _image(store: Store, key: str) -> StreamingResponse:
+    size_bytes, stream = _opened(store, key)
+    with ExitStack() as opened:
+        opened.enter_context(stream)
+        start = read_start(stream, max_bytes=MAX_HEAD_BYTES)
+        content_type = content_type_of(start)
+        if content_type is None:
+            raise NotFound(f"{key} is not an image, and only images are sent")
+        opened.pop_all()
+    return _answer(size_bytes, chain((start.data,), _chunks(stream)), content_type)
+
+
+def content_type_of(start: ImageStart) -> str | None:
+    """The content type of an image, also of one that no step accepts; `None` of anything else.
+
+    Of a TIFF only the first bytes count: its size can be anywhere in the file.
+    """
+    found = format_of(memoryview(start.data))
+    return None if found is None or isinstance(start.refused, Damaged) else CONTENT_TYPES[found]
 
 
 def _opened(store: Store, key: str) -> tuple[int, BinaryIO]:

@@ -1,4 +1,4 @@
-"""What the routes work with, and what they have in common."""
+"""Dependencies of the routes, and what the routes share."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,12 +9,15 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from muniflow.images.limits import ImageLimits
 from muniflow.model.batch import BATCH_ID
 from muniflow.model.operation import Operations
+from muniflow.model.owners import Grants
 from muniflow.store.types import Store
 from muniflow_gateway.auth.access import Access, Caller
+from muniflow_gateway.clients.audit import AuditTeller
 from muniflow_gateway.clients.broker import Broker
-from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow_gateway.clients.coordinator import CoordinatorClient
 from muniflow_gateway.clients.follow import Follower
 from muniflow_gateway.clients.notices import NoticeHub
 from muniflow_gateway.metrics import GatewayMetrics
@@ -28,20 +31,27 @@ class Dependencies:
     """The parts of one gateway process."""
 
     settings: GatewaySettings
+    limits: ImageLimits
+    """Of source images."""
     operations: Operations
     source: Store
     output: Store
     broker: Broker
-    coordinator: Coordinator
+    coordinator: CoordinatorClient
     follower: Follower
     uploads: UploadService
     access: Access
     notices: NoticeHub
     metrics: GatewayMetrics
+    audit: AuditTeller
+    grants: Grants
+    """What owners may read of the source store."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process drains: open streams end."""
     streams: int = 0
     """Event streams that are open."""
+    plans: int = 0
+    """Plans that are being made."""
     destinations: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Where the outputs of batches are, of those looked at lately."""
 
@@ -72,6 +82,27 @@ def _caller(
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
+"""Anybody with a key."""
+
+
+def _reader(caller: CallerDep) -> Caller:
+    caller.require("read")
+    return caller
+
+
+def _submitter(caller: CallerDep) -> Caller:
+    caller.require("submit")
+    return caller
+
+
+def _operator(caller: CallerDep) -> Caller:
+    caller.require("operate")
+    return caller
+
+
+Reader = Annotated[Caller, Depends(_reader)]
+Submitter = Annotated[Caller, Depends(_submitter)]
+Operator = Annotated[Caller, Depends(_operator)]
 BatchId = Annotated[
     str,
     Path(
@@ -80,6 +111,15 @@ BatchId = Annotated[
         openapi_examples={"an upload": {"value": "20261122-093015-3f9c2a1b"}},
     ),
 ]
+
+
+async def _own_batch(batch_id: BatchId, deps: DependenciesDep, caller: CallerDep) -> str:
+    await deps.follower.require_seen(batch_id, caller.sees_only)
+    return batch_id
+
+
+OwnBatch = Annotated[str, Depends(_own_batch)]
+"""The id of a batch that the caller may see; of any other it is 404, as if there were none. Every route takes this."""
 ImageNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="Place of the image in its batch, from 0.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Length of the page.")]
 AfterImage = Annotated[int | None, Query(ge=-1, le=2**31 - 1, description="`next` of the page before.")]
@@ -87,7 +127,7 @@ AfterImage = Annotated[int | None, Query(ge=-1, le=2**31 - 1, description="`next
 _TEXTS = {
     400: "The request cannot be read.",
     401: "An API key is needed.",
-    403: "Another site sent this request.",
+    403: "Another site sent this request, or the key has not the scope.",
     404: "There is no such thing.",
     408: "The body stopped coming.",
     409: "It does not fit the state of the batch.",
@@ -101,7 +141,7 @@ _ALWAYS = (401, 403, 422, 429, 503)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI answers of a route that are no successes."""
+    """The OpenAPI error answers of a route."""
     return {status: _problem(status) for status in sorted({*_ALWAYS, *statuses})}
 
 

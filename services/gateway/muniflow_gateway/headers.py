@@ -3,10 +3,13 @@
 import time
 from http import HTTPStatus
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from muniflow.runtime.settings import variable
+from muniflow_gateway.auth.access import Access
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import Problem
 
@@ -17,6 +20,10 @@ PAGE_POLICY = (
 """For the page: its own files only, no inline script or style. `blob:` shows images before they are sent."""
 DATA_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; sandbox allow-downloads"
 """For everything else: what a browser opens directly can do nothing."""
+LISTING_POLICY = (
+    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; sandbox allow-downloads allow-same-origin"
+)
+"""For listings of `/static/`: of the page's own origin, else it would not get its style sheets; without any script."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -26,16 +33,30 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 UPLOADS = frozenset({"/process", "/v1/batches", "/v1/process"})
-"""These limit what comes by themselves."""
+"""Paths that limit their bodies themselves, once the key is known."""
+SIGN_IN = "/v1/session"
+"""The key is in its body."""
+SIGN_IN_BYTES = 4096
 PAGE_PATHS = ("/", "/page/index.html")
+LISTINGS = "/static/"
+"""Paths below that end in `/` are listings: no name of an image ends so."""
+
+
+def _policy(path: str) -> str:
+    if path in PAGE_PATHS:
+        return PAGE_POLICY
+    return LISTING_POLICY if path.startswith(LISTINGS) and path.endswith("/") else DATA_POLICY
 
 
 class SafeHeaders:
     """ASGI middleware; passes bodies through as they come."""
 
-    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, max_header_bytes: int, max_body_bytes: int) -> None:
-        """Wrap `app`; refuse longer heads, and longer bodies where no images are taken."""
+    def __init__(
+        self, app: ASGIApp, access: Access, metrics: GatewayMetrics, max_header_bytes: int, max_body_bytes: int
+    ) -> None:
+        """Wrap `app`; refuse longer heads, longer bodies where no images are taken, and bodies of who is not served."""
         self._app = app
+        self._access = access
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
@@ -52,24 +73,38 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers["Content-Security-Policy"] = PAGE_POLICY if scope["path"] in PAGE_PATHS else DATA_POLICY
+                headers["Content-Security-Policy"] = _policy(scope["path"])
                 headers.setdefault("Cache-Control", "no-store")
                 # The template, never the path: nobody can make up labels. What is no route counts together.
                 route = getattr(scope.get("route"), "path", "other")
                 self._metrics.answered(scope["method"], route, message["status"], time.monotonic() - began_s)
             await send(message)
 
+        try:
+            self._check_head(scope)
+        except Problem as refusal:
+            self._metrics.refused(refusal.reason)
+            refusal.headers["Connection"] = "close"
+            await refusal.response()(scope, receive, send_with_headers)
+            return
+        await self._app(scope, self._checked_body(scope["path"], receive), send_with_headers)
+
+    def _check_head(self, scope: Scope) -> None:
+        """Refuse a request before its body is read.
+
+        FastAPI reads a body before it asks whose it is.
+        """
         if _head_bytes(scope) > self._max_header_bytes:
             # uvicorn's own limit holds only for a head that comes in pieces.
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            refusal = Problem(status, f"the limit is {self._max_header_bytes} bytes", headers={"Connection": "close"})
-            self._metrics.refused(refusal.reason)
-            await refusal.response()(scope, receive, send_with_headers)
-            return
-        taken = (
-            _counted(receive, self._metrics) if scope["path"] in UPLOADS else _limited(receive, self._max_body_bytes)
-        )
-        await self._app(scope, taken, send_with_headers)
+            raise Problem(status, f"the limit is {self._max_header_bytes} bytes ({variable('max_header_bytes')})")
+        if scope["path"] not in UPLOADS | {SIGN_IN} and _has_body(scope):
+            self._access.admit(HTTPConnection(scope), scope["method"])
+
+    def _checked_body(self, path: str, receive: Receive) -> Receive:
+        if path in UPLOADS:
+            return _counted(receive, self._metrics)
+        return _limited(receive, SIGN_IN_BYTES if path == SIGN_IN else self._max_body_bytes)
 
 
 def _counted(receive: Receive, metrics: GatewayMetrics) -> Receive:
@@ -96,6 +131,11 @@ def _limited(receive: Receive, limit_bytes: int) -> Receive:
         return message
 
     return counted
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _head_bytes(scope: Scope) -> int:

@@ -18,7 +18,7 @@ REQUEST = histogram(
 )  # fmt: skip
 REFUSALS = counter(
     "muniflow_gateway_refusals",
-    "Requests that were not served. The client's part: `key`, `origin`, `quota_requests`, `quota_bytes`, "
+    "Requests that were not served. The client's part: `key`, `origin`, `scope`, `quota_requests`, `quota_bytes`, "
     "`quota_pixels`, `size`, `invalid`, `conflict`, `unknown` (no such thing), `timeout`, `gone` (it hung up). Ours: "
     "`busy` (too much at once), `backlog` (too much waiting), `broker`, `store`, `coordinator`, `bug`.",
     "reason",
@@ -31,6 +31,7 @@ UPLOAD_BYTES = counter(
     "muniflow_gateway_upload_bytes", "Bytes that came to the addresses that take batches, refused ones included."
 )
 UPLOADS = gauge("muniflow_gateway_uploads", "Forms that are coming in now.")
+CONNECTIONS = gauge("muniflow_gateway_connections", "Connections of clients that are open.")
 STREAMS = gauge("muniflow_gateway_event_streams", "Event streams that are open.")
 
 
@@ -47,6 +48,7 @@ class GatewayMetrics:
         self._files = FILES.counter(registry)
         self.upload_bytes = UPLOAD_BYTES.counter(registry)
         self.uploads = UPLOADS.gauge(registry)
+        self.connections = CONNECTIONS.gauge(registry)
         self.streams = STREAMS.gauge(registry)
         self.connected = CONNECTED.gauge(registry)
         self.blocked = BLOCKED.gauge(registry)

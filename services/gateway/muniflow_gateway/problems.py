@@ -14,8 +14,8 @@ RETRY_S = 5
 """What a client is told to wait where nothing better is known."""
 REASONS = frozenset(
     {
-        "key", "origin", "quota_requests", "quota_bytes", "quota_pixels", "size", "invalid", "conflict", "unknown",
-        "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
+        "key", "origin", "scope", "quota_requests", "quota_bytes", "quota_pixels", "size", "invalid", "conflict",
+        "unknown", "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
     }
 )  # fmt: skip
 """Why requests are not served, for the metrics: every value there is."""

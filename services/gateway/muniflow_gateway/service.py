@@ -3,54 +3,48 @@
 import asyncio
 import logging
 import os
+import resource
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from muniflow.errors import Fault, Invalid, Unavailable
 from muniflow.images.limits import ImageLimits
-from muniflow.model.operation import installed_operations
+from muniflow.model.operation import Operations, installed_operations
 from muniflow.runtime import logs
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.http import HttpServer, parse_bind
-from muniflow.runtime.settings import BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.store.open import open_store
 from muniflow_gateway.app import make_app
 from muniflow_gateway.auth.access import OPEN, Access
 from muniflow_gateway.auth.api_keys import KeyRing
 from muniflow_gateway.auth.quotas import Quotas
-from muniflow_gateway.clients.backlog import Backlog
+from muniflow_gateway.clients.audit import AuditTeller
+from muniflow_gateway.clients.backlog import AcceptedImages
 from muniflow_gateway.clients.broker import Broker
-from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow_gateway.clients.coordinator import CoordinatorClient
 from muniflow_gateway.clients.follow import Follower
 from muniflow_gateway.clients.notices import NoticeHub
 from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.metrics import GatewayMetrics
+from muniflow_gateway.protocol import BoundedProtocol, ConnectionLimits, Connections
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.service import UploadService
 
 KEEP_ALIVE_S = 75
-READ_BYTES = 64 * 1024
+SPARE_DESCRIPTORS = 256
+"""File descriptors that are not for connections: files, stores, the broker, the coordinator."""
 DRAIN_S = 60
 QUIET = ("httpx", "uvicorn.error")
 """Libraries whose INFO is one line a request, or says what we say."""
 
 log = logging.getLogger(__name__)
-
-
-class BoundedProtocol(H11Protocol):
-    """HTTP over h11, in small reads: what a hundred uploads hold in memory is a hundred times one read."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Read at most `READ_BYTES` at a time; asyncio's own 256 KiB are copied several times on their way."""
-        if hasattr(transport, "max_size"):
-            transport.max_size = READ_BYTES
-        super().connection_made(transport)
 
 
 class Server(uvicorn.Server):
@@ -64,7 +58,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second.
 
-        Not uvicorn's own way, which dies of the signal in the end: to end when asked is success.
+        uvicorn's own handler ends the process by the signal; here an end on request is a success.
         """
         del sig, frame
         self._dependencies.stopping.set()
@@ -80,41 +74,50 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
     """
     settings, stores = read_env(GatewaySettings, env), read_env(StoreSettings, env)
     limits = read_env(ImageLimits, env)
-    operations = installed_operations()
-    if not operations:
-        raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
-    notices = NoticeHub(loop)
-    coordinator = Coordinator(settings.coordinator_url)
+    operations = _installed()
+    notices, coordinator = NoticeHub(loop), CoordinatorClient(settings.coordinator_url)
     metrics = GatewayMetrics(CollectorRegistry())
     broker = Broker(read_env(BrokerSettings, env), notices.on_notice, metrics)
-    source = open_store(stores.source_url)
     uploads = UploadService(
         settings=settings,
         limits=limits,
         operations=operations,
-        source=source,
+        grants=read_env(OwnerSettings, env).source_grants,
+        source=open_store(stores.source_url),
         broker=broker,
-        backlog=Backlog(coordinator, settings.max_backlog_images),
+        backlog=AcceptedImages(coordinator, settings.max_backlog_images),
         notices=notices,
         failpoints=Failpoints.from_env(env),
         metrics=metrics,
     )
+    audit = AuditTeller(loop, broker, settings.publish_timeout_s)
+    keys = KeyRing(settings.keys_path(env), audit.key_changed)
     deps = Dependencies(
         settings=settings,
+        limits=limits,
         operations=operations,
-        source=source,
+        source=uploads.source,
         output=open_store(stores.output_url),
         broker=broker,
         coordinator=coordinator,
         follower=Follower(coordinator, notices),
         uploads=uploads,
-        access=Access(KeyRing(settings.keys_path(env)), Quotas(settings), asked_open=settings.gateway_open),
+        access=Access(keys, Quotas(settings), asked_open=settings.gateway_open),
         notices=notices,
         metrics=metrics,
+        audit=audit,
+        grants=uploads.grants,
     )
     metrics.uploads.set_function(lambda: uploads.uploading)
     metrics.streams.set_function(lambda: deps.streams)
     return deps
+
+
+def _installed() -> Operations:
+    operations = installed_operations()
+    if not operations:
+        raise Invalid((Fault("", "no step package is installed: no batch could be checked"),))
+    return operations
 
 
 def serve(env: Mapping[str, str]) -> int:
@@ -136,11 +139,12 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
     app = make_app(deps)
     app.router.lifespan_context = _lifespan
     host, port = parse_bind(deps.settings.gateway_bind)
+    connections = Connections(_limits(deps.settings))
     config = uvicorn.Config(
         app,
         host=host or "0.0.0.0",  # noqa: S104 - `:8080` asks for every address
         port=port,
-        http=BoundedProtocol,  # h11 bounds the size of headers
+        http=partial(BoundedProtocol, connections=connections),  # type: ignore[arg-type]  # any callable will do
         h11_max_incomplete_event_size=deps.settings.max_header_bytes,
         ws="none",
         access_log=False,
@@ -150,6 +154,7 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
+    deps.metrics.connections.set_function(lambda: connections.count)
     server = Server(config, deps)
     _say_who_may(deps)
     registry = deps.metrics.registry
@@ -168,13 +173,21 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
     return os.EX_OK
 
 
+def _limits(settings: GatewaySettings) -> ConnectionLimits:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(settings.max_connections, max(descriptors - SPARE_DESCRIPTORS, 1))
+    return ConnectionLimits(settings.head_timeout_s, settings.send_timeout_s, most)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     deps: Dependencies = app.state.deps
     deps.broker.start()
+    deps.audit.start()
     try:
         yield
     finally:
+        await deps.audit.stop()
         deps.uploads.close()
         await deps.coordinator.close()
         await asyncio.to_thread(deps.broker.stop)

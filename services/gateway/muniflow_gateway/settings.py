@@ -35,11 +35,20 @@ class GatewaySettings(GatewayAddress):
     max_header_bytes: int = Field(32 * 1024, ge=1024)
     """Request line and headers."""
     max_uploads: int = Field(128, ge=1, le=1024)
-    """Uploads at the same time; further ones are asked to come again."""
+    """Uploads at the same time; further ones get 503."""
+    max_uploads_per_key: int = Field(112, ge=1)
+    """Of these, uploads under one key; further ones get 503."""
+    max_connections: int = Field(2000, ge=1)
+    """Open connections; beyond it, the one that waits longest for a request is closed. Never more than the process may
+    have file descriptors."""
+    head_timeout_s: float = Field(10.0, gt=0)
+    """From connecting, or from the first byte, to the end of a request's head."""
     body_timeout_s: float = Field(30.0, gt=0)
-    """Longest silence of a client in the middle of its body."""
+    """Longest silence of a client in the middle of its body; in the mean over it, a body brings 1 KiB a second."""
+    send_timeout_s: float = Field(60.0, gt=0)
+    """Longest time in which a client reads nothing of its answer."""
     max_backlog_images: int = Field(2_000_000, ge=1)
-    """Images not settled, of all batches; past it new batches are asked to come again."""
+    """Images not settled, of all batches; past it new batches get 503."""
 
     requests_per_minute: int = Field(6000, ge=1)
     """Per key. The page makes about 120, and one more for each picture that it shows."""

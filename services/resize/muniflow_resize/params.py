@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from muniflow.errors import Rejected
 from muniflow.images.limits import MAX_PIXELS
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Area, Operation, Params, Size
 
 MAX_SIDE_PX = 65535
 MAX_PERCENT = 1000.0
@@ -69,9 +69,14 @@ class ResizeParams(Params):
         target = self._target(source)
         if target.pixels > max(MAX_PIXELS, source.pixels) or max(target) > max(MAX_SIDE_PX, *source):
             raise Rejected(
-                f"{source} would be enlarged to {target}; the limits are {MAX_PIXELS} pixels and {MAX_SIDE_PX} a side"
+                f"{source} would be enlarged to {target}; the limits are {MAX_PIXELS} pixels and {MAX_SIDE_PX} a side",
+                reason_code="output_too_large",
             )
         return (target,)
+
+    def areas(self, source: Size) -> tuple[Area, ...]:
+        """All of it."""
+        return (Area.all_of(source),)
 
     def on_reduced(self, source: Size) -> Self | None:
         """The size that `source` gets, as an exact box."""
@@ -108,9 +113,9 @@ OPERATION = Operation(
     params=ResizeParams,
     summary="Change the size of an image, to pixels or by a percentage.",
     examples=(
-        ["resize", "200x300"],
         ["resize", "50%"],
         ["resize", "200x"],
+        ["resize", "200x300"],
         ["resize", "x300"],
         {"op": "resize", "width": 200, "height": 300, "fit": "exact"},
         {"op": "resize", "width": 2000, "height": 2000, "fit": "shrink"},

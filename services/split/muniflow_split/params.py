@@ -1,12 +1,13 @@
 """The parameters of `split`, short and long. Imports no numpy: the coordinator reads batches with this."""
 
 import re
+from itertools import accumulate
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from muniflow.errors import Rejected
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Area, Operation, Params, Size
 
 MAX_SIDE = 64
 """Columns, and rows, of a grid."""
@@ -58,7 +59,8 @@ class SplitParams(Params):
         if source.width_px < self.columns or source.height_px < self.rows:
             raise Rejected(
                 f"an image of {source} cannot be split into {self.columns}x{self.rows} tiles: "
-                "every tile needs at least one pixel"
+                "every tile needs at least one pixel",
+                reason_code="operation_refused",
             )
 
     def sizes(self, source: Size) -> tuple[Size, ...]:
@@ -70,6 +72,16 @@ class SplitParams(Params):
         self.require(source)
         widths, heights = parts(source.width_px, self.columns), parts(source.height_px, self.rows)
         return tuple(Size(width, height) for height in heights for width in widths)
+
+    def areas(self, source: Size) -> tuple[Area, ...]:
+        """The tiles themselves."""
+        widths, heights = parts(source.width_px, self.columns), parts(source.height_px, self.rows)
+        lefts, tops = (list(accumulate(lengths, initial=0)) for lengths in (widths, heights))
+        return tuple(
+            Area(left, top, width, height)
+            for top, height in zip(tops, heights, strict=False)
+            for left, width in zip(lefts, widths, strict=False)
+        )
 
 
 def parts(length_px: int, count: int) -> tuple[int, ...]:

@@ -14,4 +14,4 @@ def apply(image: Image, params: SplitParams) -> list[Image]:
     return split(image, params.columns, params.rows)
 
 
-STEP = Step(operation=OPERATION, apply=apply, by_reference=True)
+STEP = Step(operation=OPERATION, apply=apply, alpha=True, by_reference=True)

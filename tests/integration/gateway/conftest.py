@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
-from tests.integration.gateway.help import OwnGateway, clean_environment
-from tests.integration.stacks import ROOT, kill_stack
+from tests.integration.gateway.help import OwnGateway, clean_environment, own_gateways
+from tests.integration.gateway.pages import browser, open_page  # noqa: F401 - fixtures of all tests of the page
+from tests.integration.stacks import ROOT, CommandLine, kill_stack
+from tests.support import web
+from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 from tests.support.waiting import eventually
 
 from muniflow.model.messages import TERMINAL
@@ -64,7 +66,7 @@ class Stack:
         """A batch once it is in a terminal state."""
 
         def now():
-            answer = httpx.get(f"{self.url}/v1/batches/{batch_id}")
+            answer = web.get(f"{self.url}/v1/batches/{batch_id}")
             return answer.json() if answer.is_success and answer.json()["state"] in TERMINAL else None
 
         return eventually(now, timeout_s)
@@ -110,9 +112,15 @@ def stack(tmp_path_factory):
     kill_stack(state_dir)
 
 
+@pytest.fixture(scope="session")
+def muniflow(stack):
+    """The command line, called in the stack's folder."""
+    return CommandLine(stack.folder, {"MUNIFLOW_STATE_DIR": str(stack.state_dir)})
+
+
 @pytest.fixture
 def http(stack):
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with web.Client(base_url=stack.url, timeout=60) as client:
         yield client
 
 
@@ -123,11 +131,11 @@ def low_memory(stack):
 
     @contextmanager
     def raised():
-        node.ctl("set_vm_memory_high_watermark", "0.000001")
+        set_memory_limit(node, TOO_LITTLE_MEMORY)
         try:
             yield
         finally:
-            node.ctl("set_vm_memory_high_watermark", "0.4")
+            set_memory_limit(node, "0.4")
 
     return raised
 
@@ -135,14 +143,5 @@ def low_memory(stack):
 @pytest.fixture
 def own_gateway(stack, tmp_path):
     """Starts a gateway of its own on the same stack; all are ended after the test."""
-    started: list[OwnGateway] = []
-
-    def start(**variables):
-        gateway = OwnGateway.start(stack.environment, tmp_path / f"gateway-{len(started)}", variables)
-        started.append(gateway)
-        eventually(gateway.ready)
-        return gateway
-
-    yield start
-    for gateway in started:
-        gateway.end()
+    with own_gateways(stack.environment, tmp_path, OwnGateway.ready) as start:
+        yield start

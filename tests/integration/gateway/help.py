@@ -2,14 +2,16 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from tests.integration.stacks import ROOT
+from tests.support import web
+from tests.support.waiting import eventually
 
 from muniflow_cli.stack.ports import free_ports
 
@@ -39,6 +41,22 @@ def resident_bytes(pid):
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmRSS")
+
+
+@contextmanager
+def own_gateways(environment, folder, until):
+    """Starts gateways, each until `until(gateway)`; all are ended at the end."""
+    started: list[OwnGateway] = []
+
+    def start(**variables):
+        made = OwnGateway.start(environment, folder / f"gateway-{len(started)}", variables)
+        started.append(made)
+        eventually(lambda: until(made))
+        return made
+
+    yield start
+    for each in started:
+        each.kill()
 
 
 @dataclass
@@ -79,24 +97,15 @@ class OwnGateway:
     def answers(self, path="/livez"):
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return httpx.get(f"{self.url}{path}").is_success
+            return web.get(f"{self.url}{path}").is_success
         except httpx.TransportError:
             return False
 
     def metric(self, name):
         """The value of a gauge without labels now."""
-        lines = httpx.get(f"{self.metrics_url}/metrics").text.splitlines()
+        lines = web.get(f"{self.metrics_url}/metrics").text.splitlines()
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
     def kill(self):
         self.process.kill()
         self.process.wait()
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise

@@ -1,8 +1,8 @@
 """A broker that takes no messages, seen through the gateway: who asks is told so, and nothing runs twice afterwards."""
 
-import httpx
 import pytest
 from tests.integration.gateway.help import form, picture
+from tests.support import web
 from tests.support.stopping import stopped
 from tests.support.waiting import eventually
 
@@ -25,21 +25,21 @@ def test_an_alarm_is_a_503_and_what_is_sent_again_is_one_batch(stack, own_gatewa
     request = form(picture(), picture(1))
     with low_memory():
         # RabbitMQ tells only who publishes: the first one waits for its confirm, and it is not known whether it counts.
-        assert TELLS in refusal(httpx.post(f"{gateway.url}/process", headers=headers, **request, timeout=30))
+        assert TELLS in refusal(web.post(f"{gateway.url}/process", headers=headers, **request, timeout=30))
         # From then on nobody uploads in vain.
-        before = httpx.post(f"{gateway.url}/process", headers=headers, **request, timeout=1.5)
+        before = web.post(f"{gateway.url}/process", headers=headers, **request, timeout=1.5)
         assert TELLS in refusal(before)
-        assert TELLS in refusal(httpx.get(f"{gateway.url}/readyz"))
-        assert httpx.get(f"{gateway.url}/livez").is_success
-        assert httpx.get(f"{gateway.url}/v1/batches").is_success, "reading needs no broker"
+        assert TELLS in refusal(web.get(f"{gateway.url}/readyz"))
+        assert web.get(f"{gateway.url}/livez").is_success
+        assert web.get(f"{gateway.url}/v1/batches").is_success, "reading needs no broker"
     eventually(gateway.ready)
 
-    again = httpx.post(f"{gateway.url}/process", headers=headers, **request, timeout=30)
+    again = web.post(f"{gateway.url}/process", headers=headers, **request, timeout=30)
 
     assert again.text == "OK"
     batch = stack.settled(again.headers["X-Batch-Id"])
     assert (batch["state"], batch["done"]) == ("done", 2)
-    newest = httpx.get(f"{gateway.url}/v1/batches", params={"limit": 50}).json()["batches"]
+    newest = web.get(f"{gateway.url}/v1/batches", params={"limit": 50}).json()["batches"]
     assert [each["batch_id"] for each in newest].count(batch["batch_id"]) == 1
 
 

@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 from tests.integration.gateway.help import form, picture
+from tests.support import web
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -22,10 +23,10 @@ def test_a_request_that_was_cut_and_is_sent_again_is_one_batch(stack, http, own_
     headers = {"Idempotency-Key": f"cut {place}"}
     first = own_gateway(MUNIFLOW_FAILPOINTS=f"{place}=kill")
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"{first.url}/process", headers=headers, **form(picture(), picture(1)))
+        web.post(f"{first.url}/process", headers=headers, **form(picture(), picture(1)))
     assert first.process.wait(5) == -signal.SIGKILL
 
-    again = httpx.post(f"{own_gateway().url}/process", headers=headers, **form(picture(), picture(1)), timeout=30)
+    again = web.post(f"{own_gateway().url}/process", headers=headers, **form(picture(), picture(1)), timeout=30)
 
     assert again.text == "OK"
     batch = stack.settled(again.headers["X-Batch-Id"])
@@ -49,7 +50,7 @@ def test_random_kills_lose_nothing_that_was_answered(stack, own_gateway):
             key = f"kills {number} {request}"
             while key not in answered and not stopping.is_set():
                 try:
-                    answer = httpx.post(
+                    answer = web.post(
                         f"{gateways[-1].url}/process",
                         headers={"Idempotency-Key": key},
                         **form(picture(number)),
@@ -99,9 +100,7 @@ def test_sigterm_finishes_what_is_coming_in(stack, own_gateway):
     answers = []
     headers = {"Content-Type": request.headers["Content-Type"]}
     thread = threading.Thread(
-        target=lambda: answers.append(
-            httpx.post(f"{gateway.url}/process", headers=headers, content=slowly(), timeout=30)
-        )
+        target=lambda: answers.append(web.post(f"{gateway.url}/process", headers=headers, content=slowly(), timeout=30))
     )
     thread.start()
     begun.wait(10)

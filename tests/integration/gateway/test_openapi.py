@@ -1,6 +1,5 @@
 """schemathesis against the live service: what it makes of the OpenAPI document, and whether the answers keep to it."""
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 from tests.integration.gateway.help import form, picture
+from tests.support import web
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -35,7 +35,7 @@ EXAMPLES = 12
 @pytest.fixture(scope="module")
 def api_schema(stack):
     """The document of the running gateway, with a batch for its paths to find."""
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with web.Client(base_url=stack.url, timeout=60) as client:
         batch_id = client.post("/v1/process?wait=20", **form(picture())).headers["X-Batch-Id"]
         document = client.get("/openapi.json").json()
     for path, item in document["paths"].items():
@@ -68,7 +68,6 @@ def try_out(operation, mode):
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],
@@ -87,7 +86,7 @@ def try_out(operation, mode):
 
 
 def test_the_document_is_complete(stack):
-    document = httpx.get(f"{stack.url}/openapi.json").json()
+    document = web.get(f"{stack.url}/openapi.json").json()
 
     for path, item in document["paths"].items():
         for method, operation in item.items():

@@ -1,95 +1,18 @@
 """The page in a real Chromium: upload to download, a failure and its replay, live updates, keyboard, phone, dark."""
 
 import io
-import os
 import re
-import shutil
 import time
 import zipfile
 
-import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from tests.integration.gateway.help import PICTURES, form, picture
+from tests.integration.gateway.pages import WAIT_MS, as_files, send, until
+from tests.support import web
 from tests.support.stopping import stopped
-from tests.support.waiting import eventually
-
-CHROMIUM = os.environ.get("MUNIFLOW_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-WAIT_MS = 30_000
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        missing = "needs Chromium: apt-get install chromium, or name one with MUNIFLOW_TEST_CHROMIUM"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser, stack):
-    """Opens the page; no script error, no refused resource and no other host is allowed in any test."""
-    contexts, troubles, expected = [], [], ["401", "422"]
-
-    def trouble(message):
-        if message.type in {"error", "warning"} and not any(status in message.text for status in expected):
-            troubles.append(message.text)
-
-    def opened(path="/", base=None, expecting=(), **options):
-        expected.extend(expecting)
-        context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1280, "height": 900}, **options})
-        context.set_default_timeout(WAIT_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", trouble)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: outside(request.url, base or stack.url, troubles))
-        page.goto((base or stack.url) + path)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def outside(url, base, troubles):
-    if not url.startswith((base, "blob:", "data:")):
-        troubles.append(f"asks another host: {url}")
-
-
-def until(page, expression, argument=None):
-    """Wait for an expression; playwright's own way needs `eval`, which the page's policy forbids."""
-    eventually(lambda: page.evaluate(expression, argument), WAIT_MS / 1000)
-
-
-def send(page, files, *operations):
-    page.set_input_files("#files", files)
-    for name in operations:
-        page.get_by_role("button", name=f"+ {name}").click()
-    page.locator("button.primary", has_text="Send").click()
-    page.wait_for_url(re.compile("#/batch/"))
-    return page.url.rpartition("/")[2]
-
-
-def as_files(*pictures):
-    return [{"name": name, "mimeType": "image/jpeg", "buffer": body} for name, body in pictures]
 
 
 def test_from_upload_to_download(open_page):
@@ -102,7 +25,8 @@ def test_from_upload_to_download(open_page):
     page.get_by_role("button", name="Move blur up").click()
     page.get_by_role("button", name="Move blur down").click()
     shown = page.locator("pre.json").inner_text()
-    assert shown.index('["resize", "200x300"]') < shown.index('["split", "3x2"]') < shown.index('["blur"')
+    assert shown.index('["resize", "50%"]') < shown.index('["split", "3x2"]') < shown.index('["blur"')
+    expect(page.locator(".plan")).to_have_text(re.compile(r"^(About|Under) .*, done at \d\d:\d\d"), timeout=WAIT_MS)
     page.get_by_role("button", name="Send 2 images").click()
 
     expect(page.get_by_role("heading", name="Utrecht")).to_be_visible()
@@ -120,6 +44,31 @@ def test_from_upload_to_download(open_page):
     assert archive.testzip() is None
 
 
+def test_colours_transparency_and_bands_are_folded_away_until_they_are_wanted(open_page):
+    page = open_page()
+    json = page.locator("pre.json")
+    expect(page.get_by_label("Colours of a profile")).to_be_hidden()
+    expect(json).not_to_contain_text(re.compile("color|alpha|background|bands|metadata"))
+    page.get_by_text("Colours, transparency, bands and metadata").click()
+    page.get_by_label("Colours of a profile").select_option("keep")
+    page.get_by_label("Background").fill("#00ff00")
+    page.get_by_label("Metadata of photographs").select_option("gps")
+    expect(json).to_contain_text('"metadata": "gps"')
+    expect(json).to_contain_text('"color": "keep"')
+    expect(json).to_contain_text('"background": "#00ff00"')
+    expect(page.get_by_label("Transparent parts")).to_be_disabled()
+    page.get_by_label("Output").select_option("png")
+    expect(json).not_to_contain_text("background")
+    page.get_by_label("Transparent parts").select_option("flatten")
+    expect(json).to_contain_text('"alpha": "flatten"')
+    page.get_by_label("Bands for red, green, blue").fill("4, 1, 2")
+    expect(json).to_contain_text('"bands": [4')
+    expect(json).not_to_contain_text(re.compile("alpha|background"))
+    send(page, as_files(picture(0)), "resize")
+    expect(page.locator(".batch-head .pill")).to_have_text("failed", timeout=WAIT_MS)
+    expect(page.locator(".failures .reason")).to_contain_text("bands: the image has no band 4; it has 3")
+
+
 def test_a_failure_shows_its_reason_and_is_replayed(open_page, stack):
     name, body = picture(2)
     page = open_page()
@@ -127,9 +76,12 @@ def test_a_failure_shows_its_reason_and_is_replayed(open_page, stack):
 
     expect(page.get_by_role("heading", name="1 image failed")).to_be_visible()
     expect(page.locator(".failures .reason")).to_contain_text("truncated")
-    (failed,) = httpx.get(f"{stack.url}/v1/batches/{batch_id}/images?state=failed").json()["images"]
-    (stack.folder / failed["source"]).write_bytes(body)
-    page.get_by_role("button", name="Run all failed images again").click()
+    (failed,) = web.get(f"{stack.url}/v1/batches/{batch_id}/images?state=failed").json()["images"]
+    until(page, "[...document.images].every(image => image.complete)")  # what is sent now is not changed meanwhile
+    source = stack.folder / failed["source"]
+    source.with_name(".mended").write_bytes(body)
+    source.with_name(".mended").replace(source)
+    page.get_by_role("button", name=re.compile("^Replay 1 image: ")).click()
 
     expect(page.locator(".batch-head .pill")).to_have_text("done", timeout=WAIT_MS)
     expect(page.locator(".failures")).to_have_count(0)
@@ -140,10 +92,10 @@ def test_progress_moves_without_a_reload(open_page, stack):
     page = open_page()
     expect(page.locator(".stage")).to_have_count(3)
     pictures = [picture(number) for number in range(80)]
-    actions = {"municipality": "Delft", "operations": [["resize", "900x"], ["blur", "bilateral"]], "output": "jpg"}
+    actions = {"municipality": "Delft", "operations": [["resize", "500x"], ["blur", "bilateral"]], "output": "jpg"}
     bar = page.get_by_role("progressbar", name="Images settled")
     with stopped(stack.pids("blur")):  # a fast machine would be through before the page is looked at
-        answer = httpx.post(f"{stack.url}/v1/batches", timeout=60, **form(*pictures, actions=actions))
+        answer = web.post(f"{stack.url}/v1/batches", timeout=60, **form(*pictures, actions=actions))
         row = page.locator(f'[data-batch="{answer.json()["batch_id"]}"]')
         expect(row).to_contain_text("Delft")
         until(page, "[...document.querySelectorAll('.backlog-number')].some(n => Number(n.textContent) > 0)")
@@ -159,6 +111,9 @@ def test_progress_moves_without_a_reload(open_page, stack):
         page.wait_for_timeout(50)
     assert len(seen) >= 3
     assert bar.get_attribute("aria-valuetext") == "80 of 80 images done"
+    expect(page.locator(".track")).to_have_attribute(
+        "aria-label", re.compile("^Forecast at its start: .* nine times in ten")
+    )
 
 
 def test_what_is_wrong_is_said_by_its_place(open_page):
@@ -179,7 +134,7 @@ def test_what_is_wrong_is_said_by_its_place(open_page):
     expect(problems).to_be_focused()
 
 
-def test_a_broker_without_memory_is_said_and_sending_again_is_one_batch(open_page, own_gateway, low_memory):
+def test_a_broker_without_memory_is_said_and_sending_again_is_one_batch(own_gateway, open_page, low_memory):
     gateway = own_gateway(MUNIFLOW_PUBLISH_TIMEOUT_S="2")
     page = open_page(base=gateway.url, expecting=["503"])
     page.set_input_files("#files", as_files(picture(0)))
@@ -188,7 +143,10 @@ def test_a_broker_without_memory_is_said_and_sending_again_is_one_batch(open_pag
     with low_memory():
         page.get_by_role("button", name="Send 1 image").click()
         expect(page.locator(".problems")).to_contain_text("low on memory", timeout=WAIT_MS)
-    eventually(gateway.ready)
+        expect(page.locator(".why")).to_contain_text("Cannot send now: ")
+        expect(page.get_by_role("button", name="Send 1 image")).to_be_disabled()
+    expect(page.get_by_role("button", name="Send 1 image")).to_be_enabled(timeout=WAIT_MS)
+    expect(page.locator(".problems")).to_be_empty()
     page.get_by_role("button", name="Send 1 image").click()
     page.wait_for_url(re.compile("#/batch/"))
     expect(page.locator(".batch-head .pill")).to_have_text("done", timeout=WAIT_MS)
@@ -196,7 +154,7 @@ def test_a_broker_without_memory_is_said_and_sending_again_is_one_batch(open_pag
 
 
 def newest(gateway):
-    return {batch["batch_id"] for batch in httpx.get(f"{gateway.url}/v1/batches?limit=100").json()["batches"]}
+    return {batch["batch_id"] for batch in web.get(f"{gateway.url}/v1/batches?limit=100").json()["batches"]}
 
 
 def test_a_batch_is_sent_by_keyboard_alone(open_page):
@@ -230,12 +188,15 @@ def reach(page, element):
 @pytest.mark.parametrize("path", ["/", "batch"])
 def test_text_stands_out_and_controls_have_names(open_page, stack, scheme, path):
     if path == "batch":
-        batch_id = httpx.post(f"{stack.url}/v1/process", timeout=60, **form(picture(0))).headers["X-Batch-Id"]
+        name, body = picture(2)
+        files = form(picture(0), (f"cut-{name}", body[: len(body) // 2]))
+        batch_id = web.post(f"{stack.url}/v1/process", timeout=60, **files).headers["X-Batch-Id"]
         path = f"/#/batch/{batch_id}"
     page = open_page(path, color_scheme=scheme)
-    page.wait_for_selector(".pill")
+    page.wait_for_selector(".pill:visible")
 
     assert page.evaluate(NAMELESS) == []
+    assert page.evaluate(MISNAMED) == []
     assert page.evaluate(PALE) == []
 
 
@@ -248,7 +209,7 @@ def test_it_fits_a_phone(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_browser_signs_in_with_a_key(open_page, own_gateway, tmp_path):
+def test_a_browser_signs_in_with_a_key(own_gateway, open_page, tmp_path):
     from muniflow_gateway.auth.api_keys import make_key
 
     secret = make_key(tmp_path / "keys", "utrecht")
@@ -274,6 +235,12 @@ NAMELESS = """() => [...document.querySelectorAll('a, button, input, select, img
   .filter(e => !e.querySelector('img:not([alt=""])'))
   .map(e => e.outerHTML.slice(0, 120))"""
 """What a screen reader would have no word for."""
+
+MISNAMED = """() => [...document.querySelectorAll('a[aria-label], button[aria-label]')]
+  .filter(e => e.offsetParent !== null && e.innerText.trim())
+  .filter(e => !e.getAttribute('aria-label').toLowerCase().includes(e.innerText.trim().toLowerCase()))
+  .map(e => e.outerHTML.slice(0, 120))"""
+"""What has another name for who speaks to the page than for who sees it."""
 
 PALE = """() => {
   const parse = (color) => (color.match(/[\\d.]+/g) || []).map(Number);

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import httpx
 import pytest
 from tests.integration.gateway.help import ACTIONS, form, picture
+from tests.support import web
 from tests.support.stopping import stopped
 from tests.support.waiting import eventually
 
@@ -31,9 +32,7 @@ def hanging_upload(url, headers, content):
 
     def send():
         with pytest.raises(ConnectionAbortedError):
-            httpx.post(
-                request.url, headers={**headers, "Content-Type": request.headers["Content-Type"]}, content=half()
-            )
+            web.post(request.url, headers={**headers, "Content-Type": request.headers["Content-Type"]}, content=half())
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -57,7 +56,7 @@ def test_an_upload_that_was_given_up_leaves_the_retry_at_another_replica_alone(s
     with stopped(stack.pids("resize")):  # so that the images are still needed when the first upload ends
         with hanging_upload(first.url, headers, content):
             eventually(lambda: uploading(first) == 1)
-            again = httpx.post(f"{second.url}/process", headers=headers, **content, timeout=30)
+            again = web.post(f"{second.url}/process", headers=headers, **content, timeout=30)
         eventually(lambda: uploading(first) == 0)
 
     assert again.text == "OK"
@@ -72,7 +71,7 @@ def test_a_retry_need_not_wait_for_an_upload_that_hangs_at_the_same_replica(stac
     headers = {"Idempotency-Key": "hangs at the same"}
     with hanging_upload(gateway.url, headers, form(picture())):
         eventually(lambda: uploading(gateway) == 1)
-        again = httpx.post(f"{gateway.url}/process", headers=headers, **form(picture()), timeout=30)
+        again = web.post(f"{gateway.url}/process", headers=headers, **form(picture()), timeout=30)
     assert again.text == "OK"
     assert stack.settled(again.headers["X-Batch-Id"])["done"] == 1
 
@@ -84,7 +83,7 @@ def test_one_key_stands_for_one_content_however_many_replicas_are_asked_at_once(
 
     def post(number):
         content = contents[number % 2]
-        return httpx.post(f"{urls[number // 2 % 2]}/process", headers=headers, **content, timeout=60)
+        return web.post(f"{urls[number // 2 % 2]}/process", headers=headers, **content, timeout=60)
 
     with ThreadPoolExecutor(POSTS) as pool:
         answers = list(pool.map(post, range(POSTS)))

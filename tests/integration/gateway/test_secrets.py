@@ -57,14 +57,19 @@ def test_a_hidden_name_is_refused_at_its_place(http, secrets, key, place):
     assert "cannot begin with '.'" in fault["problem"]
 
 
-def test_a_hidden_name_in_a_manifest_is_refused_by_its_line(stack, http, secrets):
-    del secrets
-    (stack.folder / "list.txt").write_text("examples/images/coffee.png\n.git/config\n")
+def test_a_hidden_name_in_a_manifest_fails_alone_and_is_never_served(stack, http, secrets):
+    (stack.folder / "list.txt").write_text("examples/images/coffee.png\n.git/config\n.muniflow/uploads/x/a.jpg\n")
 
-    answer = submitted(http, "hidden-line", manifest="list.txt")
+    assert submitted(http, "hidden-line", manifest="list.txt").status_code == 202
 
-    assert answer.status_code == 409, answer.text
-    assert answer.json()["faults"][0]["place"] == "manifest line 2"
+    assert stack.settled("hidden-line")["state"] == "partial"
+    first, *hidden = http.get("/v1/batches/hidden-line/images").json()["images"]
+    assert first["state"] == "done"
+    for image in hidden:
+        assert image["state"] == "failed", image
+        answer = http.get(image["source_url"])
+        assert not answer.is_success
+        assert all(secret not in answer.content for secret in secrets.values())
 
 
 def test_a_folder_is_listed_without_what_is_hidden_in_it(stack, http, secrets):
@@ -101,7 +106,7 @@ def test_what_is_no_image_is_not_served_as_a_source(stack, http, secrets, key):
     assert answer.status_code == 404, answer.headers
     assert secrets[key] not in answer.content
     assert SECRET not in answer.content
-    assert "is no image" in answer.json()["detail"]
+    assert "is not an image" in answer.json()["detail"]
 
 
 def test_what_was_sent_is_not_served_once_it_is_no_image_any_more(stack, http):

@@ -1,7 +1,7 @@
 """What a stack says of what its process did."""
 
 import pytest
-from benchmarks.kinds import KINDS, kind_of, parts_by_kind
+from benchmarks.kinds import KINDS, kind_of, shares_by_kind
 
 WORKER = ["start (pika/adapters/select_connection.py)", "_on_delivery (muniflow/worker/consumer.py)"]
 CHILD = ["child_main (muniflow/compute/child.py)", "process (muniflow/compute/process.py)"]
@@ -23,6 +23,6 @@ def test_the_innermost_function_that_tells_decides(stack, kind):
 
 
 def test_parts_make_one():
-    parts = parts_by_kind([([*CHILD, "decode (muniflow/images/decode.py)"], 3), (CHILD, 1)])
+    parts = shares_by_kind([([*CHILD, "decode (muniflow/images/decode.py)"], 3), (CHILD, 1)])
     assert parts == dict.fromkeys(KINDS, 0.0) | {"codec": 0.75, "Python": 0.25}
-    assert parts_by_kind([]) == dict.fromkeys(KINDS, 0.0)
+    assert shares_by_kind([]) == dict.fromkeys(KINDS, 0.0)

@@ -1,13 +1,14 @@
 """The client against a real HTTP server that answers from a table."""
 
 import http.server
-import threading
+from contextlib import closing
 
 import pytest
+from tests.support.http_server import LocalServer
 
 from muniflow.errors import Invalid, NotFound, Unavailable
 from muniflow.model.api import BatchStatus, ImageList, ImageStatus
-from muniflow_cli.commands.client import Coordinator
+from muniflow_cli.commands.client import CoordinatorApi
 
 STATUS = BatchStatus(batch_id="a b", state="running", destination="a")
 PAGES = [
@@ -38,12 +39,8 @@ def coordinator():
         def log_message(self, *args):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Coordinator(f"http://127.0.0.1:{server.server_port}/")
-        server.shutdown()
-        thread.join()
+    with closing(LocalServer(Handler)) as server:
+        yield CoordinatorApi(f"{server.url}/")
 
 
 def test_a_coordinator_that_dies_in_the_middle_of_its_answer_is_away(coordinator):
@@ -76,10 +73,10 @@ def test_an_answer_that_helps_nobody_names_the_coordinator(coordinator, batch, s
 
 def test_nobody_answers():
     with pytest.raises(Unavailable, match="the coordinator at"):
-        Coordinator("http://127.0.0.1:1").info()
+        CoordinatorApi("http://127.0.0.1:1").info()
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://[", "ftp://host", "http://"])
 def test_an_address_that_is_none_names_its_variable(url):
     with pytest.raises(Invalid, match="MUNIFLOW_COORDINATOR_URL"):
-        Coordinator(url)
+        CoordinatorApi(url)

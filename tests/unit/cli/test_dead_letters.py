@@ -1,73 +1,46 @@
-import json
+"""What `muniflow dead` chooses, and what it asks of the coordinator."""
 
 import pytest
 
-from muniflow.model.messages import Command, Encoding, RawRef, RouteStep, Task, Tile
-from muniflow.transport.admin import BrowsedMessage
-from muniflow_cli.commands.dead_letters import is_meant, read_dead_letter, replay_of
+from muniflow.model.api_failures import FailureCount, StrayLetter
+from muniflow.model.messages import Command
+from muniflow_cli.commands.dead_letters import FailureChoice, commands_for
 
-TASK = Task(
-    batch="utrecht",
-    image=7,
-    source="a.jpg",
-    stem="a",
-    destination="utrecht",
-    encoding=Encoding(format="jpg"),
-    route=(RouteStep(op="split", fan_out=4), RouteStep(op="blur")),
-    step=1,
-    tiles=(Tile(lineage=((2, 4),), pixels=RawRef(key="k", width_px=1, height_px=1, stride_bytes=3)),),
-)
-DEAD = "muniflow.step.blur.dead"
+GROUPS = (FailureCount(batch_id="utrecht", reason_code="image_damaged", operation="resize", images=700_000),)
+LETTER = StrayLetter(number=4, queue="muniflow.batches.dead", reason="no", at=1.0, bytes=3)
 
 
-def letter(body=None, queue=DEAD, **headers):
-    return read_dead_letter(BrowsedMessage(queue, TASK.to_bytes() if body is None else body, headers))
+@pytest.mark.parametrize(("choice", "failures", "letters"), [
+    (FailureChoice(), True, True),
+    (FailureChoice(batch="utrecht"), True, False),
+    (FailureChoice(stage="blur"), True, False),
+    (FailureChoice(stage="batches"), False, True),
+    (FailureChoice(reason_code="crashed"), True, False),
+    (FailureChoice(letter=4), False, True),
+])  # fmt: skip
+def test_what_may_be_meant(choice, failures, letters):
+    assert (choice.has_failures, choice.has_letters) == (failures, letters)
 
 
-def test_a_task_that_a_worker_gave_up():
-    found = letter(reason="not an image", step=1, failed_at=1000)
-
-    assert (found.reason, found.step, found.batch, found.image) == ("not an image", 1, "utrecht", 7)
-    assert found.lineages == (((2, 4),),)
-    assert found.failed_at == 1000
-
-
-@pytest.mark.parametrize(
-    ("headers", "reason"),
-    [
-        ({}, "unknown"),
-        ({"x-death": []}, "unknown"),
-        ({"x-death": [{"reason": "delivery_limit"}]}, "given up by the broker: delivery_limit"),
-        ({"reason": "too large", "x-death": [{"reason": "rejected"}]}, "too large"),
-    ],
-)
-def test_where_the_reason_comes_from(headers, reason):
-    assert letter(**headers).reason == reason
+def test_one_command_is_enough_for_any_number_of_failures():
+    choice = FailureChoice(batch="utrecht", stage="resize", reason_code="image_damaged")
+    [command] = commands_for("replay", choice, GROUPS, ())
+    assert command == Command(
+        action="reopen", batch="utrecht", operation="resize", reason_code="image_damaged"
+    )  # fmt: skip
+    assert commands_for("replay", FailureChoice(), GROUPS, ()) == [Command(action="reopen")]
+    assert commands_for("drop", FailureChoice(batch="b", image=3), GROUPS, ()) == [
+        Command(action="drop", batch="b", image=3)
+    ]
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{}", b"[1]", b'{"v": 2}'])
-def test_a_letter_may_hold_anything(body):
-    found = letter(body, queue="muniflow.batches.dead")
-
-    assert found.batch is None
-    assert replay_of(found) == "again"
-    assert json.dumps(found.document(whole=True))
+def test_a_letter_has_a_command_of_its_own_and_nothing_needs_none():
+    assert commands_for("replay", FailureChoice(letter=4), (), [LETTER]) == [Command(action="replay_letter", letter=4)]
+    assert commands_for("drop", FailureChoice(), (), [LETTER]) == [Command(action="drop_letter", letter=4)]
+    assert commands_for("replay", FailureChoice(batch="none"), (), ()) == []
 
 
-def test_a_task_is_replayed_by_opening_its_image_again():
-    assert replay_of(letter()) == Command(action="reopen", batch="utrecht", image=7)
-
-
-@pytest.mark.parametrize(
-    ("batch", "image", "meant"),
-    [(None, None, True), ("utrecht", None, True), ("delft", None, False), ("utrecht", 7, True), (None, 8, False)],
-)
-def test_which_letters_are_meant(batch, image, meant):
-    assert is_meant(letter(), batch, image) is meant
-
-
-def test_the_message_is_shown_only_when_it_is_asked_for():
-    found = letter(reason="not an image")
-
-    assert "message" not in found.document(whole=False)
-    assert found.document(whole=True)["message"]["source"] == "a.jpg"
+def test_a_replay_of_one_image_travels_as_before():
+    """So a coordinator of an earlier build understands it."""
+    command = Command(action="reopen", batch="utrecht", image=7)
+    assert command.to_bytes() == b'{"v":1,"action":"reopen","batch":"utrecht","image":7}'

@@ -56,9 +56,9 @@ def test_who_consumes_and_what_was_given_up():
     assert levels(findings.values()) == {
         "queue muniflow.step.blur": "error",
         "queue muniflow.step.resize": "warning",
-        "queue muniflow.step.split.dead": "warning",
+        "queue muniflow.step.split.dead": "error",
     }
-    assert "muniflow dead list --queue split" in findings["queue muniflow.step.split.dead"].to_do
+    assert "no coordinator takes from it; 2 wait" in findings["queue muniflow.step.split.dead"].what
 
 
 @pytest.mark.parametrize(

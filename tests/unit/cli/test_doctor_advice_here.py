@@ -150,6 +150,20 @@ def test_a_coordinator_that_an_alarm_blocks(env: dict[str, str]) -> None:
         assert found(env, "coordinator") is None
 
 
+def test_a_ledger_that_was_lost(env: dict[str, str]) -> None:
+    """`muniflow recover`, of which the guide tells, is tried in `tests/contract/test_recover.py`."""
+    with coordinator(WELL.model_copy(update={"unknown_events": 5, "unknown_batches": ("forgotten",)})) as server:
+        env["MUNIFLOW_COORDINATOR_URL"] = server.url
+        place = re.search(r"(docs/guides/operate\.md)#back-up", advice(env, "ledger"))
+        assert place
+        guide = (ROOT / place[1]).read_text()
+        assert "`muniflow recover`" in guide[guide.index("\n## Back up\n") :]
+
+        server.info = WELL
+
+        assert found(env, "ledger") is None
+
+
 def test_no_step_package_is_installed(env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [installed] = Path(sys.prefix).glob("lib/*/site-packages/muniflow_resize-*.dist-info")
     monkeypatch.setattr(sys, "path", [each for each in sys.path if Path(each) != installed.parent])
@@ -259,6 +273,7 @@ def test_the_log_of_a_stack(tmp_path: Path) -> None:
 
 
 STACK, ELSEWHERE, HERE = "test_doctor_advice.py", "test_doctor_advice_elsewhere.py", Path(__file__).name
+CLUSTER = "test_check_cluster.py"
 TRIED = {
     "_permissions: see the alarm": (ELSEWHERE, "test_an_alarm"),
     "_source: check MUNIFLOW_SOURCE_URL and its permis": (HERE, "test_the_source_cannot_be_read"),
@@ -272,6 +287,7 @@ TRIED = {
     "broker_away: start it, or correct MUNIFLOW_AMQP_URL;": (ELSEWHERE, "test_a_broker_that_is_away"),
     "check_alarms: `rabbitmq-plugins enable rabbitmq_promet": (ELSEWHERE, "test_metrics_that_are_not_known"),
     "check_coordinator: install muniflow-<op> there, and start t": (HERE, "test_a_coordinator_without_a_step_package"),
+    "check_coordinator: lost or restored from an old copy? docs/": (HERE, "test_a_ledger_that_was_lost"),
     "check_coordinator: see the alarm": (HERE, "test_a_coordinator_that_an_alarm_blocks"),
     "check_coordinator: set MUNIFLOW_COORDINATOR_URL, or `munifl": (HERE, "test_no_coordinator_is_named"),
     "check_database: check that it is on a local volume, and": (HERE, "test_a_ledger_that_cannot_be_read"),
@@ -282,6 +298,15 @@ TRIED = {
     "check_database: the coordinator makes it when it starts": (ELSEWHERE, "test_a_coordinator_that_is_away"),
     "check_limits: `ulimit -n …`": (STACK, "test_too_few_open_files"),
     "check_limits: free space": (HERE, "test_little_disk_space"),
+    "_unscheduled: give the cluster room, or the stage othe": (CLUSTER, "test_a_pod_that_no_node_takes"),
+    "check_cluster: `helm install` (docs/guides/deploy.md),": (
+        CLUSTER,
+        "test_an_empty_namespace_and_a_cluster_that_refuses",
+    ),
+    "check_cluster: check --context, --namespace and your ri": (
+        CLUSTER,
+        "test_an_empty_namespace_and_a_cluster_that_refuses",
+    ),
     "check_operations: install one, such as muniflow-resize; `s": (HERE, "test_no_step_package_is_installed"),
     "coordinator_away: self._comes_back('coordinator')": (STACK, "test_a_process_that_was_killed_comes_back_by_itself"),
     "coordinator_away: start it where it is asked: `MUNIFLOW_HT": (ELSEWHERE, "test_a_coordinator_that_is_away"),
@@ -290,7 +315,7 @@ TRIED = {
         "test_a_coordinator_whose_address_is_not_known",
     ),
     "declared_otherwise: delete it, with what is in it: …; then …": (STACK, "test_a_queue_that_is_declared_otherwise"),
-    "depth_findings: see why: `muniflow dead list --queue …`;": (STACK, "test_dead_letters"),
+    "_failed: see why: `muniflow dead list --stage …`;": (STACK, "test_dead_letters"),
     "judge: it works; when you upgrade: to 3.13 firs": (ELSEWHERE, "test_the_upgrade_of_an_old_broker"),
     "judge: muniflow is tested with RabbitMQ only": (HERE, "test_another_broker"),
     "judge: upgrade it: muniflow needs … or later": (HERE, "test_another_broker"),

@@ -28,6 +28,15 @@ def test_every_command_about_dead_letters_too(name, capsys):
     assert "--json" in text
 
 
+@pytest.mark.parametrize("name", ["show", "merge"])
+def test_every_command_about_reports_too(name, capsys):
+    assert run(["report", name, "--help"]) == exits.OK
+
+    text = capsys.readouterr().out
+    assert "muniflow report" in text
+    assert "--json" in text
+
+
 def test_the_overview_lists_every_command(capsys):
     assert run(["--help"]) == exits.OK
 
@@ -49,6 +58,9 @@ def test_the_overview_imports_nothing_heavy():
         (["nonsense"], "nonsense"),
         (["run"], "BATCH"),
         (["run", "missing.json"], "missing.json"),
+        (["report"], "Missing argument 'ID'"),
+        (["report", "merge"], "REPORT"),
+        (["report", "merge", "x.json"], "--out"),
         (["up", "--workers", "sharpen=1"], "unknown operation 'sharpen'"),
         (["up", "--chain", "sharpen"], "unknown operation 'sharpen'"),
     ],
@@ -63,7 +75,9 @@ def test_a_wrong_command_line_is_a_sentence_and_code_2(arguments, said, capsys, 
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["watch"], ["cancel", "x"], ["stages"], ["report", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["watch"], ["cancel", "x"], ["stages"], ["report", "x"], ["report", "show", "x"]]
+)
 def test_without_a_stack_it_says_how_to_get_one(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("MUNIFLOW_")]:

@@ -12,7 +12,7 @@ from muniflow_cli.commands import exits
 from muniflow_cli.commands.target import find_target
 from muniflow_cli.main import run
 from muniflow_cli.stack import place
-from muniflow_cli.stack.processes import Identity, identify
+from muniflow_cli.stack.processes import ProcessIdentity, identify
 from muniflow_cli.stack.state import StackState, write_state
 
 
@@ -108,7 +108,7 @@ def test_a_stack_that_an_earlier_muniflow_started_is_found(project, capsys):
     assert run(["up"]) == exits.USAGE
     assert "a stack runs here already" in capsys.readouterr().err
 
-    write_state(project / ".muniflow", running(Identity(pid=os.getpid(), started="1")))
+    write_state(project / ".muniflow", running(ProcessIdentity(pid=os.getpid(), started="1")))
     assert find_target().found == "defaults"
 
 

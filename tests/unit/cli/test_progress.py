@@ -1,7 +1,11 @@
+import re
+import time
+
 import pytest
 
-from muniflow.model.api import BatchStatus, StepProgress
+from muniflow.model.api import BatchStatus, ForecastList, GradedForecast, StepProgress
 from muniflow_cli.commands.output import duration, number, size
+from muniflow_cli.commands.plan_grades import show_grades
 from muniflow_cli.commands.progress import Bar, LogDisplay, Snapshot, log_line, snapshot_of
 
 STATUS = BatchStatus(
@@ -23,6 +27,15 @@ def test_a_line_says_everything():
         "utrecht: running · images 242/1 000 · 1 split 300/1 000 · 2 blur 960/4 000 · 2 failed"
         " · 12.3/s images, 1m 01s left, waits for broker: memory alarm"
     )
+
+
+def test_the_end_has_a_clock_time_or_a_reason():
+    soon = STATUS.model_copy(update={"waiting_for": None, "eta_at": time.time() + 61.4})
+    assert re.search(r"1m 01s left \(at \d\d:\d\d:\d\d\)$", log_line(snapshot_of(soon)))
+    later = soon.model_copy(update={"eta_at": time.time() + 90_000})
+    assert re.search(r"left \(at \d{4}-\d\d-\d\d \d\d:\d\d\)$", log_line(snapshot_of(later)))
+    why = soon.model_copy(update={"eta_s": None, "eta_at": None, "eta_reason": "waits for a worker of blur"})
+    assert log_line(snapshot_of(why)).endswith("12.3/s images, end not known: waits for a worker of blur")
 
 
 def snapshot(done):
@@ -66,3 +79,23 @@ def test_sizes(value, text):
 def test_numbers_are_grouped():
     assert number(1234567) == "1 234 567"
     assert number(None) == ""
+
+
+def test_grades_are_shown_with_the_coverage_of_p90(capsys):
+    late = GradedForecast(
+        batch_id="b",
+        submitted_at=0.0,
+        p50_s=10.0,
+        p90_s=12.0,
+        finish_s=10.0,
+        actual_s=13.0,
+        ratio=1.3,
+        within_p90=False,
+    )
+    show_grades(ForecastList(forecasts=(late,), graded=1, coverage=0.0, p50_factor=1.02, p90_factor=1.6))
+    shown = capsys.readouterr().out
+    assert "1.30" in shown
+    assert "0% of the last 1 graded batches ended within p90" in shown
+    assert "a wide guess until more are graded" in shown
+    show_grades(ForecastList(forecasts=()))
+    assert "no forecast yet" in capsys.readouterr().out

@@ -1,14 +1,12 @@
 """`muniflow stages` in a cluster: what the chart makes, as its API server lists it, becomes replicas per operation."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.support.kube_api import ApiServer, cluster_of_tests
 
 from muniflow.errors import Invalid, Unavailable
 from muniflow_cli.commands.replicas import Replicas, read_replicas
@@ -31,53 +29,11 @@ def chained(*operations: str) -> dict[str, Any]:
     return stage
 
 
-class ApiServer(ThreadingHTTPServer):
-    """Answers one list."""
-
-    listed: list[dict[str, Any]]
-    status = 200
-    asked: list[str]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """As the API server answers."""
-
-    server: ApiServer
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        document: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "DeploymentList", "items": self.server.listed}
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(document).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """A server that a kubeconfig leads to."""
-    with ApiServer(("127.0.0.1", 0), Handler) as server:
-        server.listed, server.asked = deployments(), []
-        url = f"http://127.0.0.1:{server.server_port}"
-        context = {"cluster": "here", "user": "me", "namespace": "imagery"}
-        document = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "try",
-            "clusters": [{"name": "here", "cluster": {"server": url}}],
-            "users": [{"name": "me", "user": {"token": "of-no-use"}}],
-            "contexts": [{"name": "try", "context": context}],
-        }  # fmt: skip
-        path = tmp_path / "kubeconfig"
-        path.write_text(yaml.safe_dump(document))
-        # The library reads KUBECONFIG when it is imported.
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    """A cluster with the chart in it."""
+    with cluster_of_tests(deployments(), tmp_path, monkeypatch) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_each_operation_of_the_chart_has_its_replicas(api: ApiServer) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from muniflow_cli.commands import exits
+from muniflow_cli.commands.batch_options import with_options
 from muniflow_cli.main import run
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +85,18 @@ def test_a_wrong_batch_runs_nothing(fields, said, folder, capsys):
     assert not (folder / "out").exists()
 
 
+def test_a_batch_can_lie_in_a_store(folder, capsys):
+    write_batch(folder)
+
+    assert run(["run", f"file://{folder}/batch.json", "--out", "out", "--jobs", "1"]) == exits.OK
+    assert run(["run", f"file://{folder}/nowhere.json", "--out", "out", "--jobs", "1"]) == exits.USAGE
+    assert run(["run", "http://host/batch.json", "--out", "out", "--jobs", "1"]) == exits.USAGE
+
+    said = capsys.readouterr().err
+    assert f"file://{folder}/nowhere.json: there is no such file" in said
+    assert "http://host: is not the address of a store" in said
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"batch_id": 1}'])
 def test_what_is_no_batch_at_all_is_a_sentence(text, folder, capsys):
     (folder / "batch.json").write_text(text)
@@ -101,3 +114,20 @@ def test_a_store_that_cannot_be_written_is_a_sentence(folder, capsys):
     assert run(["run", batch, "--out", str(folder / "file"), "--jobs", "1"]) == exits.UNAVAILABLE
 
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_deadline_and_a_priority_change_nothing_here_but_must_be_right(folder, capsys):
+    batch = write_batch(folder, deadline="2001-01-01T00:00:00Z")
+    options = ["--deadline", "2100-01-01T00:00:00Z", "--priority", "high"]
+
+    assert run(["run", batch, "--out", "out", "--jobs", "1"]) == exits.USAGE
+    assert "deadline: is in the past" in capsys.readouterr().err
+    assert run(["run", batch, "--out", "out", "--jobs", "1", "--priority", "urgent"]) == exits.USAGE
+    assert "priority: " in capsys.readouterr().err
+    assert run(["run", batch, "--out", "out", "--jobs", "1", *options]) == exits.OK
+    assert len(outputs_of(folder / "out")) == 2
+
+
+@pytest.mark.parametrize("document", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_options_leave_what_is_no_batch_to_the_reader(document):
+    assert with_options(document, deadline="2100-01-01T00:00:00Z", priority="low") == document

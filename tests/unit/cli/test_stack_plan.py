@@ -3,14 +3,18 @@ from dataclasses import replace
 import pytest
 
 from muniflow.errors import Invalid
+from muniflow.forecast.stage import read_stages
 from muniflow.runtime.settings import GatewayAddress, StoreSettings, read_env
+from muniflow.worker.settings import WorkerSettings
 from muniflow_cli.stack.local import StackPlan
 from muniflow_cli.stack.plan import (
     WorkerGroup,
+    coordinator_plan,
     gateway_plan,
     read_chain,
     read_workers,
     replica_count,
+    stages_of,
     worker_groups,
     worker_plans,
 )
@@ -62,6 +66,15 @@ def test_a_chain_replaces_the_workers_of_its_operations():
 
     assert groups == (WorkerGroup(("resize", "split"), 2), WorkerGroup(("blur",), 1))
     assert replica_count(groups) == 3
+
+
+def test_the_coordinator_is_told_what_the_stack_runs():
+    groups = (WorkerGroup(("resize", "split"), 2), WorkerGroup(("split", "blur"), 1), WorkerGroup(("blur",), 3))
+    front, blur = stages_of(groups, read_env(WorkerSettings, {"MUNIFLOW_CHILDREN": "4"}))
+    assert (front.name, front.operations, front.children) == ("resize-split", ("resize", "split"), 4)
+    assert (front.min_replicas, front.max_replicas) == (2, 2)
+    assert (blur.name, blur.operations) == ("blur", ("blur",)), "an operation that two carry counts once"
+    assert read_stages(coordinator_plan(7001, (front, blur)).variables["MUNIFLOW_STAGES"]) == (front, blur)
 
 
 def test_one_process_for_each_replica_with_its_own_port():

@@ -10,7 +10,7 @@ from tests.support.waiting import eventually
 
 from muniflow_cli.stack.plan import ProcessPlan
 from muniflow_cli.stack.ports import free_ports
-from muniflow_cli.stack.processes import Identity, identify, is_running, send_signal
+from muniflow_cli.stack.processes import ProcessIdentity, identify, is_running, send_signal
 from muniflow_cli.stack.supervisor import Signals, Supervisor
 
 SERVER = """
@@ -157,7 +157,7 @@ def test_a_process_is_known_by_its_start_too():
     assert me is not None
     assert is_running(me)
 
-    other = Identity(pid=me.pid, started="1")
+    other = ProcessIdentity(pid=me.pid, started="1")
 
     assert not is_running(other)
     assert not send_signal(other, signal.SIGKILL), "the signal would have ended this test"
@@ -165,4 +165,4 @@ def test_a_process_is_known_by_its_start_too():
 
 def test_nobody_runs_under_an_id_that_is_free():
     assert identify(2**22 + 1) is None
-    assert not send_signal(Identity(pid=2**22 + 1, started="1"), signal.SIGKILL)
+    assert not send_signal(ProcessIdentity(pid=2**22 + 1, started="1"), signal.SIGKILL)

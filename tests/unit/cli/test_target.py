@@ -5,7 +5,7 @@ import pytest
 from muniflow.errors import Invalid, Unavailable
 from muniflow.runtime.settings import StoreSettings
 from muniflow_cli.commands.target import find_target
-from muniflow_cli.stack.processes import Identity, identify
+from muniflow_cli.stack.processes import ProcessIdentity, identify
 from muniflow_cli.stack.state import StackState, read_state, write_state
 
 
@@ -45,7 +45,7 @@ def test_a_variable_wins_over_the_stack(env, tmp_path):
 
 
 def test_a_stack_whose_process_id_belongs_to_another_process_now_is_not_running(env, tmp_path):
-    write_state(tmp_path, state_of(Identity(pid=os.getpid(), started="1")))
+    write_state(tmp_path, state_of(ProcessIdentity(pid=os.getpid(), started="1")))
 
     target = find_target(env)
 

@@ -106,7 +106,11 @@ def test_a_child_that_was_killed_has_a_successor_on_the_device(root):
 def test_a_driver_may_reserve_addresses_and_an_image_may_not_take_memory(root):
     run = PoolRun(spec(root, steps=OPENCL_STEPS, device="opencl", memory_limit_bytes=2 * 2**30))
     results = run.run([[task("reserve"), task("greedy", 1), task("smooth", 2)]])
-    assert reasons(results) == {0: None, 1: "the image needs more memory than a compute child may use", 2: None}
+    assert reasons(results) == {
+        0: None,
+        1: "the image needs more memory than a compute child may use (MUNIFLOW_MEMORY_LIMIT_MB)",
+        2: None,
+    }
     assert run.deaths == []
 
 

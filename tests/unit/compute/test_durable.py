@@ -8,8 +8,8 @@ from tests.support.compute_help import context, picture, task, write_source
 
 from muniflow.compute.context import Context
 from muniflow.compute.durable import SYNC_TOGETHER, Durability, make_durable
+from muniflow.compute.groups import Result
 from muniflow.compute.outcome import Outcome
-from muniflow.compute.outgoing import Result
 from muniflow.compute.process import process
 from muniflow.errors import Unavailable
 from muniflow.model.messages import Task

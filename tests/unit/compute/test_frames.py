@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniflow.compute.frames import Decoder, FrameError, frame
-from muniflow.compute.groups import GroupResult, TaskResult, decode_result, encode_result
+from muniflow.compute.groups import Following, GroupResult, TaskResult, decode_result, encode_result
 from muniflow.compute.outcome import StepMeasure
-from muniflow.transport.types import OutgoingMessage
+from muniflow.model.messages import Settled, Tally
 
 PARTS = st.lists(st.binary(max_size=40), max_size=6)
 
@@ -49,19 +49,27 @@ def test_a_frame_that_is_too_long_is_refused_at_once():
 
 def test_a_result_comes_back_as_it_was():
     result = GroupResult(
-        messages=[
-            OutgoingMessage("muniflow.step.blur", b"{}"),
-            OutgoingMessage("muniflow.step.resize.dead", b"\x00", headers={"reason": "no", "step": 1}),
-            OutgoingMessage("muniflow.step.resize", b"x", exchange="muniflow.delay.5s"),
-        ],
-        tasks=[TaskResult("resize", "done", 0.25, 100, first=True), TaskResult("blur", "failed")],
-        measures=[StepMeasure("resize", step=2, images=1, pixels=100, compute_s=0.2)],
+        tasks=[TaskResult("resize", "done", 0.25, 100, first=True), TaskResult("blur", "failed", reason="no")],
+        measures=[StepMeasure(op="resize", step=2, done=1, pixels=100, compute_s=0.2)],
+        following=[Following(0, "blur", b"{}"), Following(1, "blur", b"\x00")],
+        settled=[Settled(batch="b", image=1, run=2, lineage=((1, 4), (0, 2)), reason="no", step=1)],
+        tallies=[Tally(batch="b", step=0, done=1, pixels=100, compute_s=0.2)],
     )
     assert decode_result(encode_result(result)) == result
 
 
 @pytest.mark.parametrize(
-    "parts", [[], [b"{}"], [b"[1]"], [b'{"messages": [], "tasks": [[1]], "measures": []}'], [b"\xff"], [b"[" * 100000]]
+    "parts",
+    [
+        [],
+        [b"{}"],
+        [b"[1]"],
+        [b"\xff"],
+        [b"[" * 100000],
+        [b'{"tasks": [[1]], "measures": [], "following": []}', b"{}"],
+        [b'{"tasks": [], "measures": [], "following": []}', b'{"settled": [1]}'],
+        [b'{"tasks": [], "measures": [], "following": [[0, "blur"]]}', b"{}"],
+    ],
 )
 def test_what_is_no_result_is_refused(parts):
     with pytest.raises(FrameError, match="not a result"):

@@ -1,18 +1,24 @@
 """What a task does, on real stores and real pixels."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support import compute_steps
 from tests.support.compute_help import context, files, picture, run_hop_by_hop, task, write_source
+from tests.unit.images import profiles
 
 from muniflow.compute.context import Context
 from muniflow.compute.process import process
 from muniflow.errors import Unavailable
 from muniflow.images.decode import decode
+from muniflow.images.header import read_header
 from muniflow.images.limits import ImageLimits
+from muniflow.images.profile import kept_profile
 from muniflow.model.lineage import Coverage
 from muniflow.model.messages import Encoding, RawRef, Task
+from muniflow.model.rendering import Rendering
 from muniflow.model.settlement import Done, Fail, Retry
 
 
@@ -45,6 +51,65 @@ def test_a_chain_in_memory_writes_what_the_same_steps_write_one_by_one(tmp_path,
     assert Coverage.of(part.lineage for part in settled).complete
     assert files(tmp_path / "chained" / "output") == files(tmp_path / "hops" / "output") != {}
     assert sorted(outcome.outputs) == list(files(tmp_path / "chained" / "output"))
+
+
+@pytest.mark.parametrize("color", ["srgb", "keep"])
+@pytest.mark.parametrize("output", ["jpg", "png", "webp"])
+def test_colours_are_the_same_in_a_chain_and_one_by_one(tmp_path, color, output):
+    for name in ("chained", "hops"):
+        write_source(tmp_path / name, "a.png", picture(101, 67), profile=profiles.wide())
+    rendering = None if color == "srgb" else Rendering(color=color)
+    first = task("a.png", "half", "quarter", "smooth", encoding=Encoding(format=output), rendering=rendering)
+    assert process(first, context(tmp_path / "chained")).disposition == Done()
+    run_hop_by_hop(first, tmp_path / "hops")
+    made = files(tmp_path / "chained" / "output")
+    assert made == files(tmp_path / "hops" / "output")
+    assert len(made) == 4
+    assert json.loads(first.to_bytes())["v"] == (1 if color == "srgb" else 2)
+    for data in made.values():
+        kept = kept_profile(memoryview(data), read_header(memoryview(data)))
+        assert kept == (profiles.wide() if color == "keep" else None)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"background": "#00ff00"}, {"alpha": "flatten"}, {"color": "keep"}], ids=str)
+@pytest.mark.parametrize("output", ["jpg", "png", "webp"])
+def test_alpha_is_the_same_in_a_chain_and_one_by_one(tmp_path, chosen, output):
+    alpha = np.indices((67, 101)).sum(0).astype(np.uint8)
+    for name in ("chained", "hops"):
+        write_source(tmp_path / name, "a.png", np.dstack([picture(101, 67), alpha]), profile=profiles.wide())
+    rendering = Rendering(**chosen) if chosen else None
+    first = task("a.png", "half", "quarter", "smooth", encoding=Encoding(format=output), rendering=rendering)
+    assert process(first, context(tmp_path / "chained")).disposition == Done()
+    run_hop_by_hop(first, tmp_path / "hops")
+    made = files(tmp_path / "chained" / "output")
+    assert made == files(tmp_path / "hops" / "output")
+    kept = output != "jpg" and "alpha" not in chosen
+    for data in made.values():
+        assert (read_header(memoryview(data)).alpha is not None) == kept
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_message_that_carries_alpha_is_one_that_an_earlier_build_refuses(tmp_path, alpha):
+    image = picture(64, 48)
+    write_source(tmp_path, "a.png", np.dstack([image, image[:, :, 0]]) if alpha else image)
+    first = task("a.png", "half", "quarter", "smooth")
+    assert json.loads(first.to_bytes())["v"] == 1
+    (after_half,) = process(first, context(tmp_path, only="half")).follow
+    assert json.loads(after_half.to_bytes())["v"] == (2 if alpha else 1)
+    assert Task.from_bytes(after_half.to_bytes()).model_copy(update={"v": 1}) == after_half
+    tiles = process(after_half, context(tmp_path, only="quarter")).follow
+    assert {ref.channels for ref in refs(*tiles)} == {4 if alpha else 3}
+    assert {ref.key for ref in refs(*tiles)} == {ref.key for ref in refs(after_half)}, "still by reference"
+
+
+def test_a_step_that_does_not_know_alpha_refuses_it(tmp_path):
+    image = picture(64, 48)
+    write_source(tmp_path, "a.png", np.dstack([image, image[:, :, 0]]))
+    steps = {"half": replace(compute_steps.steps()["half"], alpha=False)}
+    kept = process(task("a.png", "half"), context(tmp_path, steps=steps))
+    assert kept.disposition == Fail("half does not know alpha; write `alpha` as `flatten`")
+    flattened = task("a.png", "half", rendering=Rendering(alpha="flatten"))
+    assert process(flattened, context(tmp_path, steps=steps)).disposition == Done()
 
 
 def test_tiles_of_an_intermediate_travel_by_reference(tmp_path):
@@ -154,7 +219,7 @@ def test_a_tile_fails_alone(tmp_path):
     assert {part.lineage for part in outcome.settled} - set(failed) == {((0, 4),), ((2, 4),)}
     assert (outcome.disposition, outcome.failed_step) == (Fail("this operation refuses"), 1)
     assert list(files(tmp_path / "output")) == ["out/a-0.png", "out/a-2.png"]
-    assert {measure.step: (measure.images, measure.failed) for measure in outcome.measures} == {0: (1, 0), 1: (2, 2)}
+    assert {measure.step: (measure.done, measure.failed) for measure in outcome.measures} == {0: (1, 0), 1: (2, 2)}
 
 
 @pytest.mark.parametrize(
@@ -210,13 +275,27 @@ def test_a_store_that_stays_away_fails_the_task_in_the_end(tmp_path):
     assert [part.lineage for part in outcome.settled] == [()]
 
 
-def test_a_late_copy_whose_input_is_gone_fails_without_a_dead_letter(tmp_path):
+@pytest.mark.parametrize("left", [None, b"", b"\0" * 1000], ids=["gone", "empty", "short"])
+def test_an_intermediate_that_is_gone_is_told_without_a_dead_letter(tmp_path, left):
+    """A late copy of a task, or what a power failure leaves of a file that nobody synced."""
     write_source(tmp_path, "a.png", picture(64, 48))
     (late,) = process(task("a.png", "half", "smooth"), context(tmp_path, only="half")).follow
-    context(tmp_path).work.delete_prefix("b/")
+    work = context(tmp_path).work
+    if left is None:
+        work.delete_prefix("b/")
+    else:
+        work.write(late.tiles[0].pixels.key, left)
     outcome = process(late, context(tmp_path))
     assert isinstance(outcome.disposition, Fail)
-    assert not outcome.dead_letter
+    assert (outcome.dead_letter, outcome.tally) == (False, None)
+    assert [(part.reason, part.input_gone) for part in outcome.settled] == [(outcome.disposition.reason, True)]
+
+
+def test_a_source_that_is_gone_is_a_failure_as_any_other(tmp_path):
+    write_source(tmp_path, "b.png", picture(64, 48))
+    outcome = process(task("a.png", "smooth"), context(tmp_path))
+    assert outcome.dead_letter
+    assert [part.input_gone for part in outcome.settled] == [None]
 
 
 def test_a_fast_decode_gives_the_same_size_and_nearly_the_same_pixels(tmp_path):
@@ -233,8 +312,8 @@ def test_measures_say_what_each_step_cost(tmp_path):
     write_source(tmp_path, "a.png", picture(64, 48))
     outcome = process(task("a.png", "half", "quarter"), context(tmp_path))
     by_op = {measure.op: measure for measure in outcome.measures}
-    assert (by_op["half"].images, by_op["half"].pixels) == (1, 64 * 48)
-    assert (by_op["quarter"].images, by_op["quarter"].pixels) == (1, 32 * 24)
+    assert (by_op["half"].done, by_op["half"].pixels) == (1, 64 * 48)
+    assert (by_op["quarter"].done, by_op["quarter"].pixels) == (1, 32 * 24)
     assert by_op["half"].load_s > 0
     assert by_op["quarter"].store_s > 0
 

@@ -24,7 +24,7 @@ class Memory:
             raise NotFound(key)
         end = None if length_bytes is None else offset_bytes + length_bytes
         if end is not None and end > len(self.blobs[key]):
-            raise Rejected(f"{key} is too short")
+            raise NotFound(f"{key} is too short")
         return memoryview(self.blobs[key])[offset_bytes:end]
 
     def write(self, key, data):

@@ -11,7 +11,7 @@ from muniflow.model.settlement import Fail
     [
         (-11, None, 1, "crashed the decoder or the operation (signal 11, SIGSEGV)"),
         (-6, None, 1, "crashed the decoder or the operation (signal 6, SIGABRT)"),
-        (-24, None, 1, "took longer than 60 s"),
+        (-24, None, 1, "took longer than 60 s (MUNIFLOW_COMPUTE_TIMEOUT_S)"),
         (-9, "took longer than 60 s", 1, "took longer than 60 s"),
         (-9, None, 1, None),
         (-9, None, 2, "ended 2 compute children (signal 9, SIGKILL); most likely it needs more memory than there is"),

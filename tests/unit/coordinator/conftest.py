@@ -1,18 +1,23 @@
 """A harness around a real coordinator: SQLite in a file, local stores, the in-memory broker, and a fake worker."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.support.copying import CopyParams
 from tests.support.waiting import run_until
 
+from muniflow.forecast.sizes import Picture
+from muniflow.images.pictures import OpenBlob, read_picture
 from muniflow.model.lineage import Lineage
 from muniflow.model.messages import Command, Events, Notice, Settled, Tally, Task
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Operation, Operations
 from muniflow.model.topology import (
     BATCHES,
     CONTROL,
@@ -21,41 +26,34 @@ from muniflow.model.topology import (
     Exchange,
     Queue,
     Topology,
-    step_queue,
+    dead_queue,
     topology,
+    work_queues,
 )
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
+from muniflow.runtime.executor import NewExecutor, ThreadExecutor
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.store.local import LocalStore
+from muniflow.testing.inline import InlineExecutor
 from muniflow.testing.memory import MemoryBroker, MemoryTransport
+from muniflow.testing.virtual_time import VirtualClock, VirtualLoop
 from muniflow.transport.types import Delivery, OutgoingMessage
+from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
-from muniflow_coordinator.core import Stores, Surroundings
+from muniflow_coordinator.foresight.fleet import stages_of
+from muniflow_coordinator.foresight.sampler import ReadPictures
+from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.resources import Resources, Stores
+from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import open_state
 from muniflow_coordinator.state.sql import SqlState
 
 DEADLINE_S = 20.0
-
-
-class CopyParams(Params):
-    """Parameters of a made-up operation with any fan-out."""
-
-    of: int = 1
-
-    @classmethod
-    def from_short(cls, value: object) -> "CopyParams":
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError("write a number of copies")  # noqa: TRY004 - pydantic turns only these into faults
-        return cls(of=value)
-
-    def sizes(self, source: Size) -> tuple[Size, ...]:
-        return (source,) * self.of
-
-    @property
-    def fan_out(self) -> int:
-        return self.of
+NOBODY: Mapping[str, Any] = {}
+"""A message that does not name its sender."""
 
 
 OPERATIONS = {
@@ -84,16 +82,26 @@ def failed(task: Task, reason: str = "not an image") -> list[Events]:
     return [Events(settled=(Settled(batch=task.batch, image=task.image, run=task.run, reason=reason),))]
 
 
+def one_by_one(open_blob: OpenBlob, keys: Sequence[str]) -> Sequence[Picture | None]:
+    """As `read_pictures`, without threads."""
+    return [read_picture(open_blob, key) for key in keys]
+
+
 Answer = Callable[[Task], list[Events]]
 
 
 class CoordinatorHarness:
     """Everything around the coordinator; `coordinator` may be thrown away and made again at any time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, loop: Loop, clock: Clock, new_executor: NewExecutor) -> None:
         self.root = root
-        self.loop: Loop = new_loop()
-        self.broker = MemoryBroker(self.loop)
+        self.loop = loop
+        self.clock = clock
+        self.new_executor = new_executor
+        self.broker = MemoryBroker(loop, clock=clock)
+        self.rates = StepRates(clock)
+        self.metrics = Metrics(CollectorRegistry())
+        self.senders = Senders("gateway", frozenset({"ops"}), "default", {})
         (root / "source").mkdir()
         self.stores = Stores(LocalStore(root / "source"), LocalStore(root / "work"), LocalStore(root / "output"))
         self.notices: list[Notice] = []
@@ -103,6 +111,13 @@ class CoordinatorHarness:
         self.hold = False
         """Whether the worker keeps its tasks unanswered."""
         self.held: list[Delivery] = []
+        self.operations: Operations = OPERATIONS
+        """What batches may name; the worker carries only those of `OPERATIONS`."""
+        self.express: set[str] = set()
+        """Operations whose express tasks are consumed, as the coordinator has been told."""
+        self.consumers: dict[str, int | None] = {}
+        """Of each operation; not known at first."""
+        self.read_pictures: ReadPictures = one_by_one
         self.given_up: list[str] = []
         """Why a coordinator gave up."""
         self.coordinator: Coordinator | None = None
@@ -111,7 +126,14 @@ class CoordinatorHarness:
         self.worker = self.broker.transport("worker")
         self.worker.start(topology(OPERATIONS), lambda: None, lambda _: None)
         for name in OPERATIONS:
-            self.worker.consume(step_queue(name), 10_000, self._on_task)
+            for queue in work_queues(name):
+                self.worker.consume(queue, 10_000, self._on_task)
+
+    @classmethod
+    def in_real_time(cls, root: Path) -> "CoordinatorHarness":
+        """A harness with threads, as in a process."""
+        loop = new_loop()
+        return cls(root, loop, SYSTEM_CLOCK, partial(ThreadExecutor, loop))
 
     def _listener(self) -> MemoryTransport:
         user = self.broker.transport("user")
@@ -145,21 +167,35 @@ class CoordinatorHarness:
 
     def start(self, failpoints: Failpoints | None = None, **settings: Any) -> Coordinator:
         """A coordinator on the database of this harness, as a fresh process would make it."""
-        self.state = open_state(f"sqlite:///{self.root / 'state.sqlite'}")
-        given = Surroundings(
-            loop=self.loop,
-            transport=self.broker.transport("coordinator"),
-            state=self.state,
-            stores=self.stores,
-            metrics=Metrics(CollectorRegistry()),
-            failpoints=failpoints or Failpoints(),
-            give_up=self.given_up.append,
-            no_task_waits=lambda operation: not self.depth(step_queue(operation)),
-        )
-        own = {"events_linger_s": 0.002} | settings
-        self.coordinator = Coordinator(given, OPERATIONS, CoordinatorSettings(**own))
+        failpoints = failpoints or Failpoints()
+        self.state = open_state(f"sqlite:///{self.root / 'state.sqlite'}", self.clock, failpoints)
+        self.metrics = Metrics(CollectorRegistry())
+        self.coordinator = self.make(self.state, self.given_up.append, failpoints, **settings)
         self.coordinator.start()
         return self.coordinator
+
+    def make(
+        self, state: SqlState, give_up: Callable[[str], None], failpoints: Failpoints, **settings: Any
+    ) -> Coordinator:
+        own = CoordinatorSettings(**{"events_linger_s": 0.002} | settings)
+        given = Resources(
+            loop=self.loop,
+            clock=self.clock,
+            new_executor=self.new_executor,
+            state=state,
+            stores=self.stores,
+            metrics=self.metrics,
+            rates=self.rates,
+            failpoints=failpoints,
+            no_task_waits=lambda operation: not any(map(self.depth, work_queues(operation))),
+            takes_express=self.express.__contains__,
+            stages=stages_of(own.stages, self.operations),
+            consumers=self.consumers.get,
+            senders=self.senders,
+            read_pictures=self.read_pictures,
+        )
+        transport = self.broker.transport("coordinator")
+        return assemble(given, self.operations, own, transport, give_up)
 
     def start_with_held(self, images: int, held: int, **settings: Any) -> None:
         """A coordinator with a batch of which the worker holds the first tasks."""
@@ -173,7 +209,7 @@ class CoordinatorHarness:
         """Throw the coordinator away: nothing that it holds in memory survives, its deliveries come back."""
         if self.coordinator is not None and self.state is not None:
             self.coordinator.halt()
-            self.coordinator.core.transport.stop(lambda: None)
+            self.coordinator.transport.stop(lambda: None)
             self.state.close()
             self.coordinator = self.state = None
 
@@ -181,21 +217,21 @@ class CoordinatorHarness:
         """Run the loop until `condition` holds; fails after the deadline."""
         run_until(self.loop, condition, deadline_s, lambda: f"notices {[notice.state for notice in self.notices]}")
 
-    def submit(self, wait: bool = True, **document: Any) -> None:
+    def submit(self, wait: bool = True, *, sender: Mapping[str, Any] = NOBODY, **document: Any) -> None:
         """Publish a batch document, as any AMQP client may."""
         base = {"batch_id": "b", "source": "in", "operations": [["copy", 1]]}
-        self.publish(BATCHES, json.dumps(base | document).encode(), wait=wait)
+        self.publish(BATCHES, json.dumps(base | document).encode(), wait=wait, sender=sender)
 
-    def command(self, action: Any, batch: str = "b", image: int | None = None) -> None:
+    def command(self, action: Any, batch: str = "b", *, sender: Mapping[str, Any] = NOBODY, **chosen: Any) -> None:
         """Publish a command."""
-        self.publish(CONTROL, Command(action=action, batch=batch, image=image).to_bytes())
+        self.publish(CONTROL, Command(action=action, batch=batch, **chosen).to_bytes(), sender=sender)
 
-    def publish(self, queue: str, body: bytes, wait: bool = True) -> None:
-        """Publish to a queue once it is there."""
+    def publish(self, queue: str, body: bytes, wait: bool = True, sender: Mapping[str, Any] = NOBODY) -> None:
+        """Publish to a queue once it is there; `sender` are properties of the message."""
         confirmed: list[object] = []
         if self.broker.queue(queue) is None:
             self.until(lambda: self.broker.queue(queue) is not None)
-        self.user.publish([OutgoingMessage(queue, body)], confirmed.append)
+        self.user.publish([OutgoingMessage(queue, body, **sender)], confirmed.append)
         if wait:
             self.until(lambda: confirmed)
             assert confirmed == [None]
@@ -231,6 +267,11 @@ class CoordinatorHarness:
         """Ready messages of a queue."""
         return self.broker.depths().get(queue, 0)
 
+    def letters(self, queue: str) -> list[bytes]:
+        """What the ledger keeps of the messages of a queue that were given up."""
+        assert self.state
+        return [letter.body for letter in self.state.letters(queue=dead_queue(queue))]
+
     def close(self) -> None:
         """Stop everything."""
         self.crash()
@@ -243,9 +284,21 @@ class CoordinatorHarness:
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[CoordinatorHarness]:
     """A harness with an empty store and no coordinator yet."""
-    made = CoordinatorHarness(tmp_path)
-    yield made
-    made.close()
+    with closing(CoordinatorHarness.in_real_time(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def virtual_harness() -> Callable[[Path], CoordinatorHarness]:
+    """Makes a harness in an empty folder that runs on one thread, in virtual time."""
+
+    def make(root: Path) -> CoordinatorHarness:
+        root.mkdir()
+        clock = VirtualClock()
+        loop = VirtualLoop(clock)
+        return CoordinatorHarness(root, loop, clock, partial(InlineExecutor, loop))
+
+    return make
 
 
 @pytest.fixture

@@ -1,11 +1,18 @@
 """Batches from submission to report, with a real coordinator in a small harness."""
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from muniflow.model.messages import Events, Settled, Task
-from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, dead_queue, step_queue
+from muniflow.model.report import image_entry, report_chunks
+from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, step_queue
+from muniflow.store.folders import LINK
+from muniflow.transport.types import OutgoingMessage, PublishProblem
+from muniflow_coordinator.handlers.image_list import RUNS_OF_REVISION
+from muniflow_coordinator.notifier import notice_of_row
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -19,7 +26,7 @@ def test_a_batch_runs_and_its_report_names_every_output(harness: "CoordinatorHar
     assert (notice.state, notice.total, notice.done, notice.report) == ("done", 3, 3, "b/report.json")
     report = harness.report()
     assert report["municipality"] == "Utrecht"
-    assert report["totals"] == {"images": 3, "done": 3, "failed": 0, "cancelled": 0, "outputs": 6}
+    assert report["totals"] == {"images": 3, "done": 3, "failed": 0, "cancelled": 0, "outputs": 6, "skipped": 0}
     assert [image["source"] for image in report["images"]] == ["in/0000.jpg", "in/0001.jpg", "in/0002.jpg"]
     assert report["images"][1]["outputs"] == ["b/0001-0.png", "b/0001-1.png"]
     assert [notice.state for notice in harness.notices] == ["running", "done"]
@@ -46,6 +53,120 @@ def test_ends_that_neither_refill_the_window_nor_end_the_batch_wait_for_company(
     assert row.counts.done == 0
     harness.let_go()
     assert harness.finish().done == 40
+
+
+def test_what_is_no_image_is_counted_and_named(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    (harness.root / "source/in/a.txt").write_text("notes")
+    (harness.root / "source/in/link.jpg").symlink_to("0000.jpg")
+    harness.start()
+    harness.submit()
+    notice = harness.finish()
+    assert (notice.done, notice.skipped) == (2, 2)
+    assert notice.skipped_reasons == {LINK: 1, "text, which is not decoded": 1}
+    report = harness.report()
+    assert report["totals"]["skipped"] == 2
+    assert [entry["source"] for entry in report["skipped"]["named"]] == ["in/link.jpg", "in/a.txt"]
+    assert harness.state
+    row = harness.state.find("b")
+    assert row is not None
+    assert notice_of_row(row).skipped == 2  # also after a restart
+
+
+def test_a_strict_batch_is_refused_for_what_is_no_image(harness: "CoordinatorHarness") -> None:
+    harness.pictures(1)
+    (harness.root / "source/in/a.txt").write_text("notes")
+    harness.start()
+    harness.submit(strict=True, wait=False)
+    harness.until(lambda: any(notice.state == "rejected" for notice in harness.notices))
+    (fault,) = next(notice.faults for notice in harness.notices if notice.state == "rejected")
+    assert fault["problem"].startswith("strict: 1 file is not taken: text, which is not decoded (1): in/a.txt")
+    harness.submit(wait=False)  # and the same one without: the batch is not known
+    harness.until(lambda: harness.notices[-1].state == "done")
+    assert harness.notices[-1].skipped == 1
+
+
+@pytest.mark.parametrize("images", [2, 2005])  # a list of one chunk, and of two
+@pytest.mark.parametrize("replaces", [False, True])
+def test_outputs_of_an_earlier_run_are_refused_or_removed(
+    harness: "CoordinatorHarness", images: int, replaces: bool
+) -> None:
+    harness.pictures(images)
+    old = [image_entry(0, "in/old.jpg", "done", ["b/old-0.png"])]
+    output = harness.root / "output/b"
+    output.mkdir(parents=True)
+    (output / "old-0.png").write_bytes(b"old")
+    (output / "report.json").write_bytes(b"".join(report_chunks({"v": 1}, old)))
+    harness.start()
+    harness.submit(replace=replaces, wait=False)
+    harness.until(lambda: bool(harness.notices))
+    first = harness.notices[0]
+    assert (output / "old-0.png").exists() != replaces
+    if replaces:
+        assert (first.state, first.replaced) == ("running", 1)
+    else:
+        assert first.state == "rejected"
+        assert "b/old-0.png" in first.faults[0]["problem"]
+
+
+def test_a_batch_that_is_sent_again_says_that_it_was_run_already(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    harness.start()
+    harness.submit()
+    ended = harness.finish()
+    assert ended.already_run_at is None
+    harness.pictures(3)
+    heard = len(harness.notices)
+    harness.submit(wait=False)
+    harness.until(lambda: len(harness.notices) > heard)
+    again = harness.notices[-1]
+    assert harness.state
+    row = harness.state.find("b")
+    assert row is not None
+    assert (again.state, again.total, again.already_run_at) == ("done", 2, row.finished_at)
+
+
+def _has_heard(harness: "CoordinatorHarness", count: int) -> bool:
+    return len(harness.notices) >= count
+
+
+def test_a_batch_is_run_anew_on_request_under_the_next_revision(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    harness.start()
+    harness.submit(again="all")
+    assert harness.finish().revision is None
+    first = harness.report()
+    for revision, images in ((2, 3), (3, 1)):
+        for path in (harness.root / "source/in").iterdir():
+            path.unlink()
+        for number in range(images):
+            (harness.root / f"source/in/{revision}-{number}.jpg").write_bytes(b"x")
+        heard, tasks = len(harness.notices), len(harness.tasks)
+        harness.submit(again="all", wait=False)
+        harness.until(partial(_has_heard, harness, heard + 2))
+        notice = harness.notices[-1]
+        assert (notice.state, notice.revision, notice.done) == ("done", revision, images)
+        assert {task.run for task in harness.tasks[tasks:]} == {(revision - 1) * RUNS_OF_REVISION}
+        assert harness.report()["revision"] == revision
+    assert json.loads((harness.root / "output/b/report-r1.json").read_bytes()) == first
+    assert (harness.root / "output/b/report-r2.json").exists()
+    heard = len(harness.notices)
+    harness.submit(wait=False)
+    harness.until(lambda: len(harness.notices) > heard)
+    assert harness.notices[-1].already_run_at is not None
+
+
+def test_the_message_of_a_run_again_asks_for_no_other_run(harness: "CoordinatorHarness") -> None:
+    harness.pictures(1)
+    harness.start()
+    body = json.dumps({"batch_id": "b", "source": "in", "operations": [["copy", 1]], "again": "all"}).encode()
+    harness.until(lambda: harness.broker.queue(BATCHES) is not None)
+    for heard in (2, 3):
+        harness.user.publish([OutgoingMessage(BATCHES, body, message_id="one")], lambda _: None)
+        harness.until(partial(_has_heard, harness, heard))
+    assert [notice.state for notice in harness.notices] == ["running", "done", "done"]
+    assert harness.notices[-1].already_run_at is not None
+    assert len(harness.tasks) == 1
 
 
 def test_an_image_that_fails_fails_alone(harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
@@ -124,7 +245,7 @@ def test_the_same_id_with_other_content_is_refused(harness: "CoordinatorHarness"
     notice = harness.finish()
     assert notice.state == "rejected"
     assert [fault["place"] for fault in notice.faults] == ["batch_id"]
-    harness.until(lambda: harness.depth(dead_queue(BATCHES)) == 1)
+    harness.until(lambda: len(harness.letters(BATCHES)) == 1)
     row = harness.state.find("b") if harness.state else None
     assert row is not None
     assert row.state == "done"
@@ -169,7 +290,7 @@ def test_a_wrong_batch_is_refused_by_its_place_and_kept(harness: "CoordinatorHar
     harness.until(lambda: harness.notices)
     assert harness.notices[0].state == "rejected"
     assert harness.notices[0].faults[0]["place"] == place
-    harness.until(lambda: harness.depth(dead_queue(BATCHES)) == 1)
+    harness.until(lambda: len(harness.letters(BATCHES)) == 1)
 
 
 @pytest.mark.parametrize("queue", [EVENTS, CONTROL])
@@ -177,7 +298,7 @@ def test_a_malformed_message_is_kept_and_harms_nothing(harness: "CoordinatorHarn
     harness.pictures(2)
     harness.start()
     harness.publish(queue, b'{"settled": 7}')
-    harness.until(lambda: harness.depth(dead_queue(queue)) == 1)
+    harness.until(lambda: len(harness.letters(queue)) == 1)
     harness.submit()
     assert harness.finish().state == "done"
 
@@ -281,5 +402,49 @@ def test_a_missing_step_queue_delays_and_loses_nothing(harness: "CoordinatorHarn
     harness.broker.drop_connections("test")
     harness.submit()
     assert harness.finish().done == 2
-    assert coordinator.core.transport.connected
+    assert coordinator.transport.connected
     assert harness.depth(step_queue("copy")) == 0
+
+
+def test_the_notice_of_a_running_batch_never_comes_after_that_of_its_end(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first notice is not confirmed and published again, while the batch ends."""
+    monkeypatch.setattr("muniflow_coordinator.notifier.RETRY_DELAY_S", 0.2)
+    harness.pictures(2)
+    coordinator = harness.start()
+    publish, refused = coordinator.transport.publish, list[str]()
+
+    def refuse_the_first(messages: Any, on_settled: Any) -> None:
+        if messages[0].routing_key == "batch.accepted" and not refused:
+            refused.append("accepted")
+            harness.loop.call_later(0, lambda: on_settled(PublishProblem("a test")))
+        else:
+            publish(messages, on_settled)
+
+    monkeypatch.setattr(coordinator.transport, "publish", refuse_the_first)
+    harness.submit()
+    harness.finish()
+    assert refused
+    assert [notice.state for notice in harness.notices] == ["running", "done"]
+
+
+def test_who_sends_a_batch_again_while_its_end_is_announced_reads_its_end_last(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.pictures(1)
+    coordinator = harness.start()
+    publish, sent = coordinator.transport.publish, list[str]()
+
+    def confirmed_later(messages: Any, on_settled: Any) -> None:
+        if messages[0].routing_key == "batch.done" and not sent:
+            sent.append("again")
+            harness.submit(wait=False)
+            publish(messages, lambda problem: harness.loop.call_later(0.3, lambda: on_settled(problem)))
+        else:
+            publish(messages, on_settled)
+
+    monkeypatch.setattr(coordinator.transport, "publish", confirmed_later)
+    harness.submit()
+    harness.until(lambda: len(harness.notices) == 3)
+    assert [notice.state for notice in harness.notices] == ["running", "done", "done"]

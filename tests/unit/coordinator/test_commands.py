@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from muniflow.model.messages import Events, Settled
+from muniflow_coordinator.state.types import Commit
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -42,12 +43,25 @@ def test_a_restart_goes_on_cancelling(harness: "CoordinatorHarness") -> None:
     harness.command("cancel")
     harness.until(lambda: cancelled(harness) == 27)
     harness.crash()
-    harness.start()
-    # What was in flight is not known any more, so it is cancelled, too; its late events change nothing.
-    assert harness.finish().cancelled == 30
+    harness.start(window_images=3)
+    harness.until(lambda: len(harness.held) == 6)  # dispatched again, as after every restart
+    assert harness.ended() is None
     harness.let_go()
-    harness.until(lambda: harness.depth("muniflow.events") == 0)
-    assert cancelled(harness) == 30
+    notice = harness.finish()
+    assert (notice.state, notice.done, notice.cancelled) == ("cancelled", 3, 27)
+    assert [image["state"] for image in harness.report()["images"]] == ["done"] * 3 + ["cancelled"] * 27
+
+
+def test_a_restart_before_the_first_image_is_cancelled_keeps_what_is_in_flight(harness: "CoordinatorHarness") -> None:
+    harness.start_with_held(30, 3, window_images=3)
+    assert harness.state is not None
+    number = harness.state.unfinished()[0].number
+    harness.state.commit([Commit(number, cancelling=True, in_flight=range(3))])
+    harness.crash()
+    harness.start(window_images=3)
+    harness.let_go()
+    notice = harness.finish()
+    assert (notice.state, notice.done, notice.cancelled) == ("cancelled", 3, 27)
 
 
 def test_reopening_runs_only_what_failed(harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
@@ -112,7 +126,7 @@ def test_reopening_in_a_running_batch(harness: "CoordinatorHarness", answers: di
     harness.start(window_images=2)
     harness.submit()
     harness.until(
-        lambda: any(run.counts.failed for run in harness.coordinator.core.runs) if harness.coordinator else False
+        lambda: any(run.counts.failed for run in harness.coordinator.view.runs) if harness.coordinator else False
     )
     harness.command("reopen")
     notice = harness.finish()

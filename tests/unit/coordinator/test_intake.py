@@ -1,11 +1,17 @@
 """Which batches are refused for their lists of images, and what the fault says."""
 
 import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from muniflow_coordinator.core import Stores
+from muniflow.errors import Unavailable
+from muniflow_coordinator.handlers.image_list import Chunks
+from muniflow_coordinator.handlers.list_reader import CHUNKS_AHEAD
+from muniflow_coordinator.resources import Stores
+from muniflow_coordinator.state.types import ImageRow
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -17,16 +23,11 @@ if TYPE_CHECKING:
         ({"source": "nothing"}, None, [("source", "no image below 'nothing/'")]),
         ({"manifest": "gone.txt"}, None, [("manifest", "gone.txt is not in the source store")]),
         ({"manifest": "list.txt"}, b"\n\n", [("manifest", "list.txt names no image")]),
-        (
-            {"manifest": "list.txt"},
-            b"good.jpg\n../bad.jpg\n\n/worse.jpg\nx\xff.jpg\n",
-            [("manifest line 2", "'..'"), ("manifest line 4", "cannot start"), ("manifest line 5", "UTF-8")],
-        ),
+        ({"manifest": "list.txt"}, b"good.jpg\n\xff\xd8\xff\xe0\0\x10JFIF", [("manifest line 2", "is not text")]),
         ({"images": ["a.jpg", "b.jpg", "a.png"]}, None, [("images[2]", "a.png and a.jpg would have the same")]),
         ({"images": [".git/config"]}, None, [("images[0]", "cannot begin with '.'")]),
         ({"source": ".muniflow/broker"}, None, [("source", "cannot begin with '.'")]),
         ({"source": ".muniflow/uploads/other"}, None, [("source", "cannot begin with '.'")]),
-        ({"manifest": "list.txt"}, b"a.jpg\n.git/config\n", [("manifest line 2", "cannot begin with '.'")]),
         ({"images": ["a.jpg"], "destination": ".out"}, None, [("destination", "cannot begin with '.'")]),
         ({"images": ["a.jpg", "a.jpg"]}, None, [("images[1]", "a.jpg is named twice")]),
         ({"manifest": "list.txt"}, b"x/a.jpg\nx/b.jpg\nx/b.tif\n", [("image 2 of list.txt", "image 1 of list.txt")]),
@@ -50,6 +51,18 @@ def test_a_wrong_list_is_refused_and_leaves_nothing(
     assert harness.state.find("b") is None
     assert harness.state.states() == {}
     assert not harness.tasks
+
+
+def test_a_name_that_cannot_be_used_is_one_image_of_its_batch(harness: "CoordinatorHarness") -> None:
+    """The worker that reads it is refused by the store; the other images are done."""
+    manifest = "good.jpg\n../bad.jpg\n\n/worse.jpg\nx\udcff.jpg\n4.15\u202fPM.jpg\n"
+    harness.stores.source.write("list.txt", manifest.encode(errors="surrogateescape"))
+    harness.start()
+    harness.submit(source=None, manifest="list.txt")
+    assert harness.finish().total == 5
+    assert sorted(task.source for task in harness.tasks) == [
+        "../bad.jpg", "/worse.jpg", "4.15\u202fPM.jpg", "good.jpg", "x\\xff.jpg",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -137,3 +150,58 @@ def test_a_longer_manifest_takes_no_more_memory(harness: "CoordinatorHarness") -
     long = peak_bytes("long", 32_000)
     assert harness.notices[-1].total == 32_000
     assert long < short + 2 * 2**20, (short, long)
+
+
+def manifest(harness: "CoordinatorHarness", images: int) -> None:
+    harness.stores.source.write("list.txt", (f"n/{n:04}.jpg\n".encode() for n in range(images)))
+
+
+def test_while_the_database_is_unavailable_few_chunks_are_read_ahead(
+    tmp_path: Path, virtual_harness: "Callable[[Path], CoordinatorHarness]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniflow_coordinator.handlers.image_list.CHUNK", 2)
+    reads: list[int] = []
+    read = Chunks.next
+
+    def counted(chunks: Chunks) -> list[ImageRow]:
+        reads.append(len(reads))
+        return read(chunks)
+
+    monkeypatch.setattr(Chunks, "next", counted)
+    harness = virtual_harness(tmp_path / "one")
+    manifest(harness, 40)
+    coordinator = harness.start()
+    assert harness.state
+    insert = harness.state.insert_images
+
+    def unavailable(batch: int, new: Sequence[ImageRow]) -> None:
+        if harness.clock.monotonic_s() < 60:
+            raise Unavailable("state database", "a test took it away")
+        insert(batch, new)
+
+    monkeypatch.setattr(harness.state, "insert_images", unavailable)
+    harness.submit(manifest="list.txt", source=None)
+    harness.until(lambda: coordinator.retry_queue.waiting_for)
+    harness.loop.call_later(50, harness.loop.stop)
+    harness.loop.start()
+    assert len(reads) == CHUNKS_AHEAD
+    assert harness.finish(deadline_s=100).done == 40
+    assert len(reads) == 40 / 2 + 1
+    harness.close()
+
+
+def test_a_long_list_does_not_delay_a_short_one(
+    tmp_path: Path, virtual_harness: "Callable[[Path], CoordinatorHarness]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread reads the lists, one chunk of each in turn."""
+    monkeypatch.setattr("muniflow_coordinator.handlers.image_list.CHUNK", 2)
+    harness = virtual_harness(tmp_path / "one")
+    manifest(harness, 400)
+    harness.pictures(1)
+    harness.start(intake_threads=1)
+    harness.submit(batch_id="long", manifest="list.txt", source=None, wait=False)
+    harness.submit(batch_id="short", wait=False)
+    assert (harness.finish("long").done, harness.finish("short").done) == (400, 1)
+    accepted = [notice.batch for notice in harness.notices if notice.state == "running"]
+    assert accepted == ["short", "long"]
+    harness.close()

@@ -25,8 +25,8 @@ EARLIER = "a worker of an earlier build refused this task (message version 2): u
 class LaterTask(Task):
     """A task of a build in which `fast` decoding is new."""
 
-    understands: ClassVar[int] = 2
-    decode: Annotated[Decode, Since(2)] = "exact"
+    understands: ClassVar[int] = 3
+    decode: Annotated[Decode, Since(3)] = "exact"
 
 
 def lost(**fields: Any) -> tuple[Settled, ...] | None:
@@ -53,11 +53,11 @@ def test_a_batch_and_its_tasks_have_one_version(monkeypatch: pytest.MonkeyPatch)
     assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 1
     monkeypatch.setattr("muniflow_coordinator.runs.spec.Task", LaterTask)
     spec = write_spec(BATCH)
-    assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 2
-    assert json.loads(spec)["v"] == 2
+    assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 3
+    assert json.loads(spec)["v"] == 3
     assert spec_problem(spec) is None
     monkeypatch.undo()
-    assert spec_problem(spec) == "message version 2; this build understands 1: update it"
+    assert spec_problem(spec) == "message version 3; this build understands 2: update it"
     assert read_spec(spec).route == BATCH.route, "it can still be shown"
 
 
@@ -76,11 +76,11 @@ def _set_version(harness: "CoordinatorHarness", version: int) -> None:
 def test_a_batch_of_a_later_build_waits_for_it(harness: "CoordinatorHarness", caplog: pytest.LogCaptureFixture) -> None:
     harness.start_with_held(6, 3, window_images=3)
     harness.crash()
-    _set_version(harness, 2)
+    _set_version(harness, 3)
     harness.held.clear()
     with caplog.at_level(logging.ERROR):
         harness.start(window_images=3)
-    assert "a batch of a later build waits for it: message version 2; this build understands 1" in caplog.text
+    assert "batch waits for a later build: message version 3; this build understands 2" in caplog.text
     harness.command("reopen")
     harness.submit(batch_id="other", source="in", destination="elsewhere")
     harness.until(lambda: len(harness.held) >= 3)

@@ -1,19 +1,22 @@
-"""Who works: the lock of a file, the thread that keeps a claim, and what a process makes of it."""
+"""Leader election: the lock of a file, the elector that holds a lock, and the choice of a lock."""
 
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.support.waiting import run_until
 
 from muniflow.errors import Invalid, Rejected, Unavailable
+from muniflow.runtime.clock import SYSTEM_CLOCK
+from muniflow.runtime.executor import ThreadRepeater
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow_coordinator.leadership.choose import lock_of
-from muniflow_coordinator.leadership.elector import Elector, Turns
+from muniflow_coordinator.leadership.elector import Elector, ElectorEvents
 from muniflow_coordinator.leadership.file_lock import FileLock
 from muniflow_coordinator.settings import CoordinatorSettings
 
@@ -61,7 +64,7 @@ def test_a_folder_that_is_missing_is_trouble(tmp_path: Path) -> None:
 
 
 class Script:
-    """A claim that answers as it is told, in turn; the last answer stands."""
+    """A lock that answers by a script; the last answer repeats."""
 
     poll_s = renew_s = 0.01
     holder = "somebody"
@@ -89,17 +92,18 @@ class Script:
 
 
 class Owner:
-    """What a keeper tells, in order."""
+    """The callbacks of an elector, in order."""
 
     def __init__(self, loop: Loop, lock: Script, prepare: Callable[[], None] = lambda: None) -> None:
         self.loop = loop
         self.told: list[str] = []
-        turns = Turns(
+        events = ElectorEvents(
             lambda: self.tell("elected"),
             lambda _: self.tell("deposed"),
             lambda error: self.tell(f"impossible: {error}"),
         )
-        self.elector = Elector(loop, lock, prepare, turns)
+        repeater = ThreadRepeater("leadership")
+        self.elector = Elector(loop, SYSTEM_CLOCK, lock, repeater=repeater, prepare=prepare, events=events)
 
     def tell(self, what: str) -> None:
         self.told.append(what)
@@ -110,12 +114,11 @@ class Owner:
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    made = new_loop()
-    yield made
-    made.close()
+    with closing(new_loop()) as made:
+        yield made
 
 
-def test_a_standby_is_elected_when_the_claim_is_free(loop: Loop) -> None:
+def test_a_standby_is_elected_when_the_lock_is_free(loop: Loop) -> None:
     lock = Script([False, False, True])
     owner = Owner(loop, lock)
     owner.elector.start()
@@ -124,20 +127,20 @@ def test_a_standby_is_elected_when_the_claim_is_free(loop: Loop) -> None:
     assert (owner.told, lock.released) == (["elected"], 1)
 
 
-def test_who_loses_the_claim_is_told_and_tries_again(loop: Loop) -> None:
+def test_who_loses_the_lock_is_told_and_tries_again(loop: Loop) -> None:
     owner = Owner(loop, Script([True, False, True], [True, False, True]))
     owner.elector.start()
     owner.until("elected", "deposed", "elected")
     owner.elector.stop()
 
 
-def test_trouble_is_survived_for_as_long_as_the_claim_is_good(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_is_survived_for_as_long_as_the_lock_is_good(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     away: list[object] = [Unavailable("lease", "away")] * 5
     owner = Owner(loop, Script([*away, True], [*away, True, False], valid_s=60))
     owner.elector.start()
     owner.until("elected", "deposed")
     owner.elector.stop()
-    assert caplog.text.count("the election waits") == 2, "once for each time, not once for each attempt"
+    assert caplog.text.count("cannot elect a leader") == 2, "once for each time, not once for each attempt"
 
 
 def test_who_cannot_renew_in_time_is_deposed(loop: Loop) -> None:
@@ -147,8 +150,8 @@ def test_who_cannot_renew_in_time_is_deposed(loop: Loop) -> None:
     owner.elector.stop()
 
 
-def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
-    """The thread hangs in a request: the loop sees by itself that the claim may be lost."""
+def test_a_lock_that_does_not_answer_is_overdue(loop: Loop) -> None:
+    """The thread hangs in a request: the loop sees by itself that the lock may be lost."""
     hanging = threading.Event()
 
     class Hanging(Script):
@@ -174,7 +177,7 @@ def test_a_claim_that_does_not_answer_is_overdue(loop: Loop) -> None:
     owner.elector.stop()
 
 
-def test_who_resigns_gives_the_claim_back_and_stands_by(loop: Loop) -> None:
+def test_who_resigns_gives_the_lock_back_and_stands_by(loop: Loop) -> None:
     lock = Script([True])
     owner = Owner(loop, lock)
     owner.elector.start()
@@ -213,4 +216,4 @@ def test_what_can_never_be_is_said_once(loop: Loop) -> None:
 def test_settings_that_do_not_fit_are_refused(url: str, election: str, place: str) -> None:
     settings = CoordinatorSettings.model_validate({"database_url": url, "leader_election": election})
     with pytest.raises(Invalid, match=place):
-        lock_of(settings)
+        lock_of(settings, SYSTEM_CLOCK)

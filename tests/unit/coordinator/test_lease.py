@@ -3,18 +3,21 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from tests.support.http_server import LocalServer
 
 from muniflow.errors import Unavailable
+from muniflow.testing.virtual_time import VirtualClock
 from muniflow_coordinator.leadership.lease import DURATION_S, Lease, LeaseName
 
 BASE = "/apis/coordination.k8s.io/v1/namespaces/space/leases"
 
 
-class ApiServer:
+class ApiServer(LocalServer):
     """The lease endpoints: GET, POST, PUT with `resourceVersion`."""
 
     def __init__(self) -> None:
@@ -24,10 +27,7 @@ class ApiServer:
         """Called before the next write: somebody else is faster."""
         self._version = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(_handler(self))
 
     def answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
         if self.broken:
@@ -56,11 +56,6 @@ class ApiServer:
         self.lease = body
         return body
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
 
 def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -88,7 +83,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.server = ApiServer()
-        self.now_s = 0.0
+        self.clock = VirtualClock()
         self._clients: list[Any] = []
 
     def pod(self, name: str) -> Lease:
@@ -98,7 +93,7 @@ class Cluster:
         configuration.retries = False
         made = client.ApiClient(configuration)
         self._clients.append(made)
-        return Lease(client.CoordinationV1Api(made), LeaseName("space", "leader", name), lambda: self.now_s)
+        return Lease(client.CoordinationV1Api(made), LeaseName("space", "leader", name), self.clock)
 
     def close(self) -> None:
         for made in self._clients:
@@ -108,9 +103,8 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    yield made
-    made.close()
+    with closing(Cluster()) as made:
+        yield made
 
 
 def spec(cluster: Cluster) -> dict[str, Any]:
@@ -125,6 +119,7 @@ def test_the_first_pod_gets_the_lease_and_renews_it(cluster: Cluster) -> None:
     assert not second.acquire()
     assert second.holder == "a"
     before = spec(cluster)["renewTime"]
+    cluster.clock.advance_to(1)
     assert first.renew()
     assert spec(cluster)["renewTime"] > before
     assert (spec(cluster)["holderIdentity"], spec(cluster)["leaseDurationSeconds"]) == ("a", DURATION_S)
@@ -135,12 +130,12 @@ def test_a_lease_that_is_not_renewed_is_taken_over(cluster: Cluster) -> None:
     first, second = cluster.pod("a"), cluster.pod("b")
     assert first.acquire()
     assert not second.acquire()
-    cluster.now_s = DURATION_S - 0.5
+    cluster.clock.advance_to(DURATION_S - 0.5)
     assert not second.acquire()
     assert first.renew()
-    cluster.now_s = 2 * DURATION_S - 1
+    cluster.clock.advance_to(2 * DURATION_S - 1)
     assert not second.acquire(), "it has changed, so its time begins anew"
-    cluster.now_s = 4 * DURATION_S
+    cluster.clock.advance_to(4 * DURATION_S)
     assert second.acquire()
     assert spec(cluster)["leaseTransitions"] == 1
     assert not first.renew()

@@ -135,7 +135,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not {image for image, _, _ in self.rows} & set(self.settled)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 test_completion_is_exact = LedgerMachine.TestCase
 
 

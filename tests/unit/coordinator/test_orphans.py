@@ -3,10 +3,11 @@
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from muniflow.model.keys import work_prefix
 from muniflow.store.folders import TEMPORARY
 
 if TYPE_CHECKING:
@@ -76,3 +77,29 @@ def test_never_or_not_yet(harness: "CoordinatorHarness", after_s: float) -> None
     harness.finish()
     later(harness, 3 * SOON_S)
     assert left.exists()
+
+
+def test_intermediates_that_came_after_the_end_of_their_batch_go_unless_it_runs_again(
+    harness: "CoordinatorHarness",
+) -> None:
+    """A worker that lost its connection computes on, and nobody learns of what it writes then."""
+    harness.pictures(1)
+    harness.start(unfinished_after_s=SOON_S)
+    harness.submit(operations=[["copy", 2], ["paste", 1]])
+    harness.finish()
+    harness.stores.work.write(work_prefix("b", 0) + "late.raw", b"x")
+    harness.until(lambda: not list(harness.stores.work.list()))
+
+
+def test_intermediates_of_a_batch_that_runs_again_stay(harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
+    harness.pictures(1)
+    harness.answer = answers["failed"]
+    coordinator = harness.start(unfinished_after_s=SOON_S)
+    harness.submit(operations=[["copy", 2], ["paste", 1]])
+    harness.finish()
+    harness.hold = True
+    harness.command("reopen")
+    harness.until(lambda: len(coordinator.view.runs) == 1 and harness.held)
+    harness.stores.work.write(work_prefix("b", 0) + "1-0-whole.raw", b"x")
+    later(harness, 2 * SOON_S)
+    assert [blob.size_bytes for blob in harness.stores.work.list()] == [1]

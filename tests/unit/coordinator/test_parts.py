@@ -1,10 +1,9 @@
 """The small parts of the coordinator, alone."""
 
-import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muniflow.model.batch import Batch
@@ -12,8 +11,10 @@ from muniflow.model.keys import work_prefix
 from muniflow.model.ledger import SettledImage
 from muniflow.model.messages import Encoding, RouteStep, Tally, Task
 from muniflow.store.local import LocalStore
-from muniflow_coordinator.cleanup.cleaner import Cleaner
-from muniflow_coordinator.runs.rates import Rate
+from muniflow.testing.inline import InlineExecutor
+from muniflow.testing.virtual_time import VirtualClock, VirtualLoop
+from muniflow_coordinator.cleanup.cleaner import GROUP, Cleaner
+from muniflow_coordinator.runs.rates import Rate, StepRates
 from muniflow_coordinator.runs.spec import read_spec, task_writer, write_spec
 from muniflow_coordinator.runs.tallies import Tallies
 from muniflow_coordinator.state.rows import settle_values
@@ -33,7 +34,6 @@ BATCH = Batch(
 )
 
 
-@settings(deadline=None)
 @given(
     image=st.integers(0, 2**31),
     stem=st.text(st.characters(codec="utf-8"), max_size=30),
@@ -70,25 +70,68 @@ def test_ranges_and_single_images_are_together_what_was_settled(found: list[tupl
         SettledImage(image, run, "failed" if failed else "done", ("no",) if failed else (), had_leaves=False)
         for image, (run, failed) in found
     ]
-    ranges, single = settle_values(3, settled)
+    ranges, single = settle_values(3, settled, 7.0)
     done = [(n, part["run_"]) for part in ranges for n in range(int(str(part["first_"])), int(str(part["last_"])) + 1)]
     assert sorted(done) == sorted((image.image, image.run) for image in settled if image.state == "done")
     assert {part["n_"] for part in single} == {image.image for image in settled if image.state == "failed"}
 
 
 def test_a_rate_forgets_what_is_older_than_a_minute() -> None:
-    now_s = 0.0
-    rate = Rate(lambda: now_s)
+    clock = VirtualClock()
+    rate = Rate(clock)
     assert rate.per_s() is None
-    rate.add(100)
-    now_s = 10.0
-    assert rate.per_s() == pytest.approx(10.0)
-    now_s = 50.0
-    rate.add(20)
-    now_s = 100.0
-    assert rate.per_s() == pytest.approx(20 / 60)
-    now_s = 200.0
+    for _ in range(41):
+        rate.add(100)
+        clock.advance_to(clock.monotonic_s() + 2.0)
+    assert rate.per_s() == pytest.approx(50.0, rel=0.05)
+    clock.advance_to(112.0)
+    assert rate.per_s() == pytest.approx(25.0, rel=0.05)
+    clock.advance_to(200.0)
     assert rate.per_s() == 0
+
+
+def steady(clock: VirtualClock, rate: Rate, *, per_s: float, seconds: float, group_s: float = 0.5) -> None:
+    """Groups of what was done since the last one, as workers report."""
+    for number in range(int(seconds / group_s)):
+        clock.advance_to(clock.monotonic_s() + group_s)
+        rate.add(per_s * group_s)
+        assert number or rate.per_s() is None, "of one group it is not known how long it took"
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 8.0, 45.0, 300.0])
+def test_a_rate_is_measured_over_the_time_in_which_there_was_work(idle_s: float) -> None:
+    clock = VirtualClock()
+    rate = Rate(clock)
+    steady(clock, rate, per_s=118.0, seconds=5.0)
+    clock.advance_to(clock.monotonic_s() + idle_s)
+    for _ in range(20):
+        clock.advance_to(clock.monotonic_s() + 0.5)
+        rate.add(59.0)
+    assert rate.per_s() == pytest.approx(118.0, rel=0.06)
+
+
+def test_slow_tasks_are_no_pause() -> None:
+    clock = VirtualClock()
+    rate = Rate(clock)
+    steady(clock, rate, per_s=1 / 25, seconds=250.0, group_s=25.0)
+    assert rate.per_s() == pytest.approx(1 / 25, rel=0.4)
+
+
+def test_the_rates_of_a_stage_and_of_a_batch_agree_in_the_first_seconds_after_another_batch() -> None:
+    clock = VirtualClock()
+    stages = StepRates(clock)
+    stages.add("resize", 50, 0.5)
+    clock.advance_to(0.5)
+    stages.add("resize", 50, 0.5)
+    clock.advance_to(50.0)  # nothing to do
+    batch = Rate(clock)
+    for _ in range(10):
+        clock.advance_to(clock.monotonic_s() + 0.5)
+        stages.add("resize", 59, 0.59)
+        batch.add(59)
+    rate, service_s = stages.of("resize")
+    assert rate == batch.per_s() == pytest.approx(118.0)
+    assert service_s == pytest.approx(0.01)
 
 
 def test_tallies_add_up_and_never_pass_what_is_expected() -> None:
@@ -110,44 +153,51 @@ def test_the_mean_size_of_images_is_that_of_the_first_step() -> None:
     assert Tallies.read(tallies.write(), 2).mean_pixels == 100.0
 
 
-class SlowStore(LocalStore):
-    """A store whose removals wait until the test lets them go."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.begun = threading.Semaphore(0)
-        self.go = threading.Semaphore(0)
-
-    def delete_prefix(self, prefix: str) -> None:
-        self.begun.release()
-        self.go.acquire()
-        super().delete_prefix(prefix)
+@pytest.fixture
+def loop() -> VirtualLoop:
+    return VirtualLoop(VirtualClock())
 
 
-def test_a_batch_is_forgotten_only_when_nothing_of_it_is_being_removed(tmp_path: Path) -> None:
-    store = SlowStore(tmp_path)
-    for image in (1, 2):
+def kept_after(store: LocalStore, images: range) -> list[int]:
+    return [n for n in images if store.size(work_prefix("b", n) + "x.raw") is not None]
+
+
+def store_of(tmp_path: Path, images: range) -> LocalStore:
+    store = LocalStore(tmp_path)
+    for image in images:
         store.write(work_prefix("b", image) + "x.raw", b"x")
-    cleaner = Cleaner(store, threads=1)
-    cleaner.add("b", 1)
-    cleaner.add("b", 2)
-    assert store.begun.acquire(timeout=5)
+    return store
+
+
+def test_a_batch_is_forgotten_only_when_nothing_of_it_is_being_removed(tmp_path: Path, loop: VirtualLoop) -> None:
+    images = range(GROUP + 2)
+    store = store_of(tmp_path, images)
+    cleaner = Cleaner(store, InlineExecutor(loop), parallel=1)
+    cleaner.add("b", images)
+    assert len(cleaner) == 2, "the first group is being removed"
     assert cleaner.forget("b") is False
     assert len(cleaner) == 0
-    store.go.release()
-    cleaner.stop()
+    loop.start()
     assert cleaner.forget("b") is True
-    assert [blob.key for blob in store.list()] == [work_prefix("b", 2) + "x.raw"]
+    assert kept_after(store, images) == list(images[GROUP:])
 
 
-def test_the_cleaner_keeps_a_bounded_queue(tmp_path: Path) -> None:
-    store = SlowStore(tmp_path)
-    cleaner = Cleaner(store, threads=1, most_waiting=3)
-    cleaner.add("b", 0)
-    assert store.begun.acquire(timeout=5)
-    for image in range(1, 10):
-        cleaner.add("b", image)
+def test_images_that_wait_are_removed_in_groups(tmp_path: Path, loop: VirtualLoop) -> None:
+    images = range(2 * GROUP + 5)
+    store = store_of(tmp_path, images)
+    cleaner = Cleaner(store, InlineExecutor(loop), parallel=2)
+    cleaner.add("b", images)
+    loop.start()
+    assert kept_after(store, images) == []
+    assert (len(cleaner), cleaner.forget("b")) == (0, True)
+
+
+def test_the_cleaner_keeps_a_bounded_queue(tmp_path: Path, loop: VirtualLoop) -> None:
+    images = range(10)
+    store = store_of(tmp_path, images)
+    cleaner = Cleaner(store, InlineExecutor(loop), parallel=1, max_waiting=3)
+    cleaner.add("b", images[:1])
+    cleaner.add("b", images[1:])
     assert len(cleaner) == 3
-    store.go.release()
-    store.go.release()
-    cleaner.stop()
+    loop.start()
+    assert kept_after(store, images) == [1, 2, 3, 4, 5, 6], "the oldest stay until the end of their batch"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, RootModel
 
 from muniflow.errors import Invalid, Rejected
 from muniflow.runtime.http import HttpServer, Query, Route, match
+from muniflow.testing.virtual_time import VirtualClock
 from muniflow_coordinator.leadership.peers import PAUSE_S, Peers, own_url, path_of
 
 Told = RootModel[dict[str, Any]]
@@ -28,9 +29,7 @@ class Node:
         self.peers: Peers | None = None
         self.server = HttpServer("127.0.0.1:0", CollectorRegistry(), self._routes(), live=bool, ready=lambda: None)
         self.url = f"http://127.0.0.1:{self.server.port}"
-        self.peers = Peers(
-            self.url, lambda: self.ledger.holder, lambda: self.ledger.leader is self, lambda: self.ledger.now_s
-        )
+        self.peers = Peers(self.url, lambda: self.ledger.holder, lambda: self.ledger.leader is self, self.ledger.clock)
 
     def _routes(self) -> Mapping[str, Route]:
         def late(query: Query, parts: tuple[str, ...]) -> BaseModel | None:
@@ -62,7 +61,7 @@ class Ledger:
     def __init__(self) -> None:
         self.leader: Node | None = None
         self.holder = ""
-        self.now_s = 0.0
+        self.clock = VirtualClock()
 
 
 @contextmanager
@@ -126,14 +125,14 @@ def test_a_frozen_leader_delays_one_answer_not_each() -> None:
         frozen.accept()[0].close()
         with pytest.raises(BlockingIOError):
             frozen.accept()
-        standby.ledger.now_s = PAUSE_S
+        standby.ledger.clock.advance_to(PAUSE_S)
         standby.get("/v1/batches/x")
         frozen.accept()[0].close()
 
 
 def test_without_an_address_nothing_is_passed_on() -> None:
     routes: dict[str, Route] = {"/v1/info": lambda _query, _parts: None}
-    peers = Peers(None, lambda: "a 7 http://127.0.0.1:1", lambda: False)
+    peers = Peers(None, lambda: "a 7 http://127.0.0.1:1", lambda: False, VirtualClock())
     assert peers.routes(routes) is routes
     assert peers.signature("b 7") == "b 7"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def again(harness: "CoordinatorHarness") -> float:
     assert harness.coordinator
-    return float(harness.coordinator.core.metrics.images_again._value.get())
+    return float(harness.metrics.images_again._value.get())
 
 
 def purge(harness: "CoordinatorHarness") -> None:
@@ -70,7 +70,7 @@ def test_what_is_lost_again_and_again_is_settled_as_failed(
     assert (notice.state, notice.done, notice.failed) == ("partial", 2, 1)
     assert [task.image for task in harness.tasks].count(1) == 3
     (reason,) = harness.report()["images"][1]["reasons"]
-    assert "lost: nothing was heard of it after 3 dispatches" in reason
+    assert "lost: no event after 3 dispatches" in reason
     harness.answer = answers["all_done"]
     harness.notices.clear()
     harness.command("reopen")

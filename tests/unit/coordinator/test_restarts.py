@@ -153,12 +153,12 @@ def test_a_small_batch_survives_the_doubt_about_its_only_transaction(
     assert harness.state
     real, calls = getattr(harness.state, write), []
 
-    def doubtful(*arguments: Any) -> Any:
+    def doubtful(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         if len(calls) > 1:
-            return real(*arguments)
+            return real(*arguments, **options)
         if committed:
-            real(*arguments)
+            real(*arguments, **options)
         raise Unavailable("state database", "a test")
 
     monkeypatch.setattr(harness.state, write, doubtful)
@@ -198,11 +198,14 @@ def test_an_output_store_that_is_away_delays_the_report(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("muniflow_coordinator.handlers.finalizer.RETRY_DELAY_S", 0.02)
-    (harness.root / "output").write_text("a file where a folder should be")
     harness.pictures(1)
+    harness.hold = True
     coordinator = harness.start()
     harness.submit()
-    harness.until(lambda: any(run.waiting_for for run in coordinator.core.runs))
+    harness.until(lambda: bool(harness.notices))
+    (harness.root / "output").write_text("a file where a folder should be")
+    harness.let_go()
+    harness.until(lambda: any(run.waiting_for for run in coordinator.view.runs))
     assert harness.ended("b") is None
     (harness.root / "output").unlink()
     assert harness.finish().state == "done"
@@ -218,11 +221,11 @@ def test_a_database_that_is_locked_is_delay(harness: "CoordinatorHarness", monke
     other = sqlite3.connect(harness.root / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     harness.submit()
-    harness.until(lambda: coordinator.core.retry_queue.waiting_for)
+    harness.until(lambda: coordinator.retry_queue.waiting_for)
     other.execute("ROLLBACK")
     other.close()
     assert harness.finish().done == 3
-    assert coordinator.core.retry_queue.waiting_for is None
+    assert coordinator.retry_queue.waiting_for is None
 
 
 def test_stopping_records_and_acks_what_has_come(harness: "CoordinatorHarness") -> None:
@@ -243,7 +246,7 @@ def test_stopping_records_and_acks_what_has_come(harness: "CoordinatorHarness") 
 def test_a_source_store_that_is_away_delays_the_intake(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("muniflow_coordinator.handlers.batches.RETRY_DELAY_S", 0.02)
+    monkeypatch.setattr("muniflow_coordinator.handlers.list_reader.RETRY_DELAY_S", 0.02)
     assert isinstance(harness.stores.source, LocalStore)
     (harness.root / "source").rmdir()
     harness.start()

@@ -11,10 +11,16 @@ from sqlalchemy import Connection
 from muniflow.errors import Unavailable
 from muniflow.model.messages import Events, Settled
 from muniflow.model.topology import BATCHES, EVENTS
+from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.state.sql import SqlState
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
+
+
+def waits(coordinator: Coordinator) -> list[str]:
+    """Why the lists of new batches cannot be read."""
+    return [intake.waiting_for for intake in coordinator.view.intakes.values() if intake.waiting_for]
 
 
 @pytest.fixture
@@ -25,10 +31,10 @@ def lost_answers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     write = SqlState._write
 
     @contextmanager
-    def unsure(self: SqlState) -> Iterator[Connection]:
+    def unsure(self: SqlState, commit: str | None) -> Iterator[Connection]:
         writes[0] += 1
         unlucky = chance.random() < 0.6
-        with write(self) as connection:
+        with write(self, commit) as connection:
             yield connection
         if unlucky:
             raise Unavailable("state database", "the connection was cut")
@@ -70,7 +76,7 @@ def test_a_batch_is_not_given_up_with_its_message(harness: "CoordinatorHarness")
     (harness.root / "source").rename(harness.root / "away")
     coordinator = harness.start()
     harness.submit()
-    harness.until(lambda: coordinator.core.intake_waits)
+    harness.until(lambda: waits(coordinator))
     harness.crash()
     queue = harness.broker.queue(BATCHES)
     assert queue is not None
@@ -86,8 +92,8 @@ def test_a_batch_taken_up_again_is_refused_when_it_is_wrong(harness: "Coordinato
     (harness.root / "source").rename(harness.root / "away")
     coordinator = harness.start()
     harness.submit()
-    harness.until(lambda: coordinator.core.intake_waits)
-    assert "is its volume mounted" in coordinator.core.intake_waits["b"]
+    harness.until(lambda: waits(coordinator))
+    assert "is its volume mounted" in waits(coordinator)[0]
     harness.crash()
     queue = harness.broker.queue(BATCHES)
     assert queue is not None
@@ -99,7 +105,7 @@ def test_a_batch_taken_up_again_is_refused_when_it_is_wrong(harness: "Coordinato
     assert (notice.state, notice.faults[0]["place"]) == ("rejected", "source")
     assert harness.state
     assert harness.state.find("b") is None
-    assert again.core.intake_waits == {}
+    assert again.view.intakes == {}
 
 
 @pytest.mark.parametrize("step", [2**80, -1, 7])
@@ -130,13 +136,13 @@ def test_late_events_between_two_slices_do_not_touch_the_next_run(
     harness.submit(operations=[["copy", 1], ["paste", 1]])
     harness.finish()
     forgotten: list[str] = []
-    forget = coordinator.core.cleaner.forget
+    forget = coordinator.view.cleaner.forget
 
     def noted(batch_id: str) -> bool:
         forgotten.append(batch_id)
         return forget(batch_id)
 
-    monkeypatch.setattr(coordinator.core.cleaner, "forget", noted)
+    monkeypatch.setattr(coordinator.view.cleaner, "forget", noted)
     harness.answer = answers["all_done"]
     harness.notices.clear()
     harness.command("reopen")
@@ -182,7 +188,7 @@ def test_a_database_that_is_away_for_long_lets_the_deliveries_go(
     harness.start()
 
     @contextmanager
-    def away(_self: SqlState) -> Iterator[Connection]:
+    def away(_self: SqlState, _commit: str | None) -> Iterator[Connection]:
         raise Unavailable("state database", "a test took it away")
         yield
 

@@ -5,15 +5,23 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from muniflow.model.messages import Events, Settled, Task
+from muniflow.forecast.profile import Profile, read_profile
+from muniflow.forecast.service_time import Sums
+from muniflow.model.messages import Events, Settled, Tally, Task, TaskSums
+from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.http import HttpServer
+from muniflow.testing.inline import InlineRepeater
 from muniflow_coordinator.api.routes import Answers
-from muniflow_coordinator.api.stages import Depth, Stages
+from muniflow_coordinator.api.scaling import ScalingAnswers
+from muniflow_coordinator.api.stages import QueueDepth, Stages
+from muniflow_coordinator.coordinator import Coordinator
+from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.lifecycle import Process
 from muniflow_coordinator.metrics import Metrics
 
@@ -23,20 +31,24 @@ if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
 
 
-def read_depths(queues: Sequence[str]) -> Mapping[str, Depth]:
-    return {name: Depth(3, 4, 0 if "paste" in name else 2) for name in queues}
+def read_depths(queues: Sequence[str]) -> Mapping[str, QueueDepth]:
+    return {name: QueueDepth(3, 4, 0 if "paste" in name else 2) for name in queues}
 
 
 class Here(Process):
-    """A process whose coordinator works, and needs no claim for it."""
+    """A process whose coordinator leads without a lock."""
 
-    def __init__(self, coordinator: Any) -> None:
-        super().__init__(coordinator.core.loop, coordinator.core.state, Nobody(), lambda _give_up: coordinator)
+    def __init__(self, harness: "CoordinatorHarness", coordinator: Coordinator) -> None:
+        assert harness.state
+        idle = InlineRepeater(harness.loop)
+        super().__init__(
+            harness.loop, SYSTEM_CLOCK, harness.state, lock=Nobody(), repeater=idle, make=lambda _give_up: coordinator
+        )
         self.coordinator = coordinator
 
 
 class Nobody:
-    """A claim that is never asked for."""
+    """A lock that is never asked for."""
 
     poll_s = renew_s = valid_s = 1.0
     holder = None
@@ -56,11 +68,15 @@ class Site:
     def __init__(self, harness: "CoordinatorHarness") -> None:
         coordinator = harness.start()
         self.harness = harness
-        self.stages = Stages(("copy", "paste"), coordinator.rates, read_depths)
+        self.stages = Stages(
+            ("copy", "paste"), harness.rates, read_depths, InlineRepeater(harness.loop), {"copy": 5}.get
+        )
         self.stages.poll()
+        assert harness.state
         operations: Any = {"copy": None, "paste": None}
-        process = Here(coordinator)
-        answers = Answers(coordinator.core.state, process.core, operations, self.stages)
+        process = self.process = Here(harness, coordinator)
+        scaling = ScalingAnswers(stages_of((), operations), process.view)
+        answers = Answers(harness.state, process.view, operations, self.stages, scaling)
         registry = CollectorRegistry()
         self.metrics = Metrics(registry)
         self.metrics.watch(coordinator.live)
@@ -100,9 +116,8 @@ class Site:
 
 @pytest.fixture
 def site(harness: "CoordinatorHarness") -> "Iterator[Site]":
-    made = Site(harness)
-    yield made
-    made.close()
+    with closing(Site(harness)) as made:
+        yield made
 
 
 def test_a_batch_from_running_to_done(site: Site, harness: "CoordinatorHarness", answers: dict[str, Any]) -> None:
@@ -158,10 +173,10 @@ def test_status_codes(site: Site, path: str, status: int) -> None:
 
 def test_readiness_follows_the_broker(site: Site, harness: "CoordinatorHarness") -> None:
     assert harness.coordinator
-    transport = harness.coordinator.core.transport
+    transport = harness.coordinator.transport
     harness.until(lambda: transport.connected)
     assert site.text("/readyz")[0] == 200
-    harness.coordinator.core.transport.stop(lambda: None)
+    harness.coordinator.transport.stop(lambda: None)
     assert site.text("/readyz") == (503, '{"error": "not connected to the broker: stopped"}')
     assert site.get("/v1/info")["connected"] is False
 
@@ -171,10 +186,50 @@ def test_stages(site: Site, harness: "CoordinatorHarness") -> None:
     harness.submit()
     harness.finish()
     copy, paste = site.get("/v1/stages")["stages"]
-    assert (copy["ready"], copy["unacked"], copy["consumers"], copy["dead"]) == (3, 4, 2, 3)
+    assert (copy["ready"], copy["unacked"], copy["consumers"], copy["dead"]) == (6, 8, 2, 5), "of both queues"
     assert copy["rate_tasks_per_s"] > 0
     assert copy["drain_s"] > 0
     assert (paste["rate_tasks_per_s"], paste["drain_s"]) == (None, None)
+
+
+def test_wanted_replicas_are_a_number_only_once_they_are_known(site: Site, harness: "CoordinatorHarness") -> None:
+    status, body = site.text("/v1/scaling/copy")
+    assert status == 503
+    assert "just started" in body
+    assert [one["wanted"] for one in site.get("/v1/stages")["deployments"]] == [None, None]
+    assert harness.coordinator
+    harness.consumers["copy"] = 2
+    harness.coordinator.forecaster.turn()
+    assert site.get("/v1/scaling/copy") == {"wanted": 0}
+    assert site.text("/v1/scaling/nobody")[0] == 404
+    copy, paste = site.get("/v1/stages")["deployments"]
+    nothing = {"wanted": 0, "remaining_work_s": 0.0}
+    assert copy == {"name": "copy", "operations": ["copy"], "running": 2, **nothing}
+    assert paste == {"name": "paste", "operations": ["paste"], "running": None, **nothing}
+
+
+def test_the_profile_is_what_workers_reported_and_a_standby_has_it_from_the_database(
+    site: Site, harness: "CoordinatorHarness", answers: dict[str, Any]
+) -> None:
+    def answer(task: Task) -> list[Events]:
+        sums = TaskSums(steps=1, reads="jpg", device="cpu", sums=tuple(Sums.of(12.0, 3.0, 0.5).as_list()))
+        (events,) = answers["all_done"](task)
+        return [events.model_copy(update={"tallies": (Tally(batch="b", step=0, tasks=(sums,)),)})]
+
+    assert read_profile(site.text("/v1/profile")[1]) == Profile()
+    harness.answer = answer
+    harness.pictures(4)
+    harness.submit()
+    harness.finish()
+    learned = read_profile(site.text("/v1/profile")[1])
+    ((task_class, sums),) = learned.observed.items()
+    assert (task_class.key.split("/")[:3], sums.n, sums.mp_in) == (["copy", "jpg-jpg", "cpu"], 4, 48)
+    assert harness.coordinator
+    harness.coordinator.service_times.save()
+    site.process.coordinator = None
+    ((same_class, kept),) = read_profile(site.text("/v1/profile")[1]).observed.items()
+    assert same_class == task_class
+    assert kept.as_list() == pytest.approx(sums.as_list(), rel=1e-3)
 
 
 def test_metrics_count_images_and_name_no_batch(site: Site, harness: "CoordinatorHarness") -> None:

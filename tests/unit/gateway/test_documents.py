@@ -9,6 +9,7 @@ from muniflow.runtime.settings import read_env
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.documents import (
     IdempotencyRecord,
+    Rights,
     check_document,
     new_batch_id,
     repeatable_batch_id,
@@ -62,7 +63,7 @@ def test_what_is_no_claim_is_told(body):
 def test_a_json_document_cannot_name_what_was_sent_with_a_form():
     body = {"batch_id": "b", "source": ".muniflow/uploads/b", "operations": [["resize", "50%"]]}
     with pytest.raises(Invalid, match="source: a part of a key cannot begin with"):
-        check_document(json.dumps(body).encode(), installed_operations())
+        check_document(json.dumps(body).encode(), installed_operations(), Rights("default", {}))
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,26 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniflow.errors import Invalid, Unavailable
+from muniflow.images.limits import DEFAULT_LIMITS
 from muniflow.model.operation import installed_operations
 from muniflow.store.local import LocalStore
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.settings import GatewaySettings
-from muniflow_gateway.upload.documents import document_of
+from muniflow_gateway.upload.documents import Rights, document_of
 from muniflow_gateway.upload.multipart import FormReader, Sink, boundary_of
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40
 ACTIONS = json.dumps({"operations": [["resize", "50%"]], "output": "jpg"})
 OPERATIONS = installed_operations()
+RIGHTS = Rights("default", {})
+NOW_S = datetime(2030, 6, 1, 16, tzinfo=UTC).timestamp()
 
 
 def part(name, body, filename=None):
@@ -41,7 +45,7 @@ def read(body, store, *, sizes=(65536,), **limits):
     async def run():
         with ThreadPoolExecutor(2) as executor:
             sink = Sink(store, "up/1/", executor, durable=False)
-            return await FormReader("b", sink, GatewaySettings(**limits)).read(chunks())
+            return await FormReader("b", sink, GatewaySettings(**limits), DEFAULT_LIMITS).read(chunks())
 
     return asyncio.run(run())
 
@@ -55,7 +59,7 @@ def keys_in(store, tmp_path):
     return [blob.key for blob in store.list()] if (tmp_path / "source").exists() else []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=5))
 def test_a_form_is_the_same_however_it_is_cut(tmp_path_factory, sizes):
     store = LocalStore(tmp_path_factory.mktemp("s") / "source")
@@ -144,6 +148,8 @@ def test_what_is_no_form_is_refused(content_type, status):
         ),
         ('{"operations": [["split", true]], "batch_id": "a", "source": "/etc"}', ["batch_id", "source"]),
         ('{"operations": [["split", true]], "\\ud800": 1}', None),
+        ('{"operations": [["split", true]], "deadline": "2030-06-01T16:00:00Z"}', ["deadline"]),
+        ('{"operations": [["split", true]], "deadline": "soon", "priority": "urgent"}', ["deadline", "priority"]),
     ],
 )
 def test_every_fault_of_the_actions_is_named(store, actions, places):
@@ -151,15 +157,23 @@ def test_every_fault_of_the_actions_is_named(store, actions, places):
     found = read(form(*deps, part("files", JPEG, "a.jpg")), store)
 
     with pytest.raises(Invalid) as invalid:
-        document_of(found, "id", "up/1/", OPERATIONS)
+        document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS)
 
     assert places is None or [fault.place for fault in invalid.value.faults] == places
+
+
+def test_a_byte_order_mark_before_the_actions_is_ignored(store):
+    actions = b'\xef\xbb\xbf{"operations": [["split", true]]}'
+    found = read(form(part("actions", actions), part("files", JPEG, "a.jpg")), store)
+    assert json.loads(document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS))["operations"] == [
+        ["split", True]
+    ]
 
 
 def test_a_good_form_becomes_a_batch_of_its_own_folder(store):
     found = read(form(part("actions", ACTIONS.encode()), part("files", JPEG, "a.jpg")), store)
 
-    document = json.loads(document_of(found, "id", "up/1/", OPERATIONS))
+    document = json.loads(document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS))
 
     assert document == {
         "operations": [["resize", "50%"]],

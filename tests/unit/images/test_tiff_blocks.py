@@ -40,7 +40,7 @@ def test_the_length_is_told_without_expanding(pixels):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400)), max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_length_of_any_run_is_told(runs):
     pixels = b"".join(bytes([value]) * count for value, count in runs)
     assert lzw_bytes(lzw(pixels)) == len(pixels)
@@ -48,7 +48,7 @@ def test_the_length_of_any_run_is_told(runs):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_arbitrary_bytes_raise_nothing_but_rejected(coded):
     for check in (lzw_bytes, packbits_bytes, lambda data: inflated_bytes(data, 1000)):
         try:

@@ -1,6 +1,8 @@
 """What trouble looks like in the metrics: the values that stay at zero while all is well."""
 
+import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,9 +15,8 @@ from muniflow_coordinator.metrics import CAUSES, Metrics
 
 @pytest.fixture
 def harness(tmp_path):
-    made = CoordinatorHarness(tmp_path)
-    yield made
-    made.close()
+    with closing(CoordinatorHarness.in_real_time(tmp_path)) as made:
+        yield made
 
 
 def scraped(coordinator):
@@ -56,7 +57,7 @@ def test_a_database_that_is_away_holds_every_batch(harness, monkeypatch):
     other = sqlite3.connect(harness.root / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     harness.let_go()
-    harness.until(lambda: coordinator.core.retry_queue.waiting_for)
+    harness.until(lambda: coordinator.retry_queue.waiting_for)
     assert (value("ledger_waiting"), held(value)) == (1, {"ledger": 1})
     other.execute("ROLLBACK")
     other.close()
@@ -66,20 +67,22 @@ def test_a_database_that_is_away_holds_every_batch(harness, monkeypatch):
 
 def test_a_broker_that_is_blocked_and_a_report_that_cannot_be_written_hold_a_batch(harness, monkeypatch):
     monkeypatch.setattr("muniflow_coordinator.handlers.finalizer.RETRY_DELAY_S", 0.02)
-    (harness.root / "output").write_text("a file where a folder should be")
+    output = harness.root / "output"
     harness.pictures(1)
     harness.hold = True
     coordinator = harness.start()
     value = scraped(coordinator)
     harness.submit()
     harness.until(lambda: harness.held)
+    shutil.rmtree(output, ignore_errors=True)
+    output.write_text("a file where a folder should be")
     harness.broker.block("memory alarm")
     assert (value("blocked"), held(value)) == (1, {"broker": 1})
     harness.broker.unblock()
     assert (value("blocked"), held(value)) == (0, {})
     harness.let_go()
     harness.until(lambda: held(value) == {"report": 1})
-    (harness.root / "output").unlink()
+    output.unlink()
     harness.finish()
     assert held(value) == {}
 
@@ -89,7 +92,7 @@ def test_intermediates_that_wait_for_removal_are_counted(harness):
     harness.answer = lambda sent: [] if sent.image == 2 else all_done(sent)
     coordinator = harness.start()
     value = scraped(coordinator)
-    coordinator.core.cleaner.stop()
+    coordinator.view.cleaner.parallel = 0
     harness.submit(operations=[["copy", 1], ["paste", 1]])
     harness.until(lambda: value("images_pending") == 1)
     assert value("cleanup_waiting") == 2

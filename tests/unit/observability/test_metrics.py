@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +17,38 @@ from muniflow.compute.groups import GroupResult, TaskResult
 from muniflow.compute.outcome import StepMeasure
 from muniflow.runtime.metrics import LABELS, counter, gauge, histogram, metrics_of
 from muniflow.worker.metrics import WorkerMetrics
+from muniflow_coordinator.api.failure_counts import Counted
+from muniflow_coordinator.foresight.outlook import StageOutlook
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import REASONS
 
 ROOT = Path(__file__).parents[3]
-IDLE = Live({}, pending=0, in_flight=0, oldest_s=0.0, cleanup=0, waiting=False)
+STAGES = {"blur": StageOutlook(("blur",), wanted=0, running=0, work_s=0.0)}
+IDLE = Live({}, pending=0, in_flight=0, oldest_s=0.0, cleanup=0, waiting=False, eta_s=0.0, coverage=1.0, stages=STAGES)
 MODULES = (muniflow.worker.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
 ENTRIES = dict.fromkeys(entry for module in MODULES for entry in metrics_of(module))
 
 
-def worker() -> CollectorRegistry:
+COUNTED = Counted({("blur", "crashed"): 1}, {"muniflow.batches.dead": 2})
+
+
+def registry_of(make: Callable[[CollectorRegistry], object]) -> CollectorRegistry:
     registry = CollectorRegistry()
-    WorkerMetrics(registry)
+    make(registry)
     return registry
+
+
+def worker() -> CollectorRegistry:
+    return registry_of(WorkerMetrics)
 
 
 def coordinator() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    Metrics(registry).watch(lambda: IDLE)
-    return registry
+    return registry_of(lambda registry: Metrics(registry).watch(lambda: IDLE, lambda: COUNTED))
 
 
 def gateway() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    GatewayMetrics(registry)
-    return registry
+    return registry_of(GatewayMetrics)
 
 
 @pytest.mark.parametrize(("registry", "module"), list(zip((worker, coordinator, gateway), MODULES, strict=True)))
@@ -58,7 +65,7 @@ def test_names_and_texts_follow_the_conventions(entry):
     assert not re.search(r"_(ms|millis|minutes|mb|kb|percent)$", entry.name), "base units only"
     assert entry.text.endswith((".", "`.")), "a sentence"
     if entry.kind == "histogram":
-        assert entry.name.endswith(("_seconds", "_tasks"))
+        assert entry.name.endswith(("_seconds", "_tasks", "_ratio"))
         assert list(entry.buckets) == sorted(set(entry.buckets))
 
 
@@ -93,8 +100,8 @@ def test_a_group_is_counted():
                 TaskResult("blur", "retry", 0.1, kind="blob store"),
             ],
             measures=[
-                StepMeasure("resize", images=1, pixels=100, compute_s=0.2, load_s=0.1, load_bytes=50),
-                StepMeasure("blur", images=4, pixels=25, compute_s=0.3, store_s=0.2, store_bytes=30),
+                StepMeasure(op="resize", done=1, pixels=100, compute_s=0.2, load_s=0.1, load_bytes=50),
+                StepMeasure(op="blur", done=4, pixels=25, compute_s=0.3, store_s=0.2, store_bytes=30),
             ],
         )
     )

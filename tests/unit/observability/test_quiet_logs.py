@@ -49,7 +49,7 @@ def test_a_worker_writes_examples_of_what_fails_and_not_each(tmp_path, log):
 
 
 def test_a_coordinator_says_when_a_batch_begins_and_ends_and_nothing_of_its_images(tmp_path, log):
-    harness = CoordinatorHarness(tmp_path)
+    harness = CoordinatorHarness.in_real_time(tmp_path)
     try:
         harness.pictures(COORDINATED)
         harness.answer = lambda sent: failed(sent) if sent.image % 10 == 3 else all_done(sent)

@@ -103,7 +103,7 @@ def test_every_size_is_kept_down_to_one_pixel(method, size):
 
 @pytest.mark.parametrize("method", METHODS)
 @given(shapes, st.integers(0, 6), st.integers(0, 6), st.integers(0, 3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_view_gives_what_its_copy_gives(method, size, left_px, top_px, seed):
     whole = craft.noise(size.width_px + left_px + 5, size.height_px + top_px + 5, seed)
     view = whole[top_px : top_px + size.height_px, left_px : left_px + size.width_px]
@@ -119,7 +119,7 @@ def test_a_read_only_view_is_fine(method):
 
 @pytest.mark.parametrize("method", METHODS)
 @given(shapes, st.tuples(*[st.integers(0, 255)] * 3))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_flat_colour_stays(method, size, colour):
     flat = np.full((size.height_px, size.width_px, 3), colour, np.uint8)
     assert np.array_equal(blurred(flat, method), flat)

@@ -75,13 +75,13 @@ def hold(opencl_process, entry, view):
     sizes = params.sizes(Size(right - left, bottom - top))
     expected = step.apply(image[top:bottom, left:right], params)
     made = opencl_process.apply(read.op, read.params, image, window)
-    assert [part.shape for part in made] == [(size.height_px, size.width_px, 3) for size in sizes]
+    assert [part.shape for part in made] == [(size.height_px, size.width_px, image.shape[2]) for size in sizes]
     assert {part.dtype for part in made} == {np.dtype(np.uint8)}
     for mine, theirs in zip(made, expected, strict=True):
         assert np.abs(mine.astype(int) - theirs).max() <= MAX_DIFFERENCE
 
 
-many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+many = settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 @pytest.mark.parametrize("entry", [*BLURS, *SPLITS], ids=str)
@@ -103,3 +103,11 @@ def test_resize_on_opencl_is_that_of_the_cpu(opencl_process, entry, view):
 def test_a_large_image_on_opencl_is_that_of_the_cpu(opencl_process, entry):
     image = np.random.default_rng(5).integers(0, 256, (701, 913, 3), dtype=np.uint8)
     hold(opencl_process, entry, (image, (1, 700, 2, 911)))
+
+
+@pytest.mark.parametrize("entry", [*BLURS[:4], ["resize", "37%"], ["resize", "230%"]], ids=str)
+def test_alpha_on_opencl_is_that_of_the_cpu(opencl_process, entry):
+    image = np.random.default_rng(6).integers(0, 256, (150, 203, 4), dtype=np.uint8)
+    image[:, 60:, 3] = 255
+    image[20:90, 30:120, 3] = 0
+    hold(opencl_process, entry, (image, (1, 149, 2, 201)))

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.images import craft
 
@@ -85,7 +85,6 @@ params_of = st.one_of(
 
 
 @given(params_of, sizes)
-@settings(deadline=None)
 def test_what_is_made_has_the_size_that_was_said(params, source):
     image = craft.noise(*source)
     before = image.copy()
@@ -157,7 +156,6 @@ def test_an_image_of_the_right_size_is_handed_on_as_it_is():
 
 
 @given(sizes, sizes)
-@settings(deadline=None)
 def test_a_view_gives_what_its_copy_gives(source, target):
     whole = craft.noise(source.width_px + 7, source.height_px + 5)
     view = whole[3 : 3 + source.height_px, 2 : 2 + source.width_px]

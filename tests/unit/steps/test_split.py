@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.images import craft
 
@@ -42,13 +42,17 @@ def test_parts(length_px, count, expected):
 
 
 @given(grids, st.builds(Size, sides, sides))
-@settings(deadline=None)
 def test_tiles_are_views_that_cover_the_image_once_in_order(params, source):
     image = craft.noise(*source)
     tiles = STEP.apply(image, params)
     assert len(tiles) == params.fan_out
     assert tuple(Size(tile.shape[1], tile.shape[0]) for tile in tiles) == params.sizes(source)
     assert all(np.shares_memory(tile, image) for tile in tiles)
+    areas = [tuple(map(int, area)) for area in params.areas(source)]
+    assert all(
+        np.array_equal(tile, image[top : top + height, left : left + width])
+        for tile, (left, top, width, height) in zip(tiles, areas, strict=True)
+    )
     rows = [np.hstack(tiles[start : start + params.columns]) for start in range(0, len(tiles), params.columns)]
     assert np.array_equal(np.vstack(rows), image)
 

@@ -12,7 +12,8 @@ from muniflow.compute.process import process
 from muniflow.model.messages import Task
 from muniflow.model.topology import EVENTS, LOST, dead_queue, step_queue, topology
 from muniflow.transport.types import Delivery, OutgoingMessage
-from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH, SUSPECT_AFTER
+from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH
+from muniflow.worker.held import SUSPECT_AFTER
 from muniflow.worker.settings import WorkerSettings
 
 IMAGES = 40
@@ -80,19 +81,15 @@ def test_a_drain_hands_back_what_has_not_begun(root):
 def test_a_busy_child_gets_a_whole_group_of_short_tasks_early(root, monkeypatch, settings, seconds, most):
     harness = WorkerHarness(spec(root), ("nap",), settings)
     sizes: list[list[int]] = []
-    submit = harness.worker.pool.submit
+    submit = harness.pool.submit
 
-    def watched(jobs, on_done, *, early=False):
-        submit(jobs, on_done, early=early)
+    def watched(tasks, on_done, *, early=False):
+        submit(tasks, on_done, early=early)
         sizes.append(
-            [
-                len(assignment.jobs)
-                for handle in harness.worker.pool._handles.values()
-                for assignment in handle.assignments
-            ]
+            [len(assignment.tasks) for handle in harness.pool._handles.values() for assignment in handle.assignments]
         )
 
-    monkeypatch.setattr(harness.worker.pool, "submit", watched)
+    monkeypatch.setattr(harness.pool, "submit", watched)
     stop_at(harness, IMAGES)
     harness.run(published(tasks(("nap", {"seconds": seconds, "width_px": 30}))))
     seen = [held for held in sizes if held]
@@ -142,24 +139,26 @@ def test_a_blocked_broker_only_delays(root):
     assert len(harness.coverage) == IMAGES
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b"\xff\xfe", b"[]", b'"task"', b"{}", b'{"v": 2}', b"null", b"[" * 10000,
-        task("0.png", "smooth", step=7).to_bytes(),
-        task("0.png", "half").to_bytes(),
-        task("0.png", "smooth").model_copy(update={"route": ()}).to_bytes(),
-    ],
-)  # fmt: skip
-def test_what_is_no_task_goes_to_the_dead_letters_and_harms_nobody(root, body):
+NO_TASKS = [
+    b"", b"\xff\xfe", b"[]", b'"task"', b"{}", b'{"v": 2}', b"null", b"[" * 10000,
+    task("0.png", "smooth", step=7).to_bytes(),
+    task("0.png", "half").to_bytes(),
+    task("0.png", "smooth").model_copy(update={"route": ()}).to_bytes(),
+]  # fmt: skip
+
+
+def test_what_is_no_task_goes_to_the_dead_letters_and_harms_nobody(root):
     harness = WorkerHarness(spec(root), ("smooth",))
-    stop_at(harness, 3)
-    harness.run([OutgoingMessage(step_queue("smooth"), body), *published(tasks("smooth", images=3))])
+    images = len(NO_TASKS)
+    stop_at(harness, images)
+    good = published(tasks("smooth", images=images))
+    bad = [OutgoingMessage(step_queue("smooth"), body) for body in NO_TASKS]
+    harness.run([message for pair in zip(bad, good, strict=True) for message in pair])
     assert harness.exit_code == 0
-    assert len(files(root / "output")) == 3
-    assert harness.broker.depths()[dead_queue(step_queue("smooth"))] == 1
-    assert harness.broker.depths()[LOST] == 1
-    assert harness.sample("muniflow_malformed_messages_total", queue=step_queue("smooth")) == 1
+    assert len(files(root / "output")) == images
+    assert harness.broker.depths()[dead_queue(step_queue("smooth"))] == len(NO_TASKS)
+    assert harness.broker.depths()[LOST] == len(NO_TASKS)
+    assert harness.sample("muniflow_malformed_messages_total", queue=step_queue("smooth")) == len(NO_TASKS)
 
 
 def test_a_failure_is_settled_kept_and_does_not_stop_the_others(root):
@@ -229,12 +228,10 @@ def test_work_that_waits_while_the_only_child_is_started_again_is_not_forgotten(
     first, *rest = published(tasks("smooth", images=3))
 
     def kill_and_publish():
-        os.kill(harness.worker.pool.pids[0], signal.SIGKILL)
-        once_when(
-            harness, lambda: not harness.worker.pool.pids, lambda: harness.coordinator.publish(rest, lambda _: None)
-        )
+        os.kill(harness.pool.pids[0], signal.SIGKILL)
+        once_when(harness, lambda: not harness.pool.pids, lambda: harness.coordinator.publish(rest, lambda _: None))
 
-    once_when(harness, lambda: len(harness.coverage) == 1 and harness.worker.pool.idle, kill_and_publish)
+    once_when(harness, lambda: len(harness.coverage) == 1 and harness.pool.idle, kill_and_publish)
     harness.run([first])
     assert len(harness.coverage) == 3
 
@@ -298,7 +295,7 @@ def test_what_comes_in_one_burst_is_one_group(root):
         harness.loop.call_later(0.5 * BURST_S, lambda: take(burst[2]))
         harness.loop.call_later(1.5 * BURST_S, lambda: take(burst[3]))
 
-    once_when(harness, lambda: harness.worker.transport.connected and harness.worker.pool.idle, deliver)
+    once_when(harness, lambda: harness.worker.transport.connected and harness.pool.idle, deliver)
     harness.run([])
     assert harness.sample("muniflow_group_tasks_count") == 1
     assert harness.sample("muniflow_group_tasks_sum") == 4

@@ -1,14 +1,23 @@
 """One meaning: every engine gives the same bytes."""
 
+import hashlib
 import json
+import random
 
+import numpy as np
 import pytest
 from tests.support.compute_help import SUPPORT, context, files, picture, route, run_hop_by_hop, spec, write_source
 from tests.support.worker_help import run_over_memory_broker
+from tests.unit.images import profiles
 
 from muniflow.errors import Invalid
+from muniflow.images.header import read_header
+from muniflow.images.profile import kept_profile
 from muniflow.model.batch import Batch
+from muniflow.model.checksums import ImageSums
+from muniflow.model.ledger import Ledger
 from muniflow.model.messages import Encoding
+from muniflow.model.rendering import Rendering
 from muniflow.store.listing import first_task, iter_images
 from muniflow_cli.engine.local import run_batch
 
@@ -56,12 +65,56 @@ def test_all_engines_give_the_same_bytes(sources):
         assert (result.state, result.done, result.failed, result.outputs) == ("partial", 4, 2, 64)
 
 
+def test_all_engines_give_the_same_checksums(sources):
+    """Through chained steps, and with a process for each step that takes the source's along."""
+    chosen = batch(checksums=True)
+    reports = {}
+    for jobs in (1, 2):
+        run_spec = spec(sources, output_url=str(sources / f"{jobs}"), work_url=str(sources / f"{jobs}-work"))
+        result = run_batch(chosen, run_spec, jobs=jobs, python_path=(str(SUPPORT),))
+        reports[jobs] = json.loads((sources / f"{jobs}" / result.report).read_text())["images"]
+    assert reports[1] == reports[2]
+    ledger = Ledger(chosen.route)
+    for ref, entry in zip(iter_images(chosen, context(sources).source), reports[1], strict=True):
+        task = first_task(chosen, ref)
+        ledger.open(ref.n, 0)
+        events = run_hop_by_hop(task, sources)
+        shuffled = random.Random(ref.n).sample(events, len(events))  # noqa: S311 - an order, no secret
+        (settled,) = ledger.apply(shuffled).settled
+        sums = settled.sums or ImageSums(None, ())
+        assert (entry["source_sha256"], entry["outputs_sha256"]) == (sums.source, list(sums.outputs))
+        assert (sums.source is None) == (entry["state"] == "failed")
+        for key, digest in zip(entry["outputs"], entry["outputs_sha256"], strict=True):
+            assert hashlib.sha256((sources / "output" / key).read_bytes()).hexdigest() == digest
+    assert sum(len(entry["outputs_sha256"]) for entry in reports[1]) == 64
+
+
+def test_all_engines_give_the_same_bytes_with_alpha_and_a_kept_profile(tmp_path):
+    for number, (width_px, height_px) in enumerate(SIZES[:2]):
+        alpha = np.indices((height_px, width_px)).sum(0).astype(np.uint8)
+        pixels = np.dstack([picture(width_px, height_px, number), alpha])
+        write_source(tmp_path, f"{number}.png", pixels, profile=profiles.wide())
+    chosen = batch(encoding=Encoding(format="webp"), rendering=Rendering(color="keep"), route=route("half", "quarter"))
+    run_spec = spec(tmp_path, output_url=str(tmp_path / "local"), work_url=str(tmp_path / "local-work"))
+    result = run_batch(chosen, run_spec, jobs=1, python_path=(str(SUPPORT),))
+    assert (result.state, result.outputs) == ("done", 8)
+    tasks = [first_task(chosen, ref) for ref in iter_images(chosen, context(tmp_path).source)]
+    run_over_memory_broker(tmp_path, tasks, spec(tmp_path, output_url=str(tmp_path / "broker")))
+    found = dict(files(tmp_path / "local/out"))
+    assert json.loads(found.pop("report.json"))["color"] == "keep"
+    assert found == files(tmp_path / "broker/out")
+    for data in found.values():
+        header = read_header(memoryview(data))
+        assert (kept_profile(memoryview(data), header), header.alpha) == (profiles.wide(), "straight")
+
+
 def test_the_report_is_the_same_whatever_the_number_of_jobs(sources):
     reports = []
     for jobs in (1, 2):
         result = local(sources, f"jobs-{jobs}", jobs)
         report = json.loads((sources / f"jobs-{jobs}" / result.report).read_text())
-        assert report.pop("times")["seconds"] >= 0
+        assert report.pop("times")["seconds"] == report.pop("forecast")["actual_s"] >= 0
+        del report["sha256"]  # of all of it, with its times
         reports.append(report)
     assert reports[0] == reports[1]
     by_source = {entry["source"]: entry for entry in reports[0]["images"]}
@@ -70,7 +123,7 @@ def test_the_report_is_the_same_whatever_the_number_of_jobs(sources):
         f"operations[3] (quarter), tile {tile}of4: 1x1 is too small to cut" for tile in range(4)
     ]
     assert by_source["0.jpg"]["outputs"] == [f"out/0-{index}.jpg" for index in range(16)]
-    assert reports[0]["totals"] == {"images": 6, "done": 4, "failed": 2, "cancelled": 0, "outputs": 64}
+    assert reports[0]["totals"] == {"images": 6, "done": 4, "failed": 2, "cancelled": 0, "outputs": 64, "skipped": 0}
 
 
 def test_intermediates_are_gone_in_the_end(sources):

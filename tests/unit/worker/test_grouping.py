@@ -132,3 +132,21 @@ def test_queues_take_turns():
         ["busy-0", "busy-1"], ["quiet-0"], ["busy-2", "busy-3"], ["busy-4", "busy-5"],
     ]  # fmt: skip
     assert backlog.take(2) == []
+
+
+def test_an_express_queue_goes_first_and_another_gets_one_turn_in_four():
+    backlog: Backlog[str] = Backlog(frozenset({"fast"}))
+    for n in range(4):
+        backlog.add("slow", f"slow-{n}")
+        backlog.add("other", f"other-{n}")
+    for n in range(10):
+        backlog.add("fast", f"fast-{n}")
+    order = []
+    while waiting := backlog.next_queue():
+        expected = waiting[0]
+        assert backlog.take(1) == [expected]
+        order.append(expected)
+    assert order[:9] == [
+        "fast-0", "fast-1", "fast-2", "slow-0", "fast-3", "fast-4", "fast-5", "other-0", "fast-6",
+    ]  # fmt: skip
+    assert len(order) == 18

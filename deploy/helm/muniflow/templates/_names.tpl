@@ -28,6 +28,12 @@
 {{- printf "muniflow.step.%s" . -}}
 {{- end -}}
 
+{{/* Both queues of an operation, as a JSON list; `muniflow.model.topology.work_queues` says the same, and a test compares them. */}}
+{{- define "muniflow.step.queues" -}}
+{{- $queue := include "muniflow.step.queue" . -}}
+{{- list $queue (printf "%s.express" $queue) | toJson -}}
+{{- end -}}
+
 {{/*
 Put settings in place of others: (list $others $settings); changes the first, writes nothing. Whatever is said holds, also
 0, false, "" and []. Maps are joined key by key, except those of placement: half of one selector and half of another
@@ -178,10 +184,25 @@ app.kubernetes.io/name: {{ include "muniflow.part" (list . "broker") }}
 {{- end -}}
 {{- end -}}
 
-{{/* The signal that stages scale on: work or messages. */}}
-{{- define "muniflow.signal" -}}
-{{- if .Values.autoscaling.signal -}}{{- .Values.autoscaling.signal -}}
-{{- else if or .Values.autoscaling.prometheusUrl (eq .Values.autoscaling.mode "hpa") -}}work
-{{- else -}}messages
+{{/* The stages for the coordinator, as JSON: what `muniflow.forecast.stage` reads. */}}
+{{- define "muniflow.stages" -}}
+{{- $root := . -}}
+{{- $stages := list -}}
+{{- range $name := keys .Values.steps | sortAlpha -}}
+{{- $step := include "muniflow.step.settings" (list $root $name) | fromYaml -}}
+{{- $least := int $step.scaling.min -}}
+{{- if eq $root.Values.autoscaling.mode "hpa" -}}{{- $least = max 1 $least -}}{{- end -}}
+{{- $stages = append $stages (dict
+    "name" $name
+    "operations" $step.operations
+    "children" (int $step.children)
+    "device" (ternary "opencl" "cpu" $step.gpu.enabled)
+    "min" $least
+    "max" (int $step.scaling.max)
+    "start_s" (int $step.scaling.startSeconds)
+    "horizon_s" (int $step.scaling.horizonSeconds)
+    "pool" (default (ternary "gpu" "cpu" $step.gpu.enabled) $step.scaling.pool)
+) -}}
 {{- end -}}
+{{- toJson $stages -}}
 {{- end -}}

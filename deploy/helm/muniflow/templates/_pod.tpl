@@ -21,12 +21,13 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Spread over nodes and zones: (list $ "coordinator" true), the last: count the pods of a revision by itself. */}}
+{{/* Spread over nodes and zones: (list $ "coordinator" true (list "host" "zone")), the third: count the pods of a revision by itself. */}}
 {{- define "muniflow.spread" -}}
 {{- $context := . -}}
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+{{- $keys := dict "host" "kubernetes.io/hostname" "zone" "topology.kubernetes.io/zone" -}}
+{{- range $over := index . 3 }}
 - maxSkew: 1
-  topologyKey: {{ $key }}
+  topologyKey: {{ get $keys $over }}
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels:
@@ -99,6 +100,46 @@ affinity:
 - name: MUNIFLOW_AMQP_URL
   value: {{ printf "%s://$(AMQP_USERNAME):$(AMQP_PASSWORD)@%s:%s/%s%s" (ternary "amqps" "amqp" $broker.tls.enabled) (include "muniflow.broker.host" $root) (ternary "5671" "5672" $broker.tls.enabled) (urlquery $broker.vhost) (include "muniflow.amqp.options" $root) }}
 {{- end }}
+{{- end -}}
+
+{{/* What owners may do, as coordinator and gateway both know it. */}}
+{{- define "muniflow.env.grants" -}}
+{{- with .Values.owners.sourceGrants }}
+- {name: MUNIFLOW_SOURCE_GRANTS, value: {{ toJson . | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* Whom the coordinator believes what: users by their names, which are those of their Secrets. */}}
+{{- define "muniflow.env.senders" -}}
+{{- $root := . -}}
+{{- $owners := .Values.owners -}}
+{{- $external := eq .Values.broker.kind "external" -}}
+{{- $operators := $owners.operatorUsers -}}
+{{- if and $external (eq .Values.broker.external.keys "perService") }}
+{{- if .Values.gateway.enabled }}
+- {name: MUNIFLOW_GATEWAY_USER, value: {{ required "owners.gatewayUser: required with broker.external.keys perService; the name of the gateway's user" $owners.gatewayUser | quote }}}
+{{- end }}
+{{- if $owners.clientOperates }}
+{{- $operators = append $operators $owners.clientUser }}
+{{- end }}
+{{- else if not $external }}
+{{- range $user := ternary (list "client" "gateway") (list "client") .Values.gateway.enabled }}
+- name: AMQP_{{ upper $user }}_USERNAME
+  valueFrom:
+    secretKeyRef: {name: {{ include "muniflow.user.secret" (list $root $user) }}, key: username}
+{{- end }}
+{{- if .Values.gateway.enabled }}
+- {name: MUNIFLOW_GATEWAY_USER, value: $(AMQP_GATEWAY_USERNAME)}
+{{- end }}
+{{- if $owners.clientOperates }}
+{{- $operators = append $operators "$(AMQP_CLIENT_USERNAME)" }}
+{{- end }}
+{{- end }}
+{{- with $operators }}
+- {name: MUNIFLOW_OPERATOR_USERS, value: {{ join "," . | quote }}}
+{{- end }}
+- {name: MUNIFLOW_UNNAMED_SENDERS, value: {{ $owners.unnamedSenders }}}
+- {name: MUNIFLOW_MAX_WEIGHT, value: {{ $owners.maxWeight | quote }}}
 {{- end -}}
 
 {{/* What a client adds to its AMQP URL: pika reads it as a Python literal. */}}

@@ -31,7 +31,7 @@ read: '^$'
 {{- range $name := keys $root.Values.steps | sortAlpha -}}
 {{- if eq (include "muniflow.step.component" $name) $user -}}
 {{- $step := include "muniflow.step.settings" (list $root $name) | fromYaml -}}
-{{- $own := printf "muniflow\\.step\\.(%s)(\\.dead)?" (join "|" $step.operations) -}}
+{{- $own := printf "muniflow\\.step\\.(%s)(\\.dead|\\.express)?" (join "|" $step.operations) -}}
 configure: '^(muniflow|muniflow\.dead|{{ $own }})$'
 write: '^(muniflow|muniflow\.dead|muniflow\.delay\.[0-9]+s|{{ $own }})$'
 read: '^(muniflow|muniflow\.dead|{{ $own }})$'

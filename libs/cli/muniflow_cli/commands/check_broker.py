@@ -1,11 +1,11 @@
-"""What `doctor` asks of the broker: its version, what is declared, permissions, alarms, who consumes."""
+"""Checks of the broker for `doctor`: version, queues, permissions, alarms, consumers."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from muniflow.errors import MuniflowError, Unavailable
-from muniflow.model.topology import LOST, Queue, Topology, step_queue
+from muniflow.model.topology import LOST, Queue, Topology, operation_of
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import versions
 from muniflow_cli.commands.findings import Finding, Level
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from muniflow.transport.admin import Depth
 
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
-MANY_DEAD = 1
 BLOCKED_S = 3.0
-"""How long a broker with an alarm may hold up the question whether it takes messages."""
+"""Limit for the test publish, which a broker with an alarm blocks."""
 
 
 def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedies) -> list[Finding]:
-    """Everything about the broker. A broker that is away is one finding, and the only one."""
+    """All checks of the broker. A broker that cannot be reached is the only finding."""
     from muniflow.transport.admin import open_channel, queue_depths
     from muniflow.transport.connection import parameters_of
 
     try:
         parameters = parameters_of(settings, "muniflow doctor")
         rights = remedies.permissions(getattr(parameters.credentials, "username", "USER"), parameters.virtual_host)
-        # Services wait for the end of an alarm for a day; who asks what is wrong does not.
+        # Services wait a day for the end of an alarm; a person who runs a check does not.
         settings = settings.model_copy(update={"blocked_timeout_s": BLOCKED_S})
         with open_channel(settings, "muniflow doctor") as channel:
             findings = version_findings(_server_properties(channel))
@@ -43,7 +42,7 @@ def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedie
 
 
 def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
-    """Judge what the broker says of itself, and say what is special about its version."""
+    """Check the broker's version and report what is special about it."""
     product, version = str(properties.get("product", "?")), str(properties.get("version", "?"))
     judged = versions.judge(product, version)
     finding = Finding(judged.level, "broker", judged.what, judged.to_do)
@@ -53,15 +52,10 @@ def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
 
 
 def depth_findings(depths: "Mapping[str, Depth]", remedies: Remedies) -> Iterator[Finding]:
-    """Judge who consumes, and what was given up."""
+    """Check the consumers of each queue; dead letters go to the coordinator, which takes them into its ledger."""
     for name, depth in depths.items():
-        work = not name.endswith(".dead") and not name.startswith("muniflow.delay.")
-        if name.endswith(".dead") and depth.ready >= MANY_DEAD:
-            short = name.removeprefix("muniflow.").removeprefix("step.").removesuffix(".dead")
-            to_do = f"see why: `muniflow dead list --queue {short}`; again: `muniflow dead replay --queue {short}`"
-            yield Finding("warning", f"queue {name}", f"{depth.ready} dead letters", to_do)
-        elif work and depth.consumers == 0:
-            operation = name.removeprefix(step_queue("")) if name.startswith(step_queue("")) else None
+        if depth.consumers == 0 and not name.startswith("muniflow.delay."):
+            operation = operation_of(name)
             who = "worker" if operation else "coordinator"
             level: Level = "warning" if depth.ready == 0 or name == LOST else "error"
             what = f"no {who} takes from it; {depth.ready} wait"
@@ -69,7 +63,7 @@ def depth_findings(depths: "Mapping[str, Depth]", remedies: Remedies) -> Iterato
 
 
 def alarm_findings(text: str, remedies: Remedies) -> list[Finding]:
-    """Judge the alarms in RabbitMQ's own metrics."""
+    """Check the alarms in RabbitMQ's own metrics."""
     raised = [
         Finding("error", "alarm", f"{name} is raised: publishers are blocked", to_do)
         for name, to_do in remedies.alarms().items()
@@ -79,7 +73,7 @@ def alarm_findings(text: str, remedies: Remedies) -> list[Finding]:
 
 
 def _server_properties(channel: "BlockingChannel") -> Mapping[str, Any]:
-    # pika's blocking connection keeps what the broker said of itself behind its inner connection only.
+    # pika's blocking connection offers the server properties only on its inner connection.
     inner: Any = getattr(channel.connection, "_impl", None)
     properties: Mapping[str, Any] = getattr(inner, "server_properties", None) or {}
     return {
@@ -89,7 +83,7 @@ def _server_properties(channel: "BlockingChannel") -> Mapping[str, Any]:
 
 
 def _permissions(channel: "BlockingChannel", rights: str) -> list[Finding]:
-    """Declare, write and read, on a queue and an exchange of our own that go with the connection."""
+    """Declare, write and read, on a temporary queue and exchange that are deleted with the connection."""
     from pika.exceptions import AMQPChannelError, ConnectionBlockedTimeout
 
     from muniflow.transport.admin import name_of_own

@@ -1,10 +1,11 @@
-"""What `doctor` asks of everything but the broker's queues: stores, coordinator, ledger, limits, steps."""
+"""Checks of everything else for `doctor`: stores, coordinator, ledger, limits, steps."""
 
 import os
 import resource
 import shutil
 import sqlite3
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from muniflow.model.operation import Operation
 from muniflow.runtime.settings import StoreSettings
 from muniflow.store.open import open_store
 from muniflow_cli.commands.check_broker import alarm_findings
-from muniflow_cli.commands.client import Coordinator
+from muniflow_cli.commands.client import CoordinatorApi
 from muniflow_cli.commands.findings import Finding
 from muniflow_cli.commands.remedies import Remedies
 from muniflow_cli.commands.target import Target
@@ -23,6 +24,7 @@ FEW_FILES = 1024
 SQLITE = "sqlite:///"
 TIMEOUT_S = 5
 INSTALL_THERE = "install muniflow-<op> there, and start the coordinator again"
+LOST_LEDGER = "lost or restored from an old copy? docs/guides/operate.md#back-up says how to go on"
 LEDGER_ACCESS = "check that it is on a local volume, and its permissions"
 
 
@@ -42,7 +44,7 @@ def check_coordinator(target: Target, remedies: Remedies) -> list[Finding]:
             Finding("error", "coordinator", "no address is known", "set MUNIFLOW_COORDINATOR_URL, or `muniflow up`")
         ]
     try:
-        info = Coordinator(target.coordinator_url).info()
+        info = CoordinatorApi(target.coordinator_url).info()
     except MuniflowError as error:
         return [Finding("error", "coordinator", str(error), remedies.coordinator_away())]
     findings = [Finding("ok", "coordinator", f"{info.version}, operations: {', '.join(info.operations) or 'none'}")]
@@ -50,9 +52,36 @@ def check_coordinator(target: Target, remedies: Remedies) -> list[Finding]:
         findings.append(Finding("error", "coordinator", "it has no connection to the broker", remedies.see_log()))
     if info.blocked:
         findings.append(Finding("error", "coordinator", f"the broker blocks it: {info.blocked}", "see the alarm"))
+    if info.unknown_events:
+        named = ", ".join(info.unknown_batches[-3:])
+        what = f"{info.unknown_events} events of batches that the ledger does not know, such as {named}"
+        findings.append(Finding("warning", "ledger", what, LOST_LEDGER))
     if not info.operations:
         findings.append(Finding("error", "coordinator", "no step package is installed there", INSTALL_THERE))
     return findings
+
+
+def check_failures(target: Target) -> list[Finding]:
+    """What failed for good and was neither replayed nor dropped."""
+    if target.coordinator_url is None:
+        return []
+    coordinator = CoordinatorApi(target.coordinator_url)
+    try:
+        failed: Counter[str] = Counter()
+        for group in coordinator.failure_counts().groups:
+            failed[group.operation] += group.images
+        letters = Counter(letter.queue for letter in coordinator.letters())
+    except MuniflowError:
+        return []  # `check_coordinator` says why
+    return [
+        *(_failed(operation, f"{count} images failed", operation) for operation, count in failed.items()),
+        *(_failed(queue, f"{count} messages are no task", queue) for queue, count in letters.items()),
+    ]
+
+
+def _failed(name: str, what: str, stage: str) -> Finding:
+    to_do = f"see why: `muniflow dead list --stage {stage}`; again: `muniflow dead replay --stage {stage}`"
+    return Finding("warning", f"failures {name}", what, to_do)
 
 
 def check_alarms(metrics_url: str | None, remedies: Remedies) -> list[Finding]:

@@ -47,7 +47,7 @@ def namespace() -> dict[str, Any]:
     from muniflow.model.batch import read_batch
     from muniflow.model.operation import installed_operations
     from muniflow.store.open import open_store
-    from muniflow_cli.commands.client import Coordinator
+    from muniflow_cli.commands.client import CoordinatorApi
     from muniflow_cli.commands.target import find_target
 
     target = find_target()
@@ -60,5 +60,5 @@ def namespace() -> dict[str, Any]:
         "output": open_store(target.stores.output_url),
     }
     if target.coordinator_url is not None:
-        names["coordinator"] = Coordinator(target.coordinator_url)
+        names["coordinator"] = CoordinatorApi(target.coordinator_url)
     return names

@@ -1,14 +1,18 @@
 """Commands to the coordinator, over the broker."""
 
+from collections.abc import Sequence
+
 from muniflow.model.messages import Command
 from muniflow.model.topology import CONTROL, Topology, topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.types import OutgoingMessage
 
 
-def control_message(command: Command) -> OutgoingMessage:
-    """A command as it travels."""
-    return OutgoingMessage(CONTROL, command.to_bytes())
+def control_message(settings: BrokerSettings, command: Command) -> OutgoingMessage:
+    """A command as it travels, with the user of the broker who gives it."""
+    from muniflow.transport.connection import user_of
+
+    return OutgoingMessage(CONTROL, command.to_bytes(), user_id=user_of(settings))
 
 
 def send_command(settings: BrokerSettings, command: Command) -> None:
@@ -17,9 +21,19 @@ def send_command(settings: BrokerSettings, command: Command) -> None:
     Raises:
         Unavailable: the broker is away.
     """
-    from muniflow.transport.admin import publish_once
+    send_commands(settings, [command])
 
-    publish_once(settings, control_message(command), control_topology())
+
+def send_commands(settings: BrokerSettings, commands: Sequence[Command]) -> None:
+    """The same for several commands.
+
+    Raises:
+        Unavailable: the broker is away.
+    """
+    from muniflow.transport.admin import publish_all
+
+    if commands:
+        publish_all(settings, [control_message(settings, command) for command in commands], control_topology())
 
 
 def control_topology() -> Topology:

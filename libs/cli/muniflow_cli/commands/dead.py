@@ -1,6 +1,7 @@
-"""`muniflow dead`: list, show, replay and drop dead letters."""
+"""`muniflow dead`: list, count, show, replay and drop what failed for good. All of it from the ledger."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -9,129 +10,143 @@ from muniflow_cli.commands import exits
 from muniflow_cli.commands.output import duration, examples, json_option, number, plain, show_json, show_table
 
 if TYPE_CHECKING:
-    from muniflow.runtime.settings import BrokerSettings
-    from muniflow.transport.admin import BrowsedMessage
-    from muniflow.transport.types import OutgoingMessage
-    from muniflow_cli.commands.dead_letters import DeadLetter
+    from muniflow.model.api import Answer
+    from muniflow.model.api_failures import StrayLetter
+    from muniflow_cli.commands.client import CoordinatorApi
+    from muniflow_cli.commands.dead_letters import FailureChoice, Treatment
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def choice(function: Function) -> Function:
-    """The options that choose letters."""
+def choice_options(function: Function) -> Function:
+    """The options that choose; the command gets them as one `FailureChoice`."""
     for option in (
-        click.option("--image", type=click.IntRange(0), metavar="N", help="Only those of this image, by its number."),
-        click.option("--batch", metavar="ID", help="Only those of this batch."),
-        click.option("--queue", metavar="NAME", help="Only this queue: an operation, batches, events or control."),
-    ):
+        click.option("--letter", type=click.IntRange(1), metavar="N", help="Only this message that is no task."),
+        click.option("--image", type=click.IntRange(0), metavar="N", help="Only this image of --batch, by its number."),
+        click.option("--reason-code", metavar="CODE", help="Only failures for this reason: docs/reference/report.md."),
+        click.option(
+            "--stage", "--queue", "stage", metavar="NAME",
+            help="Only failures of this operation; or messages of batches, events or control.",
+        ),
+        click.option("--batch", metavar="ID", help="Only failures of this batch."),
+    ):  # fmt: skip
         function = option(function)
     return json_option(function)
 
 
-@click.group(epilog=examples("muniflow dead list", "muniflow dead replay --batch demo"))
+@click.group(epilog=examples("muniflow dead list", "muniflow dead reasons", "muniflow dead replay --batch demo"))
 def command() -> None:
-    """What failed for good, with its reason: kept until it is replayed or dropped."""
+    """Images and messages that failed for good, with their reasons; kept until replayed or dropped."""
 
 
-@command.command("list", epilog=examples("muniflow dead list", "muniflow dead list --queue blur --json"))
-@choice
-def list_letters(queue: str | None, batch: str | None, image: int | None, *, as_json: bool) -> None:
-    """List dead letters, oldest first in each queue."""
-    letters = _look(queue, batch, image)
+@command.command("list", epilog=examples("muniflow dead list", "muniflow dead list --stage blur --limit 20 --json"))
+@choice_options
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many to list.")
+def list_failures(*, limit: int, as_json: bool, **given: Any) -> None:
+    """List failed images, by batch and reason code, and messages that are no task."""
+    choice, coordinator = _choice(given), _coordinator()
+    failures = list(coordinator.failures(limit, **choice.query())) if choice.has_failures else []
+    letters = list(_letters(coordinator, choice, limit)) if choice.has_letters else []
     if as_json:
-        show_json([letter.document(whole=False) for letter in letters])
-    elif not letters:
+        show_json({"failures": _documents(failures), "letters": _documents(letters)})
+        return
+    if not failures and not letters:
         click.echo("no dead letters")
-    else:
-        show_table(
-            "",
-            ("queue", "batch", "image>", "step>", "age>", "reason"),
-            [
-                (
-                    plain(letter.queue), plain(letter.batch or ""), number(letter.image), number(letter.step),
-                    duration(letter.age_s), plain(letter.reason),
-                )
-                for letter in letters
-            ],
-        )  # fmt: skip
+    now = time.time()
+    if failures:
+        columns = ("batch", "image>", "stage", "reason code", "age>", "reason")
+        rows = [
+            (
+                plain(each.batch_id), number(each.image), plain(each.operation), plain(each.reason_code),
+                duration(None if each.failed_at is None else max(now - each.failed_at, 0.0)),
+                plain(each.reasons[0] if each.reasons else ""),
+            )
+            for each in failures
+        ]  # fmt: skip
+        show_table("", columns, rows)
+    if letters:
+        lines = [
+            (number(each.number), plain(each.queue), plain(each.batch_id or ""), duration(max(now - each.at, 0.0)),
+             plain(each.reason))
+            for each in letters
+        ]  # fmt: skip
+        show_table("messages that are no task", ("letter>", "queue", "batch", "age>", "reason"), lines)
+    if max(len(failures), len(letters)) == limit:
+        click.echo(f"the first {number(limit)}; more: --limit; all, counted: muniflow dead reasons")
 
 
-@command.command("show", epilog=examples("muniflow dead show --batch demo --image 3"))
-@choice
-def show_letters(queue: str | None, batch: str | None, image: int | None, *, as_json: bool) -> None:
-    """Show dead letters whole, with the message itself."""
-    documents = [letter.document(whole=True) for letter in _look(queue, batch, image)]
+@command.command("reasons", epilog=examples("muniflow dead reasons", "muniflow dead reasons --batch demo --json"))
+@choice_options
+def count_reasons(*, as_json: bool, **given: Any) -> None:
+    """Count failed images by reason code and stage. --json counts them by batch, too."""
+    groups = _coordinator().failure_counts(**_choice(given).query()).groups
+    if as_json:
+        show_json([group.model_dump() for group in groups])
+        return
+    sums: dict[tuple[str, str], list[int]] = {}
+    for group in groups:
+        sums.setdefault((group.reason_code, group.operation), []).append(group.images)
+    if not sums:
+        click.echo("no dead letters")
+        return
+    rows = [
+        (plain(code), plain(stage), number(sum(images)), number(len(images)))
+        for (code, stage), images in sorted(sums.items(), key=lambda each: -sum(each[1]))
+    ]
+    show_table("", ("reason code", "stage", "images>", "batches>"), rows)
+
+
+@command.command("show", epilog=examples("muniflow dead show --batch demo --image 3", "muniflow dead show --letter 1"))
+@choice_options
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many to show.")
+def show_failures(*, limit: int, as_json: bool, **given: Any) -> None:
+    """Show failures with all their reasons, and messages whole."""
+    choice, coordinator = _choice(given), _coordinator()
+    failures = list(coordinator.failures(limit, **choice.query())) if choice.has_failures else []
+    letters = _letters(coordinator, choice, limit) if choice.has_letters else iter(())
+    documents = [*failures, *(coordinator.letter(each.number) for each in letters)]
     if as_json or documents:
-        show_json(documents)
+        show_json(_documents(documents))
     else:
         click.echo("no dead letters")
 
 
-@command.command("replay", epilog=examples("muniflow dead replay --batch demo", "muniflow dead replay --queue blur"))
-@choice
-def replay_letters(queue: str | None, batch: str | None, image: int | None, *, as_json: bool) -> int:
+@command.command("replay", epilog=examples("muniflow dead replay --batch demo", "muniflow dead replay --stage blur"))
+@choice_options
+def replay_failures(*, as_json: bool, **given: Any) -> int:
     """Run again what failed: each image is opened again in its batch and runs from its source.
 
-    Safe to repeat: an image that is done by now is not run again. The letter is removed once the coordinator's queue
-    has the command.
+    It answers at once; the coordinator dispatches the images as their batches' windows allow. Safe to repeat: an image
+    that is done by now is not run again.
     """
-    from muniflow.transport.types import OutgoingMessage
-    from muniflow_cli.commands.control import control_message
-    from muniflow_cli.commands.dead_letters import replay_of
-
-    def replay(letter: "DeadLetter", publish: "Callable[[OutgoingMessage], None]") -> bool:
-        match replay_of(letter):
-            case "keep":
-                return False
-            case "again":
-                publish(OutgoingMessage(letter.origin, letter.body))
-            case command:
-                publish(control_message(command))
-        return True
-
-    return _treat(queue, batch, image, replay, "replayed", as_json=as_json)
+    return _treat("replay", _choice(given), "replayed", as_json=as_json)
 
 
 @command.command("drop", epilog=examples("muniflow dead drop --batch demo", "muniflow dead drop --all --yes"))
-@choice
-@click.option("--all", "everything", is_flag=True, help="Every dead letter there is.")
+@choice_options
+@click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def drop_letters(
-    queue: str | None, batch: str | None, image: int | None, *, everything: bool, yes: bool, as_json: bool
-) -> int:
-    """Remove dead letters for good. Their images stay failed in the ledger and in the report."""
-    if not everything and all(given is None for given in (queue, batch, image)):
-        raise click.UsageError("say which: --queue, --batch, --image, or --all")
+def drop_failures(*, everything: bool, yes: bool, as_json: bool, **given: Any) -> int:
+    """List failures no more, for good. Their images stay failed in the ledger and in the report."""
+    choice = _choice(given)
+    if not everything and choice.everything:
+        raise click.UsageError("say which: --batch, --stage, --reason-code, --image, --letter, or --all")
     if not yes and not as_json:
         click.confirm("Remove them for good?", abort=True)
-    return _treat(queue, batch, image, lambda letter, publish: True, "dropped", as_json=as_json)  # noqa: ARG005
+    return _treat("drop", choice, "dropped", as_json=as_json)
 
 
-def _treat(
-    queue: str | None,
-    batch: str | None,
-    image: int | None,
-    act: "Callable[[DeadLetter, Callable[[OutgoingMessage], None]], bool]",
-    done: str,
-    *,
-    as_json: bool,
-) -> int:
-    """Act on every letter that is meant; those for which `act` says so are removed."""
-    from muniflow_cli.commands.dead_letters import is_meant, read_dead_letter
+def _treat(treatment: "Treatment", choice: "FailureChoice", done: str, *, as_json: bool) -> int:
+    """Ask the coordinator to treat what is chosen; print how much that is now."""
+    from muniflow_cli.commands.control import send_commands
+    from muniflow_cli.commands.dead_letters import commands_for
     from muniflow_cli.commands.target import find_target
 
-    treated = 0
-
-    def decide(message: "BrowsedMessage", publish: "Callable[[OutgoingMessage], None]") -> Any:
-        nonlocal treated
-        letter = read_dead_letter(message)
-        if not is_meant(letter, batch, image) or not act(letter, publish):
-            return "keep"
-        treated += 1
-        return "remove"
-
-    settings = find_target().require_broker()
-    _browse(settings, queue, decide)
+    coordinator = _coordinator()
+    groups = coordinator.failure_counts(**choice.query()).groups if choice.has_failures else ()
+    letters = list(_letters(coordinator, choice, None)) if choice.has_letters else []
+    send_commands(find_target().require_broker(), commands_for(treatment, choice, groups, letters))
+    treated = sum(group.images for group in groups) + len(letters)
     if as_json:
         show_json({done: treated})
     else:
@@ -139,46 +154,33 @@ def _treat(
     return exits.OK
 
 
-def _look(queue: str | None, batch: str | None, image: int | None) -> "list[DeadLetter]":
-    from muniflow_cli.commands.dead_letters import is_meant, read_dead_letter
+def _letters(coordinator: "CoordinatorApi", choice: "FailureChoice", limit: int | None) -> "Iterator[StrayLetter]":
+    if choice.letter is not None:
+        yield coordinator.letter(choice.letter)
+    else:
+        yield from coordinator.letters(limit, queue=choice.queue)
+
+
+def _documents(found: "Iterable[Answer]") -> list[dict[str, Any]]:
+    return [each.model_dump(mode="json", exclude_none=True) for each in found]
+
+
+def _coordinator() -> "CoordinatorApi":
+    from muniflow_cli.commands.client import CoordinatorApi
     from muniflow_cli.commands.target import find_target
 
-    found: list[DeadLetter] = []
-
-    def decide(message: "BrowsedMessage", publish: object) -> Any:
-        del publish
-        letter = read_dead_letter(message)
-        if is_meant(letter, batch, image):
-            found.append(letter)
-        return "keep"
-
-    _browse(find_target().require_broker(), queue, decide)
-    return found
+    return CoordinatorApi(find_target().require_coordinator())
 
 
-def _browse(settings: "BrokerSettings", queue: str | None, decide: Any) -> None:
-    from muniflow.transport.admin import browse, queue_depths
-
-    for name, depth in queue_depths(settings, _queues(queue)).items():
-        if depth.ready:
-            browse(settings, name, decide)
-
-
-def _queues(queue: str | None) -> list[str]:
-    """The dead-letter queues that are meant.
+def _choice(given: dict[str, Any]) -> "FailureChoice":
+    """The options as a choice.
 
     Raises:
-        Invalid: there is no such queue.
+        UsageError: they do not go together.
     """
-    from muniflow.errors import Fault, Invalid
-    from muniflow.model.operation import installed_operations
-    from muniflow.model.topology import BATCHES, CONTROL, EVENTS, dead_queue, step_queue
+    from muniflow_cli.commands.dead_letters import FailureChoice
 
-    known = {name.removeprefix("muniflow."): dead_queue(name) for name in (BATCHES, EVENTS, CONTROL)}
-    known |= {operation: dead_queue(step_queue(operation)) for operation in installed_operations()}
-    if queue is None:
-        return list(known.values())
-    for short, full in known.items():
-        if queue in {short, full, full.removesuffix(".dead")}:
-            return [full]
-    raise Invalid((Fault("--queue", f"unknown queue {queue!r}; known: {', '.join(known)}"),))
+    choice = FailureChoice(**given)
+    if choice.image is not None and choice.batch is None:
+        raise click.UsageError("--image needs --batch: images are numbered within their batch")
+    return choice

@@ -1,102 +1,76 @@
-"""Dead letters as data: what they are, which ones are meant, and what replaying one does."""
+"""Which failures and letters a command is about, and the commands to the coordinator that treat them."""
 
-import json
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import ValidationError
+from muniflow.model import topology
+from muniflow.model.api_failures import FailureCount, StrayLetter
+from muniflow.model.messages import Command
+from muniflow.model.topology import origin_of
 
-from muniflow.model.lineage import Lineage
-from muniflow.model.messages import Command, Task
-from muniflow.transport.admin import BrowsedMessage
-
-Replay = Command | Literal["again", "keep"]
-"""A command for the coordinator; or publish it to its queue again; or leave it, because nothing can be done."""
+LETTER_QUEUES = {str(origin_of(name)).removeprefix("muniflow."): name for name in topology.LETTER_QUEUES}
+"""By the name that people give: the dead-letter queues of messages that are no task."""
+Treatment = Literal["replay", "drop"]
 
 
 @dataclass(frozen=True)
-class DeadLetter:
-    """One dead letter."""
+class FailureChoice:
+    """What the options of `muniflow dead` choose; `None` chooses any."""
 
-    queue: str
-    """The dead-letter queue that it is in."""
-    reason: str
-    step: int | None = None
     batch: str | None = None
+    stage: str | None = None
+    """An operation, or one of `LETTER_QUEUES` or any dead-letter queue."""
+    reason_code: str | None = None
     image: int | None = None
-    lineages: tuple[Lineage, ...] = ()
-    """The parts of the image that the task was about."""
-    failed_at: float | None = None
-    """Unix time, seconds."""
-    task: Task | None = field(default=None, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    letter: int | None = None
 
     @property
-    def origin(self) -> str:
-        """The queue that it was meant for."""
-        return self.queue.removesuffix(".dead")
+    def everything(self) -> bool:
+        """Whether nothing is named."""
+        return self == FailureChoice()
 
     @property
-    def age_s(self) -> float | None:
-        """How long ago it failed, in seconds."""
-        return None if self.failed_at is None else max(time.time() - self.failed_at, 0.0)
+    def queue(self) -> str | None:
+        """The dead-letter queue that is named."""
+        stage = self.stage or ""
+        return stage if origin_of(stage) is not None else LETTER_QUEUES.get(stage)
 
-    def document(self, *, whole: bool) -> dict[str, Any]:
-        """For JSON; `whole` adds the message itself."""
-        known = asdict(self)
-        del known["task"], known["body"]
-        return known | ({"message": _readable(self.body)} if whole else {})
+    @property
+    def has_failures(self) -> bool:
+        """Whether failed images may be meant."""
+        return self.letter is None and self.queue is None
 
+    @property
+    def has_letters(self) -> bool:
+        """Whether letters may be meant: they have neither an image nor a reason code."""
+        return self.letter is not None or self.queue is not None or self.everything
 
-def read_dead_letter(message: BrowsedMessage) -> DeadLetter:
-    """A dead letter, whatever is in it: a task, a batch that was refused, or anything at all."""
-    headers = message.headers
-    reason = str(headers.get("reason") or _broker_reason(headers))
-    failed_at = headers.get("failed_at")
-    known = float(failed_at) if isinstance(failed_at, int | float) else None
-    try:
-        task = Task.from_bytes(message.body)
-    except ValidationError:
-        return DeadLetter(message.queue, reason, failed_at=known, body=message.body)
-    step = headers.get("step")
-    return DeadLetter(
-        queue=message.queue,
-        reason=reason,
-        step=step if isinstance(step, int) else task.step,
-        batch=task.batch,
-        image=task.image,
-        lineages=task.lineages,
-        failed_at=known,
-        task=task,
-        body=message.body,
-    )
+    def query(self) -> dict[str, str | int | None]:
+        """The parameters of a request about failures."""
+        return {"batch": self.batch, "operation": self.stage, "reason_code": self.reason_code, "image": self.image}
 
 
-def is_meant(letter: DeadLetter, batch: str | None, image: int | None) -> bool:
-    """Whether the user's choice names this letter; `None` names all."""
-    return (batch is None or letter.batch == batch) and (image is None or letter.image == image)
+def commands_for(
+    treatment: Treatment, choice: FailureChoice, groups: Sequence[FailureCount], letters: Iterable[StrayLetter]
+) -> list[Command]:
+    """The commands that treat what is chosen: one for all failed images, and one for each letter.
 
-
-def replay_of(letter: DeadLetter) -> Replay:
-    """What replays it: a task opens its image again in the ledger, which runs it from its source."""
-    if letter.task is not None:
-        return Command(action="reopen", batch=letter.task.batch, image=letter.task.image)
-    # A batch, an event or a command that could not be read then may be readable by a newer coordinator.
-    return "again" if letter.origin != letter.queue else "keep"
-
-
-def _broker_reason(headers: Mapping[str, object]) -> str:
-    match headers.get("x-death"):
-        case [{"reason": reason}, *_]:
-            return f"given up by the broker: {reason}"
-        case _:
-            return "unknown"
-
-
-def _readable(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body.decode(errors="replace")
+    Args:
+        treatment: what to do.
+        choice: what is meant.
+        groups: the failures that are there; without any, no command is needed.
+        letters: those that are meant.
+    """
+    commands = []
+    if groups:
+        command = Command(
+            action="reopen" if treatment == "replay" else "drop",
+            batch=choice.batch or "",
+            image=choice.image,
+            operation=choice.stage,
+            reason_code=choice.reason_code,
+        )
+        commands.append(command)
+    action: Literal["replay_letter", "drop_letter"] = "replay_letter" if treatment == "replay" else "drop_letter"
+    return commands + [Command(action=action, letter=letter.number) for letter in letters]

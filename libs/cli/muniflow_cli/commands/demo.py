@@ -121,7 +121,7 @@ def _over_the_broker(
     from muniflow.errors import Fault, Invalid, Unavailable
     from muniflow.model.topology import BATCHES
     from muniflow.runtime.settings import BrokerSettings
-    from muniflow_cli.commands.client import Coordinator
+    from muniflow_cli.commands.client import CoordinatorApi
     from muniflow_cli.commands.follow import follow
     from muniflow_cli.commands.progress import new_display
     from muniflow_cli.commands.submit_session import SubmitSession
@@ -135,13 +135,13 @@ def _over_the_broker(
         raise Invalid(tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults))
     say(f"published to {BATCHES}; batch {batch.batch_id} is accepted")
     with new_display(quiet=quiet) as display:
-        return follow(Coordinator(stack.coordinator_url), batch.batch_id, display)
+        return follow(CoordinatorApi(stack.coordinator_url), batch.batch_id, display)
 
 
 def _images(stack: "StackState", batch: "Batch") -> "list[ImageStatus]":
-    from muniflow_cli.commands.client import Coordinator
+    from muniflow_cli.commands.client import CoordinatorApi
 
-    return list(Coordinator(stack.coordinator_url).images(batch.batch_id))
+    return list(CoordinatorApi(stack.coordinator_url).images(batch.batch_id))
 
 
 def _show(images: "list[ImageStatus]", comparison: Comparison, root: Path) -> None:

@@ -15,17 +15,29 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 
 
-@click.command(epilog=examples("muniflow doctor", "muniflow doctor --json | jq '.[] | select(.level == \"error\")'"))
+@click.command(
+    epilog=examples(
+        "muniflow doctor",
+        "muniflow doctor --context my-cluster --namespace imagery",
+        "muniflow doctor --json | jq '.[] | select(.level == \"error\")'",
+    )
+)
+@click.option("--context", metavar="NAME", help="Look at the pods in this cluster of the kubeconfig first.")
+@click.option("--namespace", metavar="NAME", help="Namespace of muniflow there.")
 @json_option
-def command(*, as_json: bool) -> int:
+def command(context: str | None, namespace: str | None, *, as_json: bool) -> int:
     """Check the broker, the stores, the coordinator and the limits, and say what to do about each finding.
 
-    Nothing is changed. The exit code is 1 when there is an error; warnings alone are 0.
+    With --context or --namespace also what pods wait for: an image that cannot be pulled, a node. Nothing is changed.
+    The exit code is 1 when there is an error; warnings alone are 0.
     """
+    from muniflow_cli.commands.check_cluster import check_cluster
     from muniflow_cli.commands.findings import worst
     from muniflow_cli.commands.target import find_target
 
-    findings = diagnose(find_target())
+    clustered = context is not None or namespace is not None
+    findings = check_cluster(context, namespace) if clustered else []
+    findings += diagnose(find_target())
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
@@ -49,6 +61,7 @@ def diagnose(target: "Target") -> "list[Finding]":
         check_alarms,
         check_coordinator,
         check_database,
+        check_failures,
         check_limits,
         check_operations,
         check_stores,
@@ -62,6 +75,7 @@ def diagnose(target: "Target") -> "list[Finding]":
         *check_broker(target.broker, topology(operations), remedies),
         *check_alarms(target.rabbitmq_metrics_url, remedies),
         *check_coordinator(target, remedies),
+        *check_failures(target),
         *check_database(target.database_url),
         *check_stores(target.stores),
         *check_limits(target.stores),

@@ -12,7 +12,7 @@ class Finding:
 
     level: Level
     check: str
-    """What was looked at: `broker`, `queue muniflow.events`, `output store`."""
+    """What was checked: `broker`, `queue muniflow.events`, `output store`."""
     what: str
     """What was found."""
     to_do: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from muniflow.errors import Unavailable
 from muniflow.model.api import BatchStatus
 from muniflow.model.messages import TERMINAL
-from muniflow_cli.commands.client import Coordinator
+from muniflow_cli.commands.client import CoordinatorApi
 from muniflow_cli.commands.progress import Display, snapshot_of
 
 POLL_S = 0.25
@@ -15,7 +15,7 @@ PATIENCE_S = 60.0
 
 
 def follow(
-    coordinator: Coordinator, batch: str, display: Display, wait: Callable[[float], None] = time.sleep
+    coordinator: CoordinatorApi, batch: str, display: Display, wait: Callable[[float], None] = time.sleep
 ) -> BatchStatus:
     """Show the progress of a batch until it is terminal; returns its last status.
 

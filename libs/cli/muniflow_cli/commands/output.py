@@ -1,8 +1,9 @@
-"""How results look: tables for people, JSON for scripts. rich is imported when something is shown."""
+"""Output of results: tables for people, JSON for scripts. rich is imported only when something is shown."""
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +12,8 @@ from muniflow_cli.commands import exits
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from muniflow.model.api import BatchStatus
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +30,7 @@ STATE_STYLES = {
     "intake": "cyan",
 }
 KILO = 1000
-HOUR_S, MINUTE_S = 3600, 60
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
 
 
 def json_option(function: Function) -> Function:
@@ -77,10 +80,12 @@ def styled_state(state: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text of others (names, reasons) that must not be read as markup."""
+    """Escape names and reasons, so that rich does not read them as markup, and no terminal as commands."""
     from rich.markup import escape
 
-    return escape(text)
+    from muniflow.runtime.logs import one_line
+
+    return escape("\n".join(map(one_line, text.split("\n"))))
 
 
 def duration(seconds: float | None) -> str:
@@ -92,6 +97,20 @@ def duration(seconds: float | None) -> str:
     if seconds >= MINUTE_S:
         return f"{int(seconds // MINUTE_S)}m {int(seconds % MINUTE_S):02}s"
     return f"{seconds:.1f} s"
+
+
+def clock(at: float | None, now_at: float) -> str:
+    """A Unix time as this place's clock shows it, with its date where it is not within a day; empty when not known."""
+    if at is None:
+        return ""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S" if at - now_at < DAY_S else "%Y-%m-%d %H:%M")
+
+
+def why_no_eta(status: "BatchStatus") -> str:
+    """What holds a batch up, or why its end is not known; empty where neither is."""
+    if status.waiting_for:
+        return f"waits for {status.waiting_for}"
+    return f"end not known: {status.eta_reason}" if status.eta_reason else ""
 
 
 def rate(per_second: float | None) -> str:
@@ -114,7 +133,7 @@ def size(count_bytes: float) -> str:
 
 
 def exit_code(state: str) -> int:
-    """0 for a batch that is wholly done, else 1."""
+    """0 for a batch that is entirely done, else 1."""
     return exits.OK if state == "done" else exits.FAILED
 
 

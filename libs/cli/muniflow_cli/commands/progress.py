@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from muniflow.model.api import BatchStatus
-from muniflow_cli.commands.output import console, duration, number, rate
+from muniflow_cli.commands.output import clock, console, duration, number, rate, why_no_eta
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -45,9 +45,10 @@ def snapshot_of(status: BatchStatus) -> Snapshot:
     if status.rate_images_per_s is not None:
         notes.append(f"{rate(status.rate_images_per_s)} images")
     if status.eta_s is not None:
-        notes.append(f"{duration(status.eta_s)} left")
-    if status.waiting_for:
-        notes.append(f"waits for {status.waiting_for}")
+        at = f" (at {clock(status.eta_at, time.time())})" if status.eta_at is not None else ""
+        notes.append(f"{duration(status.eta_s)} left{at}")
+    if reason := why_no_eta(status):
+        notes.append(reason)
     return Snapshot(
         batch=status.batch_id,
         state=status.state,

@@ -1,4 +1,4 @@
-"""What `doctor` advises, for the stack that it looks at: commands that work there, and no others."""
+"""The advice of `doctor`: commands that work for the stack that it checks."""
 
 import shlex
 import urllib.parse
@@ -14,7 +14,7 @@ Kept = Literal["coordinator", "broker"]
 
 @dataclass(frozen=True)
 class Remedies:
-    """How what is wrong is put right, where `muniflow up` runs the parts and where somebody else does."""
+    """Remedies for a stack of `muniflow up`, and for one that is run elsewhere."""
 
     logs: Path | None = None
     """The logs of the stack of `muniflow up`; `None` where another one is looked at."""

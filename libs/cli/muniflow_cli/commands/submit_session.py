@@ -1,4 +1,4 @@
-"""Submitting a batch and hearing what becomes of it, over one connection."""
+"""Submit a batch and receive its notices, over one connection."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from muniflow.errors import Unavailable
 from muniflow.model.messages import Notice
-from muniflow.model.topology import BATCHES, EXCHANGE, NOTIFY_EXCHANGE
+from muniflow.model.topology import BATCHES, EVERY_NOTICE, EXCHANGE, NOTIFY_EXCHANGE
 from muniflow.runtime.settings import BrokerSettings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SubmitSession:
     """A context manager. It listens before it publishes, so no answer is missed."""
 
     def __init__(self, settings: BrokerSettings) -> None:
-        # A person waits: a broker that takes nothing now (an alarm) is told at once.
+        # A person waits: a broker with an alarm is reported at once.
         self._settings = settings.model_copy(update={"blocked_timeout_s": settings.connect_timeout_s})
         self._open = contextlib.ExitStack()
         self._channel: BlockingChannel
@@ -44,7 +44,7 @@ class SubmitSession:
             self._channel.exchange_declare(NOTIFY_EXCHANGE, "topic", durable=True)
             queue = name_of_own()
             self._channel.queue_declare(queue, exclusive=True)
-            self._channel.queue_bind(queue, NOTIFY_EXCHANGE, "batch.#")
+            self._channel.queue_bind(queue, NOTIFY_EXCHANGE, EVERY_NOTICE)
             self._channel.basic_consume(queue, self._on_notice, auto_ack=True)
         return self
 
@@ -63,9 +63,15 @@ class SubmitSession:
         import pika
         from pika.exceptions import AMQPError
 
+        from muniflow.transport.connection import user_of
+
         message_id = str(uuid.uuid4())
         properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=2, message_id=message_id, timestamp=int(time.time())
+            content_type="application/json",
+            delivery_mode=2,
+            message_id=message_id,
+            timestamp=int(time.time()),
+            user_id=user_of(self._settings),
         )
         try:
             self._channel.basic_publish(EXCHANGE, BATCHES, document, properties, mandatory=True)

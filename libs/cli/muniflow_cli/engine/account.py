@@ -1,16 +1,22 @@
 """The local engine's account of a batch: which images are settled, and how; then its report."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch
-from muniflow.model.keys import REPORT, output_key
-from muniflow.model.ledger import Ledger
+from muniflow.model.checksums import NO_SUMS, ImageSums
+from muniflow.model.keys import REPORT, output_key, share_report_name, work_prefix
+from muniflow.model.ledger import Ledger, SettledImage
 from muniflow.model.messages import BatchState, ImageState, Settled, Task, leaf_count
 from muniflow.model.report import final_state, image_entry, output_keys, report_chunks, report_header
-from muniflow.store.listing import ImageRef, first_task
+from muniflow.model.share import WHOLE_BATCH, Share, ShareOfList, digest_of_keys
+from muniflow.model.skipped import SkippedFiles
+from muniflow.store.listing import ImageRef, first_task, iter_images
+from muniflow.store.old_outputs import OldOutputs
+from muniflow.store.revisions import keep_report
 from muniflow.store.types import Store
 
 
@@ -24,6 +30,8 @@ class ImageResult:
     outputs: tuple[str, ...]
     """Keys in the output store, when it is done."""
     reasons: tuple[str, ...] = ()
+    code: str | None = None
+    """For `failed`: its reason code."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,15 @@ class BatchResult:
     report: str
     """Key of the report in the output store."""
     seconds: float
+    shard: str | None = None
+    """Which share of the batch it is; `None`: all of it. The numbers are those of the share."""
+    revision: int = 1
+    """Which run of the batch it is, where it was run `again`."""
+    replaced: int = 0
+    """Outputs of an earlier run that were removed first."""
+    skipped: int = 0
+    """Files below its `source` that were not taken; the report names them."""
+    skipped_reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,11 +64,18 @@ class Account:
 
     batch: Batch
     refs: Sequence[ImageRef]
+    """Those that are run, in the order of the batch: all, or those of a share."""
     on_image: Callable[[ImageResult], None]
+    part: ShareOfList | None = None
+    """The share of the batch that this is; `None`: the whole batch."""
     started_at: float = field(default_factory=time.time)
     _ledger: Ledger = field(init=False)
-    _reasons: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _failed: dict[int, SettledImage] = field(default_factory=dict)
+    _sums: dict[int, bytes] = field(default_factory=dict)
+    """Packed digests of done images."""
     _settled: set[int] = field(default_factory=set)
+    _in_steps: set[int] = field(default_factory=set)
+    """Images that may have left intermediates."""
 
     def __post_init__(self) -> None:
         """Begin with no image."""
@@ -72,24 +96,36 @@ class Account:
         """Record what is settled, and tell of the images that are complete by it."""
         for image in self._ledger.apply(settled).settled:
             self._settled.add(image.image)
+            if not image.direct:
+                self._in_steps.add(image.image)
+            if image.sums is not None:
+                self._sums[image.image] = image.sums.pack()
             if image.state == "failed":
-                self._reasons[image.image] = image.reasons
+                self._failed[image.image] = image
             self.on_image(self.result_of(image.image))
 
     def result_of(self, n: int) -> ImageResult:
         """The result of one image; one that is not settled counts as cancelled."""
-        ref = self.refs[n]
+        ref = self.refs[self._share.position(n)]
         if n not in self._settled:
             return ImageResult(n, ref.key, "cancelled", ())
-        if n in self._reasons:
-            return ImageResult(n, ref.key, "failed", (), self._reasons[n])
+        if (failed := self._failed.get(n)) is not None:
+            return ImageResult(n, ref.key, "failed", (), failed.reasons, failed.code)
         leaves = leaf_count(self.batch.route)
         outputs = output_keys(self.batch.destination, ref.stem, self.batch.encoding, leaves)
         return ImageResult(n, ref.key, "done", tuple(outputs))
 
+    def remove_intermediates(self, work: Store) -> None:
+        """Remove what is left in the work store, and nothing of other shares of the batch, which may still run."""
+        if self.part is None:
+            work.delete_prefix(work_prefix(self.batch.batch_id))
+            return
+        for n in sorted(self._in_steps):
+            work.delete_prefix(work_prefix(self.batch.batch_id, n))
+
     def finish(self, output: Store, *, durable: bool) -> BatchResult:
         """Write the report; images that are not settled are cancelled."""
-        failed = len(self._reasons)
+        failed = len(self._failed)
         done = len(self._settled) - failed
         cancelled = len(self.refs) - len(self._settled)
         state = final_state(done, failed, cancelled)
@@ -103,7 +139,11 @@ class Account:
             submitted_at=self.started_at,
             finished_at=finished_at,
         )
-        key = output_key(self.batch.destination, REPORT)
+        name = REPORT
+        if self.part is not None:
+            name = share_report_name(self.part.share.number, self.part.share.of)
+            header["shard"] = self.part.document()
+        key = output_key(self.batch.destination, name)
         output.write(key, report_chunks(header, self._entries()), durable=durable)
         return BatchResult(
             batch_id=self.batch.batch_id,
@@ -114,9 +154,55 @@ class Account:
             outputs=done * leaf_count(self.batch.route),
             report=key,
             seconds=finished_at - self.started_at,
+            shard=None if self.part is None else str(self.part.share),
+            revision=self.batch.revision,
+            replaced=self.batch.replaced,
+            skipped=self.batch.skipped.count,
+            skipped_reasons=self.batch.skipped.reasons,
         )
 
+    @property
+    def _share(self) -> Share:
+        return WHOLE_BATCH if self.part is None else self.part.share
+
     def _entries(self) -> Iterator[dict[str, Any]]:
-        for n in range(len(self.refs)):
-            result = self.result_of(n)
-            yield image_entry(n, result.source, result.state, result.outputs, result.reasons)
+        for ref in self.refs:
+            result = self.result_of(ref.n)
+            said = (ref.n, result.source, result.state, result.outputs, result.reasons)
+            yield image_entry(*said, code=result.code, sums=self._sums_of(ref.n))
+
+    def _sums_of(self, n: int) -> ImageSums | None:
+        if not self.batch.checksums:
+            return None
+        return ImageSums.unpack(self._sums[n]) if n in self._sums else NO_SUMS
+
+
+def open_account(
+    batch: Batch, source: Store, output: Store, share: Share | None, on_image: Callable[[ImageResult], None]
+) -> Account:
+    """The account of a batch, or of one share of it; every image of the batch is checked in both cases.
+
+    Raises:
+        Invalid: the images of the batch cannot be used.
+        Unavailable: the source cannot be listed.
+    """
+    skipped = SkippedFiles()
+    if share is not None and batch.replace:
+        raise Invalid((Fault("replace", "not for a share: the others may have begun; remove old outputs before"),))
+    refs = tuple(iter_images(batch, source, output, skipped=skipped))
+    batch = replace(batch, skipped=skipped.result(), replaced=_clear(batch, refs, output))
+    batch = replace(batch, revision=keep_report(batch, output) if share is None else 1)
+    if share is None:
+        return Account(batch, refs, on_image)
+    part = ShareOfList(share, len(refs), digest_of_keys(ref.key for ref in refs))
+    return Account(batch, tuple(refs[n] for n in share.numbers(len(refs))), on_image, part)
+
+
+def _clear(batch: Batch, refs: Sequence[ImageRef], output: Store) -> int:
+    """Refuse or remove what an earlier run left in the destination; returns how many outputs were removed."""
+    if (old := OldOutputs.find(batch, output)) is None:
+        return 0
+    for ref in refs:
+        old.expect(ref.stem)
+    old.check()
+    return old.remove()

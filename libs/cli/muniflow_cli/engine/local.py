@@ -14,10 +14,11 @@ from muniflow.model.batch import Batch
 from muniflow.model.keys import work_prefix
 from muniflow.model.messages import Task
 from muniflow.model.settlement import Fail, Retry
-from muniflow.store.listing import ImageRef, iter_images
+from muniflow.model.share import Share
+from muniflow.store.listing import ImageRef
 from muniflow.store.open import open_stores
 from muniflow.store.types import Store
-from muniflow_cli.engine.account import Account, BatchResult, ImageResult
+from muniflow_cli.engine.account import Account, BatchResult, ImageResult, open_account
 from muniflow_cli.engine.parallel import run_parallel
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
@@ -29,16 +30,18 @@ def run_batch(
     spec: ChildSpec,
     *,
     jobs: int = 1,
+    share: Share | None = None,
     on_start: Callable[[Sequence[ImageRef]], None] = lambda _refs: None,
     on_image: Callable[[ImageResult], None] = lambda _result: None,
     python_path: tuple[str, ...] = (),
 ) -> BatchResult:
-    """Run a batch to its end and write its report.
+    """Run a batch, or a share of it, to its end and write its report.
 
     Args:
         batch: a checked batch.
         spec: stores, limits and steps; `operations=None` takes all that are installed.
         jobs: 1 for this process alone, or how many compute children.
+        share: run only this share of it, with a report of its own; `None` runs all.
         on_start: told the images before the first is run.
         on_image: told each image as it is settled, in any order.
         python_path: further places where compute children find modules.
@@ -48,14 +51,13 @@ def run_batch(
         Unavailable: the source cannot be listed or the report cannot be written.
     """
     source, work, output = open_stores(spec.source_url, spec.work_url, spec.output_url)
-    refs = tuple(iter_images(batch, source, output))
-    account = Account(batch, refs, on_image)
-    on_start(refs)
+    account = open_account(batch, source, output, share, on_image)
+    on_start(account.refs)
     if jobs == 1:
         _run_serial(account, spec)
     else:
         run_parallel(account, spec, jobs, PAUSES_S, python_path)
-        work.delete_prefix(work_prefix(batch.batch_id))
+        account.remove_intermediates(work)
     return account.finish(output, durable=spec.durable_outputs)
 
 
@@ -93,4 +95,6 @@ def execute_patiently(task: Task, execute: Callable[[Task], Outcome]) -> Outcome
     outcome = execute(task)
     if not isinstance(outcome.disposition, Retry):
         return outcome
-    return failed_whole(task, Fail(f"gave up after {len(PAUSES_S) + 1} attempts: {outcome.disposition.reason}"))
+    return failed_whole(
+        task, Fail(f"gave up after {len(PAUSES_S) + 1} attempts: {outcome.disposition.reason}", "part_away")
+    )

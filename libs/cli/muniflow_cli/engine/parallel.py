@@ -4,17 +4,17 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from muniflow.compute.groups import GroupResult
-from muniflow.compute.pending import Job, failed_result
-from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.compute.pending import PendingTask, failed_result
+from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
+from muniflow.compute.types import PoolEvents
 from muniflow.errors import Fault, Invalid
-from muniflow.model.messages import Events, Task
+from muniflow.model.messages import Task
 from muniflow.model.settlement import Fail
-from muniflow.model.topology import EVENTS, EXCHANGE, step_queue
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.store.listing import ImageRef
-from muniflow.transport.types import OutgoingMessage
 from muniflow.worker.grouping import GROUPS_PER_CHILD, Kind, Pace, group_length, may_be_early
+from muniflow.worker.outgoing import next_attempt
 from muniflow_cli.engine.account import Account
 
 GROUP_S = 0.2
@@ -75,7 +75,7 @@ class _Run:
         while not self.ended and self._groups < self.jobs * GROUPS_PER_CHILD and (group := self._next_group()):
             self._groups += 1
             early = may_be_early(self._seconds(group[0]), GROUP_S)
-            self.pool.submit([Job(task, task.to_bytes()) for task in group], self._on_result, early=early)
+            self.pool.submit([PendingTask(task, task.to_bytes()) for task in group], self._on_result, early=early)
         if self.account.complete:
             self.end()
 
@@ -99,26 +99,20 @@ class _Run:
         self.hand_out()
 
     def _take(self, result: GroupResult) -> None:
-        for message in result.messages:
-            if message.routing_key == EVENTS:
-                self.account.add(Events.from_bytes(message.body).settled)
-            elif message.exchange != EXCHANGE:
-                self._again(Task.from_bytes(message.body))
-            elif _is_task(message):
-                self._ready.append(Task.from_bytes(message.body))
+        self._ready += [Task.from_bytes(follow.body) for follow in result.following]
+        for task, done in zip(result.sources, result.tasks, strict=True):
+            if done.disposition == "retry":
+                self._again(next_attempt(task), done.reason)
+        self.account.add(result.settled)
 
-    def _again(self, task: Task) -> None:
+    def _again(self, task: Task, reason: str) -> None:
         if task.attempt - 2 < len(self.pauses_s):
             self.loop.call_later(self.pauses_s[task.attempt - 2], lambda: self._resume(task))
             return
-        disposition = Fail(f"gave up after {task.attempt - 1} attempts: a store or the compute children are away")
+        why = reason or "the compute children are away"
+        disposition = Fail(f"gave up after {task.attempt - 1} attempts: {why}", "part_away")
         self._take(failed_result([(task, disposition)]))
 
     def _resume(self, task: Task) -> None:
         self._ready.append(task)
         self.hand_out()
-
-
-def _is_task(message: OutgoingMessage) -> bool:
-    """Whether this is a task that follows, and not the copy of a failed one."""
-    return "reason" not in message.headers and message.routing_key.startswith(step_queue(""))

@@ -15,10 +15,11 @@ from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Settled, Task
 from muniflow.model.settlement import Done, Fail, Retry
+from muniflow.model.share import Share
 from muniflow.runtime.settings import StoreSettings, to_env
-from muniflow.store.listing import ImageRef, iter_images
+from muniflow.store.listing import ImageRef
 from muniflow.store.open import open_stores
-from muniflow_cli.engine.account import Account, BatchResult, ImageResult
+from muniflow_cli.engine.account import BatchResult, ImageResult, open_account
 from muniflow_cli.engine.local import run_one_by_one
 
 DONE, FAILED, TRANSIENT = 0, 1, 75
@@ -66,15 +67,17 @@ def run_in_containers(
     stores: StoreSettings,
     command: Command,
     *,
+    share: Share | None = None,
     on_start: Callable[[Sequence[ImageRef]], None] = lambda _refs: None,
     on_image: Callable[[ImageResult], None] = lambda _result: None,
 ) -> BatchResult:
-    """Run a batch, one container after the other, and write its report.
+    """Run a batch, or a share of it, one container after the other, and write its report.
 
     Args:
         batch: a checked batch.
         stores: the three roots.
         command: `process_command`, or what `container_command` returned.
+        share: run only this share of it, with a report of its own; `None` runs all.
         on_start: told the images before the first is run.
         on_image: told each image as it is settled.
 
@@ -83,9 +86,8 @@ def run_in_containers(
         Unavailable: the source cannot be listed or the report cannot be written.
     """
     source, work, output = open_stores(stores.source_url, stores.work_url, stores.output_url)
-    refs = tuple(iter_images(batch, source, output))
-    account = Account(batch, refs, on_image)
-    on_start(refs)
+    account = open_account(batch, source, output, share, on_image)
+    on_start(account.refs)
     env = {**os.environ, **to_env(stores)}
     run_one_by_one(account, work, lambda task: run_task(task, command(task.op), env))
     return account.finish(output, durable=stores.durable_outputs)

@@ -6,18 +6,18 @@ It touches nothing of a RabbitMQ that the machine already runs: it has its own p
 import contextlib
 import os
 import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from muniflow.errors import MuniflowError
+from muniflow.runtime.startable import Startable
+from muniflow_cli.stack.durable import sync_below
 from muniflow_cli.stack.launch import answers, launch
 from muniflow_cli.stack.node import Node
-from muniflow_cli.stack.node_files import Identity, load_identity
+from muniflow_cli.stack.node_files import NodeIdentity, load_identity
 from muniflow_cli.stack.plan import ProcessPlan
-from muniflow_cli.stack.ports import HOST, taken_ports
+from muniflow_cli.stack.ports import taken_ports
 from muniflow_cli.stack.processes import kill_session
+from muniflow_cli.stack.waiting import wait_until
 
 SERVER_FOLDERS = (
     "/usr/lib/rabbitmq/bin",
@@ -29,7 +29,6 @@ SERVER_FOLDERS = (
 """Where packages put the real start script, in the order tried; then every folder of PATH."""
 SERVER_VARIABLE = "MUNIFLOW_RABBITMQ_SERVER"
 """Names the start script of another RabbitMQ than the installed one; `rabbitmqctl` and `epmd` are taken beside it."""
-POLL_S = 0.05
 LOG_TAIL_CHARACTERS = 2000
 
 
@@ -57,7 +56,7 @@ def find_server(path: str | None = None) -> Path | None:
     return None
 
 
-class PrivateBroker:
+class PrivateBroker(Startable):
     """A RabbitMQ node of our own: `with PrivateBroker(home) as broker: connect(broker.amqp_url)`.
 
     That is for one process that needs a broker; the stack's `Supervisor` runs what `processes` gives. The node keeps
@@ -89,12 +88,12 @@ class PrivateBroker:
         self._schedulers = schedulers
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
-        self._identity: Identity | None = None
+        self._identity: NodeIdentity | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         self._node: subprocess.Popen[bytes] | None = None
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> NodeIdentity:
         """Ports, name and secrets of the node; made at the first look, with free ports."""
         if self._identity is None:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,12 +103,12 @@ class PrivateBroker:
     @property
     def amqp_url(self) -> str:
         """The URL for clients, with its password."""
-        return f"amqp://muniflow:{self.identity.password}@{HOST}:{self.identity.amqp_port}/%2F"
+        return self.identity.amqp_url
 
     @property
     def metrics_url(self) -> str:
         """The base URL of RabbitMQ's own metrics."""
-        return f"http://{HOST}:{self.identity.metrics_port}"
+        return self.identity.metrics_url
 
     @property
     def running(self) -> bool:
@@ -163,6 +162,7 @@ class PrivateBroker:
         self._node = launch(node, {}, console)
         try:
             self._wait_until_ready(node)
+            sync_below(self.home)
         except BaseException:
             self.kill()
             raise
@@ -205,28 +205,14 @@ class PrivateBroker:
             raise MuniflowError(f"rabbitmqctl {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
     def _wait_until_ready(self, node: ProcessPlan) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
-        while not answers(node):
-            if not self.running:
-                raise MuniflowError(f"RabbitMQ ended while it started. {self._log_tail()}")
-            if time.monotonic() > deadline:
-                raise MuniflowError(
-                    f"RabbitMQ did not answer on port {node.port} within {self._start_timeout_s:.0f} s. "
-                    f"{self._log_tail()}"
-                )
-            time.sleep(POLL_S)
+        in_time = wait_until(lambda: answers(node) or not self.running, self._start_timeout_s)
+        if not self.running:
+            raise MuniflowError(f"RabbitMQ ended while it started. {self._log_tail()}")
+        if not in_time:
+            raise MuniflowError(
+                f"RabbitMQ did not answer on port {node.port} within {self._start_timeout_s:.0f} s. {self._log_tail()}"
+            )
 
     def _log_tail(self) -> str:
         log = self.home / "console.log"

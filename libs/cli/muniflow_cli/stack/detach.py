@@ -8,8 +8,8 @@ from pathlib import Path
 
 from muniflow.errors import Unavailable
 from muniflow_cli.stack.state import StackState, read_state
-from muniflow_cli.stack.stop import wait_until
 from muniflow_cli.stack.supervisor import DRAIN_S, last_lines
+from muniflow_cli.stack.waiting import wait_until
 
 START_TIMEOUT_S = 150.0
 LOG = "up.log"

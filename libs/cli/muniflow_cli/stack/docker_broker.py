@@ -91,12 +91,12 @@ class DockerBroker:
     @property
     def amqp_url(self) -> str:
         """The URL for clients, with its password."""
-        return f"amqp://muniflow:{self._identity.password}@{HOST}:{self._identity.amqp_port}/%2F"
+        return self._identity.amqp_url
 
     @property
     def metrics_url(self) -> str:
         """The base URL of RabbitMQ's own metrics."""
-        return f"http://{HOST}:{self._identity.metrics_port}"
+        return self._identity.metrics_url
 
     @property
     def rabbitmqctl(self) -> str:

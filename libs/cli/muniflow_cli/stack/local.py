@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muniflow.errors import Unavailable
-from muniflow.runtime.settings import BrokerSettings, GatewayAddress, StoreSettings, to_env
+from muniflow.runtime.settings import BrokerSettings, GatewayAddress, StoreSettings, read_env, to_env
 from muniflow.runtime.state_folder import API_KEYS
+from muniflow.worker.settings import WorkerSettings
 from muniflow_cli.stack.docker_broker import LocalBroker, local_broker
 from muniflow_cli.stack.plan import (
     ProcessPlan,
@@ -16,6 +17,7 @@ from muniflow_cli.stack.plan import (
     coordinator_plan,
     gateway_plan,
     replica_count,
+    stages_of,
     worker_plans,
 )
 from muniflow_cli.stack.ports import free_ports
@@ -25,9 +27,9 @@ from muniflow_cli.stack.stop import stop_left
 from muniflow_cli.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, last_lines
 
 BROKER_STOP_S = 20.0
-"""What the private broker gets to end; then it is killed, which its data survives."""
+"""Time for the private broker to stop; then it is killed, without loss of data."""
 MAX_FAILED_STARTS = 3
-"""A process that ends so many times before the stack was ready once will not start at all."""
+"""After so many exits before the stack was ever ready, `up` gives up."""
 IDLE_TICK_S = 1.0
 
 
@@ -98,7 +100,8 @@ class LocalStack:
             f"http://127.0.0.1:{ports[0]}", f"http://{gateway.gateway_bind}" if gateway else None
         )
         self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
-        services = [coordinator_plan(ports[0]), *worker_plans(self.plan.groups, ports[2:])]
+        stages = stages_of(self.plan.groups, read_env(WorkerSettings, self.environment))
+        services = [coordinator_plan(ports[0], stages), *worker_plans(self.plan.groups, ports[2:])]
         if gateway:
             services.append(gateway_plan(ports[1], gateway, self.plan.keys))
         return broker, services

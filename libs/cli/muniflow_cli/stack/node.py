@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from muniflow_cli.stack.node_files import ADVANCED, Identity, configuration
+from muniflow_cli.stack.node_files import ADVANCED, NodeIdentity, configuration
 from muniflow_cli.stack.plan import ProcessPlan
 from muniflow_cli.stack.ports import HOST
 
@@ -16,7 +16,7 @@ class Node:
     """A node in `home`; nothing is written or started by making one."""
 
     home: Path
-    identity: Identity
+    identity: NodeIdentity
     server: Path
     """RabbitMQ's start script."""
     schedulers: int
@@ -41,7 +41,7 @@ class Node:
         return ["env", "-i", *words, str(self.server.with_name("rabbitmqctl"))]
 
     def _epmd_plans(self) -> tuple[ProcessPlan, ...]:
-        """Erlang's name service. Without this one, Erlang would leave one of its own behind, for ever."""
+        """Erlang's name service (epmd). Without this one, Erlang starts its own and never stops it."""
         program = shutil.which("epmd", path=self._beside_server())
         if program is None:
             return ()
@@ -84,7 +84,8 @@ class Node:
         """Write its configuration and its `rabbitmqctl`; the folder is there already."""
         identity = self.identity
         cookie = self.home / ".erlang.cookie"
-        if not cookie.exists():
+        if not cookie.exists() or cookie.read_text() != identity.cookie:
+            cookie.unlink(missing_ok=True)
             cookie.touch(mode=0o600)
             cookie.write_text(identity.cookie)
             cookie.chmod(0o400)  # Erlang refuses a cookie that others can read

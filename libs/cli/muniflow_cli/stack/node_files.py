@@ -1,6 +1,7 @@
 """What makes a private RabbitMQ node: its identity and its configuration."""
 
 import json
+import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,12 +10,12 @@ from muniflow.model.topology import CONSUMER_TIMEOUT_MS
 from muniflow_cli.stack.ports import HOST, free_ports
 
 ADVANCED = "[{rabbit, [{quorum_tick_interval, 1000}]}].\n"
-"""The numbers of a queue are as old as this, in ms; 5000, the default, is long for who looks on."""
+"""Age of a queue's numbers, in ms. RabbitMQ's default, 5000, is too long for a person who watches."""
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What makes a node itself; kept in `node.json`, so that the same folder is the same node again."""
+class NodeIdentity:
+    """The identity of a node; kept in `node.json`, so that the same folder is always the same node."""
 
     amqp_port: int
     distribution_port: int
@@ -24,8 +25,18 @@ class Identity:
     password: str = field(repr=False)
     cookie: str = field(repr=False)
 
+    @property
+    def amqp_url(self) -> str:
+        """The URL for clients, with its password."""
+        return f"amqp://muniflow:{self.password}@{HOST}:{self.amqp_port}/%2F"
 
-def configuration(identity: Identity) -> str:
+    @property
+    def metrics_url(self) -> str:
+        """The base URL of RabbitMQ's own metrics."""
+        return f"http://{HOST}:{self.metrics_port}"
+
+
+def configuration(identity: NodeIdentity) -> str:
     """The text of `rabbitmq.conf`."""
     settings = {
         "listeners.tcp.1": f"{HOST}:{identity.amqp_port}",
@@ -45,12 +56,16 @@ def configuration(identity: Identity) -> str:
     return "".join(f"{key} = {value}\n" for key, value in settings.items())
 
 
-def load_identity(file: Path) -> Identity:
-    """Read the identity of a node, or make one with free ports."""
-    if file.exists():
-        return Identity(**json.loads(file.read_text()))
+def load_identity(file: Path) -> NodeIdentity:
+    """Read the identity of a node, or make one with free ports.
+
+    It is synced before it is used: data of another node's name would be of no use. An empty file is one that a power
+    failure left before that.
+    """
+    if file.exists() and (text := file.read_text()):
+        return NodeIdentity(**json.loads(text))
     ports = free_ports(4)
-    identity = Identity(
+    identity = NodeIdentity(
         amqp_port=ports[0],
         distribution_port=ports[1],
         epmd_port=ports[2],
@@ -60,5 +75,8 @@ def load_identity(file: Path) -> Identity:
         cookie=secrets.token_hex(16).upper(),
     )
     file.touch(mode=0o600)
-    file.write_text(json.dumps(asdict(identity)))
+    with file.open("w") as stream:
+        stream.write(json.dumps(asdict(identity)))
+        stream.flush()
+        os.fsync(stream.fileno())
     return identity

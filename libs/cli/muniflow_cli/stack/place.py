@@ -1,4 +1,4 @@
-"""Where the stack of one machine keeps its state: in no store, so that no batch can read or replace it (ADR 18).
+"""The folder for the state of a local stack. It is outside every store, so no batch can read or replace it (ADR 18).
 
 `python -m muniflow_cli.stack.place` removes what a stopped stack left there (`make clean`).
 """
@@ -18,7 +18,9 @@ from muniflow.store.places import Location
 from muniflow_cli.stack.state import StackState, read_state
 
 BROKER = "broker"
-OWN = (BROKER, "logs", "monitor", "ledger.db*", API_KEYS, "stack.json*", "up.log")
+PROFILE = "profile.json"
+"""Written by `muniflow calibrate`."""
+OWN = (BROKER, "logs", "monitor", "ledger.db*", API_KEYS, "stack.json*", "up.log", PROFILE)
 """The names of what is state, as patterns."""
 
 
@@ -44,7 +46,7 @@ def find_state(env: Mapping[str, str]) -> tuple[Path, StackState | None]:
 
 
 def require_outside(folder: Path, stores: StoreSettings) -> None:
-    """Refuse a folder of state that lies in a store, and a store that lies in what is state.
+    """Reject a state folder inside a store, and a store inside the state folder.
 
     Raises:
         Invalid: naming both and the variable to change.

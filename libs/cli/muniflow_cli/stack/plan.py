@@ -1,19 +1,24 @@
 """What a local stack consists of, decided as data before anything starts."""
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from muniflow.errors import Fault, Invalid
+from muniflow.forecast.stage import Stage, Stages, write_stages
 from muniflow.runtime.settings import GatewayAddress, to_env
+from muniflow.worker.settings import WorkerSettings
 from muniflow_cli.stack.state import Role
 
 MAX_WORKERS = 64
-"""Of one operation on one machine; more is a typing error."""
+"""Limit for one operation on one machine; more is a typing error."""
+WORKER_START_S = 2.0
+"""Until a worker consumes."""
 START_TIMEOUT_S = 60.0
-"""What a process gets until it is ready for the first time."""
+"""Time for a process to become ready for the first time."""
 Speaks = Literal["http", "amqp", "tcp"]
 """How a process shows that it is ready: it says so at `/readyz`, AMQP greets, or the port is open."""
 COORDINATOR_MODULE = "muniflow_coordinator"
@@ -58,6 +63,13 @@ class ProcessPlan:
     start_timeout_s: float = START_TIMEOUT_S
 
 
+def counts_in(text: str) -> Iterator[tuple[str, str, str]]:
+    """Each part of `resize=2,blur=4` with its name and its digits; no digits where it has another form."""
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition("=")
+        yield part, name, number if number.isdecimal() else ""
+
+
 def read_workers(text: str, operations: Sequence[str]) -> dict[str, int]:
     """Read `resize=2,blur=4`; operations that are not named get one worker, `=0` none.
 
@@ -65,11 +77,10 @@ def read_workers(text: str, operations: Sequence[str]) -> dict[str, int]:
         Invalid: naming the part that is wrong.
     """
     workers = dict.fromkeys(operations, 1)
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, number = part.partition("=")
+    for part, name, number in counts_in(text):
         if name not in operations:
             raise Invalid((Fault("--workers", f"unknown operation {name!r}; installed: {_listed(operations)}"),))
-        if not equals or not number.isdecimal() or int(number) > MAX_WORKERS:
+        if not number or int(number) > MAX_WORKERS:
             raise Invalid((Fault("--workers", f"write {name}=<0 to {MAX_WORKERS}>, not {part!r}"),))
         workers[name] = int(number)
     return workers
@@ -98,13 +109,41 @@ def worker_groups(workers: Mapping[str, int], chains: Sequence[tuple[str, ...]])
     return tuple(group for group in groups if group.replicas)
 
 
-def coordinator_plan(http_port: int) -> ProcessPlan:
-    """The coordinator, serving at this port."""
+def stages_of(groups: Sequence[WorkerGroup], worker: WorkerSettings) -> Stages:
+    """What the coordinator is told about the groups: a stack does not scale, so each has the replicas that it has.
+
+    An operation that two chains carry counts in the first one.
+    """
+    stages: list[Stage] = []
+    carried: set[str] = set()
+    for group in groups:
+        if operations := tuple(name for name in group.operations if name not in carried):
+            carried.update(operations)
+            stages.append(
+                Stage(
+                    name="-".join(operations),
+                    operations=operations,
+                    children=worker.children,
+                    device=worker.device,
+                    min_replicas=group.replicas,
+                    max_replicas=group.replicas,
+                    start_s=WORKER_START_S,
+                )
+            )
+    return tuple(stages)
+
+
+def coordinator_plan(http_port: int, stages: Stages = ()) -> ProcessPlan:
+    """The coordinator, serving at this port; without stages it counts on one for each operation, on this machine."""
     return ProcessPlan(
         name="coordinator",
         role="coordinator",
         command=(sys.executable, "-m", COORDINATOR_MODULE),
-        variables={"MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}"},
+        variables={
+            "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}",
+            "MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0))),
+            **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
+        },
         port=http_port,
         own_ports=(http_port,),
     )

@@ -3,16 +3,16 @@
 import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from muniflow_cli.stack.waiting import wait_until
+
 KILL_TIMEOUT_S = 5.0
-POLL_S = 0.05
 
 
-class Identity(BaseModel):
+class ProcessIdentity(BaseModel):
     """A process: its id is used again by the system, its id with its start time is not."""
 
     model_config = ConfigDict(frozen=True)
@@ -22,23 +22,23 @@ class Identity(BaseModel):
     """When it started, as the system counts: clock ticks since the machine started."""
 
 
-def identify(pid: int) -> Identity | None:
-    """Who runs under this id now; `None` when nobody does, or only the remains of one that ended."""
+def identify(pid: int) -> ProcessIdentity | None:
+    """The process with this id now; `None` if there is none, or only a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name of the program is in brackets and may hold anything: fields are counted from the last bracket.
     state, *fields = stat.rpartition(")")[2].split()
-    return None if state in {"Z", "X"} else Identity(pid=pid, started=fields[18])
+    return None if state in {"Z", "X"} else ProcessIdentity(pid=pid, started=fields[18])
 
 
-def is_running(process: Identity) -> bool:
+def is_running(process: ProcessIdentity) -> bool:
     """Whether this very process still runs."""
     return identify(process.pid) == process
 
 
-def send_signal(process: Identity, number: signal.Signals) -> bool:
+def send_signal(process: ProcessIdentity, number: signal.Signals) -> bool:
     """Signal this very process; returns whether it was there to take it."""
     try:
         handle = os.pidfd_open(process.pid)
@@ -57,7 +57,7 @@ def send_signal(process: Identity, number: signal.Signals) -> bool:
         os.close(handle)
 
 
-def kill_group(process: Identity) -> None:
+def kill_group(process: ProcessIdentity) -> None:
     """Kill this very process with all of its group, which it must lead: what we start leads its own."""
     if is_running(process):
         with contextlib.suppress(ProcessLookupError):
@@ -92,6 +92,4 @@ def kill_session(session: int) -> None:
 
     Some programs give their helpers groups of their own, in the session that began with the process that we started.
     """
-    deadline_s = time.monotonic() + KILL_TIMEOUT_S
-    while kill_members(session) and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
+    wait_until(lambda: not kill_members(session), KILL_TIMEOUT_S)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from muniflow.runtime.settings import StoreSettings
-from muniflow_cli.stack.processes import Identity, is_running
+from muniflow_cli.stack.processes import ProcessIdentity, is_running
 
 STATE_FILE = "stack.json"
 Role = Literal["gateway", "worker", "coordinator", "broker", "epmd"]
@@ -20,7 +20,7 @@ class ProcessState(BaseModel):
 
     name: str
     role: Role
-    identity: Identity
+    identity: ProcessIdentity
     url: str | None = None
     """Base of `/metrics`, `/livez` and `/readyz`."""
     log: str | None = None
@@ -33,7 +33,7 @@ class StackState(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    supervisor: Identity
+    supervisor: ProcessIdentity
     ready: bool = False
     amqp_url: str
     coordinator_url: str
@@ -64,7 +64,7 @@ def read_state(folder: Path) -> StackState | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError:
-        # Written by another version, or cut short by a full disk: it tells us nothing.
+        # Written by another version, or truncated by a full disk: not usable.
         return None
 
 

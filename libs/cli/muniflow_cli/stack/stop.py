@@ -1,17 +1,16 @@
 """Ending a stack that another process started: `muniflow down`. Only what its `stack.json` names is touched."""
 
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from muniflow_cli.stack.processes import Identity, is_running, kill_group, send_signal
+from muniflow_cli.stack.processes import ProcessIdentity, is_running, kill_group, send_signal
 from muniflow_cli.stack.state import Role, forget_state, read_state
 from muniflow_cli.stack.supervisor import DRAIN_S
+from muniflow_cli.stack.waiting import wait_until
 
 LEFT_S = 20.0
-"""What a process that lost its supervisor gets to end by itself."""
-POLL_S = 0.05
+"""Time for a process without a supervisor to end by itself."""
 ORDER: Sequence[Role] = ("gateway", "worker", "coordinator", "broker", "epmd")
 
 
@@ -37,19 +36,9 @@ def stop_left(folder: Path) -> bool:
     return bool(left)
 
 
-def _end(processes: Sequence[Identity]) -> None:
+def _end(processes: Sequence[ProcessIdentity]) -> None:
     for process in processes:
         send_signal(process, signal.SIGTERM)
     if not wait_until(lambda: not any(is_running(process) for process in processes), LEFT_S):
         for process in processes:
             kill_group(process)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Wait for something that no signal tells of; returns whether it came true in time."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(POLL_S)
-    return True

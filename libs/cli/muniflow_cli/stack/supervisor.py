@@ -1,4 +1,4 @@
-"""Keeps processes running: starts them, starts those anew that end by themselves, and ends them when asked."""
+"""Keeps processes running: starts them, restarts those that end by themselves, stops them on request."""
 
 import os
 import select
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muniflow.runtime.backoff import doubling_s
+from muniflow_cli.stack.durable import sync_below
 from muniflow_cli.stack.launch import answers, launch
 from muniflow_cli.stack.plan import ProcessPlan
 from muniflow_cli.stack.ports import taken_ports
@@ -24,7 +25,7 @@ SETTLED_S = 30.0
 """A process that ran this long had started well: the next pause is the first one again."""
 TICK_S = 0.1
 DRAIN_S = 90.0
-"""What a process gets to finish and hand back its work before it is killed."""
+"""Time for a process to finish and hand back its work before it is killed."""
 
 
 def restart_delay_s(quick_ends: int) -> float:
@@ -107,7 +108,7 @@ class Supervisor:
     """The environment of every process."""
     log_dir: Path
     say: Callable[[str], None]
-    """Told in a sentence whatever a person should know."""
+    """Called with one sentence for each event that a person should know."""
     children: list[Child] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
 
@@ -120,7 +121,7 @@ class Supervisor:
         return child
 
     def tick(self) -> bool:
-        """See who ended, who is due for a start and who has become ready; returns whether anything changed."""
+        """Check which processes ended, are due for a start or became ready; returns whether anything changed."""
         changed = False
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
@@ -208,6 +209,11 @@ class Supervisor:
 
     def _became_ready(self, child: Child) -> None:
         child.ready = True
+        if child.plan.role == "broker" and child.plan.folder is not None:
+            try:
+                sync_below(child.plan.folder)
+            except OSError as error:
+                self.say(f"a power failure now may harm the broker: {error}")
         if child.restarts:
             took_s = self.clock() - child.started_at_s
             self.say(f"{child.plan.name} is ready again after {took_s:.1f} s; restarts: {child.restarts}")
@@ -240,7 +246,7 @@ def can_listen(bind: str) -> bool:
 
 
 def last_lines(log: Path, count: int = 8) -> str:
-    """The end of a log, to show why something did not start."""
+    """The last lines of a log, to show why a process did not start."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 16384))

@@ -7,42 +7,34 @@ task again writes the same bytes to the same places.
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from muniflow.compute import raw
-from muniflow.compute.bundles import bundles
+from muniflow.compute.attached import NONE, Attached, attached_by, attached_to
+from muniflow.compute.checksums import TaskChecksums
 from muniflow.compute.context import Context
 from muniflow.compute.outcome import Outcome, StepMeasure, disposition_of
-from muniflow.compute.plans import Plan
+from muniflow.compute.plans import StepPlan
 from muniflow.compute.source import decode_source
+from muniflow.compute.step_input import StepInput
+from muniflow.compute.task_sums import Work
 from muniflow.errors import Unavailable
+from muniflow.forecast.task_class import RAW, READS, Reads
 from muniflow.images.encode import encode
 from muniflow.images.header import ImageHeader, read_header
-from muniflow.images.types import Image
 from muniflow.model import keys
+from muniflow.model.bundles import bundles
+from muniflow.model.frame import Frame, whole
 from muniflow.model.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
 from muniflow.model.messages import Settled, Task, Tile, output_name
-from muniflow.model.operation import Params
 from muniflow.model.settlement import Disposition, Done, Fail
 
 DECODED = -1
 """The "step" whose output is the decoded source, in the key of its intermediate."""
 WRITE_TOGETHER_BYTES = 1 << 20
 """So much of encoded outputs may wait to be written."""
-
-
-@dataclass(slots=True)
-class _Node:
-    """An image or tile in memory, before step `step`."""
-
-    image: Image
-    step: int
-    lineage: Lineage
-    region: raw.Region | None
-    """Its memory; `None` when it never leaves this process as raw pixels."""
-    params: Params | None = None
-    """Instead of the route's, after a reduced decode."""
 
 
 @dataclass
@@ -62,14 +54,21 @@ class Chain:
     _measures: dict[int, StepMeasure] = field(default_factory=dict)
     _disposition: Disposition = field(default_factory=Done)
     """The first failure, if there is one."""
-    _nodes: list[_Node] = field(default_factory=list)
+    _nodes: list[StepInput] = field(default_factory=list)
     """What was read of tiles."""
     _source: tuple[memoryview, ImageHeader] | None = None
     """What was read of a source."""
+    _attached: Attached = NONE
+    """What outputs carry."""
+    _reads: Reads = RAW
+    _pixels_in: int = 0
+    _pixels_out: int = 0
+    _sums: TaskChecksums = field(init=False)
     _end: int = field(init=False)
     """The first step of the route that this process does not carry; its length, where nothing is handed on."""
 
     def __post_init__(self) -> None:
+        self._sums = TaskChecksums(self.task.checksums is True)
         route, steps = self.task.route, self.context.steps
         self._end = next((n for n in range(self.task.step, len(route)) if route[n].op not in steps), len(route))
 
@@ -90,10 +89,16 @@ class Chain:
         started_s = time.perf_counter()
         if self.task.tiles:
             self._nodes = self._read_tiles(measure)
+            self._pixels_in = self.task.input_px or 0
+            if not self._hands_on:
+                self._attached = attached_by(self.task, self.context.work)
         else:
             data = self.context.source.read(self.task.source)
             measure.load_bytes += len(data)
-            self._source = data, read_header(data, self.context.limits)
+            header = read_header(data, self.context.limits)
+            self.task = self._sums.read(self.task, data)
+            self._source = data, header
+            self._reads, self._pixels_in = READS[header.format], header.size.pixels
         measure.load_s += time.perf_counter() - started_s
 
     @property
@@ -131,13 +136,14 @@ class Chain:
             else:
                 self._outputs.append(key)
                 self._done.append(lineage)
+                self._sums.wrote(lineage, data)
                 measure.store_bytes += data.nbytes
         self._encoded = []
         measure.store_s += time.perf_counter() - started_s
 
     def outcome(self) -> Outcome:
         """The result, once all phases returned."""
-        done = tuple(self.task.part_done(lineage) for lineage in joined(self._done))
+        done = tuple(self._sums.settled(self.task, lineage) for lineage in joined(self._done))
         return Outcome(
             disposition=self._disposition,
             follow=tuple(self._following(tiles) for tiles in bundles(self._left)),
@@ -145,31 +151,48 @@ class Chain:
             measures=tuple(self._measures.values()),
             outputs=tuple(self._outputs),
             failed_step=self._failures[0].step if self._failures else 0,
+            work=None if self._failures else self._work(),
         )
 
-    def _read_tiles(self, measure: StepMeasure) -> list[_Node]:
+    def _work(self) -> Work:
+        first = self.task.step
+        return Work(first, self._end - first, self._reads, self.context.device, self._pixels_in, self._pixels_out)
+
+    def _read_tiles(self, measure: StepMeasure) -> list[StepInput]:
         task = self.task
         loaded = raw.load(task.tiles, raw.unread if self._by_reference else self.context.work.read)
         measure.load_bytes += 0 if self._by_reference else sum(image.nbytes for image, _ in loaded)
-        return [_Node(image, task.step, region.lineage, region if self._hands_on else None) for image, region in loaded]
+        frames = {tile.lineage: Frame(*tile.frame) for tile in task.tiles if tile.frame is not None}
+        return [
+            StepInput(
+                image, task.step, region.lineage, region if self._hands_on else None, None, frames.get(region.lineage)
+            )
+            for image, region in loaded
+        ]
 
-    def _decode(self, data: memoryview, header: ImageHeader) -> _Node:
+    def _decode(self, data: memoryview, header: ImageHeader) -> StepInput:
         task, measure = self.task, self._measure(self.task.step)
         started_s = time.perf_counter()
         params = self.context.plans.params(task.route[task.step])
-        decoded, first_params = decode_source(data, header, self.context.limits, params, task.decode)
+        decoded, first_params = decode_source(data, header, self.context.limits, params, task)
+        self._attached = attached_to(data, header, task)
+        if self._hands_on:
+            self.task = self._attached.store(task, self.context.work)
         image = np.ascontiguousarray(decoded)
         region = raw.region_of(image, self._key(DECODED, WHOLE), WHOLE) if self._hands_on else None
         measure.load_s += time.perf_counter() - started_s
-        return _Node(image, task.step, WHOLE, region, first_params)
+        node = StepInput(image, task.step, WHOLE, region, first_params)
+        node.frame = whole(node.size) if self._attached.has_frames else None
+        return node
 
-    def _advance(self, node: _Node) -> list[_Node]:
+    def _advance(self, node: StepInput) -> list[StepInput]:
         """Run one step on one image, and store what leaves the chain; returns what stays in memory."""
         measure = self._measure(node.step)
         tiles = self._apply(node, measure)
         self.context.after_compute()
         if node.step + 1 < self._end:
             return tiles
+        self._pixels_out += sum(tile.image.shape[0] * tile.image.shape[1] for tile in tiles)
         if self._hands_on:
             started_s = time.perf_counter()
             self._hand_on(node, tiles)
@@ -178,28 +201,33 @@ class Chain:
             self._encode_outputs(tiles, measure)
         return []
 
-    def _apply(self, node: _Node, measure: StepMeasure) -> list[_Node]:
+    def _apply(self, node: StepInput, measure: StepMeasure) -> list[StepInput]:
         plan = self._plan(node)
         started_s = time.perf_counter()
         images = plan.run(node.image)
         measure.compute_s += time.perf_counter() - started_s
         height_px, width_px, _ = node.image.shape
-        measure.images += 1
+        measure.done += 1
         measure.pixels += width_px * height_px
         lineages = children_of(node.lineage, len(images))
-        step = node.step + 1
         if node.region is None:
-            return [_Node(image, step, lineage, None) for image, lineage in zip(images, lineages, strict=True)]
-        placed = raw.place(images, lineages, node.region, node.lineage, lambda lineage: self._key(node.step, lineage))
-        return [_Node(image, step, lineage, region) for (image, region), lineage in zip(placed, lineages, strict=True)]
+            tiles = [
+                StepInput(image, node.step + 1, lineage, None) for image, lineage in zip(images, lineages, strict=True)
+            ]
+        else:
+            key = partial(self._key, node.step)
+            placed = zip(raw.place(images, lineages, node.region, node.lineage, key), lineages, strict=True)
+            tiles = [StepInput(image, node.step + 1, lineage, region) for (image, region), lineage in placed]
+        node.frame_of(tiles, plan.params)
+        return tiles
 
-    def _plan(self, node: _Node) -> Plan:
+    def _plan(self, node: StepInput) -> StepPlan:
         step, plans = self.task.route[node.step], self.context.plans
         if node.params is None:
             return plans.of(step, node.image.shape)
         return plans.plan(step, node.params, node.image.shape)
 
-    def _hand_on(self, parent: _Node, tiles: list[_Node]) -> None:
+    def _hand_on(self, parent: StepInput, tiles: list[StepInput]) -> None:
         """Store `tiles` for the next operation."""
         regions = [tile.region or self._region_of(parent, tile) for tile in tiles]
         if regions[0] is regions[-1] and not regions[0].stored and not self._fits(parent, tiles, regions[0]):
@@ -210,15 +238,15 @@ class Chain:
                 if self._by_reference:
                     raise RuntimeError(f"step {self.task.op} copied pixels, although it works by reference")
             raw.write(region, self.context.work)
-            self._left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region)))
+            self._left.append(Tile(lineage=tile.lineage, pixels=raw.reference(tile.image, region), frame=tile.frame))
 
-    def _region_of(self, parent: _Node, tile: _Node) -> raw.Region:
+    def _region_of(self, parent: StepInput, tile: StepInput) -> raw.Region:
         """Memory of its own for a tile."""
         tile.image = np.ascontiguousarray(tile.image)
         return raw.region_of(tile.image, self._key(parent.step, tile.lineage), tile.lineage)
 
     @staticmethod
-    def _fits(parent: _Node, tiles: list[_Node], region: raw.Region) -> bool:
+    def _fits(parent: StepInput, tiles: list[StepInput], region: raw.Region) -> bool:
         """Whether the memory that these tiles are in is worth to be written whole."""
         # Of what other tiles of this task are in, too, only this parent's share counts.
         share = float(fraction(parent.lineage) / fraction(region.lineage))
@@ -227,11 +255,12 @@ class Chain:
     def _following(self, tiles: tuple[Tile, ...]) -> Task:
         return self.task.model_copy(update={"step": self._end, "tiles": tiles, "attempt": 1})
 
-    def _encode_outputs(self, tiles: list[_Node], measure: StepMeasure) -> None:
+    def _encode_outputs(self, tiles: list[StepInput], measure: StepMeasure) -> None:
         started_s = time.perf_counter()
         for tile in tiles:
             try:
-                self._encoded.append((tile.lineage, encode(tile.image, self.task.encoding)))
+                carried = self._attached.carried(tile.frame, tile.size)
+                self._encoded.append((tile.lineage, encode(tile.image, self.task.encoding, carried)))
             except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
                 self._failed(tile.lineage, measure.step, error)
         measure.store_s += time.perf_counter() - started_s
@@ -245,7 +274,7 @@ class Chain:
         if not self._failures:
             self._disposition = disposition
         self._measure(step).failed += 1
-        self._failures.append(self.task.part_failed(lineage, disposition.reason, step))
+        self._failures.append(self.task.part_failed(lineage, disposition.reason, step, disposition.code))
 
     def _output_key(self, lineage: Lineage) -> str:
         return keys.output_key(
@@ -254,7 +283,7 @@ class Chain:
 
     def _measure(self, step: int) -> StepMeasure:
         if step not in self._measures:
-            self._measures[step] = StepMeasure(self.task.route[step].op, step)
+            self._measures[step] = StepMeasure(op=self.task.route[step].op, step=step)
         return self._measures[step]
 
     def _key(self, step: int, lineage: Lineage) -> str:

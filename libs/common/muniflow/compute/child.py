@@ -20,9 +20,8 @@ from muniflow.compute.context import Context
 from muniflow.compute.device import OPENCL_DEVICE
 from muniflow.compute.durable import Durability
 from muniflow.compute.frames import Decoder, frame
-from muniflow.compute.groups import Span, encode_result, result_of
+from muniflow.compute.groups import Result, Span, encode_result, result_of
 from muniflow.compute.outcome import Outcome
-from muniflow.compute.outgoing import Result
 from muniflow.compute.process import process_together
 from muniflow.compute.setup import open_context
 from muniflow.compute.shared_progress import SharedProgress

@@ -1,6 +1,6 @@
 """One compute child as its parent sees it: a non-blocking socket on the loop, and the shared cell.
 
-It may have two hands of jobs: while the outputs of one are synced to disk, and while its parent publishes what
+It may have two assignments: while the outputs of one are synced to disk, and while its parent publishes what
 follows from it, the other one is computed.
 """
 
@@ -21,11 +21,11 @@ _RECEIVE_BYTES = 256 * 1024
 
 
 class AtWork(NamedTuple):
-    """The job that a child works on."""
+    """The task that a child works on."""
 
     assignment: Assignment
     place: int
-    """Its place among the jobs of `hand`."""
+    """Its place among the tasks of `assignment`."""
     seconds: float
     """How long it has taken."""
 
@@ -66,13 +66,13 @@ class ChildHandle:
         self._close_theirs()
 
     def send(self, assignment: Assignment) -> None:
-        """Give it a hand of jobs, behind the one that it may have."""
+        """Give it tasks, behind the one that it may have."""
         if not self.assignments:
             self._last_s = time.monotonic()
         assignment.first = self._given
-        self._given = (self._given + len(assignment.jobs)) % NUMBERS
+        self._given = (self._given + len(assignment.tasks)) % NUMBERS
         self.assignments.append(assignment)
-        self._output = memoryview(bytes(self._output) + frame([job.body for job in assignment.jobs]))
+        self._output = memoryview(bytes(self._output) + frame([task.body for task in assignment.tasks]))
         self._flush()
 
     def at_work(self) -> AtWork | None:
@@ -81,7 +81,7 @@ class ChildHandle:
         if current is not None:
             for assignment in self.assignments:
                 place = (current.number - assignment.first) % NUMBERS
-                if place < len(assignment.jobs):
+                if place < len(assignment.tasks):
                     return AtWork(assignment, place, current.seconds)
         return None
 

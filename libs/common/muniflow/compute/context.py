@@ -6,6 +6,7 @@ from muniflow.compute.plans import Plans
 from muniflow.compute.step import Steps
 from muniflow.images.limits import ImageLimits
 from muniflow.runtime.failpoints import Hit, nothing
+from muniflow.runtime.settings import CPU, Device
 from muniflow.store.types import Store
 
 
@@ -21,6 +22,8 @@ class Context:
     limits: ImageLimits
     durable_outputs: bool = True
     """Whether outputs are synced (`muniflow.compute.durable`)."""
+    device: Device = CPU
+    """Where the steps compute."""
     after_load: Hit = nothing
     after_compute: Hit = nothing
     plans: Plans = field(init=False)

@@ -14,6 +14,7 @@ import numpy as np
 
 from muniflow.compute.step import Step, Steps
 from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.images.alpha import WITH_ALPHA
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
 from muniflow.model.operation import Size
@@ -64,12 +65,14 @@ def on_device(steps: Steps, device: Device) -> Steps:
 
 
 def _on_opencl(step: Step) -> Step:
-    compute = step.on_opencl
-    if compute is None:
+    if step.on_opencl is None and step.alpha_on_opencl is None:
         return step
 
     def apply(image: Image, params: Any) -> list[Image]:
-        height_px, width_px = image.shape[:2]
+        height_px, width_px, channels = image.shape
+        compute = step.on_opencl if channels < WITH_ALPHA else step.alpha_on_opencl
+        if compute is None:
+            return step.apply(image, params)
         try:
             uploaded = cv2.UMat(image)  # type: ignore[call-overload]
             return [cast("Image", made.get()) for made in compute(uploaded, Size(width_px, height_px), params)]

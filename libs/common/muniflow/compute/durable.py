@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from muniflow.compute.context import Context
+from muniflow.compute.groups import Result
 from muniflow.compute.outcome import Outcome, disposition_of, failed_whole
-from muniflow.compute.outgoing import Result
 from muniflow.errors import MuniflowError, Unavailable
 from muniflow.model.messages import Task
 

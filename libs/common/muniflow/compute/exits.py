@@ -36,17 +36,19 @@ def classify_exit(status: int, kill_reason: str | None, strikes: int, task_timeo
         The failure, or `None`: try it again, alone.
     """
     if kill_reason is not None:
-        return Fail(kill_reason, "timeout")
+        return Fail(kill_reason, "timed_out")
     if -status in CRASHES:
-        return Fail(f"crashed the decoder or the operation ({describe(status)})", "crash")
+        return Fail(f"crashed the decoder or the operation ({describe(status)})", "crashed")
     if -status == signal.SIGXCPU:
-        return Fail(too_slow(task_timeout_s), "timeout")
+        return Fail(too_slow(task_timeout_s), "timed_out")
     if strikes < MAX_STRIKES:
         return None
     cause = "; most likely it needs more memory than there is" if -status == signal.SIGKILL else ""
-    return Fail(f"ended {strikes} compute children ({describe(status)}){cause}", "memory" if cause else "crash")
+    return Fail(
+        f"ended {strikes} compute children ({describe(status)}){cause}", "out_of_memory" if cause else "crashed"
+    )
 
 
 def too_slow(task_timeout_s: float) -> str:
     """The reason of a task that was stopped."""
-    return f"took longer than {task_timeout_s:g} s"
+    return f"took longer than {task_timeout_s:g} s (MUNIFLOW_COMPUTE_TIMEOUT_S)"

@@ -1,27 +1,23 @@
 """What became of a task, as data. No numpy here: the worker's parent process reads it, too."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from muniflow.compute.task_sums import DoneWork, Work, task_sums
 from muniflow.model.messages import Settled, Tally, Task
 from muniflow.model.settlement import Disposition, Done, Fail, Retry, settle, shorten
+from muniflow.model.step_sums import StepSums
 
 _CV2_NO_MEMORY = -4
 
 
 @dataclass(slots=True)
-class StepMeasure:
-    """What one step cost in one task, over all tiles that the task made of its input."""
+class StepMeasure(StepSums):
+    """What one step did and cost in one task, over all tiles that the task made of its input."""
 
-    op: str
+    op: str = ""
     step: int = 0
     """Index into the route."""
-    images: int = 0
-    """How many images or tiles went in and came out."""
-    failed: int = 0
-    pixels: int = 0
-    """Pixels that went in."""
-    compute_s: float = 0.0
-    """The pixel function alone."""
     load_s: float = 0.0
     """Reading and decoding, at the first step of the task."""
     store_s: float = 0.0
@@ -49,74 +45,59 @@ class Outcome:
     failed_step: int = 0
     """For `Fail`: the first step that failed, as an index into the route."""
     dead_letter: bool = True
-    """For `Fail`: whether to keep a copy of the task. Not for a late duplicate whose input is gone for good."""
+    """For `Fail`: whether to keep a copy of the task. Not where its intermediate is gone: replaying it is no use."""
+    work: Work | None = None
+    """For a task that was done in all its parts."""
 
 
-@dataclass(slots=True)
-class _Sum:
-    done: int = 0
-    failed: int = 0
-    retried: int = 0
-    waiting_for: str | None = None
-    pixels: int = 0
-    compute_s: float = 0.0
+def tallies_of(outcomes: Iterable[tuple[str, Outcome, float]]) -> list[Tally]:
+    """What tasks did, added up by batch and step: the one place where measures become sums.
 
-
-@dataclass
-class Tallies:
-    """What several tasks did, added up by batch and step."""
-
-    _sums: dict[tuple[str, int], _Sum] = field(default_factory=dict)
-
-    def add(self, batch: str, outcome: Outcome) -> None:
-        """Add the outcome of a task of this batch."""
+    Args:
+        outcomes: each with the batch of its task before it, and after it the seconds that the task took.
+    """
+    sums: dict[tuple[str, int], StepSums] = {}
+    retries: dict[tuple[str, int], list[str | None]] = {}
+    done: dict[tuple[str, int], DoneWork] = {}
+    for batch, outcome, seconds in outcomes:
         for measure in outcome.measures:
-            found = self._of(batch, measure.step)
-            found.done += measure.images
-            found.failed += measure.failed
-            found.pixels += measure.pixels
-            found.compute_s += measure.compute_s
+            sums.setdefault((batch, measure.step), StepSums()).add(measure)
         if (tally := outcome.tally) is not None:
-            found = self._of(batch, tally.step)
-            found.failed += tally.failed
-            found.retried += tally.retried
-            found.waiting_for = tally.waiting_for or found.waiting_for
-
-    def all(self) -> tuple[Tally, ...]:
-        """One tally for each batch and step."""
-        return tuple(
-            Tally(
-                batch=batch,
-                step=step,
-                done=found.done,
-                failed=found.failed,
-                retried=found.retried,
-                waiting_for=found.waiting_for,
-                pixels=found.pixels,
-                compute_s=round(found.compute_s, 6),
-            )
-            for (batch, step), found in self._sums.items()
+            sums.setdefault((batch, tally.step), StepSums()).add(tally.sums)
+            retries.setdefault((batch, tally.step), []).extend([tally.waiting_for] * tally.retried)
+        if (work := outcome.work) is not None:
+            sums.setdefault((batch, work.step), StepSums())
+            same = done.setdefault((batch, work.step), {})
+            tasks, before_s = same.get(work, (0, 0.0))
+            same[work] = tasks + 1, before_s + seconds
+    return [
+        Tally(
+            batch=batch,
+            step=step,
+            retried=len(reasons := retries.get((batch, step), [])),
+            waiting_for=reasons[-1] if reasons else None,
+            tasks=task_sums(done.get((batch, step), {})) or None,
+            **total.values(6),
         )
-
-    def _of(self, batch: str, step: int) -> _Sum:
-        key = (batch, step)
-        if key not in self._sums:
-            self._sums[key] = _Sum()
-        return self._sums[key]
+        for (batch, step), total in sums.items()
+    ]
 
 
-def failed_whole(task: Task, disposition: Disposition, *, dead_letter: bool = True) -> Outcome:
-    """The outcome of a task that failed before it made anything, or that is to be retried."""
+def failed_whole(task: Task, disposition: Disposition, *, input_gone: bool = False) -> Outcome:
+    """The outcome of a task that failed before it made anything, or that is to be retried.
+
+    With `input_gone` its input is an intermediate that the work store does not have, or not whole.
+    """
     if isinstance(disposition, Retry):
         return Outcome(
             disposition, tally=Tally(batch=task.batch, step=task.step, retried=1, waiting_for=disposition.reason)
         )
     if not isinstance(disposition, Fail):
         return Outcome(disposition)
-    settled = task.failed(disposition.reason)
-    # What comes late is no failure of its step.
-    tally = Tally(batch=task.batch, step=task.step, failed=len(settled)) if dead_letter else None
-    return Outcome(disposition, settled=settled, tally=tally, failed_step=task.step, dead_letter=dead_letter)
+    settled = task.failed(disposition.reason, disposition.code, input_gone=input_gone)
+    # An input that is gone is no failure of its step.
+    tally = None if input_gone else Tally(batch=task.batch, step=task.step, failed=len(settled))
+    return Outcome(disposition, settled=settled, tally=tally, failed_step=task.step, dead_letter=not input_gone)
 
 
 def disposition_of(error: Exception, attempt: int) -> Disposition:
@@ -125,7 +106,7 @@ def disposition_of(error: Exception, attempt: int) -> Disposition:
     if getattr(error, "code", None) == _CV2_NO_MEMORY:
         error = MemoryError()
     disposition = settle(error, attempt)
-    return Fail(shorten(disposition.reason), disposition.kind) if isinstance(disposition, Fail) else disposition
+    return Fail(shorten(disposition.reason), disposition.code) if isinstance(disposition, Fail) else disposition
 
 
-__all__ = ["Done", "Outcome", "StepMeasure", "Tallies", "disposition_of", "failed_whole"]
+__all__ = ["Done", "Outcome", "StepMeasure", "disposition_of", "failed_whole", "tallies_of"]

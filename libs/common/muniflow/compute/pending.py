@@ -1,4 +1,4 @@
-"""The books of a compute pool: jobs, the hands that hold them, and the ticket that is told when all are back."""
+"""Which child has which tasks, and which group they belong to."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ MAX_ASSIGNMENTS = 2
 
 
 @dataclass
-class Job:
+class PendingTask:
     """A task on its way through the pool."""
 
     task: Task
@@ -26,32 +26,32 @@ class Job:
 
 @dataclass
 class PendingGroup:
-    """A submitted group, whose jobs may come back in several parts."""
+    """A submitted group. Its tasks may come back in several parts."""
 
     missing: int
     on_done: Callable[[GroupResult], None]
     result: GroupResult = field(default_factory=GroupResult)
 
-    def add(self, part: GroupResult, jobs: int) -> None:
-        """`jobs` of its jobs are back, with this result."""
+    def add(self, part: GroupResult, tasks: int) -> None:
+        """`tasks` of its tasks are back, with this result."""
         self.result.add(part)
-        self.missing -= jobs
+        self.missing -= tasks
         if self.missing == 0:
             self.on_done(self.result)
 
 
 @dataclass
 class Assignment:
-    """What one child holds, or will: jobs of one ticket."""
+    """What one child holds, or will: tasks of one group."""
 
-    jobs: list[Job]
+    tasks: list[PendingTask]
     group: PendingGroup
     early: bool = False
     """Whether a child may have it while it still has another one."""
     deaths: int = 0
-    """How often a child died with this hand, and no job was to blame."""
+    """How often a child died with this assignment, and no task was to blame."""
     first: int = 0
-    """The number of its first job among all that its child was given (`muniflow.compute.shared_progress`)."""
+    """The number of its first task among all that its child was given (`muniflow.compute.shared_progress`)."""
 
 
 def failed_result(failures: Sequence[tuple[Task, Disposition]]) -> GroupResult:

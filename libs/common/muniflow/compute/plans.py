@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from muniflow.compute.raw import CHANNELS
 from muniflow.compute.step import Step, Steps
 from muniflow.errors import Rejected
+from muniflow.images.alpha import WITH_ALPHA
+from muniflow.images.limits import setting
 from muniflow.images.types import Image
 from muniflow.model.messages import RouteStep
 from muniflow.model.operation import Params, Size, read_params
@@ -22,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StepPlan:
     """One step on an image of one size."""
 
     step: Step
@@ -37,6 +38,11 @@ class Plan:
             Rejected: it cannot be run on this image.
             RuntimeError: the step broke its contract, which is a bug and must not reach a cut of the ledger.
         """
+        if image.shape[2] == WITH_ALPHA and not self.step.alpha:
+            raise Rejected(
+                f"{self.step.operation.name} does not know alpha; write `alpha` as `flatten`",
+                reason_code="operation_refused",
+            )
         images = self.step.apply(image, self.params)
         found = [(image.shape, image.dtype) for image in images]
         if found != self.made:
@@ -52,7 +58,7 @@ class Plans:
     max_pixels: int
     """Of any image that a step makes."""
     _params: dict[tuple[str, str], Params] = field(default_factory=dict)
-    _plans: dict[tuple[str, str, int, Shape], Plan] = field(default_factory=dict)
+    _plans: dict[tuple[str, str, int, Shape], StepPlan] = field(default_factory=dict)
 
     def params(self, step: RouteStep) -> Params:
         """The parameters of a route step.
@@ -67,7 +73,7 @@ class Plans:
             self._params[key] = self._parse(step)
         return self._params[key]
 
-    def of(self, step: RouteStep, shape: Shape) -> Plan:
+    def of(self, step: RouteStep, shape: Shape) -> StepPlan:
         """The plan of a route step for images of this shape.
 
         Raises:
@@ -83,29 +89,34 @@ class Plans:
             plan = self._plans[key] = self.plan(step, self.params(step), shape)
         return plan
 
-    def plan(self, step: RouteStep, params: Params, shape: Shape) -> Plan:
+    def plan(self, step: RouteStep, params: Params, shape: Shape) -> StepPlan:
         """The plan of a route step with other parameters than its own.
 
         Raises:
             Rejected: it cannot be run on an image of this shape, or makes one that is too large.
         """
-        height_px, width_px, _ = shape
+        height_px, width_px, channels = shape
         sizes = params.sizes(Size(width_px, height_px))
         for size in sizes:
             if size.pixels > self.max_pixels:
                 raise Rejected(
-                    f"{step.op} would make {size} px, {size.pixels} in all; the limit is {self.max_pixels} pixels"
+                    f"{step.op} would make {size} px, {size.pixels} in all; the limit is {self.max_pixels} pixels "
+                    f"{setting('max_pixels')}",
+                    reason_code="output_too_large",
                 )
         if len(sizes) != step.fan_out:
             raise RuntimeError(f"step {step.op} makes {len(sizes)} images, and its route says {step.fan_out}")
-        made: list[tuple[Shape, Any]] = [((size.height_px, size.width_px, CHANNELS), _UINT8) for size in sizes]
-        return Plan(self.steps[step.op], params, made)
+        made: list[tuple[Shape, Any]] = [((size.height_px, size.width_px, channels), _UINT8) for size in sizes]
+        return StepPlan(self.steps[step.op], params, made)
 
     def _parse(self, step: RouteStep) -> Params:
         if step.op not in self.steps:
-            raise Rejected(f"operation {step.op!r} is not installed here; installed: {', '.join(self.steps)}")
+            raise Rejected(
+                f"operation {step.op!r} is not installed here; installed: {', '.join(self.steps)}",
+                reason_code="operation_unknown",
+            )
         try:
             return read_params(self.steps[step.op].operation, step.params)
         except ValidationError as error:
             problems = "; ".join(item["msg"] for item in error.errors(include_url=False))
-            raise Rejected(f"parameters of {step.op}: {problems}") from None
+            raise Rejected(f"parameters of {step.op}: {problems}", reason_code="operation_unknown") from None

@@ -14,8 +14,9 @@ from muniflow.compute.exits import classify_exit, describe, too_slow
 from muniflow.compute.forkclient import ForkClient, ForkEvents
 from muniflow.compute.frames import FrameError
 from muniflow.compute.groups import GroupResult, decode_result
-from muniflow.compute.pending import MAX_ASSIGNMENTS, Assignment, Job, PendingGroup, failed_result
+from muniflow.compute.pending import MAX_ASSIGNMENTS, Assignment, PendingGroup, PendingTask, failed_result
 from muniflow.compute.spec import ChildSpec
+from muniflow.compute.types import PoolEvents
 from muniflow.errors import Unavailable
 from muniflow.model.settlement import settle
 from muniflow.runtime.backoff import doubling_s
@@ -27,20 +28,6 @@ RESTART_FIRST_S = 0.1
 RESTART_MAX_S = 10.0
 WATCH_S = 0.25
 """How often children are held against the wall clock."""
-
-
-@dataclass(frozen=True)
-class PoolEvents:
-    """Whom to tell."""
-
-    on_ready: Callable[[], None] = lambda: None
-    """The first child can take a group; once."""
-    on_idle: Callable[[], None] = lambda: None
-    """A child can take a group."""
-    on_failed: Callable[[str], None] = lambda _reason: None
-    """The first start failed: a step package cannot be imported, or there is no device. Nothing more comes."""
-    on_death: Callable[[str], None] = lambda _cause: None
-    """A child died in the middle of its work; for a log and a counter."""
 
 
 @dataclass
@@ -84,12 +71,14 @@ class ComputePool:
         """The process ids of the children that run now."""
         return tuple(self._handles)
 
-    def submit(self, jobs: Sequence[Job], on_done: Callable[[GroupResult], None], *, early: bool = False) -> None:
+    def submit(
+        self, tasks: Sequence[PendingTask], on_done: Callable[[GroupResult], None], *, early: bool = False
+    ) -> None:
         """Run a group; `on_done` is called once, whatever happens to children meanwhile.
 
         `early`: a child may have it behind another one, which costs nothing when both are short.
         """
-        self._waiting.append(Assignment(list(jobs), PendingGroup(len(jobs), on_done), early))
+        self._waiting.append(Assignment(list(tasks), PendingGroup(len(tasks), on_done), early))
         self._hand_out()
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
@@ -217,12 +206,12 @@ class ComputePool:
             self._on_broken(handle)
             return
         assignment, result = handle.assignments[0], decode_result(parts)
-        if len(result.tasks) != len(assignment.jobs):
-            raise FrameError(f"{len(result.tasks)} results for {len(assignment.jobs)} tasks")
-        result.sources = [job.task for job in assignment.jobs]
+        if len(result.tasks) != len(assignment.tasks):
+            raise FrameError(f"{len(result.tasks)} results for {len(assignment.tasks)} tasks")
+        result.sources = [pending.task for pending in assignment.tasks]
         handle.assignments.popleft()
         self._failures = 0
-        assignment.group.add(result, len(assignment.jobs))
+        assignment.group.add(result, len(assignment.tasks))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -231,10 +220,10 @@ class ComputePool:
             self.events.on_idle()
 
     def _judge(self, assignment: Assignment, place: int, status: int, kill_reason: str | None) -> None:
-        culprit = assignment.jobs.pop(place)
+        culprit = assignment.tasks.pop(place)
         culprit.strikes += 1
         disposition = classify_exit(status, kill_reason, culprit.strikes, self.spec.task_timeout_s)
-        if assignment.jobs:
+        if assignment.tasks:
             self._waiting.appendleft(assignment)
         if disposition is None:
             self._waiting.append(Assignment([culprit], assignment.group))
@@ -247,5 +236,5 @@ class ComputePool:
             self._waiting.appendleft(assignment)
             return
         error = Unavailable("compute child", cause)
-        failed = [(job.task, settle(error, job.task.attempt)) for job in assignment.jobs]
-        assignment.group.add(failed_result(failed), len(assignment.jobs))
+        failed = [(pending.task, settle(error, pending.task.attempt)) for pending in assignment.tasks]
+        assignment.group.add(failed_result(failed), len(assignment.tasks))

@@ -82,8 +82,9 @@ class _Run:
             phase()
         except NotFound as error:
             # Only an input can be missing. An intermediate is deleted when its image is settled, so this is a late
-            # copy.
-            self.ended = failed_whole(task, Fail(str(error), "missing"), dead_letter=not task.tiles)
+            # copy; or the work store lost it, with its power. The coordinator knows which.
+            missing = Fail(str(error), "intermediate_missing" if task.tiles else error.reason_code)
+            self.ended = failed_whole(task, missing, input_gone=bool(task.tiles))
         except Exception as error:  # noqa: BLE001 - `settle` knows what each kind of error means
             self.ended = failed_whole(task, disposition_of(error, task.attempt))
         self.seconds += time.perf_counter() - started_s

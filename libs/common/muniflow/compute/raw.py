@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from muniflow.errors import Rejected
+from muniflow.images.alpha import WITH_ALPHA
 from muniflow.images.types import Image
 from muniflow.model.lineage import Lineage
 from muniflow.model.messages import RawRef, Tile
 from muniflow.store.types import Store
 
-CHANNELS = 3
+_CHANNELS = frozenset({3, WITH_ALPHA})
 MAX_WASTE = 2.0
 """Tiles are read and written as one stretch of bytes, unless it is longer than all of them by more than this factor."""
 
@@ -54,17 +55,17 @@ def load(tiles: Sequence[Tile], read: Read) -> list[tuple[Image, Region]]:
         read: how to; `unread` is one way.
 
     Returns:
-        For each tile its image, read-only uint8 BGR of shape (height_px, width_px, 3), and its memory. Tiles of one
+        For each tile its image, read-only uint8 of shape (height_px, width_px, 3 or 4), and its memory. Tiles of one
         blob that lie together are read at once and share their memory.
 
     Raises:
-        NotFound: the blob is gone.
-        Rejected: the blob is shorter than a reference says, or a reference has rows that overlap.
+        NotFound: the blob is gone, or shorter than a reference says.
+        Rejected: a reference has rows that overlap.
         Unavailable: the store is away.
     """
     spans = [(tile.pixels.offset_bytes, tile.pixels.offset_bytes + _size_bytes(tile.pixels)) for tile in tiles]
     first, last = min(start for start, _ in spans), max(end for _, end in spans)
-    used_bytes = sum(tile.pixels.size_px for tile in tiles) * CHANNELS
+    used_bytes = sum(tile.pixels.size_px * tile.pixels.channels for tile in tiles)
     together = len({tile.pixels.key for tile in tiles}) == 1 and last - first <= MAX_WASTE * used_bytes
     if len(tiles) > 1 and not together:
         return [loaded for tile in tiles for loaded in load([tile], read)]
@@ -78,14 +79,18 @@ def load(tiles: Sequence[Tile], read: Read) -> list[tuple[Image, Region]]:
 
 
 def _size_bytes(ref: RawRef) -> int:
-    row_bytes = ref.width_px * CHANNELS
+    row_bytes = ref.width_px * ref.channels
     if ref.stride_bytes < row_bytes:
-        raise Rejected(f"raw pixels in {ref.key}: rows of {row_bytes} bytes cannot be {ref.stride_bytes} bytes apart")
+        raise Rejected(
+            f"raw pixels in {ref.key}: rows of {row_bytes} bytes cannot be {ref.stride_bytes} bytes apart",
+            reason_code="internal_error",
+        )
     return (ref.height_px - 1) * ref.stride_bytes + row_bytes
 
 
 def _view(data: memoryview, ref: RawRef, start_bytes: int) -> Image:
-    shape, strides = (ref.height_px, ref.width_px, CHANNELS), (ref.stride_bytes, CHANNELS, 1)
+    shape = ref.height_px, ref.width_px, ref.channels
+    strides = ref.stride_bytes, ref.channels, 1
     return np.ndarray(shape, np.uint8, buffer=data, offset=start_bytes, strides=strides)
 
 
@@ -133,11 +138,11 @@ def write(region: Region, work: Store) -> None:
 def start_in(view: Image, region: Region) -> int | None:
     """Where in `region` a view begins, in bytes; `None` when it is not inside it, row by row."""
     height_px, width_px, channels = view.shape
-    if channels != CHANNELS or not height_px or not width_px or view.dtype != np.uint8:
+    if channels not in _CHANNELS or not height_px or not width_px or view.dtype != np.uint8:
         return None
-    row_bytes = width_px * CHANNELS
+    row_bytes = width_px * channels
     stride_bytes, pixel_bytes, channel_bytes = view.strides
-    if channel_bytes != 1 or (width_px > 1 and pixel_bytes != CHANNELS) or (height_px > 1 and stride_bytes < row_bytes):
+    if channel_bytes != 1 or (width_px > 1 and pixel_bytes != channels) or (height_px > 1 and stride_bytes < row_bytes):
         return None
     start = address_of(view) - region.address
     used_bytes = row_bytes if height_px == 1 else (height_px - 1) * stride_bytes + row_bytes
@@ -149,13 +154,14 @@ def reference(view: Image, region: Region) -> RawRef:
     start = start_in(view, region)
     if start is None:
         raise RuntimeError(f"an image of shape {view.shape} is not in {region.key}")
-    height_px, width_px, _ = view.shape
+    height_px, width_px, channels = view.shape
     return RawRef(
         key=region.key,
         width_px=width_px,
         height_px=height_px,
-        stride_bytes=view.strides[0] if height_px > 1 else width_px * CHANNELS,
+        stride_bytes=view.strides[0] if height_px > 1 else width_px * channels,
         offset_bytes=region.offset_bytes + start,
+        alpha=True if channels == WITH_ALPHA else None,
     )
 
 

@@ -56,6 +56,7 @@ def open_context(spec: ChildSpec, steps: Steps, env: Mapping[str, str]) -> Conte
         output=open_store(spec.output_url, failpoints),
         limits=ImageLimits.model_validate(spec.limits),
         durable_outputs=spec.durable_outputs,
+        device=spec.device,
         after_load=failpoints.at("child.after_load"),
         after_compute=failpoints.at("child.after_compute"),
     )

@@ -31,7 +31,7 @@ class ChildSpec:
     """The operations to carry; `None`: all that `steps` gives."""
     steps: str = INSTALLED
     """`module:function` that returns the `Steps`; imported in the fork server, once for all children."""
-    preload: tuple[str, ...] = ("muniflow.compute.process", "muniflow.store.open")
+    preload: tuple[str, ...] = ("muniflow.compute.process", "muniflow.images.colour", "muniflow.store.open")
     """Further modules to import in the fork server."""
     durable_outputs: bool = True
     limits: Mapping[str, Any] = field(default_factory=dict)

@@ -22,8 +22,9 @@ class Step:
     apply: Callable[[Image, Any], list[Image]]
     """`(image, params) -> images`, in split order, as many as `params.fan_out`.
 
-    Pure: it changes neither argument. What it returns may be views into `image`: those travel by reference and are
-    never copied. Raises `Rejected` when this image cannot be processed.
+    Images are BGR, or BGRA for a step that knows `alpha`. Pure: it changes neither argument. What it returns may be
+    views into `image`: those travel by reference and are never copied. Raises `Rejected` when this image cannot be
+    processed.
     """
     on_opencl: "Callable[[cv2.UMat, Size, Any], list[cv2.UMat]] | None" = None
     """`(image, size, params) -> images`: the same on an OpenCL device, every value within 1 gray level of `apply`.
@@ -31,6 +32,10 @@ class Step:
     `size` is that of the image, which does not tell it. `None`: `apply` serves there, too, on the CPU; right for a
     step that only makes views.
     """
+    alpha: bool = False
+    """Whether `apply` takes BGRA, too, and never shows what alpha hides; else images that keep alpha are refused."""
+    alpha_on_opencl: "Callable[[cv2.UMat, Size, Any], list[cv2.UMat]] | None" = None
+    """Like `on_opencl`, for BGRA. `None`: `apply` serves, on the CPU."""
     by_reference: bool = False
     """Whether it only makes views and looks at no pixel: alone in a worker it then gets memory with anything in it."""
 

@@ -34,7 +34,8 @@ class Messages:
 def codec_messages() -> Iterator[Messages]:
     """Collect what codecs print to stderr inside the block; about 20 microseconds.
 
-    Decoding in several threads takes turns. A process started meanwhile by another thread inherits the detour.
+    Threads that decode wait for each other. A process that another thread starts meanwhile inherits the redirected
+    stderr.
     """
     messages = Messages()
     with _one_at_a_time:

@@ -1,10 +1,11 @@
-"""Which of the lines that codecs print tell of pixels that are missing or wrong. Pure."""
+"""Finds the lines of codecs that report missing or wrong pixels."""
 
 import re
 from typing import Final
 
-from muniflow.images.jpeg import bytes_before_end
-from muniflow.images.limits import SourceFormat
+from muniflow.images.jpeg import place_before_end
+from muniflow.images.turbo import jpeg_complaint
+from muniflow.model.source_formats import SourceFormat
 
 _LOG_PREFIX = re.compile(r"^\[ ?(?:WARN|ERROR|INFO):[^\]]*\] global \S+ (?:TIFF_(?:Error|Warning) )?")
 
@@ -18,10 +19,12 @@ _NAMES_OF_METADATA = (
 )
 _HARMLESS: Final[dict[SourceFormat, re.Pattern[str]]] = {
     "jpeg": _NOTHING,
-    # Ancillary chunks that say nothing of the pixels and are whole, if odd: "iCCP: known incorrect sRGB profile".
-    "png": re.compile(r"libpng warning: (?!tRNS|eXIf)[a-z][A-Za-z]{3}: (?!CRC error)"),
+    # Ancillary chunks that do not concern the pixels and are whole, if odd: "iCCP: known incorrect sRGB profile".
+    "png": re.compile(r"libpng warning: (?!tRNS)[a-z][A-Za-z]{3}: (?!CRC error)"),
     "webp": _NOTHING,
-    # Tags that say nothing of the pixels.
+    "heif": _NOTHING,
+    "avif": _NOTHING,
+    # Tags that do not concern the pixels.
     "tiff": re.compile(
         r"Unknown field with tag|not sorted in ascending order|ASCII value for tag|doesn't match SamplesPerPixel"
         r"|encoded with progressive mode|^libtiff should be able"
@@ -31,7 +34,7 @@ _HARMLESS: Final[dict[SourceFormat, re.Pattern[str]]] = {
 
 
 def complaint(kind: SourceFormat, lines: tuple[str, ...], data: memoryview) -> str | None:
-    """The first line that tells of damage to `data`, without the decoration of a log; `None` where all are harmless.
+    """The first line that reports damage to `data`, without its log prefix; `None` where all are harmless.
 
     Raises:
         Rejected: a JPEG that is damaged between its scans.
@@ -43,10 +46,14 @@ def complaint(kind: SourceFormat, lines: tuple[str, ...], data: memoryview) -> s
 
 
 def _is_padding(line: str, data: memoryview) -> bool:
-    """Whether libjpeg complains of nothing but padding before the end of image, as some cameras write it.
+    """Whether libjpeg complains only about padding before the end of image, as some cameras write it.
 
-    Any other bytes there are pixels that were left over: after a damage, the decoder took those before for more pixels
-    than they were. libjpeg prints its first complaint only, and this one can be no other's but the last.
+    Any other bytes there are pixels left over: behind damaged data the decoder made more pixels of the bytes before
+    than they hold. libjpeg prints only its first complaint; without the padding, there must be no other.
     """
     stray = _STRAY_BYTES.search(line)
-    return stray is not None and _PADDING.issuperset(bytes_before_end(data, int(stray[1])))
+    if stray is None:
+        return False
+    start, end = place_before_end(data, int(stray[1]))
+    picture = memoryview(bytes(data[:start]) + b"\xff\xd9")
+    return _PADDING.issuperset(data[start:end]) and jpeg_complaint(picture) is None

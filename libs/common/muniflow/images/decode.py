@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels: uint8 BGR, upright, exactly the size that the header states, or `Rejected`.
+"""Encoded bytes to pixels: uint8 BGR or BGRA, upright, exactly the size that the header states, or `Rejected`.
 
 The policies (alpha, 16 bit, CMYK, gray, orientation, animation) are in docs/reference/limits.md.
 """
@@ -9,17 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muniflow.errors import Rejected
+from muniflow.images.alpha import WITH_ALPHA, is_mask, over, straight
 from muniflow.images.codec_messages import codec_messages
 from muniflow.images.complaints import complaint
-from muniflow.images.fields import ImageHeader
+from muniflow.images.fields import ImageHeader, truncated
 from muniflow.images.header import read_header
-from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES, ImageLimits
+from muniflow.images.heic import decode_heic
+from muniflow.images.limits import DEFAULT_LIMITS, ImageLimits
+from muniflow.images.mend import mended
 from muniflow.images.opencv import cv2, outspoken
+from muniflow.images.profile import profile_of
 from muniflow.images.tiff_blocks import check_blocks
-from muniflow.images.turbo import decode_jpeg
+from muniflow.images.turbo import decode_inks, decode_jpeg
 from muniflow.images.types import Image
 from muniflow.images.webp import up_to_picture
 from muniflow.model.operation import Size
+from muniflow.model.rendering import DEFAULT, Bands, Color, Rendering
+from muniflow.model.source_formats import FORMAT_NAMES
 
 Reduction = Literal[1, 2, 4, 8]
 
@@ -31,6 +37,10 @@ COLOUR_FLAGS: dict[Reduction, int] = {
 }
 """OpenCV's names for what `reduction` says."""
 _DEEP_BITS = 16
+_SENSOR_BITS = 12
+_PLACES = (2, 1, 0, 3)
+"""Where OpenCV puts the first, second, … band of a source."""
+_RED_GREEN_BLUE = (1, 2, 3)
 
 
 def reduction(source: Size, target: Size) -> Reduction:
@@ -54,6 +64,8 @@ def decode(
     *,
     header: ImageHeader | None = None,
     reduction: Reduction = 1,
+    rendering: Rendering = DEFAULT,
+    alpha: bool = False,
 ) -> Image:
     """Decode an image.
 
@@ -62,50 +74,143 @@ def decode(
         limits: what it may be; checked before OpenCV sees it.
         header: what `read_header` said of the same data, where it was read already.
         reduction: decode a JPEG to 1/2, 1/4 or 1/8 of its size, rounded up. Other formats are decoded whole.
+        rendering: what becomes of colours, alpha and bands.
+        alpha: whether alpha is kept; else it is laid over the background of `rendering`.
 
     Returns:
-        uint8 BGR, contiguous, of size `header.size` (or the reduced one).
+        uint8 BGR, or BGRA where alpha is kept and the file has it, contiguous, of size `header.size` (or the reduced
+        one).
 
     Raises:
         Rejected: not allowed, beyond a limit, truncated, damaged, or OpenCV cannot read it.
     """
     header = header or read_header(data, limits)
     factor: Reduction = reduction if header.format == "jpeg" else 1
-    image = _upright(_decode(data, header, factor), header)
+    image = _upright(_rendered(data, header, factor, rendering, alpha=alpha), header)
     expected = Size(-(-header.size.width_px // factor), -(-header.size.height_px // factor))
     found = Size(image.shape[1], image.shape[0])
     if found != expected:
-        raise Rejected(f"the {FORMAT_NAMES[header.format]} states {expected} pixels, and decodes to {found}")
+        raise Rejected(
+            f"the {FORMAT_NAMES[header.format]} states {expected} pixels, and decodes to {found}",
+            reason_code="image_damaged",
+        )
     return image
 
 
-def _decode(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
+def _rendered(data: memoryview, header: ImageHeader, factor: Reduction, rendering: Rendering, *, alpha: bool) -> Image:
+    """Decode, and make of bands, alpha and profile what the batch wants; as stored, not upright yet."""
+    bands = rendering.bands
+    if bands is not None:
+        image = _chosen(_decode(data, header, factor, all_samples=True), bands)
+        return image if bands != _RED_GREEN_BLUE else _in_srgb(image, data, header, factor, rendering.color)
+    image = _decode(data, header, factor, all_samples=header.alpha is not None)
+    if image.shape[2] < WITH_ALPHA:
+        return _in_srgb(image, data, header, factor, rendering.color)
+    if header.format == "tiff" and not is_mask(image[:, :, 3]):
+        return _in_srgb(np.ascontiguousarray(image[:, :, :3]), data, header, factor, rendering.color)
+    if header.alpha == "multiplied":
+        image = straight(image)
+    if header.has_profile:
+        image = image if image.flags.writeable else image.copy()
+        colours = np.ascontiguousarray(image[:, :, :3])
+        image[:, :, :3] = _in_srgb(colours, data, header, factor, rendering.color)
+    return image if alpha else over(image, rendering.background_rgb)
+
+
+def _chosen(image: Image, bands: Bands) -> Image:
+    if max(bands) > image.shape[2]:
+        raise Rejected(
+            f"bands: the image has no band {max(bands)}; it has {image.shape[2]}", reason_code="image_unsupported"
+        )
+    red, green, blue = (_PLACES[band - 1] for band in bands)
+    return np.ascontiguousarray(image[:, :, [blue, green, red]])
+
+
+def _in_srgb(image: Image, data: memoryview, header: ImageHeader, factor: Reduction, color: Color) -> Image:
+    """Convert the colours of a profile: those of RGB where that is wanted; outputs have no CMYK and no gray."""
+    profile = None if color == "keep" and header.colours == "rgb" else profile_of(data, header)
+    if profile is None:
+        return image
+    # Most files have no profile, and Pillow takes its time to load.
+    from muniflow.images import colour
+
+    match header.colours:
+        case "rgb":
+            return colour.rgb_to_srgb(image, profile)
+        case "gray":
+            return colour.gray_to_srgb(image, profile)
+        case "cmyk":
+            stated = Size(header.width_px, header.height_px)
+            inks = decode_inks(mended(data, header), stated, factor)
+            return colour.cmyk_to_srgb(inks, profile, unless=image)
+
+
+def _decode(data: memoryview, header: ImageHeader, factor: Reduction, *, all_samples: bool) -> Image:
+    if header.mends is not None:
+        data = mended(data, header)
     stated = Size(header.width_px, header.height_px)
     if header.format == "jpeg" and (pixels := decode_jpeg(data, stated, factor)) is not None:
         return pixels
-    return _decode_by_opencv(data, header, factor)
+    if header.format == "heif":
+        return decode_heic(data)
+    four = header.alpha is not None or (all_samples and header.format == "tiff" and header.samples == WITH_ALPHA)
+    return _decode_by_opencv(data, header, factor, all_samples=all_samples and four)
 
 
-def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction) -> Image:
+def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction, *, all_samples: bool) -> Image:
     if header.format == "tiff":
         check_blocks(data)
+        data = mended(data, header)
     elif header.format == "webp":
         data = up_to_picture(data)
     deep = header.bits == _DEEP_BITS
     flags = COLOUR_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if deep else 0)
+    if all_samples:
+        flags = cv2.IMREAD_UNCHANGED
+        deep = header.bits > 8  # noqa: PLR2004
     image, problem = _ask_opencv(data, header, flags)
+    if problem is not None and header.mends is not None and header.mends.end is not None:
+        truncated(header.format, f"it has no end, and not all its pixels ({problem})")
     if problem is not None or image is None:
-        raise Rejected(f"the {FORMAT_NAMES[header.format]} is damaged: {problem or 'OpenCV cannot decode it'}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != (np.uint16 if deep else np.uint8):  # noqa: PLR2004
-        raise Rejected(f"the {FORMAT_NAMES[header.format]} decodes to {image.dtype} of shape {image.shape}")
-    if deep:
-        # The high byte, in every format; libpng does the same, libtiff would round.
-        image = (image >> 8).astype(np.uint8)
-    return cast("Image", image)
+        raise Rejected(
+            f"the {FORMAT_NAMES[header.format]} is damaged: {problem or 'OpenCV cannot decode it'}",
+            reason_code="image_damaged",
+        )
+    if image.ndim == 2 and header.gray_key is not None:  # noqa: PLR2004
+        image = _with_key(image, header)
+    channels = (WITH_ALPHA,) if all_samples else (3,)
+    if image.ndim != 3 or image.shape[2] not in channels or image.dtype != (np.uint16 if deep else np.uint8):  # noqa: PLR2004
+        raise Rejected(
+            f"the {FORMAT_NAMES[header.format]} decodes to {image.dtype} of shape {image.shape}",
+            reason_code="image_damaged",
+        )
+    if header.format == "avif" and deep:
+        return cv2.convertScaleAbs(image, alpha=255 / ((1 << header.bits) - 1)).astype(np.uint8, copy=False)
+    return cast("Image", _high_bits(image) if deep else image)
+
+
+def _with_key(gray: NDArray[Any], header: ImageHeader) -> NDArray[Any]:
+    """BGRA of a gray PNG in which one gray is transparent; OpenCV leaves that out."""
+    full = np.iinfo(gray.dtype).max
+    key = (header.gray_key or 0) * (full // ((1 << header.bits) - 1))
+    return np.dstack([gray, gray, gray, np.where(gray == key, 0, full).astype(gray.dtype)])
+
+
+def _high_bits(image: NDArray[Any]) -> NDArray[Any]:
+    """Eight bits of sixteen: the high byte, in every format; libpng does the same, libtiff would round.
+
+    Sensors of 12 bits leave the upper four at 0. No photograph is that dark: of such colours the eight
+    below stay.
+    """
+    made = (image >> 8).astype(np.uint8)
+    colours = image[:, :, :3]
+    if int(colours.max()) < 1 << _SENSOR_BITS:
+        made[:, :, :3] = colours >> (_SENSOR_BITS - 8)
+    return made
 
 
 def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> tuple[NDArray[Any] | None, str | None]:
-    """What OpenCV makes of `data`, and what it or a codec complained of: they go on after many an error."""
+    """Decode `data`; returns the pixels and what OpenCV or a codec complained of: both go on after many errors."""
     image: NDArray[Any] | None = None
     raised = None
     with codec_messages() as messages, outspoken():
@@ -119,9 +224,9 @@ def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> tuple[NDAr
 
 
 def _upright(image: Image, header: ImageHeader) -> Image:
-    """Apply the EXIF orientation: we, not OpenCV, whose versions differ in which formats they do it for."""
-    if header.format == "tiff":
-        return image  # libtiff has done it, whatever it is told
+    """Apply the EXIF orientation. OpenCV is told not to: its versions do it for different formats."""
+    if header.decoder_turns:
+        return image
     turned: object = image
     match header.orientation:
         case 2:

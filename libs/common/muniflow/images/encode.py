@@ -1,8 +1,10 @@
-"""Pixels to an encoded file. The same pixels give the same bytes; no metadata is ever written."""
+"""Pixels to an encoded file. The same pixels give the same bytes; no metadata is written but what they carry."""
 
 from collections.abc import Mapping
 
 from muniflow.errors import Rejected
+from muniflow.images.carried import NOTHING, Carried
+from muniflow.images.embed import carrying
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
 from muniflow.model.messages import Encoding, ImageFormat
@@ -13,12 +15,13 @@ DEFAULT_QUALITY: Mapping[ImageFormat, int] = {"jpg": 95, "webp": 90}
 """What `quality: null` means."""
 
 
-def encode(image: Image, encoding: Encoding) -> memoryview:
+def encode(image: Image, encoding: Encoding, carried: Carried = NOTHING) -> memoryview:
     """Encode an image.
 
     Args:
         image: uint8 BGR, shape (H, W, 3); rows may be apart.
         encoding: format and quality.
+        carried: what the file carries beside pixels.
 
     Returns:
         The file, without a further copy.
@@ -30,15 +33,19 @@ def encode(image: Image, encoding: Encoding) -> memoryview:
     longest_px = MAX_SIDE_PX[encoding.format]
     if max(width_px, height_px) > longest_px:
         raise Rejected(
-            f"the output is {width_px}x{height_px}; a side of a {encoding.format} has at most {longest_px} pixels"
+            f"the output is {width_px}x{height_px}; a side of a {encoding.format} has at most {longest_px} pixels",
+            reason_code="output_too_large",
         )
     try:
         done, encoded = cv2.imencode(f".{encoding.format}", image, _parameters(encoding))
     except cv2.error as error:
-        raise Rejected(f"cannot encode {width_px}x{height_px} as {encoding.format}: {error.err}") from None
+        raise Rejected(
+            f"cannot encode {width_px}x{height_px} as {encoding.format}: {error.err}", reason_code="output_failed"
+        ) from None
     if not done:
-        raise Rejected(f"cannot encode {width_px}x{height_px} as {encoding.format}")
-    return encoded.reshape(-1).data
+        raise Rejected(f"cannot encode {width_px}x{height_px} as {encoding.format}", reason_code="output_failed")
+    data = encoded.reshape(-1).data
+    return carrying(data, encoding.format, carried) if carried else data
 
 
 def _parameters(encoding: Encoding) -> list[int]:

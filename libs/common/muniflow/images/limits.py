@@ -1,14 +1,11 @@
-"""What an image may be: the limits that hold before OpenCV sees a byte of it. Needs no numpy."""
+"""Limits of images, checked before OpenCV sees a byte. Needs no numpy."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from muniflow.runtime.settings import Settings
-
-SourceFormat = Literal["jpeg", "png", "webp", "tiff"]
-FORMAT_NAMES: dict[SourceFormat, str] = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF"}
-"""Formats by the name that people know."""
+from muniflow.model.source_formats import SourceFormat
+from muniflow.runtime.settings import Settings, variable
 
 MAX_PIXELS = 16384 * 8192
 """The default pixel limit of a source, and what `resize` may enlarge to: a large street panorama, 134 megapixels."""
@@ -28,6 +25,11 @@ Formats = Annotated[
 """Formats as settings: a comma list in the environment."""
 
 
+def setting(field: str) -> str:
+    """How a refusal names the setting of a limit: `limits.max_pixels` is `MUNIFLOW_MAX_PIXELS`."""
+    return f"({variable(field)})"
+
+
 class ImageLimits(Settings):
     """Limits of source images; the policies are in docs/reference/limits.md."""
 
@@ -37,9 +39,9 @@ class ImageLimits(Settings):
     """Scans of a JPEG: each is a pass over the whole image. Progressive photographs have about ten."""
     max_encoded_bytes: int = Field(default=512 * 2**20, ge=1)
     """Size of a source file."""
-    formats: Formats = Field(default=("jpeg", "png", "webp"), min_length=1)
+    formats: Formats = Field(default=("jpeg", "png", "webp", "heif", "avif"), min_length=1)
     """Formats that are decoded; tiff only where asked for."""
 
 
 DEFAULT_LIMITS = ImageLimits()
-"""The limits where nobody set any."""
+"""The default limits."""

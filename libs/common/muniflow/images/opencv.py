@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from muniflow.images.limits import PIXELS_BACKSTOP
 
 _LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"
-# An exception to "nothing touches the environment at import": OpenCV knows no other way.
+# An exception to "nothing touches the environment at import": OpenCV has no other way.
 os.environ[_LIMIT] = str(PIXELS_BACKSTOP)
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # but not while it decodes: `outspoken`
 
@@ -29,7 +29,7 @@ cv2.setNumThreads(1)
 def outspoken() -> Iterator[None]:
     """Have OpenCV print what its codecs complain of, to be used inside `codec_messages`.
 
-    Of many an error of libtiff, that line is the only sign.
+    For many errors of libtiff, that line is the only sign.
     """
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)

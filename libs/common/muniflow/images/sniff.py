@@ -1,70 +1,25 @@
-"""What a file is, by its first bytes, whatever its name says. Needs no numpy."""
+"""Whether a file may be decoded, by its first bytes. Needs no numpy."""
 
-from muniflow.images.limits import SourceFormat
+from collections.abc import Collection
 
-_HEAD_BYTES = 64
-
-_OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\xff\xd8\xff", "a JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG"),
-    (8, b"WEBP", "a WebP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (0, b"II+\0", "a BigTIFF"),
-    (0, b"MM\0+", "a BigTIFF"),
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"%PDF", "a PDF"),
-    (4, b"ftypheic", "a HEIC photograph"),
-    (4, b"ftypheix", "a HEIC photograph"),
-    (4, b"ftypmif1", "a HEIF photograph"),
-    (4, b"ftypavif", "an AVIF"),
-    (4, b"ftyp", "a video (MP4 or alike)"),
-    (4, b"jP  \r\n\x87\n", "a JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
-    (4, b"JXL \r\n\x87\n", "a JPEG XL"),
-    (0, b"\xff\x0a", "a JPEG XL"),
-    (0, b"8BPS", "a Photoshop file"),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"\x1f\x8b", "gzip data"),
-    (0, b"RIFF", "a RIFF file (sound or video)"),
-    (0, b"<?xml", "XML or SVG"),
-    (0, b"<svg", "SVG"),
-    (0, b"<!", "HTML"),
-    (0, b"<html", "HTML"),
-)
+from muniflow.errors import Rejected
+from muniflow.images.limits import setting
+from muniflow.model.source_formats import FORMAT_NAMES, SourceFormat, describe, format_of
 
 
-def format_of(data: memoryview) -> SourceFormat | None:
-    """The format that `data` starts as, or `None` for one that muniflow never decodes."""
-    head = bytes(data[:16])
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "tiff"
-    return None
+def allowed_format(data: memoryview, formats: Collection[SourceFormat]) -> SourceFormat:
+    """The format that `data` starts as.
 
-
-def describe(data: memoryview) -> str:
-    """What `data` seems to be, for a person: `a GIF`, `text`, `only zero bytes`."""
-    head = bytes(data[:_HEAD_BYTES])
-    for offset, magic, name in _OTHERS:
-        if head[offset : offset + len(magic)] == magic:
-            return name
-    if not any(head):
-        return "only zero bytes"
-    if _is_text(head):
-        return "text"
-    return f"unknown data (it starts with {head[:8].hex(' ')})"
-
-
-def _is_text(head: bytes) -> bool:
-    if any(byte < 0x20 and byte not in b"\t\n\r" for byte in head):  # noqa: PLR2004 - control characters
-        return False
-    # The cut may be inside a character, so up to three bytes at the end may be left over.
-    return len(head.decode("utf-8", errors="ignore").encode()) > len(head) - 4
+    Raises:
+        Rejected: it is empty, or none of `formats`; the text says what it seems to be.
+    """
+    if not data.nbytes:
+        raise Rejected("the file is empty", reason_code="file_empty")
+    found = format_of(data)
+    if found is None or found not in formats:
+        allowed = ", ".join(FORMAT_NAMES[name] for name in formats)
+        raise Rejected(
+            f"not an image that is allowed: it seems to be {describe(data)}; allowed: {allowed} {setting('formats')}",
+            reason_code="not_an_image",
+        )
+    return found

@@ -1,8 +1,8 @@
 """Whether each strip and tile of a TIFF decodes to the bytes that its pixels need.
 
 libtiff stops as soon as it has enough, so it sees neither Deflate's checksum nor what is left over, and a damaged strip
-most often decodes to another length. Of JPEG it decodes as many rows as it wants, so each is decoded here for what
-libjpeg complains of. CCITT is not looked at: libtiff complains.
+most often decodes to another length. Of JPEG it decodes only the rows that it needs, so each strip is decoded here to
+get the complaints of libjpeg. CCITT is not checked: libtiff reports its damage.
 """
 
 import zlib
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from muniflow.errors import Rejected
 from muniflow.images.complaints import complaint
-from muniflow.images.fields import damaged
+from muniflow.images.fields import damaged, unsupported
 from muniflow.images.jpeg import read_jpeg
 from muniflow.images.limits import DEFAULT_LIMITS
 from muniflow.images.tiff import DEFLATE, JPEG, LZW, PACKBITS, UNCODED, Block, tiff_layout
@@ -30,7 +30,7 @@ _NO_RUN = 128
 
 
 def check_blocks(data: memoryview) -> None:
-    """Refuse a TIFF with a strip or tile that does not decode to its very size; its header was checked.
+    """Refuse a TIFF with a strip or tile that does not decode to its exact size; its header was checked.
 
     Raises:
         Rejected: damaged, or coded in the LZW of before 1988.
@@ -61,7 +61,7 @@ def _check_jpeg(tables: bytes, coded: bytes, number: int) -> None:
 
 
 def _decoded_bytes(coding: int, coded: bytes, block: Block) -> int | None:
-    """Bytes that a strip or tile decodes to; `None` where libtiff tells what is wrong."""
+    """Bytes that a strip or tile decodes to; `None` where libtiff reports damage itself."""
     if coding == UNCODED:
         return min(len(coded), block.whole_bytes) if len(coded) >= block.pixel_bytes else len(coded)
     if coding in DEFLATE:
@@ -106,7 +106,7 @@ def packbits_bytes(coded: bytes) -> int:
 def lzw_bytes(coded: bytes) -> int:
     """Length of what `coded` expands to, up to its end code; nothing is expanded."""
     if coded[:1] == b"\0" and coded[1:2] and coded[1] & 1:
-        raise Rejected("the TIFF is coded in the LZW of before 1988; allowed: LZW of TIFF 6.0")
+        unsupported("the TIFF is coded in the LZW of before 1988; allowed: LZW of TIFF 6.0")
     padded = np.frombuffer(coded + bytes(2), np.uint8)
     place, size_bytes = 0, 0
     while True:

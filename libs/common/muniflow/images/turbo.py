@@ -7,12 +7,13 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
 from muniflow.model.operation import Size
 
 REDUCED_FROM_PX = 16
-"""The shortest side of an image that is decoded smaller here. It is told sizes and not factors, and libjpeg knows every
-eighth: of fewer pixels, two factors may make the same size."""
+"""The shortest side of an image that is decoded smaller here. The decoder takes sizes, not factors, and libjpeg scales
+by every eighth: for smaller images two factors may give the same size."""
 STREAMED_BYTES = 32
 """With AVX2, libjpeg-turbo writes a row that begins at a multiple of this around the CPU's cache (its
 `jdcolext-avx2.asm`), and the next step fetches it from memory: 1.8 times the time for a resize of 512 px."""
@@ -43,10 +44,28 @@ def decode_jpeg(data: memoryview, size: Size, factor: int = 1) -> Image | None:
     return cast("Image", pixels)
 
 
+def decode_inks(data: memoryview, size: Size, factor: int = 1) -> Image:
+    """Decode a JPEG that has CMYK, and that OpenCV decodes, too: what libjpeg complains of is harmless.
+
+    Args:
+        data: like those of `decode_jpeg`.
+        size: the same.
+        factor: the same.
+
+    Returns:
+        uint8 of shape (height_px, width_px, 4), as Adobe writes it: 255 is no ink.
+    """
+    width_px, height_px = (-(-side_px // factor) for side_px in size)
+    tiny = factor > 1 and min(size) < REDUCED_FROM_PX
+    least = {} if tiny else {"min_height": height_px, "min_width": width_px, "min_factor": factor}
+    inks = simplejpeg.decode_jpeg(data, "CMYK", **least, strict=False)
+    return cast("Image", cv2.resize(inks, (width_px, height_px), interpolation=cv2.INTER_AREA) if tiny else inks)
+
+
 def jpeg_complaint(data: memoryview) -> str | None:
     """What libjpeg complains of first when it decodes all of `data`; its header was checked."""
     try:
-        # An eighth of the size costs least: the coefficients are all read, and next to nothing is made of them.
+        # An eighth of the size costs least: all coefficients are read, and few pixels are made.
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
         return str(error)

@@ -1,54 +1,39 @@
 """A batch as users write it, checked whole: every fault is named by its place before any work starts."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from muniflow.errors import Fault, Invalid
-from muniflow.model.keys import is_upload, key_problem
-from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS, Decode, Encoding, ImageFormat, Route, RouteStep, leaf_count
+from muniflow.model.batch_document import MAX_STEPS, Again, BatchDocument, Priority
+from muniflow.model.deadline import read_time
+from muniflow.model.fingerprint import fingerprint_of
+from muniflow.model.json_text import read_json
+from muniflow.model.keys import is_upload, key_problem, place_problem
+from muniflow.model.messages import WITH_ALPHA, Decode, Encoding, Route, RouteStep, leaf_count
 from muniflow.model.operation import Operation, Operations
+from muniflow.model.output_form import OUTPUT_FORMS, output_faults, read_encoding
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow.model.rendering import WHITE, Rendering
+from muniflow.model.skipped import Skipped
 
 MAX_DOCUMENT_BYTES = 8 * 2**20
 """Larger lists of images go into a manifest."""
-MAX_STEPS = 32
 MAX_LEAVES = 4096
 """Outputs of one image."""
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-FORMATS: Mapping[str, ImageFormat] = {**{name: name for name in IMAGE_FORMATS}, "jpeg": "jpg"}
-
-
-class OutputDocument(BaseModel):
-    """The long form of `output`."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-    format: str
-    quality: Annotated[int, Field(ge=1, le=100)] | None = None
-
-
-class BatchDocument(BaseModel):
-    """The JSON that a user sends, before its operations are read."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-    batch_id: str | None = Field(
-        None, description="Sent twice, the same id is the same batch. Made from the content where it is left out."
-    )
-    municipality: str = Field("", max_length=200)
-    source: str | None = Field(None, description="Prefix in the source store; `images` and `manifest` are below it.")
-    images: list[str] | None = Field(None, min_length=1, description="Keys of images.")
-    manifest: str | None = Field(None, description="Key of a text file with one image key a line.")
-    operations: list[Any] = Field(min_length=1, max_length=MAX_STEPS)
-    output: str | OutputDocument = "jpg"
-    destination: str | None = Field(None, description="Prefix in the output store; the batch id where it is left out.")
-    decode: Decode = "exact"
-    weight: Annotated[int, Field(ge=1, le=100)] = 1
+BATCH_EXAMPLE: Final[Mapping[str, Any]] = {
+    "batch_id": "utrecht-2026-11",
+    "municipality": "Utrecht",
+    "source": "images/",
+    "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
+    "output": "jpg",
+}
+"""As documents of the API show it."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +54,36 @@ class Batch:
     decode: Decode
     weight: int
     fingerprint: str
-    """SHA-256 of the content without its id: the same id with another fingerprint is refused."""
+    """SHA-256 of what it makes (`muniflow.model.fingerprint`): the same id with another one is refused."""
+    deadline_at: float | None = None
+    """Unix seconds. It may have passed: see `muniflow.model.deadline.past_faults`."""
+    priority: Priority = "normal"
+    rendering: Rendering | None = None
+    """What it chose of colours; `None`: everything by default."""
+    strict: bool = False
+    """Whether files below `source` that are not taken are a fault."""
+    replace: bool = False
+    """Whether outputs of an earlier run in its destination are removed first."""
+    checksums: bool = False
+    """Whether its report has the digests of sources and outputs."""
+    replaced: int = 0
+    """How many these were; known once its list is read."""
+    again: Again | None = None
+    """Whether it is run anew where it has ended before."""
+    revision: int = 1
+    """Which run of it this is, from 1."""
+    submission: str | None = None
+    """The AMQP `message_id` with which this run was asked for: the same message again asks for no other one."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """Files below `source` that are not taken; known once its list is read."""
+    owner: str = DEFAULT_OWNER
+    """Who sent it; no part of its document."""
+    name: str = ""
+    """What people call it."""
 
 
-def read_batch(body: bytes | str, operations: Operations) -> Batch:
-    """Check a batch document against the operations that are installed.
+def read_batch(body: bytes | str, operations: Operations, owner: str = DEFAULT_OWNER) -> Batch:
+    """Check the batch document of an owner against the operations that are installed.
 
     Raises:
         Invalid: with every fault, each named by its place.
@@ -87,9 +97,10 @@ def read_batch(body: bytes | str, operations: Operations) -> Batch:
         faults += _document_faults(parsed)
     if faults or parsed is None:
         raise Invalid(tuple(faults))
-    encoding = _read_encoding(parsed.output)
-    fingerprint = _fingerprint(parsed, route, encoding)
-    batch_id = parsed.batch_id or f"batch-{fingerprint[:16]}"
+    encoding = read_encoding(parsed.output)
+    rendering = _read_rendering(parsed, encoding)
+    fingerprint = fingerprint_of(parsed, route, encoding, rendering)
+    batch_id = parsed.batch_id or derived_id(fingerprint, owner)
     return Batch(
         batch_id=batch_id,
         municipality=parsed.municipality,
@@ -102,22 +113,31 @@ def read_batch(body: bytes | str, operations: Operations) -> Batch:
         decode=parsed.decode,
         weight=parsed.weight,
         fingerprint=fingerprint,
+        deadline_at=None if parsed.deadline is None else read_time(parsed.deadline),
+        priority=parsed.priority,
+        rendering=rendering,
+        strict=parsed.strict,
+        replace=parsed.replace,
+        again=parsed.again,
+        owner=owner,
+        checksums=parsed.checksums,
+        name=parsed.name,
     )
+
+
+def derived_id(fingerprint: str, owner: str) -> str:
+    """The id of a batch whose document names none: two owners with the same content have two batches."""
+    if owner != DEFAULT_OWNER:
+        fingerprint = hashlib.sha256(f"{owner}\0{fingerprint}".encode()).hexdigest()
+    return f"batch-{fingerprint[:16]}"
 
 
 def _read_json(body: bytes | str) -> dict[str, Any]:
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise Invalid(
-            (
-                Fault(
-                    "",
-                    f"the document has {len(body)} bytes; the limit is {MAX_DOCUMENT_BYTES}. "
-                    "Put the keys of the images into a file and name it as `manifest`",
-                ),
-            )
-        )
+        text = f"the document has {len(body)} bytes; the limit is {MAX_DOCUMENT_BYTES}. "
+        raise Invalid((Fault("", f"{text}Put the keys of the images into a file and name it as `manifest`"),))
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except (ValueError, RecursionError) as error:
         raise Invalid((Fault("", f"not JSON: {error}"),)) from None
     if not isinstance(document, dict):
@@ -141,7 +161,7 @@ def faults_of(error: ValidationError, place: str = "") -> list[Fault]:
         for part in item["loc"]:
             if isinstance(part, int):
                 where += f"[{part}]"
-            elif part not in {"str", "OutputDocument"}:  # the arms of a union are not places
+            elif part not in OUTPUT_FORMS:  # the arms of a union are not places
                 where += f".{part}" if where else str(part)
         problem = "unknown field" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         found.append(Fault(where, problem))
@@ -166,23 +186,20 @@ def read_step(entry: object, operations: Operations, place: str) -> RouteStep:
     Raises:
         Invalid: naming `place`.
     """
-    match entry:
-        case [str(name), value]:
-            operation = _find(name, operations, place)
-            try:
+    try:
+        match entry:
+            case [str(name), value]:
+                operation = _find(name, operations, place)
                 params = operation.params.from_short(value)
-            except ValidationError as error:
-                raise Invalid(tuple(faults_of(error, place))) from None
-            except ValueError as error:
-                raise Invalid((Fault(place, str(error)),)) from None
-        case {"op": str(name), **fields}:
-            operation = _find(name, operations, place)
-            try:
+            case {"op": str(name), **fields}:
+                operation = _find(name, operations, place)
                 params = operation.params.model_validate(fields)
-            except ValidationError as error:
-                raise Invalid(tuple(faults_of(error, place))) from None
-        case _:
-            raise Invalid((Fault(place, 'write ["<operation>", <value>] or {"op": "<operation>", …}'),))
+            case _:
+                raise Invalid((Fault(place, 'write ["<operation>", <value>] or {"op": "<operation>", …}'),))
+    except ValidationError as error:
+        raise Invalid(tuple(faults_of(error, place))) from None
+    except ValueError as error:
+        raise Invalid((Fault(place, str(error)),)) from None
     return RouteStep(
         op=operation.name, params=params.model_dump(mode="json", exclude_none=True), fan_out=params.fan_out
     )
@@ -205,14 +222,14 @@ def _document_faults(document: BatchDocument) -> list[Fault]:
         faults.append(Fault("source", "say which images: `source`, `images` or `manifest`"))
     source = None if _is_own_upload(document) else document.source
     for place, value in {"source": source, "destination": document.destination}.items():
-        if value and (problem := key_problem(value.rstrip("/"))):
+        if value and (problem := place_problem(value.rstrip("/"))):
             faults.append(Fault(place, problem))
-    if document.manifest is not None and (problem := key_problem(document.manifest)):
+    if document.manifest is not None and (problem := place_problem(document.manifest)):
         faults.append(Fault("manifest", problem))
     for number, key in enumerate(document.images or ()):
         if problem := key_problem(key):
             faults.append(Fault(f"images[{number}]", problem))
-    return faults + _output_faults(document.output)
+    return faults + (output_faults(document.output) or _alpha_faults(document))
 
 
 def _is_own_upload(document: BatchDocument) -> bool:
@@ -220,58 +237,29 @@ def _is_own_upload(document: BatchDocument) -> bool:
     return document.batch_id is not None and is_upload(_as_prefix(document.source), document.batch_id)
 
 
-def _output_faults(output: str | OutputDocument) -> list[Fault]:
-    name, quality = (output, None) if isinstance(output, str) else (output.format, output.quality)
-    place = "output" if isinstance(output, str) else "output.format"
-    if name not in FORMATS:
-        return [Fault(place, unknown_format(name))]
-    if quality is not None and FORMATS[name] in LOSSLESS:
-        return [Fault("output.quality", f"{name} is lossless and takes no quality")]
+def _alpha_faults(document: BatchDocument) -> list[Fault]:
+    name = read_encoding(document.output).format
+    if document.alpha == "keep" and name not in WITH_ALPHA:
+        return [Fault("alpha", f"{name} has no alpha; formats that have: {', '.join(sorted(WITH_ALPHA))}")]
+    if document.alpha is not None and document.bands is not None:
+        return [Fault("alpha", "not together with `bands`, which are three")]
+    if document.background is not None and name in WITH_ALPHA and document.alpha != "flatten":
+        return [Fault("background", "nothing is laid over it where alpha is kept: write `alpha` as `flatten`, too")]
     return []
 
 
-def unknown_format(name: str) -> str:
-    """What is wrong with a name that is not in `FORMATS`."""
-    return f"unknown format {name!r}; allowed: {', '.join(IMAGE_FORMATS)}"
-
-
-def _read_encoding(output: str | OutputDocument) -> Encoding:
-    if isinstance(output, str):
-        return Encoding(format=FORMATS[output])
-    return Encoding(format=FORMATS[output.format], quality=output.quality)
+def _read_rendering(document: BatchDocument, encoding: Encoding) -> Rendering | None:
+    """What was chosen; a default that is written out is the same as one that is left out."""
+    rendering = Rendering(
+        color=document.color,
+        alpha="flatten" if document.alpha == "flatten" and encoding.format in WITH_ALPHA else None,
+        background=(document.background or WHITE).lower(),
+        bands=None if document.bands is None else (document.bands[0], document.bands[1], document.bands[2]),
+        metadata=document.metadata,
+    )
+    return rendering if rendering.chosen() else None
 
 
 def _as_prefix(source: str | None) -> str:
     stripped = (source or "").strip("/")
     return f"{stripped}/" if stripped else ""
-
-
-def _fingerprint(document: BatchDocument, route: Route, encoding: Encoding) -> str:
-    content = document.model_dump(mode="json", exclude={"batch_id", "operations", "output"})
-    content["route"] = [step.model_dump(mode="json") for step in route]
-    content["encoding"] = encoding.model_dump(mode="json")
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def batch_schema(operations: Operations) -> dict[str, Any]:
-    """The JSON Schema of a batch, with the long form of every installed operation."""
-    schema = BatchDocument.model_json_schema()
-    items: list[dict[str, Any]] = []
-    for operation in operations.values():
-        long = operation.params.model_json_schema()
-        long["properties"] = {"op": {"const": operation.name}, **long.get("properties", {})}
-        long["required"] = ["op", *long.get("required", [])]
-        long["description"] = operation.summary
-        short = {
-            "type": "array",
-            "description": f"Short form: {operation.summary}",
-            "prefixItems": [{"const": operation.name}, {}],
-            "minItems": 2,
-            "maxItems": 2,
-            "examples": [example for example in operation.examples if isinstance(example, list)],
-        }
-        items += [short, long]
-    properties = cast("dict[str, Any]", schema["properties"])
-    properties["operations"] = {**properties["operations"], "items": {"anyOf": items} if items else {}}
-    properties["output"]["examples"] = [*IMAGE_FORMATS, {"format": "jpg", "quality": 90}]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A muniflow batch"}

@@ -6,11 +6,14 @@ window. Duplicates, reordering and events of an earlier run change nothing (docs
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from math import prod
+from typing import Literal, NamedTuple
 
+from muniflow.model.checksums import ImageSums, combined
 from muniflow.model.lineage import WHOLE, Coverage, Lineage, label
 from muniflow.model.messages import Route, Settled
 from muniflow.model.settlement import shorten
+from muniflow.reason_codes import UNKNOWN
 
 MAX_REASONS = 10
 """Reasons kept of one image, the first in split order; an image may have thousands of leaves."""
@@ -25,6 +28,10 @@ class Leaf:
     lineage: Lineage
     reason: str | None
     step: int
+    code: str | None = None
+    """The reason code, for a part that failed."""
+    sums: ImageSums | None = None
+    """For a part that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,12 @@ class SettledImage:
     """Whether an update before had leaves of it, which are to be removed."""
     direct: bool = False
     """Whether one process took it from its source to its outputs, so that there are no intermediates."""
+    code: str | None = None
+    """For `failed`: the reason code of its first reason in split order."""
+    operation: str | None = None
+    """For `failed`: the operation at which that came."""
+    sums: ImageSums | None = None
+    """For `done`: where all digests are known."""
 
 
 @dataclass(slots=True)
@@ -53,14 +66,23 @@ class LedgerUpdate:
     """Events whose lineage the route cannot make: a fault of the sender, ignored."""
 
 
+class _Failure(NamedTuple):
+    lineage: Lineage
+    sentence: str
+    code: str
+    operation: str
+
+
 @dataclass(slots=True)
 class _Open:
     run: int
     coverage: Coverage | None = None
-    reasons: tuple[tuple[Lineage, str], ...] = ()
+    reasons: tuple[_Failure, ...] = ()
     """In split order, so that they depend neither on the order of events nor on a restart."""
     failures: int = 0
     has_leaves: bool = False
+    sums: dict[Lineage, ImageSums] = field(default_factory=dict)
+    """Of the parts that are done."""
 
 
 class Ledger:
@@ -70,6 +92,7 @@ class Ledger:
         """Rules for images that take this route."""
         self._operations = tuple(step.op for step in route)
         self._fan_outs = tuple(step.fan_out for step in route if step.fan_out > 1)
+        self._leaves = prod(self._fan_outs)
         self._open: dict[int, _Open] = {}
 
     def __len__(self) -> int:
@@ -90,7 +113,7 @@ class Ledger:
         for leaf in sorted(leaves, key=lambda leaf: -len(leaf.lineage)):
             if leaf.run == run:
                 opened.has_leaves = True
-                self._cover(opened, leaf.lineage, leaf.reason, leaf.step)
+                self._cover(opened, leaf)
 
     def recall(self, leaves: Iterable[Leaf]) -> None:
         """Open the images that were open before a restart, with what was kept of them."""
@@ -109,6 +132,13 @@ class Ledger:
         """Images of these events that are not open: settled, or not heard of since the start."""
         return {event.image for event in events if event.image not in self._open}
 
+    def awaits(self, event: Settled) -> bool:
+        """Whether an event is of an open image, in its run, and of a part that is not settled."""
+        image = self._open.get(event.image)
+        if image is None or event.run != image.run or not self._fits(event):
+            return False
+        return image.coverage is None or not image.coverage.covers(event.lineage)
+
     def apply(self, events: Iterable[Settled]) -> LedgerUpdate:
         """Take events into account, in any order. Images that are not open count as settled before."""
         update = LedgerUpdate()
@@ -119,9 +149,10 @@ class Ledger:
                 update.late.add(event.image)
             elif not self._fits(event):
                 update.misfits += 1
-            elif event.run == image.run and self._cover(image, event.lineage, event.reason, event.step):
+            elif event.run == image.run and self._cover(image, event):
                 if event.lineage and not (image.coverage and image.coverage.complete):
-                    leaf = Leaf(event.image, event.run, event.lineage, event.reason, event.step)
+                    part = (event.image, event.run, event.lineage, event.reason, event.step, event.code, event.sums)
+                    leaf = Leaf(*part)
                     fresh.setdefault(event.image, []).append(leaf)
                 else:
                     fresh.pop(event.image, None)
@@ -139,30 +170,37 @@ class Ledger:
             return False
         return all(of == fan_out and 0 <= child < of for (child, of), fan_out in zip(lineage, fan_outs, strict=False))
 
-    def _cover(self, image: _Open, lineage: Lineage, reason: str | None, step: int) -> bool:
+    def _cover(self, image: _Open, part: Settled | Leaf) -> bool:
+        lineage = part.lineage
         # Most images of a route without fan-out settle whole, with their first event: no coverage is needed for it.
         if lineage != WHOLE or image.coverage is not None:
             if image.coverage is None:
                 image.coverage = Coverage()
             if not image.coverage.add(lineage):
                 return False
-        if reason is not None:
+        if part.reason is not None:
             image.failures += 1
-            found = (*image.reasons, (lineage, self._sentence(lineage, reason, step)))
-            image.reasons = tuple(sorted(found)[:MAX_REASONS])
+            sentence = self._sentence(lineage, part.reason, part.step)
+            failure = _Failure(lineage, sentence, part.code or UNKNOWN, self._operations[part.step])
+            image.reasons = tuple(sorted((*image.reasons, failure))[:MAX_REASONS])
+        elif (sums := part.sums) is not None:
+            image.sums[lineage] = sums
         return True
 
     def _sentence(self, lineage: Lineage, reason: str, step: int) -> str:
-        operation = self._operations[step] if 0 <= step < len(self._operations) else "?"
         tile = f", tile {label(lineage)}" if lineage else ""
-        return f"operations[{step}] ({operation}){tile}: {shorten(reason)}"
+        return f"operations[{step}] ({self._operations[step]}){tile}: {shorten(reason)}"
 
     def _settle(self, number: int, image: _Open, *, direct: bool) -> SettledImage:
         del self._open[number]
         direct = direct and image.coverage is None
         if not image.failures:
-            return SettledImage(number, image.run, "done", (), image.has_leaves, direct)
-        reasons = [sentence for _, sentence in image.reasons]
+            sums = combined(image.sums, self._leaves)
+            return SettledImage(number, image.run, "done", (), image.has_leaves, direct, sums=sums)
+        reasons = [failure.sentence for failure in image.reasons]
+        first = image.reasons[0]
         if image.failures > MAX_REASONS:
             reasons.append(f"and {image.failures - MAX_REASONS} more")
-        return SettledImage(number, image.run, "failed", tuple(reasons), image.has_leaves, direct)
+        return SettledImage(
+            number, image.run, "failed", tuple(reasons), image.has_leaves, direct, first.code, first.operation
+        )

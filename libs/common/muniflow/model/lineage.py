@@ -96,9 +96,13 @@ class Coverage:
         """Whether every part of the image is settled."""
         return self.covered == 1
 
+    def covers(self, lineage: Lineage) -> bool:
+        """Whether `lineage`, or what it is a part of, is settled."""
+        return any(lineage[:depth] in self._settled for depth in range(len(lineage) + 1))
+
     def add(self, lineage: Lineage) -> bool:
         """Settle `lineage`; returns whether that covered anything new."""
-        if any(lineage[:depth] in self._settled for depth in range(len(lineage) + 1)):
+        if self.covers(lineage):
             return False
         below: set[Lineage] = set()
         if len(lineage) < self._deepest:  # else nothing can be below: leaves, most of all lineages, skip the search

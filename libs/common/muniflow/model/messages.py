@@ -9,18 +9,21 @@
 | `Notice` | exchange `muniflow.notify` | coordinator → anybody |
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from muniflow.model.checksums import Digest, ImageSums
+from muniflow.model.command import Command
+from muniflow.model.encoding import IMAGE_FORMATS, LOSSLESS, WITH_ALPHA, Encoding, ImageFormat
 from muniflow.model.lineage import WHOLE, Lineage
-from muniflow.model.wire import OPEN, Message
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow.model.pixels import Pair, RawRef, Tile
+from muniflow.model.rendering import Rendering
+from muniflow.model.tally import Tally, TaskSums
+from muniflow.model.wire import OPEN, Message, Since
+from muniflow.reason_codes import ReasonCode
 
-Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]
-ImageFormat = Literal["jpg", "png", "webp"]
-IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
-LOSSLESS: frozenset[ImageFormat] = frozenset({"png"})
-"""Formats that take no quality."""
 Decode = Literal["exact", "fast"]
 BatchState = Literal["intake", "running", "finishing", "done", "partial", "failed", "cancelled", "rejected"]
 ImageState = Literal["pending", "done", "failed", "cancelled"]
@@ -43,47 +46,10 @@ class RouteStep(BaseModel):
 Route = tuple[RouteStep, ...]
 
 
-class Encoding(BaseModel):
-    """How outputs are encoded."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: ImageFormat
-    quality: Annotated[int, Field(ge=1, le=100)] | None = None
-    """1 to 100 for jpg and webp; `None` takes the format's default. Not allowed for png, which is lossless."""
-
-
-class RawRef(BaseModel):
-    """Raw pixels inside a blob of the work store: uint8 BGR, rows `stride_bytes` apart.
-
-    A tile is a reference into its parent's blob, so `split` copies nothing.
-    """
-
-    model_config: ClassVar[ConfigDict] = OPEN
-
-    key: str
-    width_px: Annotated[int, Field(ge=1)]
-    height_px: Annotated[int, Field(ge=1)]
-    stride_bytes: Annotated[int, Field(ge=3)]
-    offset_bytes: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def size_px(self) -> int:
-        """Width times height."""
-        return self.width_px * self.height_px
-
-
-class Tile(BaseModel):
-    """An image between two steps, or a part of one: where it comes from, and its pixels."""
-
-    model_config: ClassVar[ConfigDict] = OPEN
-
-    lineage: tuple[Pair, ...] = WHOLE
-    pixels: RawRef
-
-
 class Task(Message):
-    """Run step `step` of `route` on one image, or on some of its tiles (how many: `muniflow.compute.bundles`)."""
+    """Run step `step` of `route` on one image, or on some of its tiles (how many: `muniflow.model.bundles`)."""
+
+    understands: ClassVar[int] = 2
 
     batch: str
     image: Annotated[int, Field(ge=0)]
@@ -95,12 +61,22 @@ class Task(Message):
     destination: str
     encoding: Encoding
     decode: Decode = "exact"
+    rendering: Annotated[Rendering | None, Since(2)] = None
+    """What the batch chose of colours; `None`: everything by default."""
     route: Route
     run: Annotated[int, Field(ge=0)] = 0
     """Grows by one each time the image is re-opened, so that events of an earlier run change nothing."""
     step: Annotated[int, Field(ge=0)] = 0
     tiles: tuple[Tile, ...] = ()
     """The input; none at the first step, which decodes `source`."""
+    profile: Annotated[str | None, Since(2)] = None
+    """Key, in the work store, of the ICC profile that outputs carry."""
+    metadata: Annotated[str | None, Since(2)] = None
+    """Key, in the work store, of what outputs keep of the metadata of the source."""
+    checksums: Literal[True] | None = None
+    """Whether what is read and written is hashed for the report."""
+    source_sha256: Digest | None = None
+    """Of `source`, from the process that decoded it."""
     attempt: Annotated[int, Field(ge=1)] = 1
     published_at: float = 0.0
     """Unix time, seconds: when this task was published, for the wait in the queue."""
@@ -120,18 +96,27 @@ class Task(Message):
         """Pixels of its input; `None` where it must be decoded first."""
         return sum(tile.pixels.size_px for tile in self.tiles) or None
 
-    def part_done(self, lineage: Lineage) -> "Settled":
+    def part_done(self, lineage: Lineage, outputs_sha256: tuple[str, ...] | None = None) -> "Settled":
         """A part of its image is done, and nothing is handed on of what this task was about."""
-        direct = lineage == WHOLE and not self.tiles
-        return Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, direct=direct)
+        return Settled(
+            batch=self.batch,
+            image=self.image,
+            run=self.run,
+            lineage=lineage,
+            direct=lineage == WHOLE and not self.tiles,
+            source_sha256=self.source_sha256,
+            outputs_sha256=outputs_sha256,
+        )
 
-    def part_failed(self, lineage: Lineage, reason: str, step: int) -> "Settled":
+    def part_failed(self, lineage: Lineage, reason: str, step: int, code: ReasonCode) -> "Settled":
         """A part of its image has failed for `reason` at `step`."""
-        return Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, reason=reason, step=step)
+        image = (self.batch, self.image, self.run)
+        return Settled.failure(*image, lineage=lineage, reason=reason, step=step, code=code)
 
-    def failed(self, reason: str) -> "tuple[Settled, ...]":
+    def failed(self, reason: str, code: ReasonCode, *, input_gone: bool = False) -> "tuple[Settled, ...]":
         """All that it is about has failed at its step."""
-        return tuple(self.part_failed(lineage, reason, self.step) for lineage in self.lineages)
+        failed = (self.part_failed(lineage, reason, self.step, code) for lineage in self.lineages)
+        return tuple(part.model_copy(update={"input_gone": True}) if input_gone else part for part in failed)
 
 
 class Settled(BaseModel):
@@ -149,23 +134,28 @@ class Settled(BaseModel):
     """The step that failed, as an index into the route."""
     direct: bool = False
     """A whole image that one process took from its source to its outputs: it left no intermediates to remove."""
+    code: str | None = None
+    """Why it failed, for a program: one of `muniflow.reason_codes`, perhaps of a later build. `None`: done, or a worker
+    of an earlier build."""
+    input_gone: bool | None = None
+    """`True`: it failed because its intermediate is not there, or not whole: a late copy of a task, or the work store
+    lost it (intermediates are not synced). An image that is still open begins again from its source."""
+    source_sha256: Digest | None = None
+    outputs_sha256: tuple[Digest, ...] | None = None
+    """Of the outputs of this part, in split order. `None`, like the source's: it failed, the batch wants none, or a
+    worker of an earlier build took part."""
 
+    @property
+    def sums(self) -> ImageSums | None:
+        """Both, where they are known."""
+        return None if self.source_sha256 is None else ImageSums(self.source_sha256, self.outputs_sha256 or ())
 
-class Tally(BaseModel):
-    """What a worker did for one step of one batch since its last report. Advisory: a redelivery counts again."""
-
-    model_config: ClassVar[ConfigDict] = OPEN
-
-    batch: str
-    step: int
-    done: int = 0
-    failed: int = 0
-    retried: int = 0
-    """Tasks that wait in a delay queue because a part is away."""
-    waiting_for: str | None = None
-    """That part, and what is wrong with it."""
-    pixels: int = 0
-    compute_s: float = 0.0
+    @classmethod
+    def failure(
+        cls, batch: str, image: int, run: int, *, reason: str, code: ReasonCode, step: int = 0, lineage: Lineage = WHOLE
+    ) -> Self:
+        """A part of an image that has failed: the one place that makes such events, so each has its code."""
+        return cls(batch=batch, image=image, run=run, lineage=lineage, reason=reason, step=step, code=code)
 
 
 class Events(Message):
@@ -177,32 +167,38 @@ class Events(Message):
     """Unix time, seconds: when this was published, for the lag of the coordinator; 0: not known."""
 
 
-class Command(Message):
-    """What a person asks of the coordinator about a batch that it knows."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
-
-    action: Literal["cancel", "reopen"]
-    """`reopen` runs failed images again from their source, and nothing else."""
-    batch: str
-    image: int | None = None
-    """For `reopen`: one image; `None` means every failed image of the batch."""
-
-
 class Notice(Message):
-    """A change in the life of a batch; its routing key is `batch.<state>`, but `batch.accepted` for a new batch."""
+    """A change in the life of a batch; its routing key is that of `muniflow.model.topology.notice_key`."""
 
     batch: str
     state: BatchState
+    owner: str = DEFAULT_OWNER
+    """Who sent the batch."""
     municipality: str = ""
     total: int = 0
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    skipped: int | None = None
+    """Files below its `source` that are no images; the report names them."""
+    skipped_reasons: dict[str, int] | None = None
+    """Their number by reason."""
+    replaced: int | None = None
+    """Outputs of an earlier run that were removed from its destination."""
     report: str | None = None
     """Key of `report.json` in the output store."""
     faults: tuple[dict[str, str], ...] = ()
     """For `rejected`: every fault as `{"place": …, "problem": …}`."""
+    deadline_at: float | None = None
+    """When it should have ended, where its document says so; unix time, seconds."""
+    feasible: bool | None = None
+    """Whether it can end by then with `max` replicas in every stage; `None`: not known."""
+    earliest_at: float | None = None
+    """When it could end with these; unix time, seconds."""
+    revision: int | None = None
+    """Which run of the batch this is, from 2 on."""
+    already_run_at: float | None = None
+    """In an answer to a batch that had ended before it was sent: when it ended, unix time; nothing was run anew."""
     message_id: str | None = None
     """The AMQP `message_id` of the submission that this answers, for `rejected` and the first notice of a batch."""
     at: float = 0.0
@@ -228,6 +224,7 @@ __all__ = [
     "LOSSLESS",
     "TERMINAL",
     "UNFINISHED",
+    "WITH_ALPHA",
     "BatchState",
     "Command",
     "Decode",
@@ -244,6 +241,7 @@ __all__ = [
     "Settled",
     "Tally",
     "Task",
+    "TaskSums",
     "Tile",
     "leaf_count",
     "output_name",

@@ -31,6 +31,20 @@ class Size(NamedTuple):
         return f"{self.width_px}x{self.height_px}"
 
 
+class Area(NamedTuple):
+    """A part of an image, in its pixels."""
+
+    left_px: float
+    top_px: float
+    width_px: float
+    height_px: float
+
+    @classmethod
+    def all_of(cls, size: Size) -> "Area":
+        """All of an image of `size`."""
+        return cls(0, 0, size.width_px, size.height_px)
+
+
 class Params(BaseModel):
     """The parameters of an operation: the long form, without its `op` key. Frozen; unknown fields are refused."""
 
@@ -59,6 +73,13 @@ class Params(BaseModel):
         """For `decode: fast`: parameters that make the same size when `source` was decoded at 1/2, 1/4 or 1/8.
 
         Only a step that scales its whole input to one image has them; `None`: the source is decoded whole.
+        """
+        return None
+
+    def areas(self, source: Size) -> tuple[Area, ...] | None:  # noqa: ARG002 - for those who override it
+        """Which part of an image of size `source` each image that this step makes shows, in split order.
+
+        `None`: not known, or turned or bent and not only scaled; what says where a panorama lies then goes no further.
         """
         return None
 

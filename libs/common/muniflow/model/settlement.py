@@ -1,19 +1,16 @@
-"""The fate of a task, decided as data; the worker carries it out."""
+"""What happens to a task, decided as data; the worker carries it out."""
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Literal
 
-from muniflow.errors import NotFound, Rejected, Unavailable
+from muniflow.errors import Rejected, Unavailable
 from muniflow.model.topology import DELAYS_S, delay_lanes
+from muniflow.reason_codes import REASONS, FailKind, ReasonCode
 
 MAX_ATTEMPTS = 12
 """About 20 minutes of a part being away: 5 s, 30 s, then 120 s each."""
 MAX_REASON_CHARS = 500
 """Characters kept of one reason."""
-
-FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", "bug"]
-"""Why a task failed, for counting: the reason itself is a text for people."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,21 @@ class Fail:
     """Settle as failed, keep the task in the dead-letter queue, then ack."""
 
     reason: str
-    kind: FailKind = field(default="bug", compare=False)
+    """For people."""
+    code: ReasonCode = field(default="internal_error", compare=False)
+    """For programs."""
+
+    @property
+    def kind(self) -> FailKind:
+        """For counting."""
+        return REASONS[self.code].kind
 
 
 Disposition = Done | Retry | Fail
 
 
 def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMPTS) -> Disposition:
-    """Decide the fate of a task from its error and its 1-based attempt.
+    """Decide what happens to a task from its error and its 1-based attempt.
 
     An error of no known kind is a bug of ours and permanent: retrying would only repeat it.
     """
@@ -53,15 +57,14 @@ def settle(error: Exception | None, attempt: int, max_attempts: int = MAX_ATTEMP
         case Unavailable() if attempt < max_attempts:
             return Retry(DELAYS_S[min(attempt, len(DELAYS_S)) - 1], str(error), error.what)
         case Unavailable():
-            return Fail(f"gave up after {attempt} attempts: {error}", "away")
-        case NotFound():
-            return Fail(str(error), "missing")
+            return Fail(f"gave up after {attempt} attempts: {error}", "part_away")
         case Rejected():
-            return Fail(str(error), "rejected")
+            return Fail(str(error), error.reason_code)
         case MemoryError():
-            return Fail("the image needs more memory than a compute child may use", "memory")
+            text = "the image needs more memory than a compute child may use (MUNIFLOW_MEMORY_LIMIT_MB)"
+            return Fail(text, "out_of_memory")
         case _:
-            return Fail(f"internal error: {type(error).__name__}: {error}", "bug")
+            return Fail(f"internal error: {type(error).__name__}: {error}", "internal_error")
 
 
 def shorten(reason: str) -> str:
@@ -72,8 +75,8 @@ def shorten(reason: str) -> str:
 def jittered(delay_s: int, name: str) -> int:
     """The wait of one attempt of one task, in seconds: one of `delay_lanes(delay_s)`.
 
-    What failed together comes back in parts, so that a part that has just come back is not met by all of them at once.
-    The same name gives the same wait: no dice, so that a run can be repeated.
+    Tasks that failed together come back spread out, so that a part that has just recovered does not get all of them at
+    once. The same name gives the same wait, so that a run can be repeated.
 
     Args:
         delay_s: one of `DELAYS_S`.

@@ -7,16 +7,22 @@ needs `reject-publish` and, in return, keeps a message in its source queue until
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from muniflow.model.owners import DEFAULT_OWNER
+
 EXCHANGE = "muniflow"
 """Direct: the routing key is the name of the queue."""
 DEAD_EXCHANGE = "muniflow.dead"
 """Direct: takes what the broker itself gives up on; its key is the name of the dead-letter queue."""
 NOTIFY_EXCHANGE = "muniflow.notify"
-"""Topic: `batch.accepted`, `batch.done`, `batch.rejected`, …"""
+"""Topic: see `notice_key`."""
 
 BATCHES = "muniflow.batches"
 EVENTS = "muniflow.events"
 CONTROL = "muniflow.control"
+AUDIT = "muniflow.audit"
+"""What gateways tell of the audit trail."""
+COORDINATOR_QUEUES = (BATCHES, EVENTS, CONTROL, AUDIT)
+"""Of messages to the coordinator; each has a dead-letter queue."""
 GATEWAY_PREFIX = "muniflow.gateway."
 """Of the queues of gateways, one for each process."""
 LOST = "muniflow.lost"
@@ -27,6 +33,8 @@ DELAYS_S = (5, 30, 120)
 LANES_PER_DELAY = 3
 DELAY_SPREAD = 5
 """The lanes of a delay are a fifth of it apart."""
+
+EVERY_NOTICE = "batch.#"
 
 NOTICES_EXPIRE_MS = 300_000
 """The queue of a gateway that is gone for longer is removed by the broker."""
@@ -40,6 +48,9 @@ CONSUMER_TIMEOUT_MS = 7 * 24 * 3_600_000
 they have (`BrokerSettings.blocked_timeout_s`). RabbitMQ's default is 30 minutes; then it takes back what is held and
 counts a delivery. An argument of a queue is the one way that needs no administrator; 3.10 and 3.11 do not know it and
 go by their configuration. Tasks that hang are ended by the worker, not by this."""
+EXPRESS_WAIT_S = 30
+"""A task that nobody takes from an express queue for so long goes to the normal queue of its operation: after a
+rollback there may be only workers that do not know the express queue."""
 NO_LIMIT = 1_000_000_000
 """A delivery limit for queues that people browse; -1 is not understood by every version."""
 
@@ -49,9 +60,40 @@ def step_queue(operation: str) -> str:
     return f"muniflow.step.{operation}"
 
 
+def express_queue(operation: str) -> str:
+    """The second work queue of an operation, whose tasks workers take first (docs/adr/0031-express-lane.md)."""
+    return f"{step_queue(operation)}.express"
+
+
+def lane_queue(operation: str, *, express: bool) -> str:
+    """The work queue of an operation in one of its two lanes."""
+    return express_queue(operation) if express else step_queue(operation)
+
+
+def work_queues(operation: str) -> tuple[str, str]:
+    """Both work queues of an operation: one backlog, with one dead-letter queue."""
+    return step_queue(operation), express_queue(operation)
+
+
+def operation_of(queue: str) -> str | None:
+    """The operation whose tasks are in this work queue; `None` where it is none."""
+    name = queue.removeprefix(step_queue("")).removesuffix(".express")
+    return name if queue in work_queues(name) and "." not in name else None
+
+
 def dead_queue(queue: str) -> str:
     """Where the permanent failures of `queue` are kept."""
     return f"{queue}.dead"
+
+
+LETTER_QUEUES = tuple(map(dead_queue, COORDINATOR_QUEUES))
+"""Dead-letter queues of messages that are no tasks."""
+
+
+def origin_of(queue: str) -> str | None:
+    """The queue of which this is the dead-letter queue; `None` where it is none."""
+    origin = queue.removesuffix(".dead")
+    return origin if origin != queue else None
 
 
 def delay_exchange(delay_s: int) -> str:
@@ -109,10 +151,13 @@ def topology(operations: Iterable[str]) -> Topology:
         *(Exchange(delay_exchange(delay_s), "fanout") for delay_s in all_delays_s()),
     ]
     queues = [_delay_queue(delay_s) for delay_s in all_delays_s()]
-    steps = [step_queue(operation) for operation in sorted(operations)]
-    for name in (BATCHES, EVENTS, CONTROL, *steps):
+    names = sorted(operations)
+    for name in COORDINATOR_QUEUES:
         queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
-    queues.append(_work_queue(LOST, tuple((DEAD_EXCHANGE, dead_queue(name)) for name in steps)))
+    for operation in names:
+        queues += _step_queues(operation)
+    lost = tuple((DEAD_EXCHANGE, dead_queue(step_queue(operation))) for operation in names)
+    queues.append(_work_queue(LOST, also=lost))
     return Topology(tuple(exchanges), tuple(queues))
 
 
@@ -122,9 +167,7 @@ def worker_topology(operations: Iterable[str]) -> Topology:
     The rest is the coordinator's, without which there are no tasks; so a worker's user on the broker needs no right to
     another stage's queues (the chart gives it none).
     """
-    queues = []
-    for name in sorted(step_queue(operation) for operation in operations):
-        queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
+    queues = [queue for operation in sorted(operations) for queue in _step_queues(operation)]
     return Topology((Exchange(EXCHANGE, "direct"), Exchange(DEAD_EXCHANGE, "direct")), tuple(queues))
 
 
@@ -135,7 +178,43 @@ def gateway_queue(name: str) -> Queue:
         "x-expires": NOTICES_EXPIRE_MS,
         "x-max-length": MAX_NOTICES,
     }
-    return Queue(f"{GATEWAY_PREFIX}{name}", arguments, ((NOTIFY_EXCHANGE, "batch.#"),))
+    return Queue(f"{GATEWAY_PREFIX}{name}", arguments, ((NOTIFY_EXCHANGE, EVERY_NOTICE),))
+
+
+def notice_key(event: str, owner: str) -> str:
+    """The routing key of a notice: `batch.done.utrecht`, and `batch.done` for the owner `default`.
+
+    So topic permissions of the broker can keep owners apart.
+
+    Args:
+        event: the state of the batch, but `accepted` while it has not ended; a `*` stands for any.
+        owner: of the batch.
+    """
+    return f"batch.{event}" if owner == DEFAULT_OWNER else f"batch.{event}.{owner}"
+
+
+def _step_queues(operation: str) -> tuple[Queue, Queue, Queue]:
+    name = step_queue(operation)
+    return _work_queue(name), _express_queue(operation), _browsed_queue(dead_queue(name))
+
+
+def _express_queue(operation: str) -> Queue:
+    """Of what it gives up, all goes to the normal queue, which has the dead letters of both."""
+    name = express_queue(operation)
+    return Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-consumer-timeout": CONSUMER_TIMEOUT_MS,
+            "x-message-ttl": EXPRESS_WAIT_S * 1000,
+            "x-dead-letter-exchange": EXCHANGE,
+            "x-dead-letter-routing-key": step_queue(operation),
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+        ((EXCHANGE, name),),
+    )
 
 
 def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:

@@ -12,9 +12,10 @@ A task in which `colour` is set then travels with `v: 2`, which an older worker 
 before, byte by byte, with `v: 1`. Parts of messages (a step of a route, a tile) have such fields in the same way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_serializer, field_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -82,12 +83,34 @@ def newer(v: int, understood: int) -> PydanticCustomError:
 def needed_version(part: BaseModel) -> int:
     """The lowest version of a message with this part in it: the highest `Since` of the fields that are set."""
     needed = 1
-    for name, field in type(part).model_fields.items():
+    for name, default, since, deep in _watched(type(part)):
         value = getattr(part, name)
-        if value == field.get_default(call_default_factory=True):
+        if value == default:
             continue
-        inside = value if isinstance(value, Iterable) and not isinstance(value, str | BaseModel) else (value,)
-        marks = [mark.v for mark in field.metadata if isinstance(mark, Since)]
-        parts = [needed_version(one) for one in inside if isinstance(one, BaseModel)]
-        needed = max([needed, *marks, *parts])
+        needed = max(needed, since)
+        if deep:
+            inside = (value,) if isinstance(value, BaseModel) else value
+            needed = max([needed, *map(needed_version, inside)])
     return needed
+
+
+@cache
+def _watched(kind: type[BaseModel]) -> tuple[tuple[str, Any, int, bool], ...]:
+    """Of the fields of a part those that may need a version: name, default, `Since`, and whether parts in it may.
+
+    Worked out once for a kind: most tasks have no such field set, and are read and written by the thousand a second.
+    """
+    found = []
+    for name, field in kind.model_fields.items():
+        since = max((mark.v for mark in field.metadata if isinstance(mark, Since)), default=1)
+        deep = any(map(_watched, _models_in(field.annotation)))
+        if since > 1 or deep:
+            found.append((name, field.get_default(call_default_factory=True), since, deep))
+    return tuple(found)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

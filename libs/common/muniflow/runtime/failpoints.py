@@ -2,7 +2,7 @@
 
 `MUNIFLOW_FAILPOINTS="worker.after_publish=kill@3,store.after_rename=stall:0.5"`: at the third publish the whole
 process group dies by SIGKILL; each first rename waits half a second. Unset, every place is a function that does
-nothing, looked up once at start.
+nothing, looked up once at start. `store.sync_file=skip` leaves a sync out, always: for tests of power failures.
 
 | action | what happens at hit number N (`@N`, 1 where it is left out; `@*` at every hit) |
 | --- | --- |
@@ -29,6 +29,7 @@ LEDGER_COMMITS = (
     "mark_cancelling",
     "cancel_images",
     "reopen_images",
+    "restart_images",
     "complete",
     "drop_images",
     "drop_batch",
@@ -57,6 +58,17 @@ PLACES = (
     "gateway.before_publish",
     "gateway.after_publish",
 )
+SYNCS = (
+    "store.sync_file",
+    "store.sync_name",
+    "store.sync_new_folder",
+    "store.sync_outputs",
+    "store.sync_output_names",
+    "store.sync_volume",
+    "ledger.sync",
+)
+"""Calls that make something survive a power failure, which a test may leave out (`muniflow.store.syncs`)."""
+SKIP = "skip"
 Hit = Callable[[], None]
 
 
@@ -89,21 +101,30 @@ class Failpoints:
     """The places that are armed in this process."""
 
     armed: Mapping[str, Hit] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
+    """Syncs that are left out."""
 
     def at(self, place: str) -> Hit:
         """The function to call at `place`; look it up once, at start."""
         assert place in PLACES, place  # noqa: S101 - a place that no test can name is a bug
         return self.armed.get(place, nothing)
 
+    def skips(self, sync: str) -> bool:
+        """Whether a test leaves this sync out."""
+        assert sync in SYNCS, sync  # noqa: S101 - a sync that no test can name is a bug
+        return sync in self.skipped
+
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Failpoints":
         """Read `MUNIFLOW_FAILPOINTS`.
 
         Raises:
-            Invalid: an entry is not `place=action[:seconds][@hit]`.
+            Invalid: an entry is not `place=action[:seconds][@hit]` or `sync=skip`.
         """
-        entries = [entry for entry in env.get(VARIABLE, "").split(",") if entry.strip()]
-        return cls(dict(_read(entry.strip()) for entry in entries))
+        entries = [entry.strip() for entry in env.get(VARIABLE, "").split(",") if entry.strip()]
+        skipped = frozenset(sync for sync in SYNCS if f"{sync}={SKIP}" in entries)
+        rest = [entry for entry in entries if entry.removesuffix(f"={SKIP}") not in skipped]
+        return cls(dict(map(_read, rest)), skipped)
 
 
 def _read(entry: str) -> tuple[str, Hit]:
@@ -111,7 +132,9 @@ def _read(entry: str) -> tuple[str, Hit]:
     action, _, at = rest.partition("@")
     name, _, seconds = action.partition(":")
     if place not in PLACES:
-        raise Invalid((Fault(VARIABLE, f"unknown place {place!r}; places: {', '.join(PLACES)}"),))
+        raise Invalid(
+            (Fault(VARIABLE, f"unknown place {place!r}; places: {', '.join(PLACES)}; to skip: {', '.join(SYNCS)}"),)
+        )
     try:
         hits = None if at == "*" else int(at or "1")
         return place, _Counted(_action(name, float(seconds or "0")), hits)

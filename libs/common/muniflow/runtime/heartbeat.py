@@ -1,31 +1,38 @@
-"""Whether an event loop turns: a timer on the loop that other threads look at."""
+"""A timer on the event loop that shows other threads whether the loop runs."""
 
-import time
 from collections.abc import Callable
 
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.loop import Loop
 
 BEAT_S = 1.0
 LIMIT_S = 30.0
-"""A loop that has not turned for longer is taken to hang."""
+"""A loop that did not run for longer counts as hanging."""
 
 
 class Heartbeat:
-    """Beats once a second while its loop turns."""
+    """Beats once a second while its loop runs."""
 
-    def __init__(self, loop: Loop, limit_s: float = LIMIT_S, on_beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        limit_s: float = LIMIT_S,
+        on_beat: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         """Beat on `loop` from `start` on, and call `on_beat` with each; alive for `limit_s` after each beat."""
         self._loop = loop
         self._limit_s = limit_s
         self._on_beat = on_beat
-        self._beat_s = time.monotonic()
+        self._clock = clock
+        self._beat_s = clock.monotonic_s()
 
     def start(self) -> None:
         """Beat now, and from now on."""
-        self._beat_s = time.monotonic()
+        self._beat_s = self._clock.monotonic_s()
         self._on_beat()
         self._loop.call_later(BEAT_S, self.start)
 
     def alive(self) -> bool:
-        """Whether the loop turns; called from any thread."""
-        return time.monotonic() - self._beat_s < self._limit_s
+        """Whether the loop runs; called from any thread."""
+        return self._clock.monotonic_s() - self._beat_s < self._limit_s

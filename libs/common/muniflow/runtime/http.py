@@ -3,7 +3,7 @@
 | path | answer |
 | --- | --- |
 | `/metrics` | the metrics, for Prometheus |
-| `/livez` | 200 while the process's loop beats, else 503; never depends on the broker |
+| `/livez` | 200 while the process's loop runs, else 503; never depends on the broker |
 | `/readyz` | 200 when it works, else 503 with why not |
 
 Everything else is a JSON route of the owner. It runs in threads of its own: what it calls must be safe there.
@@ -15,14 +15,14 @@ import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.runtime.startable import Startable
 
 Query = Mapping[str, str]
 Route = Callable[[Query, tuple[str, ...]], BaseModel | None]
@@ -84,7 +84,7 @@ def parse_bind(bind: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class HttpServer:
+class HttpServer(Startable):
     """The server; it listens from the moment it is made, and answers after `start`."""
 
     def __init__(
@@ -103,7 +103,7 @@ class HttpServer:
             bind: `host:port`; port 0 takes a free one.
             registry: what `/metrics` shows.
             routes: by path, with `*` for a part that varies.
-            live: whether the process's loop beats.
+            live: whether the process's loop runs.
             ready: why the process is not ready, or `None` when it is.
             status: what a ready process is, in a word: `ok`, `leader`, `standby`.
 
@@ -135,17 +135,6 @@ class HttpServer:
             self._thread.join()
         self._server.server_close()
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
     def reply(self, target: str) -> Reply:
         """The answer to a GET of `target`, a path with its query."""
         parts = urlsplit(target)
@@ -153,7 +142,7 @@ class HttpServer:
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
             case "/livez":
-                return _health(None if self._live() else "the event loop does not beat")
+                return _health(None if self._live() else "the event loop does not run")
             case "/readyz":
                 return _health(self._ready(), self._status())
             case path:
@@ -214,7 +203,7 @@ class _Server(ThreadingHTTPServer):
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the base class
-        """A client that goes away is no event; anything else was answered and logged already."""
+        """A client that goes away is not an error; anything else was answered and logged already."""
         logger.debug("a client went away", extra={"client": client_address})
 
 

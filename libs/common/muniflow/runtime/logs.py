@@ -7,6 +7,7 @@ ten thousand lines: the report and the dead letters name each of them.
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Any, TextIO
@@ -21,8 +22,19 @@ NOISY = ("pika", "urllib3", "botocore", "asyncio")
 
 
 MAX_ALIKE = 10
-"""Lines of one kind (the same text before its values) written in a minute; of more, a later line tells how many."""
+"""Lines of one kind (the same text before its values) written in a minute; a later line counts the rest."""
 MINUTE_S = 60.0
+
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What ends a line, moves a terminal's cursor, turns the order of characters round or is not UTF-8."""
+_UNSEEN_IN_JSON = re.compile(_UNSEEN.pattern.replace("\x00-\x1f", ""))
+"""The same, but for what JSON itself escapes."""
+
+
+def one_line(text: str) -> str:
+    r"""`text` with every character escaped that could make it look like another line: a name may hold any."""
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def task_fields(task: Task) -> dict[str, Any]:
@@ -82,7 +94,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        return _UNSEEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -97,8 +110,11 @@ class ConsoleFormatter(logging.Formatter):
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = "".join(f"  {name}={value}" for name, value in fields_of(record).items())
-        line = f"{clock} {level}{self._service}: {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = one_line(f"{clock} {level}{self._service}: {record.getMessage()}{fields}")
+        if not record.exc_info:
+            return line
+        # Indented, so that no line of it looks like one of the log.
+        return "\n  ".join([line, *map(one_line, self.formatException(record.exc_info).splitlines())])
 
 
 def configure(log_format: str, level: str, service: str, stream: TextIO | None = None) -> None:

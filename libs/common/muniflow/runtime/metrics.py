@@ -22,8 +22,10 @@ LABELS: Mapping[str, str] = {
     "outcome": "`done`, `retry`, `failed`",
     "queue": "name of a queue of ours",
     "reason": "a kind, never a text: see the metric",
+    "reason_code": "one of `muniflow.reason_codes`",
     "redelivered": "`true` when the broker has delivered the message before",
     "route": "a path of the HTTP API as its template, such as `/v1/batches/{batch_id}`; `other` for what is none",
+    "stage": "name of a stage: a Deployment of workers",
     "state": "a state of a batch or an image",
     "status": "HTTP status",
     "step": "name of an operation",
@@ -53,7 +55,7 @@ class Metric:
 
     @property
     def series(self) -> str:
-        """The name of the series that says most of it: what to look for in a scrape."""
+        """The name of its main series in a scrape."""
         return self.name + {"counter": "_total", "gauge": "", "histogram": "_count"}[self.kind]
 
     def counter(self, registry: CollectorRegistry) -> Counter:

@@ -1,4 +1,4 @@
-"""The tracing that the environment asks for; nothing of OpenTelemetry is imported where it is off."""
+"""The tracing that the environment asks for; OpenTelemetry's SDK is imported only where it is on."""
 
 from collections.abc import Mapping
 

@@ -3,19 +3,50 @@
 Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, and so on; nothing reads the environment at import.
 """
 
+import json
 from collections.abc import Mapping
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from muniflow.errors import Fault, Invalid
+from muniflow.model.owners import Grants, read_grants
 from muniflow.runtime.addresses import is_loopback
 
 PREFIX = "MUNIFLOW_"
 Device = Literal["cpu", "opencl"]
 """Where pixels are computed; see `muniflow.compute.device`."""
 CPU: Final = "cpu"
+
+
+def _read_grants(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    place = variable("source_grants")
+    try:
+        given = TypeAdapter(dict[str, list[str]]).validate_json(value)
+    except ValidationError:
+        raise Invalid((Fault(place, 'write JSON such as {"utrecht": ["utrecht/"]}'),)) from None
+    return read_grants(given, place)
+
+
+def _write_grants(grants: Grants) -> str:
+    return json.dumps(grants)
+
+
+GrantsSetting = Annotated[Grants, BeforeValidator(_read_grants), PlainSerializer(_write_grants, return_type=str)]
+"""Grants as a setting: JSON in the environment."""
 
 
 class Settings(BaseModel):
@@ -30,12 +61,23 @@ class BrokerSettings(Settings):
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
     heartbeat_s: int = Field(30, ge=5, le=300)
     blocked_timeout_s: float = Field(86_400.0, gt=0)
-    """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again. That ends no
-    alarm, and what a worker holds comes back and counts as delivered once more, until the broker gives it up: so not
-    within any night that an alarm may last."""
+    """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again. Closing it does
+    not end the alarm: what a worker holds is delivered again and counts towards the delivery limit. So the default is
+    longer than a night, as long as an alarm may last unseen."""
     connect_timeout_s: float = Field(10.0, gt=0)
     reconnect_max_s: float = Field(15.0, gt=0)
     """Longest pause between two attempts to connect."""
+    amqp_user_id: bool = True
+    """Whether batches and commands name the user of the URL as their sender (`user_id`), by whom owners are told apart.
+    Off where the broker knows its users by other names, as with OAuth 2: it refuses such messages."""
+
+
+class OwnerSettings(Settings):
+    """What owners may do; the coordinator and the gateways have the same."""
+
+    source_grants: GrantsSetting = {}
+    """Prefixes of the source store that owners may read, as JSON: `{"utrecht": ["utrecht/", "shared/"]}`. An owner who
+    is not named reads `<owner>/` and what it uploads; `default` reads everything."""
 
 
 class StoreSettings(Settings):

@@ -14,8 +14,8 @@ READ_BYTES = 512
 def signals_on(loop: Loop, numbers: Sequence[int], callback: Callable[[], None]) -> Iterator[None]:
     """Call `callback` on the loop once for each of these signals, while the block runs; main thread only.
 
-    The interpreter itself writes a byte for each signal. A handler that woke the loop from Python could interrupt the
-    loop while it holds the lock of that very waking, and wait for itself for ever.
+    The interpreter itself writes a byte for each signal. A handler in Python that wakes the loop could interrupt it
+    while it holds the lock of the wake-up, and wait for itself for ever.
     """
     reader, writer = socket.socketpair()
     reader.setblocking(False)

@@ -1,9 +1,9 @@
-"""What every backend does alike: refuse a bad key or range, and try itself out. Pure but for `probe`."""
+"""What all backends share: refusing a bad key or range, and trying out a store. Pure but for `probe`."""
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 
-from muniflow.errors import MuniflowError, Rejected, Unavailable
+from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.model.keys import CHECKS, stored_key_problem
 from muniflow.store.types import Store
 
@@ -14,7 +14,7 @@ def require_key(key: str) -> None:
     """Raise `Rejected` for a key that `stored_key_problem` refuses."""
     problem = stored_key_problem(key)
     if problem:
-        raise Rejected(f"key {key!r}: {problem}")
+        raise Rejected(f"key {key!r}: {problem}", reason_code="source_unreadable")
 
 
 def require_prefix(prefix: str, *, allow_empty: bool) -> None:
@@ -22,22 +22,26 @@ def require_prefix(prefix: str, *, allow_empty: bool) -> None:
     if not prefix and allow_empty:
         return
     if not prefix.endswith("/"):
-        raise Rejected(f"prefix {prefix!r}: a prefix ends in '/'")
+        raise Rejected(f"prefix {prefix!r}: a prefix ends in '/'", reason_code="source_unreadable")
     problem = stored_key_problem(prefix[:-1])
     if problem:
-        raise Rejected(f"prefix {prefix!r}: {problem}")
+        raise Rejected(f"prefix {prefix!r}: {problem}", reason_code="source_unreadable")
 
 
 def range_length(key: str, size_bytes: int, offset_bytes: int, length_bytes: int | None) -> int:
     """Length of a range of a blob, in bytes.
 
     Raises:
-        Rejected: the range begins before the blob or ends behind it.
+        Rejected: there is no such range in any blob.
+        NotFound: the blob ends before the range does.
     """
     length = size_bytes - offset_bytes if length_bytes is None else length_bytes
     if offset_bytes < 0 or length < 0 or offset_bytes + length > size_bytes:
         end = "the end" if length_bytes is None else str(offset_bytes + length_bytes)
-        raise Rejected(f"blob {key!r} has {size_bytes} bytes; bytes {offset_bytes} to {end} were asked for")
+        text = f"blob {key!r} has {size_bytes} bytes; bytes {offset_bytes} to {end} were asked for"
+        if offset_bytes >= 0 and (length_bytes or 0) >= 0:
+            raise NotFound(text)
+        raise Rejected(text, reason_code="internal_error")
     return length
 
 
@@ -63,7 +67,7 @@ class Watched:
 
 
 def problem_of(write: Callable[[], object]) -> MuniflowError | None:
-    """Call `write`; returns what it could not be done for, as `Store.write_many` tells it."""
+    """Call `write`; returns the error that stopped it, as `Store.write_many` does."""
     try:
         write()
     except MuniflowError as error:

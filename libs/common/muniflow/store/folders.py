@@ -12,14 +12,17 @@ from pathlib import Path
 from muniflow.errors import Unavailable
 from muniflow.model.keys import is_hidden
 from muniflow.store.checks import require_key
-from muniflow.store.types import Blob
+from muniflow.store.syncs import Sync
+from muniflow.store.types import Blob, OnOther
 
 TEMPORARY = ".muniflow-tmp-"
-"""How the name of a file begins that is not yet a blob: hidden, so that no key can name it and no list has it."""
+"""Prefix of the name of a file that is not yet a blob: hidden, so that no key can name it and no list has it."""
+LINK = "a link; links are not followed (a bind mount is)"
+SPECIAL_FILE = "a pipe, a socket or a device"
 REMOVE_PASSES = 16
 """How often a folder is emptied again when others keep writing into it."""
 
-# O_NONBLOCK: to open a named pipe that someone left in a source folder would wait for ever.
+# O_NONBLOCK: opening a named pipe in a source folder would block for ever.
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """How a blob is opened to be read."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,7 +53,7 @@ def ways_of(keys: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
 
 
 def require_root(root: str) -> None:
-    """Raise `Unavailable` where the root itself is missing: then nothing can be said of the blobs below it."""
+    """Raise `Unavailable` where the root itself is missing: then nothing is known about the blobs below it."""
     if not Path(root).is_dir():
         raise Unavailable("blob store", f"the folder {root} is not there; is its volume mounted?")
 
@@ -67,10 +70,10 @@ def open_folder(root: str, parts: Sequence[str]) -> int:
     return fd
 
 
-def make_folder(root: str, parts: Sequence[str], *, durable: bool) -> int:
+def make_folder(root: str, parts: Sequence[str], sync: Sync | None = None) -> int:
     """Like `open_folder`, and makes what is missing.
 
-    `durable` syncs every folder on the way: another process may have made one just now, and not synced it.
+    `sync` is called for every folder on the way: another process may have made one just now, and not synced it.
     """
     try:
         fd = _open_root(root)
@@ -78,7 +81,7 @@ def make_folder(root: str, parts: Sequence[str], *, durable: bool) -> int:
         Path(root).mkdir(parents=True, exist_ok=True)
         fd = _open_root(root)
     for part in parts:
-        fd = _step(fd, part, make=True, durable=durable)
+        fd = _step(fd, part, make=True, sync=sync)
     return fd
 
 
@@ -92,19 +95,19 @@ def folder(root: str, parts: Sequence[str]) -> Iterator[int]:
         os.close(fd)
 
 
-def list_folder(fd: int, prefix: str) -> Iterator[Blob]:
+def list_folder(fd: int, prefix: str, on_other: OnOther) -> Iterator[Blob]:
     """All blobs below an open folder but hidden ones, in the order of their keys' bytes.
 
-    Holds the names of one branch in memory. A hidden folder is not entered.
+    Holds the names of one branch in memory. A hidden folder is not entered. `on_other`: see `Store.list`.
     """
-    for name in _ordered_names(fd):
+    for name in _ordered_names(fd, lambda name, why: on_other(_text(prefix + name), why)):
         if name.endswith("/"):
             try:
                 below = enter_folder(fd, name[:-1])
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed, or replaced by a file, since the folder was read
             try:
-                yield from list_folder(below, prefix + name)
+                yield from list_folder(below, prefix + name, on_other)
             finally:
                 os.close(below)
         else:
@@ -147,16 +150,16 @@ def _open_root(root: str) -> int:
     try:
         return os.open(root, _FOLDER)
     except NotADirectoryError:
-        # Not the fault of any one blob, so not ENOTDIR, which is.
+        # ENOTDIR would blame one blob; this concerns all of them.
         raise OSError(errno.ENODEV, "the root of the store is not a folder") from None
 
 
-def _step(fd: int, part: str, *, make: bool = False, durable: bool = False) -> int:
+def _step(fd: int, part: str, *, make: bool = False, sync: Sync | None = None) -> int:
     """Open a folder below `fd`, with `make` even where it is missing, and close `fd`, in any case."""
     try:
-        if make and durable:
+        if make and sync is not None:
             _make(fd, part)
-            os.fsync(fd)
+            sync(fd)
         try:
             return enter_folder(fd, part)
         except FileNotFoundError:
@@ -198,10 +201,10 @@ def _entries(fd: int) -> list[os.DirEntry[str]]:
         return list(entries)
 
 
-def _ordered_names(fd: int) -> list[str]:
-    """Names of files, and of folders with a `/` behind: so sorted, `a-b` comes before what is in the folder `a`.
+def _ordered_names(fd: int, on_other: OnOther) -> list[str]:
+    """Names of files, and of folders with a `/` behind: sorted like this, `a-b` comes before what is in the folder `a`.
 
-    Hidden ones are left out.
+    Hidden ones are left out; what is neither is given to `on_other`, in no order.
     """
     names = []
     with os.scandir(fd) as entries:
@@ -212,9 +215,12 @@ def _ordered_names(fd: int) -> list[str]:
                 names.append(entry.name + "/")
             elif entry.is_file(follow_symlinks=False):
                 names.append(entry.name)
+            else:
+                on_other(entry.name, LINK if entry.is_symlink() else SPECIAL_FILE)
     return sorted(names, key=os.fsencode)
 
 
 def _text(key: str) -> str:
-    # A name that is not UTF-8 cannot travel in a message. Listed like this it is reported as missing, not left out.
-    return os.fsencode(key).decode(errors="replace")
+    # A name that is not UTF-8 cannot travel in a message. Listed like this it is reported as missing, not left out, and
+    # two of them do not become one.
+    return os.fsencode(key).decode(errors="backslashreplace")

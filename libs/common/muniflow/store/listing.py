@@ -10,13 +10,16 @@ from muniflow.errors import Fault, Invalid, NotFound
 from muniflow.model.batch import Batch
 from muniflow.model.keys import MAX_KEY_BYTES, key_problem, stem_of, stored_key_problem
 from muniflow.model.messages import Task
+from muniflow.model.skipped import SkippedFiles, reasons_text
+from muniflow.store.by_content import images_below
 from muniflow.store.places import destination_in, is_among
 from muniflow.store.types import Store
 
-EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
-"""What counts as an image below `source` when the batch names none itself; others are ignored."""
 MAX_FAULTS = 20
 """Faults reported at once; a wrong manifest would repeat the same one a million times."""
+_BLANK = " \t\r\n\f\v"
+"""What is not part of a name at the ends of a line; all other kinds of spaces may be."""
+_LINE = "manifest line"
 _LINE_BYTES = MAX_KEY_BYTES + 4
 """A key, its line end and a byte order mark."""
 
@@ -33,13 +36,21 @@ class ImageRef(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    place: str
-    name: str | None
-    """Key relative to the batch's `source`; `None` when it cannot be read."""
+    number: int
+    """For its place in a fault: of the entry in the batch, or of the line in its manifest."""
+    name: str
+    """Key relative to the batch's `source`."""
+    whole_stem: bool = False
+    """Whether its outputs keep all of its name: what it ends in says nothing of a format."""
 
 
 def iter_images(
-    batch: Batch, source: Store, output: Store | None = None, *, check_names: bool = True
+    batch: Batch,
+    source: Store,
+    output: Store | None = None,
+    *,
+    check_names: bool = True,
+    skipped: SkippedFiles | None = None,
 ) -> Iterator[ImageRef]:
     """The images of a batch, in order.
 
@@ -51,36 +62,51 @@ def iter_images(
         output: the output store, where something is to be written; it is not read.
         check_names: whether to refuse two images with one output name, with memory for every stem. A caller that
             has an index of its own passes `False` and reports `same_name` faults.
+        skipped: gathers the files of a listing that are not taken.
 
     Raises:
-        Invalid: a key that cannot be used, two images with one output name, no image at all, or outputs that would be
-            among the sources.
+        Invalid: two images with one output name, no image at all, a manifest that is no text, files that are not taken
+            where the batch is `strict`, or outputs that would be among the sources. A name that cannot be used is an
+            image like others, which the store then refuses.
         Unavailable: the store is away.
     """
     faults: list[Fault] = []
     seen: dict[str, str] = {}
+    skipped = SkippedFiles() if skipped is None else skipped
     number = 0
-    outputs = None if output is None else destination_in(source.location(), output.location(), batch.destination)
-    entries = _entries(batch, source)
-    for place, name in entries if outputs is None else _apart(batch, entries, outputs):
-        fault = _entry_fault(batch, place, name)
-        if fault is None and name is not None:
-            ref = ImageRef(number, batch.source + name, stem_of(name))
-            number += 1
-            if check_names and ref.stem in seen:
-                fault = same_name(place, name, seen[ref.stem])
-            elif not faults:
-                yield ref
-            if check_names:
-                seen.setdefault(ref.stem, name)
-        if fault is not None:
-            faults.append(fault)
+    for entry, given, whole_stem in _checked_entries(batch, source, output, skipped):
+        name = _refusable(batch, given)
+        ref = ImageRef(number, batch.source + name, name if whole_stem else stem_of(name))
+        number += 1
+        if check_names and ref.stem in seen:
+            faults.append(same_name(_place(batch, entry), name, seen[ref.stem]))
             if len(faults) >= MAX_FAULTS:
                 break
+        elif not faults:
+            yield ref
+        if check_names:
+            seen.setdefault(ref.stem, name)
     if not number and not faults:
-        faults.append(_no_images(batch))
+        faults.append(_no_images(batch, skipped))
+    elif batch.strict and skipped.count:
+        faults.append(Fault("source", f"strict: {_not_taken(skipped)}. Remove them, or run without `strict`"))
     if faults:
         raise Invalid(tuple(faults))
+
+
+def iter_keys(batch: Batch, source: Store, output: Store) -> Iterator[str]:
+    """The source keys of the images of a batch, in order; several times as fast as `iter_images`.
+
+    Raises:
+        Invalid: no image at all, a manifest that is no text, or outputs that would be among the sources.
+        Unavailable: the store is away.
+    """
+    empty, skipped = True, SkippedFiles()
+    for entry in _checked_entries(batch, source, output, skipped):
+        empty = False
+        yield batch.source + entry.name
+    if empty:
+        raise Invalid((_no_images(batch, skipped),))
 
 
 def first_task(batch: Batch, ref: ImageRef, *, run: int = 0, now_s: float = 0.0) -> Task:
@@ -93,6 +119,8 @@ def first_task(batch: Batch, ref: ImageRef, *, run: int = 0, now_s: float = 0.0)
         destination=batch.destination,
         encoding=batch.encoding,
         decode=batch.decode,
+        rendering=batch.rendering,
+        checksums=batch.checksums or None,
         route=batch.route,
         run=run,
         published_at=now_s,
@@ -100,7 +128,7 @@ def first_task(batch: Batch, ref: ImageRef, *, run: int = 0, now_s: float = 0.0)
 
 
 def same_name(place: str, name: str, first: str) -> Fault:
-    """The fault of an image whose outputs would have the names of another's."""
+    """The fault of an image with the same output names as another one."""
     if name == first:
         return Fault(place, f"{name} is named twice")
     return Fault(place, f"{name} and {first} would have the same output names; put one of them into another folder")
@@ -111,8 +139,15 @@ def place_of(batch: Batch, n: int) -> str:
     return f"images[{n}]" if batch.images is not None else f"image {n} of {batch.manifest or batch.source or 'source'}"
 
 
+def _checked_entries(batch: Batch, source: Store, output: Store | None, skipped: SkippedFiles) -> Iterator[_Entry]:
+    """The entries; where something is to be written, checked to lie apart from it."""
+    entries = _entries(batch, source, skipped)
+    outputs = None if output is None else destination_in(source.location(), output.location(), batch.destination)
+    return entries if outputs is None else _apart(batch, entries, outputs)
+
+
 def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_Entry]:
-    """The entries, none of which outputs can replace; nor are those taken for sources by the next batch over a folder.
+    """The entries, checked: no output replaces one, and no later batch over their folder takes outputs for sources.
 
     Args:
         batch: the batch.
@@ -128,9 +163,9 @@ def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_E
     if batch.manifest is not None and batch.manifest.startswith(outputs):
         raise Invalid((_among(batch, f"{batch.manifest} (manifest)"),))
     for entry in entries:
-        key = batch.source + (entry.name or "")
+        key = batch.source + entry.name
         if not listed and key.startswith(outputs):
-            raise Invalid((_among(batch, f"{key} ({entry.place})"),))
+            raise Invalid((_among(batch, f"{key} ({_place(batch, entry.number)})"),))
         yield entry
 
 
@@ -143,12 +178,12 @@ def _among(batch: Batch, sources: str) -> Fault:
     return Fault("destination", text)
 
 
-def _entries(batch: Batch, source: Store) -> Iterator[_Entry]:
+def _entries(batch: Batch, source: Store, skipped: SkippedFiles) -> Iterator[_Entry]:
     if batch.images is not None:
-        return (_Entry(f"images[{index}]", key) for index, key in enumerate(batch.images))
+        return (_Entry(index, key) for index, key in enumerate(batch.images))
     if batch.manifest is not None:
         return _manifest(batch.manifest, source)
-    return _listing(batch.source, source)
+    return _listing(batch.source, source, skipped)
 
 
 def _manifest(key: str, source: Store) -> Iterator[_Entry]:
@@ -160,35 +195,45 @@ def _manifest(key: str, source: Store) -> Iterator[_Entry]:
         number = 0
         while line := stream.readline(_LINE_BYTES):
             number += 1
-            place = f"manifest line {number}"
             if len(line) >= _LINE_BYTES and not line.endswith(b"\n"):
                 # The rest of an endless line is not read: it may be a picture, given as the manifest by mistake.
-                raise Invalid((Fault(place, f"longer than a key can be ({MAX_KEY_BYTES} bytes)"),))
-            try:
-                name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError:
-                yield _Entry(place, None)
-                continue
+                raise Invalid((Fault(f"{_LINE} {number}", f"longer than a key can be ({MAX_KEY_BYTES} bytes)"),))
+            if b"\0" in line:
+                raise Invalid((Fault(f"{_LINE} {number}", "holds a NUL: the manifest is not text"),))
+            # What is not UTF-8 names no file that can travel in a message; it is reported as missing.
+            name = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="backslashreplace").strip(_BLANK)
             if name:
-                yield _Entry(place, name)
+                yield _Entry(number, name)
 
 
-def _listing(prefix: str, source: Store) -> Iterator[_Entry]:
-    for blob in source.list(prefix):
-        _, dot, extension = blob.key.rpartition(".")
-        if dot and extension.lower() in EXTENSIONS:
-            yield _Entry("source", blob.key.removeprefix(prefix))
+def _listing(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[_Entry]:
+    for key, known in images_below(prefix, source, skipped):
+        yield _Entry(0, key[len(prefix) :], not known)
 
 
-def _entry_fault(batch: Batch, place: str, name: str | None) -> Fault | None:
-    if name is None:
-        return Fault(place, "not UTF-8 text")
-    problem = key_problem(name) or stored_key_problem(batch.source + name)
-    return None if problem is None else Fault(place, f"{name[:80]!r}: {problem}")
+def _place(batch: Batch, number: int) -> str:
+    if batch.images is not None:
+        return f"images[{number}]"
+    return "source" if batch.manifest is None else f"{_LINE} {number}"
 
 
-def _no_images(batch: Batch) -> Fault:
+def _refusable(batch: Batch, name: str) -> str:
+    """The name of an image; one that users cannot give is changed where the store, which is laxer, would take it."""
+    if key_problem(name) is None or stored_key_problem(batch.source + name) is not None:
+        return name
+    return f"./{name}"
+
+
+def _no_images(batch: Batch, skipped: SkippedFiles) -> Fault:
     if batch.manifest is not None:
         return Fault("manifest", f"{batch.manifest} names no image")
-    allowed = ", ".join(sorted(EXTENSIONS))
-    return Fault("source", f"no image below {batch.source or 'the root of the source store'!r} ({allowed})")
+    found = f": {_not_taken(skipped)}" if skipped.count else ""
+    return Fault("source", f"no image below {batch.source or 'the root of the source store'!r}{found}")
+
+
+def _not_taken(skipped: SkippedFiles) -> str:
+    found = skipped.result()
+    names = ", ".join(key for key, _ in found.named[:MAX_FAULTS])
+    more = f" and {found.count - MAX_FAULTS} more" if found.count > MAX_FAULTS else ""
+    files = "1 file is" if found.count == 1 else f"{found.count} files are"
+    return f"{files} not taken: {reasons_text(found.reasons)}: {names}{more}"

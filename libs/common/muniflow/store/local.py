@@ -28,12 +28,12 @@ from muniflow.store.folders import (
 from muniflow.store.oserrors import meaning, translated
 from muniflow.store.places import Location
 from muniflow.store.sync import sync_files
-from muniflow.store.types import Blob
+from muniflow.store.syncs import NO_SYNCS, Syncs
+from muniflow.store.types import Blob, OnOther, ignored
 from muniflow.store.unfinished import remove_unfinished
 from muniflow.store.volume import Volume
 from muniflow.store.whole_file import Buffer, create_hidden, write_hidden, write_nameless
 
-Parts = list[str]
 Done = TypeVar("Done")
 
 WRITE_ATTEMPTS = 16
@@ -57,9 +57,10 @@ class LocalStore:
     """
 
     def __init__(self, root: Path, failpoints: Failpoints = NONE) -> None:
-        """Use `root`, relative to the current folder of now; touches nothing."""
+        """Use `root`; a relative one is resolved now. Touches nothing."""
         self._root = str(root.absolute())
         self._volume = Volume(self._root)
+        self._syncs = Syncs.of(failpoints)
         self._after_temp_write = failpoints.at("store.after_temp_write")
         self._after_rename = failpoints.at("store.after_rename")
 
@@ -67,7 +68,7 @@ class LocalStore:
         return f"LocalStore({self._root!r})"
 
     def location(self) -> Location:
-        """The folder that the root is now, behind all links on the way to it."""
+        """The real path of the root, with all links on the way resolved."""
         return Location("file", Path(os.path.realpath(self._root)).parts[1:])
 
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
@@ -93,7 +94,7 @@ class LocalStore:
         return cast("BinaryIO", io.BufferedReader(_File(fd, self._root, key), STREAM_BUFFER_BYTES))
 
     def write(self, key: str, data: bytes | memoryview | Iterable[bytes], *, durable: bool = False) -> int:
-        """Write a file that nobody sees, then give it its place."""
+        """Write a hidden file, then give it its name."""
         *parts, name = parts_of(key)
         if isinstance(data, bytes | bytearray | memoryview):
             return self._write(parts, name, (data,), attempts=WRITE_ATTEMPTS, durable=durable)
@@ -107,9 +108,9 @@ class LocalStore:
             raise
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a file that nobody sees, then link it to its name, which fails where there is one."""
+        """Write a hidden file, then link it to its name, which fails if the name exists."""
         *parts, name = parts_of(key)
-        create = partial(create_hidden, name=name, data=data, after_write=self._after_temp_write)
+        create = partial(create_hidden, name=name, data=data, after_write=self._after_temp_write, syncs=self._syncs)
         return self._in_folder(parts, name, create, attempts=WRITE_ATTEMPTS, durable=True)
 
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
@@ -121,10 +122,10 @@ class LocalStore:
 
     def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Sync files and the folders on their way; 128 at once take a quarter of the time of one by one."""
-        if whole_volume and keys and self._volume.sync(keys):
+        if whole_volume and keys and (not self._syncs.volume or self._volume.sync(keys)):
             return
         for first in range(0, len(keys), SYNC_FILES):
-            sync_files(self._root, keys[first : first + SYNC_FILES])
+            sync_files(self._root, keys[first : first + SYNC_FILES], self._syncs)
 
     def size(self, key: str) -> int | None:
         """Size by `stat`."""
@@ -140,10 +141,10 @@ class LocalStore:
             raise meaning(OSError(errno.ELOOP, ""), self._root, key)
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
-    def list(self, prefix: str = "") -> Iterator[Blob]:
+    def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:
         """Blobs below `prefix`; the names of one folder at a time are held in memory (about 100 bytes each)."""
         require_prefix(prefix, allow_empty=True)
-        return self._list(prefix)
+        return self._list(prefix, on_other)
 
     def delete(self, key: str) -> None:
         """Unlink the file; its folders stay."""
@@ -168,14 +169,14 @@ class LocalStore:
             remove_folder(fd, name)
 
     def remove_unfinished(self, prefix: str, before_s: float, stopped: Callable[[], bool]) -> int:
-        """Walk the folder; a writer whose file is taken away after all writes it again or says that it could not."""
+        """Walk the folder; a writer that still runs and loses its file writes it again, or raises."""
         return remove_unfinished(self._root, prefix, before_s, stopped)
 
     def check(self) -> None:
         """Try a write, a read and a delete."""
         probe(self)
 
-    def _write(self, parts: Parts, name: str, chunks: Iterable[Buffer], *, attempts: int, durable: bool) -> int:
+    def _write(self, parts: Sequence[str], name: str, chunks: Iterable[Buffer], *, attempts: int, durable: bool) -> int:
         def write(folder_fd: int) -> int:
             if not durable:
                 self._volume.watch()
@@ -185,7 +186,9 @@ class LocalStore:
         self._after_rename()
         return size_bytes
 
-    def _in_folder(self, parts: Parts, name: str, work: Callable[[int], Done], *, attempts: int, durable: bool) -> Done:
+    def _in_folder(
+        self, parts: Sequence[str], name: str, work: Callable[[int], Done], *, attempts: int, durable: bool
+    ) -> Done:
         """Do `work` with the descriptor of the folder at `parts`; again when that is removed meanwhile."""
         key = "/".join([*parts, name])
         try:
@@ -213,7 +216,7 @@ class LocalStore:
             return [problem_of(partial(self._write_into, folder_fd, key, data)) for key, data in blobs]
 
     def _write_into(self, folder_fd: int | None, key: str, data: memoryview) -> None:
-        """Write one blob into its open folder, or else as `write` does, which knows what an error means."""
+        """Write one blob into its open folder; after an error with `write`, which knows what the error means."""
         if folder_fd is not None:
             with suppress(OSError):
                 self._write_file(folder_fd, parts_of(key)[-1], (data,), once=False, durable=False)
@@ -222,12 +225,10 @@ class LocalStore:
         self.write(key, data)
 
     def _write_file(self, folder_fd: int, name: str, chunks: Iterable[Buffer], *, once: bool, durable: bool) -> int:
-        size_bytes: int | None = None
-        if not once:  # where a volume cannot, that may turn out when all is written
-            size_bytes = write_nameless(folder_fd, name, chunks, self._after_temp_write, durable=durable)
-        if size_bytes is None:
-            size_bytes = write_hidden(folder_fd, name, chunks, self._after_temp_write, durable=durable)
-        return size_bytes
+        how = (name, chunks, self._after_temp_write, self._syncs if durable else NO_SYNCS)
+        # A volume may refuse a file without a name only after all is written.
+        size_bytes = None if once else write_nameless(folder_fd, *how)
+        return write_hidden(folder_fd, *how) if size_bytes is None else size_bytes
 
     def _open_blob(self, key: str) -> tuple[int, int]:
         """Descriptor and size of a blob that is there."""
@@ -242,22 +243,22 @@ class LocalStore:
         except OSError as error:
             raise meaning(error, self._root, key) from error
 
-    def _list(self, prefix: str) -> Iterator[Blob]:
+    def _list(self, prefix: str, on_other: OnOther) -> Iterator[Blob]:
         try:
             with folder(self._root, prefix.split("/")[:-1]) as fd:
-                yield from list_folder(fd, prefix)
+                yield from list_folder(fd, prefix, on_other)
         except (FileNotFoundError, NotADirectoryError):
             require_root(self._root)
         except OSError as error:
             raise meaning(error, self._root, prefix) from error
 
-    def _new_folder(self, parts: Parts, *, durable: bool) -> int:
+    def _new_folder(self, parts: Sequence[str], *, durable: bool) -> int:
         """Descriptor of the folder at `parts`, made where it turns out to be missing."""
         if durable:
-            # What is there already is taken as it is: only what is made is synced, with the way to it.
+            # A folder that exists is used as it is: only new folders are synced, with their parents.
             with suppress(FileNotFoundError):
                 return open_folder(self._root, parts)
-        return make_folder(self._root, parts, durable=durable)
+        return make_folder(self._root, parts, self._syncs.new_folder if durable else None)
 
 
 class _File(io.FileIO):
@@ -276,7 +277,7 @@ class _File(io.FileIO):
             return super().readall()
 
 
-def _open_file(root: str, parts: Parts, name: str) -> tuple[int, int]:
+def _open_file(root: str, parts: Sequence[str], name: str) -> tuple[int, int]:
     """Descriptor and size of a regular file."""
     with folder(root, parts) as parent:
         fd = os.open(name, READ, dir_fd=parent)
@@ -292,5 +293,5 @@ def _file_size(fd: int, key: str) -> int:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file")
+        raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file", reason_code="source_unreadable")
     return status.st_size

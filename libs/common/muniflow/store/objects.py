@@ -19,7 +19,7 @@ from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, U
 from muniflow.model.keys import is_hidden
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
 from muniflow.store.places import Location
-from muniflow.store.types import Blob
+from muniflow.store.types import Blob, OnOther, ignored
 
 MULTIPART_FROM_BYTES = 64 << 20
 """Buffers up to this size go in one request: three round trips for a 3 MB intermediate would be two too many."""
@@ -33,12 +33,12 @@ STREAM_BUFFER_BYTES = 4 << 20
 _LIST_PAGE = 1000
 _RETRIES = 3
 _RETRY_TIMEOUT = timedelta(seconds=15)
-# Short: a fault that lasts longer is muniflow's to retry, with the work handed back meanwhile.
+# Short: muniflow itself retries longer faults, and hands the work back meanwhile.
 _REQUEST_TIMEOUT = "120s"
 # For one request with its whole body: a raw panorama of 134 MP has 400 MB.
 _ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP"}
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
-# A list and a bulk delete that are refused come without a type of their own.
+# A refused list or bulk delete has no error type of its own.
 _DENIED_SIGNS = ("403 Forbidden", "401 Unauthorized", "<Code>AccessDenied</Code>")
 _DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
@@ -90,9 +90,10 @@ class ObjectStore:
             with self._translated("read", key):
                 data = memoryview(self._get(key, offset_bytes, length_bytes))
         except Unavailable:
-            # Each service has its own words for a range behind the end; the size tells for sure.
-            with suppress(Unavailable, NotFound):
-                if self._range(key, offset_bytes, length_bytes) == 0:
+            # Each service reports a range behind the end in its own words; the size is reliable.
+            with suppress(Unavailable):
+                size_bytes = self.size(key)
+                if size_bytes is not None and range_length(key, size_bytes, offset_bytes, length_bytes) == 0:
                     return memoryview(b"")
             raise
         if length_bytes is not None and len(data) != length_bytes:
@@ -134,7 +135,7 @@ class ObjectStore:
         return True
 
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
-        """Put blobs side by side: each is a round trip, in which nothing else happens here."""
+        """Put blobs in parallel: each is a round trip."""
         writes = [partial(self.write, key, data) for key, data in blobs]
         if len(writes) <= 1:
             return [problem_of(write) for write in writes]
@@ -153,8 +154,9 @@ class ObjectStore:
         except NotFound:
             return None
 
-    def list(self, prefix: str = "") -> Iterator[Blob]:
-        """Blobs below `prefix`, a page at a time."""
+    def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:
+        """Blobs below `prefix`, a page at a time; an object store holds nothing else."""
+        del on_other
         require_prefix(prefix, allow_empty=True)
         return self._list(prefix)
 
@@ -192,7 +194,7 @@ class ObjectStore:
             with self._translated("delete", what):
                 obstore.delete(self._backend, keys)
         except NotFound:
-            # GCS and Azure say so when one is gone already, and may have stopped there.
+            # GCS and Azure raise this when a blob is gone already, and may have stopped there.
             for key in keys if len(keys) > 1 else []:
                 self._delete_all([key], key)
 
@@ -202,7 +204,7 @@ class ObjectStore:
         return obstore.get_range(self._backend, key, start=offset_bytes, length=length_bytes)
 
     def _range(self, key: str, offset_bytes: int, length_bytes: int | None) -> int:
-        """Length of a range by the blob's true size; raises `Rejected` when it does not lie inside."""
+        """Length of a range by the blob's true size; raises `NotFound` when it does not lie inside."""
         size_bytes = self.size(key)
         if size_bytes is None:
             raise NotFound(f"blob {key!r} is not in the store")
@@ -226,8 +228,8 @@ class ObjectStore:
         try:
             yield
         except exceptions.AlreadyExistsError:
-            raise  # no trouble, but an answer
-        except (exceptions.BaseError, OSError) as error:
+            raise  # an answer, not a failure
+        except (exceptions.BaseError, OSError, ValueError, TypeError) as error:
             raise _meaning(error, self._name, action, key) from error
 
 
@@ -254,8 +256,11 @@ def _meaning(error: Exception, name: str, action: str, key: str) -> MuniflowErro
     text = str(error)
     if isinstance(error, FileNotFoundError) and not any(sign in text for sign in _NO_BUCKET):
         return NotFound(f"blob {key!r} is not in the store")
-    if isinstance(error, exceptions.InvalidPathError):
-        return Rejected(f"blob {key!r}: {_first_line(error)}")
+    # What a path cannot hold is an error of the client's types in a delete.
+    if isinstance(error, exceptions.InvalidPathError | ValueError | TypeError):
+        return Rejected(
+            f"blob {key!r}: this store does not take its name ({_first_line(error)})", reason_code="source_unreadable"
+        )
     if isinstance(error, _DENIED) or any(sign in text for sign in _DENIED_SIGNS):
         return Unavailable("blob store", f"{name}: not allowed to {action} {key!r}: {_first_line(error)}")
     return Unavailable("blob store", f"{name}: cannot {action} {key!r}: {_first_line(error)}")

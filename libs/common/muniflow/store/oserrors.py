@@ -26,7 +26,7 @@ def meaning(error: OSError, root: str, key: str) -> MuniflowError:
     if error.errno == errno.ENOENT:
         return NotFound(f"blob {key!r} is not in the store")
     if error.errno in _PERMANENT:
-        return Rejected(f"blob {key!r}: {_PERMANENT[error.errno]}")
+        return Rejected(f"blob {key!r}: {_PERMANENT[error.errno]}", reason_code="source_unreadable")
     reason = f"{root}: {error.strerror or error}"
     if error.errno in {errno.EACCES, errno.EPERM}:
         reason += f" (user {os.geteuid()} needs read, write and search permission there, for {key!r})"

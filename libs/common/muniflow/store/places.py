@@ -1,4 +1,4 @@
-"""Where stores lie to each other: no output among the sources, no intermediate among either. Same on both engines."""
+"""How stores may overlap: no outputs among sources, no intermediates among sources or outputs. Same on both engines."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def is_among(outputs: str, sources: str) -> bool:
 
 
 def store_faults(source: Location, work: Location, output: Location) -> tuple[Fault, ...]:
-    """What is wrong with three roots: intermediates are removed by the folder, with all that is in it."""
+    """What is wrong with three roots: intermediates are removed by folder, with everything in it."""
     others = {"source_url": source, "output_url": output}
     return tuple(
         Fault(
@@ -49,7 +49,7 @@ def store_faults(source: Location, work: Location, output: Location) -> tuple[Fa
 
 
 def _meet(one: Location, other: Location) -> bool:
-    """Whether one lies in the other, or is it; what is hidden below a root is no part of its store."""
+    """Whether two stores overlap; hidden folders below a root are not part of its store."""
     outer, inner = sorted((one.parts, other.parts), key=len)
     below = inner[len(outer) :]
     return one.system == other.system and inner[: len(outer)] == outer and not any(map(is_hidden, below))

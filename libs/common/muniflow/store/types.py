@@ -16,6 +16,13 @@ class Blob:
     size_bytes: int
 
 
+OnOther = Callable[[str, str], object]
+
+
+def ignored(_key: str, _why: str) -> None:
+    """Do nothing: for those who ask for blobs only."""
+
+
 class Store(Protocol):
     """Bytes under keys (see `muniflow.model.keys`), confined to one root.
 
@@ -30,7 +37,7 @@ class Store(Protocol):
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> memoryview:
         """Bytes of a blob, read-only; a local volume maps the file and copies nothing.
 
-        `length_bytes=None` reads to the end. Raises `Rejected` when the blob is shorter than asked for.
+        `length_bytes=None` reads to the end. Raises `NotFound` when the blob is shorter than asked for.
         """
         ...
 
@@ -48,23 +55,23 @@ class Store(Protocol):
     def create(self, key: str, data: bytes) -> bool:
         """Store a small blob durably unless there is one of this key; of many callers at once exactly one makes it.
 
-        False where it was there. An object store may also say so of a blob that this very call has made, when its
-        answer was lost and it was asked again: read it to know whose it is.
+        False where it was there. An object store may also return false for a blob that this call made, if its answer
+        was lost and the request repeated: read the blob to know.
         """
         ...
 
     def write_many(self, blobs: Sequence[tuple[str, memoryview]]) -> Sequence[MuniflowError | None]:
         """Store several blobs, each as `write` would without `durable`, and all of them sooner than one by one.
 
-        Returns for each, in their order, what it could not be stored for, or `None`; one that fails stops no other.
+        Returns the error of each, or `None`, in the same order; one that fails does not stop the others.
         """
         ...
 
     def sync(self, keys: Sequence[str], *, whole_volume: bool = False) -> None:
         """Make blobs that were written without `durable` survive a power failure; cheap for many at once.
 
-        `whole_volume`: with all else on their volume, where that is sooner; for who leaves nothing there that need not
-        survive. Raises `NotFound` when one of them is not there.
+        `whole_volume`: sync everything on their volume where that is faster; for callers that write nothing there which
+        need not survive. Raises `NotFound` when one of them is not there.
         """
         ...
 
@@ -72,10 +79,11 @@ class Store(Protocol):
         """Size of a blob in bytes, or `None` when it is not there."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Blob]:
+    def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:
         """All blobs whose key starts with `prefix` (empty, or ending in `/`), in the order of their keys' bytes.
 
-        Hidden ones below `prefix`, and those in hidden folders, are left out.
+        Hidden ones below `prefix`, and those in hidden folders, are left out. `on_other` is called with the key of
+        everything else that is there and no blob, and why it is none: links, pipes, devices.
         """
         ...
 

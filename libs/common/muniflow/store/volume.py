@@ -19,10 +19,10 @@ TELLS_ERRORS_FROM = (5, 8)
 SLOW_S = 1.0
 """Longer than muniflow's own outputs take: others write to this volume, too, and a sync of all of it waits for them."""
 PAUSE_FACTOR = 60.0
-"""A slow one is not tried again for so many times as long as it took."""
+"""After a slow sync, the pause before the next is this many times as long as it took."""
 
 _FORBIDDEN = {errno.ENOSYS, errno.EPERM}
-"""What a sandbox says that lets nobody make this call; a failed write is none of them."""
+"""Errors of a sandbox that forbids this call; a failed write has others."""
 
 SyncAll = Callable[[int], None]
 
@@ -39,7 +39,7 @@ class Volume:
         self._not_before_s = 0.0
 
     def watch(self) -> None:
-        """Call before a write: errors are told to descriptors that were open when they happened."""
+        """Call before a write: the kernel reports an error only to descriptors that were open when it happened."""
         if self._fd is None:
             self._fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             weakref.finalize(self, os.close, self._fd)  # a store has no end of its own
@@ -47,7 +47,7 @@ class Volume:
             self._sync_all = syncfs() if file_system_of(self._device) in KNOWN_FILE_SYSTEMS else None
 
     def sync(self, keys: Sequence[str]) -> bool:
-        """Sync all that is on the volume, with the blobs `keys`; false, and nothing done, where that is no good idea.
+        """Sync all that is on the volume, with the blobs `keys`; false, and nothing done, where that is unsafe or slow.
 
         Raises:
             NotFound: one of them is not there.
@@ -104,7 +104,7 @@ def syncfs() -> SyncAll | None:
     version = re.match(r"(\d+)\.(\d+)", platform.release())
     if platform.system() != "Linux" or version is None or tuple(map(int, version.groups())) < TELLS_ERRORS_FROM:
         return None
-    import ctypes  # here, because most processes never come here
+    import ctypes  # imported here: most processes never need it
 
     call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if call is None:

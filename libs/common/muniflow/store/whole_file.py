@@ -3,71 +3,52 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from muniflow.errors import Unavailable
 from muniflow.runtime.failpoints import Hit
 from muniflow.store.folders import TEMPORARY
+from muniflow.store.syncs import Syncs
 
 Buffer = bytes | memoryview
 
 _HIDDEN = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 NAMELESS = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_TMPFILE", 0)
 _NOT_HERE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM, errno.EACCES, errno.EXDEV, errno.ENOSYS}
-"""What volumes say that know no files without a name (NFS, say), or give them none."""
+"""Errors of volumes that have no files without a name (NFS, say), or cannot name them."""
 
 
-def write_hidden(folder_fd: int, name: str, chunks: Iterable[Buffer], after_write: Hit, *, durable: bool) -> int:
+def write_hidden(folder_fd: int, name: str, chunks: Iterable[Buffer], after_write: Hit, syncs: Syncs) -> int:
     """Write a hidden file and rename it; returns its size in bytes. Over a file of the same name.
 
     On an error nothing is left behind; a process that is killed leaves the hidden file.
     """
-    temporary = _temporary_name()
-    fd = os.open(temporary, _HIDDEN, 0o666, dir_fd=folder_fd)
-    try:
-        try:
-            size_bytes = _write(fd, chunks, durable=durable)
-        finally:
-            os.close(fd)
+    with _temporary_name(folder_fd) as temporary:
+        size_bytes = _write_new(folder_fd, temporary, chunks, syncs)
         after_write()
         os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder_fd)
-        raise
-    if durable:
-        os.fsync(folder_fd)
+    syncs.name(folder_fd)
     return size_bytes
 
 
-def create_hidden(folder_fd: int, name: str, data: Buffer, after_write: Hit) -> bool:
+def create_hidden(folder_fd: int, name: str, data: Buffer, after_write: Hit, syncs: Syncs) -> bool:
     """Write a hidden file durably and link it to `name`; false, and nothing changed, where there is such a file.
 
     Raises:
-        Unavailable: the volume knows no hard links, and without one no name can be taken atomically.
+        Unavailable: the volume has no hard links, and without one a name cannot be taken atomically.
     """
-    temporary = _temporary_name()
-    write_hidden(folder_fd, temporary, (data,), after_write, durable=True)
-    try:
-        os.link(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NOT_HERE:
-            raise
-        raise Unavailable(
-            "blob store", f"its volume knows no hard links ({error.strerror}), which {name!r} needs"
-        ) from None
-    finally:
+    with _temporary_name(folder_fd) as temporary:
+        _write_new(folder_fd, temporary, (data,), syncs)
+        after_write()
+        created = _link_new(folder_fd, temporary, name)
         os.unlink(temporary, dir_fd=folder_fd)
-    os.fsync(folder_fd)
-    return True
+    if created:
+        syncs.name(folder_fd)
+    return created
 
 
-def write_nameless(
-    folder_fd: int, name: str, chunks: Iterable[Buffer], after_write: Hit, *, durable: bool
-) -> int | None:
+def write_nameless(folder_fd: int, name: str, chunks: Iterable[Buffer], after_write: Hit, syncs: Syncs) -> int | None:
     """Write a file that has no name yet, and name it; `None`, and nothing there, where the volume cannot.
 
     Like `write_hidden`, but a killed process leaves nothing, and a new name costs one change of the folder, not three.
@@ -76,14 +57,13 @@ def write_nameless(
     if fd is None:
         return None
     try:
-        size_bytes = _write(fd, chunks, durable=durable)
+        size_bytes = _write(fd, chunks, syncs)
         after_write()
         if not _link(fd, folder_fd, name):
             return None
     finally:
         os.close(fd)
-    if durable:
-        os.fsync(folder_fd)
+    syncs.name(folder_fd)
     return size_bytes
 
 
@@ -97,14 +77,14 @@ def _open_nameless(folder_fd: int) -> int | None:
 
 
 def _link(fd: int, folder_fd: int, name: str) -> bool:
-    """Give an open file without a name this one, over a file of the same name; false where the volume cannot."""
+    """Name an open file that has no name, over a file of the same name; false where the volume cannot."""
     nameless = f"/proc/self/fd/{fd}"
     try:
         os.link(nameless, name, dst_dir_fd=folder_fd, follow_symlinks=True)
     except FileExistsError:
-        temporary = _temporary_name()
-        os.link(nameless, temporary, dst_dir_fd=folder_fd, follow_symlinks=True)
-        _rename(folder_fd, temporary, name)
+        with _temporary_name(folder_fd) as temporary:
+            os.link(nameless, temporary, dst_dir_fd=folder_fd, follow_symlinks=True)
+            os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise
@@ -112,26 +92,47 @@ def _link(fd: int, folder_fd: int, name: str) -> bool:
     return True
 
 
-def _rename(folder_fd: int, temporary: str, name: str) -> None:
+def _link_new(folder_fd: int, temporary: str, name: str) -> bool:
+    """Give a file a second name; false where there is a file of that name."""
     try:
-        os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        os.link(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        reason = f"its volume has no hard links ({error.strerror}), which {name!r} needs"
+        raise Unavailable("blob store", reason) from None
+    return True
+
+
+@contextmanager
+def _temporary_name(folder_fd: int) -> Iterator[str]:
+    """A hidden name in an open folder; on an error the file of that name is removed."""
+    # Random, not counted: processes on several machines share a volume, and forked ones share counters.
+    name = TEMPORARY + secrets.token_hex(8)
+    try:
+        yield name
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder_fd)
+            os.unlink(name, dir_fd=folder_fd)
         raise
 
 
-def _temporary_name() -> str:
-    # Random, not counted: processes on several machines share a volume, and forked ones share counters.
-    return TEMPORARY + secrets.token_hex(8)
+def _write_new(folder_fd: int, name: str, chunks: Iterable[Buffer], syncs: Syncs) -> int:
+    """Write a file that is not there yet; returns its size in bytes."""
+    fd = os.open(name, _HIDDEN, 0o666, dir_fd=folder_fd)
+    try:
+        return _write(fd, chunks, syncs)
+    finally:
+        os.close(fd)
 
 
-def _write(fd: int, chunks: Iterable[Buffer], *, durable: bool) -> int:
+def _write(fd: int, chunks: Iterable[Buffer], syncs: Syncs) -> int:
     size_bytes = 0
     for chunk in chunks:
         size_bytes += _write_all(fd, chunk)
-    if durable:
-        os.fsync(fd)
+    syncs.file(fd)
     return size_bytes
 
 

@@ -1,1 +1,1 @@
-"""For tests, benchmarks and simulation: the transport in memory."""
+"""For tests, benchmarks and simulation: the transport in memory, virtual time, background work without threads."""

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from muniflow.model.topology import Topology
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.loop import Loop
-from muniflow.testing.memory_queues import Exchanges, Message, QueueState
+from muniflow.testing.memory_queues import Exchanges, QueuedMessage, QueueState
 from muniflow.transport.confirms import LOST
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
@@ -21,15 +22,16 @@ RECONNECT_S = 0.02
 class MemoryBroker:
     """The broker: `broker.transport("worker")` is a `Transport` to it."""
 
-    def __init__(self, loop: Loop, *, delay_scale: float = 1.0) -> None:
+    def __init__(self, loop: Loop, *, delay_scale: float = 1.0, clock: Clock = SYSTEM_CLOCK) -> None:
         """Make an empty broker.
 
         Args:
             loop: the loop of all its transports.
             delay_scale: factor on every time that a message lives in a delay queue; 0.001 makes 5 s into 5 ms.
+            clock: the time that dead letters carry.
         """
         self._loop = loop
-        self._exchanges = Exchanges(self._later, delay_scale)
+        self._exchanges = Exchanges(self._later, delay_scale, clock)
         self._transports: list[MemoryTransport] = []
         self._blocked: str | None = None
         self._held: list[Callable[[], None]] = []
@@ -71,7 +73,7 @@ class MemoryBroker:
         """Declare; returns what is wrong, or `None`."""
         return self._exchanges.declare(topology)
 
-    def take(self, messages: Sequence[Message], done: Callable[[PublishProblem | None], None]) -> None:
+    def take(self, messages: Sequence[QueuedMessage], done: Callable[[PublishProblem | None], None]) -> None:
         """Route a group; `done` comes later from the loop, or after `unblock`."""
         if self._blocked is not None:
             self._held.append(partial(self.take, messages, done))
@@ -88,12 +90,12 @@ class MemoryBroker:
         """A queue by its name."""
         return self._exchanges.queues.get(name)
 
-    def give_back(self, queue: str, messages: Sequence[Message]) -> None:
+    def give_back(self, queue: str, messages: Sequence[QueuedMessage]) -> None:
         """Messages that were delivered and not settled go back to their places."""
         self._exchanges.give_back(queue, messages)
         self.pump()
 
-    def dead_letter(self, queue: str, message: Message) -> None:
+    def dead_letter(self, queue: str, message: QueuedMessage) -> None:
         """A consumer gave up on a message."""
         self._exchanges.dead_letter(queue, message, "rejected")
         self.pump()
@@ -128,7 +130,7 @@ class MemoryBroker:
 class _Consumer:
     prefetch: int | None
     on_delivery: Callable[[Delivery], None]
-    unsettled: dict[int, Message]
+    unsettled: dict[int, QueuedMessage]
 
 
 class MemoryTransport:
@@ -212,8 +214,8 @@ class MemoryTransport:
         number = self._last
         self._in_flight[number] = on_settled
         copies = [
-            Message(out.exchange, out.routing_key, out.body, dict(out.headers),
-                    out.message_id or f"{self.name}.{number}.{index}", mandatory=out.mandatory)
+            QueuedMessage(out.exchange, out.routing_key, out.body, dict(out.headers),
+                    out.message_id or f"{self.name}.{number}.{index}", out.sent_at, out.user_id, out.mandatory)
             for index, out in enumerate(messages)
         ]  # fmt: skip
         self._broker.take(copies, lambda problem: self._settled(number, problem))
@@ -243,18 +245,18 @@ class MemoryTransport:
             return False
         return len(consumer.unsettled) < consumer.prefetch
 
-    def deliver(self, queue: str, message: Message) -> None:
+    def deliver(self, queue: str, message: QueuedMessage) -> None:
         """Give a message to the consumer of `queue`."""
         consumer = self._consumers[queue]
         self._last += 1
         consumer.unsettled[self._last] = message
         redelivered = message.delivery_count > 0
-        headers = {**message.headers, **({"x-delivery-count": message.delivery_count} if redelivered else {})}
-        consumer.on_delivery(
-            Delivery(queue, message.body, self._last, self._generation, redelivered, headers, message.message_id)
-        )
+        seen = {**message.headers, **({"x-delivery-count": message.delivery_count} if redelivered else {})}
+        number, origin = message.message_id, message.user_id
+        place = (queue, message.body, self._last, self._generation)
+        consumer.on_delivery(Delivery(*place, redelivered, seen, number, message.sent_at, origin))
 
-    def _take(self, delivery: Delivery) -> Message | None:
+    def _take(self, delivery: Delivery) -> QueuedMessage | None:
         consumer = self._consumers.get(delivery.queue)
         if consumer is None or delivery.generation != self._generation:
             return None

@@ -1,17 +1,17 @@
 """Exchanges and queues in memory: routing, delivery limits, time to live, dead letters. No consumers here."""
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from muniflow.model.topology import Exchange, Queue, Topology
+from muniflow.runtime.clock import Clock
 
 
 @dataclass(eq=False)
-class Message:
+class QueuedMessage:
     """A message in a queue."""
 
     exchange: str
@@ -19,6 +19,8 @@ class Message:
     body: bytes
     headers: dict[str, object]
     message_id: str
+    sent_at: int | None = None
+    user_id: str | None = None
     mandatory: bool = True
     delivery_count: int = 0
     """How often it came back."""
@@ -31,14 +33,17 @@ class QueueState:
     """A queue and what is ready in it."""
 
     declared: Queue
-    ready: deque[Message] = field(default_factory=deque)
+    ready: deque[QueuedMessage] = field(default_factory=deque)
 
 
 class Exchanges:
     """All exchanges and queues of a broker."""
 
-    def __init__(self, call_later: Callable[[float, Callable[[], None]], None], delay_scale: float) -> None:
-        """Make none yet. `call_later(seconds, callback)` is the clock; `delay_scale` a factor on all times to live."""
+    def __init__(
+        self, call_later: Callable[[float, Callable[[], None]], None], delay_scale: float, clock: Clock
+    ) -> None:
+        """Make none yet; `call_later(seconds, callback)` ends times to live, all multiplied by `delay_scale`."""
+        self._clock = clock
         self.queues: dict[str, QueueState] = {}
         self._exchanges: dict[str, Exchange] = {}
         self._call_later = call_later
@@ -58,7 +63,7 @@ class Exchanges:
             state.declared = replace(queue, bindings=tuple(bindings))
         return None
 
-    def route(self, message: Message) -> int:
+    def route(self, message: QueuedMessage) -> int:
         """Put a copy into every queue that its exchange and key lead to; returns how many."""
         exchange = self._exchanges.get(message.exchange)
         if exchange is None:
@@ -73,7 +78,7 @@ class Exchanges:
                 count += 1
         return count
 
-    def give_back(self, queue: str, messages: Sequence[Message]) -> None:
+    def give_back(self, queue: str, messages: Sequence[QueuedMessage]) -> None:
         """Put messages back to their old places, or give up on those that came back too often."""
         state = self.queues[queue]
         limit = state.declared.arguments.get("x-delivery-limit")
@@ -85,29 +90,29 @@ class Exchanges:
                 behind = (at for at, other in enumerate(state.ready) if other.place > message.place)
                 state.ready.insert(next(behind, len(state.ready)), message)
 
-    def dead_letter(self, queue: str, message: Message, reason: str) -> None:
+    def dead_letter(self, queue: str, message: QueuedMessage, reason: str) -> None:
         """Send a message where its queue sends dead letters, or drop it when that is nowhere."""
         arguments = self.queues[queue].declared.arguments
         target = arguments.get("x-dead-letter-exchange")
         if target is None:
             return
         key = str(arguments.get("x-dead-letter-routing-key", message.routing_key))
-        headers = with_death(message, queue, reason)
+        headers = with_death(message, queue, reason, self._clock.now_s())
         self.route(replace(message, exchange=str(target), routing_key=key, headers=headers))
 
-    def _put(self, state: QueueState, message: Message) -> None:
+    def _put(self, state: QueueState, message: QueuedMessage) -> None:
         state.ready.append(message)
         time_to_live_ms = state.declared.arguments.get("x-message-ttl")
         if isinstance(time_to_live_ms, int):
             self._call_later(time_to_live_ms / 1000 * self._delay_scale, partial(self._expire, state, message))
 
-    def _expire(self, state: QueueState, message: Message) -> None:
+    def _expire(self, state: QueueState, message: QueuedMessage) -> None:
         if message in state.ready:  # otherwise a consumer has it
             state.ready.remove(message)
             self.dead_letter(state.declared.name, message, "expired")
 
 
-def with_death(message: Message, queue: str, reason: str) -> dict[str, object]:
+def with_death(message: QueuedMessage, queue: str, reason: str, now: float) -> dict[str, object]:
     """The headers of a dead letter, as RabbitMQ writes them: the newest death first in `x-death`."""
     before = message.headers.get("x-death")
     deaths = [dict(death) for death in before] if isinstance(before, list) else []
@@ -120,7 +125,7 @@ def with_death(message: Message, queue: str, reason: str) -> dict[str, object]:
         "count": count,
         "exchange": message.exchange,
         "routing-keys": [message.routing_key],
-        "time": time.time(),
+        "time": now,
     }
     first = {"x-first-death-queue": queue, "x-first-death-reason": reason, "x-first-death-exchange": message.exchange}
     return {**first, **message.headers, "x-death": [death, *others]}

@@ -8,7 +8,7 @@ import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,7 +55,7 @@ class QueueMetrics:
 
 @dataclass(frozen=True)
 class BrowsedMessage:
-    """A message that a person looks at; it is in nobody else's hands meanwhile."""
+    """A message that a person looks at; nobody else receives it meanwhile."""
 
     queue: str
     body: bytes
@@ -84,7 +84,7 @@ def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterat
     parameters = parameters_of(settings, name)
     try:
         connection = BlockingConnection(parameters)
-    # Of TLS, and of names, pika passes on what the socket said; and that a broker is silent is no AMQPError.
+    # For TLS and host names pika raises the socket's error; a silent broker is no AMQPError either.
     except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unavailable("broker", describe(error, parameters)) from None
     try:
@@ -150,17 +150,23 @@ def parse_metrics(*texts: str) -> dict[str, QueueMetrics]:
 
 
 def publish_once(settings: BrokerSettings, message: OutgoingMessage, topology: Topology) -> None:
-    """Declare `topology`, publish one message and wait until the broker has it.
+    """`publish_all` for one message."""
+    publish_all(settings, [message], topology)
+
+
+def publish_all(settings: BrokerSettings, messages: Sequence[OutgoingMessage], topology: Topology) -> None:
+    """Declare `topology`, publish messages one by one and wait until the broker has them.
 
     Raises:
-        Invalid: the message is larger than RabbitMQ takes.
-        Unavailable: the broker is away, refuses the message, or has other settings for a queue.
-        NotFound: no queue takes the message.
+        Invalid: a message is larger than RabbitMQ takes.
+        Unavailable: the broker is away, refuses a message, or has other settings for a queue.
+        NotFound: no queue takes a message.
     """
     try:
         with open_channel(settings) as channel:
             declare(channel, topology)
-            republish(channel, message)
+            for message in messages:
+                republish(channel, message)
     except ChannelClosedByBroker as error:
         raise Unavailable("broker", describe(error, parameters_of(settings, ""))) from None
 
@@ -180,6 +186,7 @@ def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:
         delivery_mode=DeliveryMode.Persistent.value,
         headers=dict(message.headers) or None,
         message_id=secrets.token_hex(8),
+        user_id=message.user_id,
     )
     try:
         channel.basic_publish(message.exchange, message.routing_key, message.body, properties, message.mandatory)
@@ -206,7 +213,7 @@ def browse(
     decide: Callable[[BrowsedMessage, Callable[[OutgoingMessage], None]], Verdict],
     limit: int | None = None,
 ) -> int:
-    """Show each message that is in `queue` now to `decide`, oldest first; keep or remove it by its verdict.
+    """Show each message that is in `queue` now to `decide`, oldest first; keep or remove it as that decides.
 
     All of them are held until the end and what is kept then goes back to its place. A message is removed only after
     `decide` has returned, so one that is published again (`decide` gets a function for it that waits for the confirm)

@@ -64,7 +64,7 @@ class ConfirmTracker(Generic[Owner]):
         return [SettledGroup(group.owner, group.problem)] if group.open_count == 0 else []
 
     def abandon(self) -> None:
-        """The current group could not be published whole: its owner hears so by an exception, and nothing else."""
+        """The current group could not be published whole: its owner gets an exception, and no callback."""
         self._current = None
 
     def returned(self, tag: int, reason: str) -> None:

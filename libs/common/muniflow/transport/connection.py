@@ -32,7 +32,7 @@ from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 
 CLOSE_TIMEOUT_S = 5.0
-"""Time that the broker has to say goodbye; a blocked one never does."""
+"""Time for the broker's answer to a close; a blocked broker never answers."""
 FIRST_PAUSE_S = 0.2
 PRECONDITION_FAILED = 406
 
@@ -63,7 +63,7 @@ class GroupedConnection(SelectConnection):
                 super()._adapter_emit_data(b"".join(frames))  # type: ignore[misc]
 
     def abort(self) -> None:
-        """Close the socket without a word to the broker."""
+        """Close the socket without AMQP's close."""
         if not self.is_closed:
             self._adapter_disconnect_stream()  # type: ignore[attr-defined]
 
@@ -93,6 +93,16 @@ def parameters_of(settings: BrokerSettings, name: str) -> URLParameters:
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": name, "product": "muniflow"}
     return parameters
+
+
+def user_of(settings: BrokerSettings) -> str | None:
+    """The user of the broker whom messages of this process may name as their sender; `None`: nobody.
+
+    Raises:
+        Invalid: the URL is not one of a broker.
+    """
+    credentials = parameters_of(settings, "").credentials
+    return getattr(credentials, "username", None) if settings.amqp_user_id else None
 
 
 def shut(connection: GroupedConnection, loop: Loop) -> None:
@@ -166,7 +176,7 @@ def _describe_tls(error: ssl.SSLError, place: str) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost error that says something: pika wraps what the socket said up to three times."""
+    """The innermost error with a text: pika wraps errors of the socket up to three times."""
     inner: Any = None
     match error:
         case AMQPConnectionWorkflowFailed():

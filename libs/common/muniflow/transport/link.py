@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Wanted:
+class WantedQueue:
     """What the owner wants from a queue."""
 
     prefetch: int | None
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class LinkEvents:
-    """Whom a link tells what. `down` comes at most once, and nothing but `ended` after it."""
+    """Callbacks of a link. `down` is called at most once, and only `ended` after it."""
 
     ready: Callable[[], None]
     down: Callable[[str, bool], None]
@@ -48,7 +48,7 @@ class LinkEvents:
 
 
 class Link:
-    """Connects, declares the topology, subscribes, and tells that it is ready or down."""
+    """Connects, declares the topology, subscribes, and reports that it is ready or down."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Link:
         parameters: URLParameters,
         generation: int,
         topology: Topology,
-        wanted: Mapping[str, Wanted],
+        wanted: Mapping[str, WantedQueue],
         events: LinkEvents,
     ) -> None:
         """Begin to connect. `wanted` is read when the topology is declared, and at each delivery."""
@@ -108,7 +108,7 @@ class Link:
         """Publish a group in one write; only while `ready`.
 
         Raises:
-            Exception: pika's, where a header or a key cannot be encoded: a bug of the caller, who is told nothing else.
+            Exception: pika's, where a header or a key cannot be encoded: a bug of the caller; no callback follows.
         """
         assert self._publisher is not None  # noqa: S101 - `ready` says so
         self._confirms.begin(on_settled)
@@ -221,14 +221,14 @@ class Link:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         if not self.ready and not self._down:
-            self._early.append(delivery)  # the owner hears of them after it hears that all is ready
+            self._early.append(delivery)  # the owner gets them after `ready`
         elif not self._down:
             self._call(lambda: self._wanted[delivery.queue].on_delivery(delivery))
 
     def _call(self, owner: Callable[[], None]) -> None:
-        """Call the owner. An error of it is a bug, and what it held is unknown: all of it is to come again.
+        """Call the owner. An error of it is a bug, and what it holds is unknown: all of it is to be delivered again.
 
-        pika would cut the connection too, but without a word.
+        pika would also cut the connection, but without a log line.
         """
         try:
             owner()
@@ -240,7 +240,7 @@ class Link:
         self.fail(reason)
 
     def _properties(self, message: OutgoingMessage) -> BasicProperties:
-        # A returned message does not say its number; this does.
+        # A returned message does not carry its number; this header does.
         numbered = f"{self._id}.{self._confirms.next_tag}"
         return BasicProperties(
             content_type="application/json",
@@ -248,6 +248,8 @@ class Link:
             headers=dict(message.headers) if message.headers else None,
             message_id=message.message_id or numbered,
             correlation_id=numbered if message.message_id else None,
+            timestamp=message.sent_at,
+            user_id=message.user_id,
         )
 
     def _on_returned(self, _channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:

@@ -10,12 +10,12 @@ from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.confirms import LOST
 from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s
-from muniflow.transport.link import Link, LinkEvents, OnSettled, Wanted
+from muniflow.transport.link import Link, LinkEvents, OnSettled, WantedQueue
 from muniflow.transport.subscription import Subscription
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
 STABLE_S = 10.0
-"""A connection that was ready this long had worked: what ends it later is another trouble, with short pauses again."""
+"""A connection that was ready this long counts as working: after a later failure the pauses start short again."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RabbitTransport:
         self._settings = settings
         self._loop = loop
         self._parameters = parameters_of(settings, name)
-        self._wanted: dict[str, Wanted] = {}
+        self._wanted: dict[str, WantedQueue] = {}
         self._topology = Topology((), ())
         self._on_ready: Callable[[], None] = _nothing
         self._on_lost: Callable[[str], None] = lambda _reason: None
@@ -75,7 +75,7 @@ class RabbitTransport:
 
     def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Take from `queue`; called again, it changes the prefetch. See `Transport.consume`."""
-        self._wanted[queue] = Wanted(prefetch, on_delivery)
+        self._wanted[queue] = WantedQueue(prefetch, on_delivery)
         if self._link is not None:
             self._link.want(queue)
 
@@ -100,7 +100,7 @@ class RabbitTransport:
 
     def publish(self, messages: Sequence[OutgoingMessage], on_settled: OnSettled) -> None:
         """Publish a group together; `on_settled` comes later from the loop, once."""
-        problem = size_problem(messages)  # sent, it would close the channel under everybody else's messages
+        problem = size_problem(messages)  # RabbitMQ would close the channel, which other messages use
         if self._link is not None and self._link.ready and messages and problem is None:
             self._link.publish(messages, on_settled)
         else:
@@ -166,7 +166,7 @@ class RabbitTransport:
         pause = pause_s(max(self._attempt, 1), self._settings.reconnect_max_s)
         self._timer = self._loop.call_later(pause, self._connect)
         if not told:  # one line for each new reason, not one for each attempt
-            logger.warning("%s; trying again until it works", reason)
+            logger.warning("%s; retrying until it works", reason)
             if was_open:
                 self._on_lost(reason)
 

@@ -13,7 +13,7 @@ from muniflow.transport.types import Delivery
 
 
 class Subscription:
-    """Keeps the consumer of one queue at the wanted prefetch, whatever was wanted when.
+    """Keeps the consumer of one queue at the prefetch that was asked for last.
 
     It has its own channel, so that its delivery tags are in the order of its queue and settle in few frames.
     """
@@ -83,7 +83,7 @@ class Subscription:
                 self._channel.basic_nack(tag, multiple, requeue=False)
 
     def _take(self, deliveries: Sequence[Delivery]) -> list[tuple[int, bool]]:
-        """Forget deliveries; returned are the frames that settle them: a tag, and whether all before it are meant too.
+        """Forget deliveries; returns the frames that settle them: a tag, and whether it includes all before it.
 
         One frame for the oldest ones that are settled together, one for each other. RabbitMQ closes the channel when a
         tag is settled twice, so what is not known here is left out.
@@ -158,5 +158,7 @@ class Subscription:
                 redelivered=bool(method.redelivered),
                 headers=properties.headers or {},
                 message_id=properties.message_id,
+                sent_at=properties.timestamp,
+                user_id=properties.user_id,
             )
         )

@@ -12,7 +12,7 @@ from typing import Protocol
 from muniflow.model.topology import EXCHANGE, Topology
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-"""RabbitMQ 4 closes the channel of a larger message; no version takes one from us, so that all behave alike."""
+"""RabbitMQ 4 closes the channel of a larger message; muniflow sends none to any version, so that all behave alike."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class OutgoingMessage:
     """Whether it is a problem when no queue takes it."""
     message_id: str | None = None
     """What an answer will name; left out, the transport makes one."""
+    sent_at: int | None = None
+    """Unix seconds, for who must judge it by the time when it was sent."""
+    user_id: str | None = None
+    """The user of this connection, where it is to be known; RabbitMQ refuses a message that names another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Delivery:
     redelivered: bool = False
     headers: Mapping[str, object] = field(default_factory=dict)
     message_id: str | None = None
+    sent_at: int | None = None
+    """Unix seconds, by the clock of its sender, where it says so."""
+    user_id: str | None = None
+    """The user of the broker who published it, where it says so; RabbitMQ has seen to it that this is true."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def parse(version: str) -> Version | None:
 
 
 def judge(product: str, version: str) -> Judgement:
-    """What a broker that names itself so means for muniflow, and what to do."""
+    """What a broker of this product and version means for muniflow, and what to do."""
     found = parse(version)
     if product != "RabbitMQ" or found is None:
         return Judgement("warning", f"it is {product} {version}", "muniflow is tested with RabbitMQ only")

@@ -6,23 +6,17 @@ they are forgotten here, and what children still compute of them is dropped, bec
 
 import logging
 import random
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from muniflow.compute.groups import GroupResult
-from muniflow.compute.outgoing import FAILED_AT, REASON
-from muniflow.compute.pending import Job
-from muniflow.compute.pool import ComputePool
-from muniflow.model.messages import Task
-from muniflow.model.topology import step_queue
+from muniflow.compute.pending import PendingTask
+from muniflow.compute.types import Pool
+from muniflow.model.topology import express_queue, work_queues
 from muniflow.runtime.backoff import doubling_s
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.failpoints import Failpoints
-from muniflow.runtime.logs import task_fields
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.tracing import Tracing
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
@@ -38,63 +32,23 @@ from muniflow.worker.grouping import (
     prefetch_stands_s,
     steadied,
 )
+from muniflow.worker.held import Held, Unclear, doubt_of, given_up, renewed
+from muniflow.worker.incoming import read_task
 from muniflow.worker.metrics import WorkerMetrics
+from muniflow.worker.outgoing import messages_of
+from muniflow.worker.result_log import ResultLog
 from muniflow.worker.settings import WorkerSettings
-from muniflow.worker.tracing import Delivered, follow
+from muniflow.worker.tracing import Delivered, contexts_of
 
 log = logging.getLogger(__name__)
 
 FIRST_PREFETCH = 8
-SUSPECT_AFTER = 2
-"""Deliveries of a task that came to nothing, from which on it runs in a group of its own. An image may take the whole
-worker along (where the kernel ends a container as a group): those that were delivered with it must not share its end,
-nor be given up by the broker with it."""
+SUSPECTS = "suspects"
+"""Of all queues together: in the queues' own order, those of one queue would come before those of another in each life
+of the worker."""
 BURST_S = 0.002
 """What was published together comes within so short a time; taken as it comes, it would make several short groups."""
 PUBLISH_AGAIN_FIRST_S, PUBLISH_AGAIN_MAX_S = 0.5, 30.0
-
-
-class Held(NamedTuple):
-    """A delivery that is a task."""
-
-    job: Job
-    delivery: Delivery
-    kind: Kind
-    pixels: int | None
-    suspect: bool = False
-
-
-def read_task(body: bytes, operations: Sequence[str]) -> Task:
-    """Read a delivery.
-
-    Raises:
-        ValueError: it is no task for one of `operations`; the text says why.
-    """
-    try:
-        task = Task.from_bytes(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
-    if task.step >= len(task.route):
-        raise ValueError(f"step {task.step} of a route of {len(task.route)}")
-    if task.op not in operations:
-        raise ValueError(f"operation {task.op!r} is not carried here")
-    return task
-
-
-def deliveries_before(delivery: Delivery) -> int:
-    """How often the broker has delivered it in vain; quorum queues count."""
-    count = delivery.headers.get("x-delivery-count", 0)
-    return count if isinstance(count, int) else 0
-
-
-def _tell_of_failures(result: GroupResult) -> None:
-    """A line for each task that failed for good; `logs` thins them out."""
-    for message in result.messages:
-        if FAILED_AT in message.headers:
-            fields = task_fields(Task.from_bytes(message.body))
-            log.warning("task failed: %s", message.headers[REASON], extra=fields)
 
 
 @dataclass
@@ -103,13 +57,17 @@ class Consumer:
 
     loop: Loop
     transport: Transport
-    pool: ComputePool
+    pool: Pool
     operations: tuple[str, ...]
     settings: WorkerSettings
     metrics: WorkerMetrics
     failpoints: Failpoints = field(default_factory=Failpoints)
     tracing: Tracing = field(default_factory=Tracing)
-    _backlog: Backlog[Held] = field(default_factory=Backlog, init=False)
+    clock: Clock = SYSTEM_CLOCK
+    chance: Callable[[], float] = random.random
+    """From 0 to 1."""
+    _backlog: Backlog[Held] = field(init=False)
+    _unclear: Unclear = field(init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
     _prefetch: dict[str, int] = field(default_factory=dict, init=False)
     _wanted: dict[str, float] = field(default_factory=dict, init=False)
@@ -118,20 +76,24 @@ class Consumer:
     _epoch: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
     """Groups of this connection that are computed or published and not acked."""
+    _exclusive: bool = field(default=False, init=False)
+    """Whether a task runs beside which nothing else may."""
     _draining: bool = field(default=False, init=False)
     _scheduled: bool = field(default=False, init=False)
     _seen: int = field(default=0, init=False)
     """How many waited at the last look at a burst."""
-    _waiting_for: str = field(default="", init=False)
+    _result_log: ResultLog = field(default_factory=ResultLog, init=False)
 
     def __post_init__(self) -> None:
+        self._backlog = Backlog(frozenset(map(express_queue, self.operations)))
+        self._unclear = Unclear(self.loop, self._mark, lambda: self.pool.idle > 0, self.chance)
         self._before_publish = self.failpoints.at("worker.before_publish")
         self._after_publish = self.failpoints.at("worker.after_publish")
         self._after_confirm = self.failpoints.at("worker.after_confirm")
         self._after_ack = self.failpoints.at("worker.after_ack")
 
     def start(self) -> None:
-        """Consume from the queue of each operation, from the moment that the transport is ready."""
+        """Consume from both queues of each operation, from the moment that the transport is ready."""
         for operation in self.operations:
             self._consume(operation, FIRST_PREFETCH)
 
@@ -144,14 +106,20 @@ class Consumer:
         """Take no more, hand back what has not begun; `drained` tells when the rest is settled."""
         self._draining = True
         for operation in self.operations:
-            self.transport.cancel(step_queue(operation))
-        self.transport.requeue([held.delivery for held in self._backlog.clear()])
+            for queue in work_queues(operation):
+                self.transport.cancel(queue)
+        waiting = self._backlog.clear()
+        for held in [held for held in waiting if held.doubt.marked]:
+            waiting.remove(held)
+            self._renew(held, held.doubt.begun - 1)  # it did not begin
+        self.transport.requeue([held.delivery for held in (*waiting, *self._unclear.clear())])
 
     def lost(self) -> None:
         """The connection is lost: what was delivered over it is void."""
         self._epoch += 1
         self._running = 0
         self._backlog.clear()
+        self._unclear.clear()
         self.metrics.connections_lost.inc()
         self.metrics.held.set(0)
 
@@ -164,7 +132,8 @@ class Consumer:
     def _consume(self, operation: str, prefetch: int) -> None:
         self._prefetch[operation] = prefetch
         self.metrics.prefetch.labels(operation).set(prefetch)
-        self.transport.consume(step_queue(operation), prefetch, self._on_delivery)
+        for queue in work_queues(operation):
+            self.transport.consume(queue, prefetch, self._on_delivery)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._draining:
@@ -181,24 +150,47 @@ class Consumer:
             self.metrics.malformed.labels(delivery.queue).inc()
             self.transport.reject(delivery)
             return
-        wait_s = time.time() - task.published_at if task.published_at else None
+        wait_s = self.clock.now_s() - task.published_at if task.published_at else None
         self.metrics.delivered(task.op, wait_s, redelivered=delivery.redelivered)
-        suspect = deliveries_before(delivery) >= SUSPECT_AFTER
-        held = Held(Job(task, delivery.body), delivery, Kind(task.op, not task.tiles), task.input_px, suspect)
-        if suspect:
+        doubt = doubt_of(delivery)
+        held = Held(PendingTask(task, delivery.body), delivery, Kind(task.op, not task.tiles), task.input_px, doubt)
+        self.metrics.held.inc()
+        if doubt.worn:
+            self._renew(held, doubt.begun)
+        elif doubt.unclear:
+            self._unclear.add(held)
+        elif doubt.alone:
+            if doubt.marked:
+                self._unclear.came()
             # In no order: each life of a worker gets some of them done before it comes upon the one that ends it.
-            self._backlog.add(f"{delivery.queue} suspects", held, first=random.random() < 0.5)  # noqa: S311, PLR2004
+            first = doubt.marked or self.chance() < 0.5  # noqa: PLR2004
+            self._backlog.add(SUSPECTS, held, first=first)
         else:
             self._backlog.add(delivery.queue, held)
-        self.metrics.held.inc()
         self.wake()
+
+    def _renew(self, held: Held, begun: int, *, marked: bool = False) -> None:
+        """Publish a task anew, then ack it."""
+        self._running += 1
+        self._publish([held], self._epoch, [renewed(held, begun, marked=marked)], attempt=1)
+
+    def _mark(self, held: Held) -> None:
+        """Let a task begin that may be what ends workers, or give it up."""
+        if not held.doubt.ends_workers:
+            self._renew(held, held.doubt.begun + 1, marked=True)
+            return
+        self._running += 1
+        self._on_result([held], self._epoch, given_up(held.pending.task, self.clock.now_s()))
 
     def _hand_out(self) -> None:
         self._scheduled = False
-        while self.pool.room and len(self._backlog):
+        self._unclear.look()
+        while self.pool.room and len(self._backlog) and not self._exclusive:
             waiting = self._backlog.next_queue()
+            if waiting[0].doubt.exclusive and self.pool.idle < self.settings.children:
+                return  # looked at again when a child has become free
             seconds = (self._pace.seconds(held.kind, held.pixels) for held in waiting)
-            most = 1 if waiting[0].suspect else self.settings.group_tasks
+            most = 1 if waiting[0].doubt.alone else self.settings.group_tasks
             length = group_length(seconds, self.settings.group_s, most)
             early = not self.pool.idle
             # While all children work, it may grow until it is full.
@@ -211,8 +203,9 @@ class Consumer:
             self._seen = 0
             group = self._backlog.take(length)
             self._running += 1
+            self._exclusive = group[0].doubt.exclusive
             on_done = partial(self._on_result, group, self._epoch)
-            self.pool.submit([held.job for held in group], on_done, early=early)
+            self.pool.submit([held.pending for held in group], on_done, early=early)
 
     def _grows(self) -> bool:
         """Whether more wait than at the last look: then the rest of a burst may be on its way."""
@@ -220,38 +213,31 @@ class Consumer:
         return self._seen > before
 
     def _may_be_early(self, held: Held) -> bool:
-        return not held.suspect and may_be_early(self._pace.seconds(held.kind, held.pixels), self.settings.group_s)
+        return not held.doubt.alone and may_be_early(self._pace.seconds(held.kind, held.pixels), self.settings.group_s)
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
+        self._exclusive = False
         self.metrics.observe(result)
         for task in result.tasks:
             self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)
-        self._tell_of_waits(result)
-        _tell_of_failures(result)
+        self._result_log.add(result)
         if epoch != self._epoch:
             return
-        messages = result.messages
-        if self.tracing.on:
-            messages = follow(self.tracing, [Delivered(held.job.task, held.delivery.headers) for held in group], result)
+        traced = group if self.tracing.on else ()
+        delivered = [Delivered(held.pending.task, held.delivery.headers) for held in traced]
+        headers = contexts_of(self.tracing, delivered, result)
+        express = group[0].delivery.queue in self._backlog.express  # a group comes from one queue
+        messages = messages_of(result, self.clock.now_s(), headers, express=express)
         self._before_publish()
         self._publish(group, epoch, messages, attempt=1)
 
-    def _tell_of_waits(self, result: GroupResult) -> None:
-        """One line when tasks begin to wait for a part that is away, and one when they go on."""
-        reason = next((task.reason for task in result.tasks if task.reason), "")
-        if reason and reason != self._waiting_for:
-            log.warning("tasks wait and are tried again: %s", reason)
-        elif self._waiting_for and not reason:
-            log.info("tasks go on", extra={"waited_for": self._waiting_for})
-        self._waiting_for = reason
-
     def _publish(self, group: list[Held], epoch: int, messages: list[OutgoingMessage], attempt: int) -> None:
         if epoch == self._epoch:
-            began_s = time.perf_counter()
+            began_s = self.clock.monotonic_s()
 
             def on_settled(problem: PublishProblem | None) -> None:
                 if problem is None:
-                    self.metrics.confirm_seconds.observe(time.perf_counter() - began_s)
+                    self.metrics.confirm_seconds.observe(self.clock.monotonic_s() - began_s)
                 self._on_published(group, epoch, messages, attempt, problem)
 
             self.transport.publish(messages, on_settled)
@@ -278,13 +264,15 @@ class Consumer:
         self._after_ack()
         self._running -= 1
         self.metrics.held.dec(len(group))
+        if group[0].doubt.marked:
+            self._unclear.ended()
         self._adapt()
 
     def _adapt(self) -> None:
-        """Let each queue's prefetch follow what its tasks take."""
+        """Let the prefetch of each operation's queues follow what its tasks take."""
         if self._draining:
             return
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic_s()
         limits = PrefetchLimits(self.settings.prefetch_min, self.settings.prefetch_max, self.settings.pixels_in_flight)
         groups = GROUPS_PER_CHILD * self.settings.children
         longest = (self.settings.group_s, self.settings.group_tasks)

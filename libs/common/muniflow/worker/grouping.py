@@ -19,6 +19,9 @@ FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
 GROUPS_PER_CHILD = MAX_ASSIGNMENTS + 1
 """What its hands hold, and one whose results are on their way to the broker."""
+EXPRESS_TURNS = 3
+"""Groups of the express lane after which another group has its turn, where both wait: so a stream of small batches
+takes three quarters of a worker, and never all of it."""
 PREFETCH_NEAR = 1.5
 """A prefetch that is off by no more than this factor stays."""
 PREFETCH_FAR = 3.0
@@ -159,9 +162,13 @@ Item = TypeVar("Item")
 
 @dataclass
 class Backlog(Generic[Item]):
-    """What was delivered and waits for a child, by queue; queues take turns, group by group."""
+    """What was delivered and waits for a child, by queue; queues take turns, group by group, express ones first."""
 
+    express: frozenset[str] = frozenset()
+    """Queues that go first, except that the others have one turn after `EXPRESS_TURNS` of them."""
     _queues: dict[str, deque[Item]] = field(default_factory=dict)
+    _express_turns: int = 0
+    """Of express queues, since the last turn of another."""
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -176,16 +183,29 @@ class Backlog(Generic[Item]):
 
     def next_queue(self) -> Sequence[Item]:
         """The items of the queue whose turn it is; empty when nothing waits."""
-        return next((waiting for waiting in self._queues.values() if waiting), ())
+        name = self._next()
+        return () if name is None else self._queues[name]
 
     def take(self, count: int) -> list[Item]:
         """The first `count` items of `next_queue`, whose turn ends."""
+        name = self._next()
+        if name is None:
+            return []
+        self._express_turns = self._express_turns + 1 if name in self.express else 0
+        waiting = self._queues[name] = self._queues.pop(name)
+        return [waiting.popleft() for _ in range(min(count, len(waiting)))]
+
+    def _next(self) -> str | None:
+        """The queue whose turn it is."""
+        other = None
+        others_turn = self._express_turns >= EXPRESS_TURNS
         for name, waiting in self._queues.items():
-            if waiting:
-                taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-                self._queues[name] = self._queues.pop(name)
-                return taken
-        return []
+            if not waiting:
+                continue
+            if (name in self.express) != others_turn:
+                return name
+            other = other or name
+        return other
 
     def clear(self) -> list[Item]:
         """Empty it; returns what was there."""

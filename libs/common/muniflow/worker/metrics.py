@@ -131,9 +131,9 @@ class WorkerMetrics:
                 counts[self.retries, (task.op, task.kind)] += 1
         for measure in result.measures:
             step = (measure.op,)
-            if measure.images:
+            if measure.done:
                 self._one(self.step_seconds, measure.op).observe(measure.compute_s)
-                counts[self.images, step] += measure.images
+                counts[self.images, step] += measure.done
                 counts[self.pixels, step] += measure.pixels
             if measure.load_s:
                 self._one(self.load_seconds, measure.op).observe(measure.load_s)

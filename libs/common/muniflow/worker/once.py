@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from muniflow.compute.outcome import Outcome
 from muniflow.errors import Fault, Invalid
-from muniflow.model.batch import FORMATS, faults_of, read_step, unknown_format
+from muniflow.model.batch import faults_of, read_step
 from muniflow.model.keys import key_problem, stem_of, stored_key_problem
 from muniflow.model.messages import Task
 from muniflow.model.operation import Operation
+from muniflow.model.output_form import FORMATS, unknown_format
 from muniflow.model.settlement import Fail, Retry
 from muniflow.runtime.settings import StoreSettings, read_env
 

@@ -2,20 +2,22 @@
 
 import logging
 import os
+import random
 import signal
 import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from muniflow.compute.pool import ComputePool, PoolEvents
+from muniflow.compute.pool import ComputePool
+from muniflow.compute.types import Pool, PoolEvents
 from muniflow.errors import Fault, Invalid
 from muniflow.images.limits import ImageLimits
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import worker_topology
 from muniflow.runtime import logs
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.http import HttpServer
@@ -46,9 +48,10 @@ class Worker:
     transport: Transport
     operations: tuple[str, ...]
     settings: WorkerSettings
-    pool: ComputePool
+    pool: Pool
     consumer: Consumer
     metrics: WorkerMetrics
+    clock: Clock = SYSTEM_CLOCK
     exit_code: int = 0
     _ready: bool = field(default=False, init=False)
     _refused: str | None = field(default=None, init=False)
@@ -58,7 +61,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         """Make the heartbeat."""
-        self._heartbeat = Heartbeat(self.loop, BEAT_LIMIT_S)
+        self._heartbeat = Heartbeat(self.loop, BEAT_LIMIT_S, clock=self.clock)
 
     def run(self) -> int:
         """Serve until a signal or a failed start; returns the exit code."""
@@ -95,7 +98,7 @@ class Worker:
         log.info("draining")
         self._draining = True
         self.consumer.drain()
-        self._await_drained(time.monotonic() + self.settings.drain_timeout_s)
+        self._await_drained(self.clock.monotonic_s() + self.settings.drain_timeout_s)
 
     def on_pool_ready(self) -> None:
         """A compute child can take work."""
@@ -140,7 +143,7 @@ class Worker:
     def _await_drained(self, until_s: float) -> None:
         if self.consumer.drained:
             self._end()
-        elif time.monotonic() > until_s:
+        elif self.clock.monotonic_s() > until_s:
             log.warning("not drained in time; the rest is delivered again elsewhere")
             self._end()
         else:
@@ -156,18 +159,22 @@ class Worker:
 def new_worker(
     loop: Loop,
     transport: Transport,
-    pool: ComputePool,
+    pool: Pool,
     *,
     operations: tuple[str, ...],
     settings: WorkerSettings,
     metrics: WorkerMetrics,
     failpoints: Failpoints | None = None,
     tracing: Tracing | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    chance: Callable[[], float] = random.random,
 ) -> Worker:
     """Put a worker together; the pool's events become the worker's."""
     points = failpoints or Failpoints()
-    consumer = Consumer(loop, transport, pool, operations, settings, metrics, points, tracing or Tracing())
-    worker = Worker(loop, transport, operations, settings, pool, consumer, metrics)
+    consumer = Consumer(
+        loop, transport, pool, operations, settings, metrics, points, tracing or Tracing(), clock, chance
+    )
+    worker = Worker(loop, transport, operations, settings, pool, consumer, metrics, clock)
     pool.events = PoolEvents(worker.on_pool_ready, consumer.wake, worker.on_pool_failed, worker.on_death)
     return worker
 

@@ -1,16 +1,13 @@
-"""The spans of a group of tasks, and the context that the messages which follow from it carry on."""
+"""The spans of a group of tasks, and the context that the tasks which follow from it carry on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from muniflow.compute.groups import GroupResult, TaskResult
 from muniflow.compute.outcome import StepMeasure
-from muniflow.model.lineage import is_ancestor, label
+from muniflow.model.lineage import label
 from muniflow.model.messages import Task
-from muniflow.model.topology import EVENTS
 from muniflow.runtime.tracing import TRACEPARENT, AttributeValue, SpanContext, Tracing
-from muniflow.transport.types import OutgoingMessage
 
 
 class Delivered(NamedTuple):
@@ -20,40 +17,23 @@ class Delivered(NamedTuple):
     headers: Mapping[str, object]
 
 
-def follow(tracing: Tracing, group: Sequence[Delivered], result: GroupResult) -> list[OutgoingMessage]:
-    """Tell `tracing` of each task of a computed group; returns its messages with the context of their tasks."""
+def contexts_of(tracing: Tracing, group: Sequence[Delivered], result: GroupResult) -> list[Mapping[str, str]]:
+    """Tell `tracing` of each task of a computed group.
+
+    Returns the headers that what follows from each task carries on, in the order of `result.tasks`; empty when off.
+    """
     if not tracing.on:
-        return result.messages
+        return []
     headers = {id(delivered.task): delivered.headers for delivered in group}
-    places: list[SpanContext | None] = []
+    contexts: list[Mapping[str, str]] = []
     first = 0
     for task, done in zip(result.sources, result.tasks, strict=True):
         measures = result.measures[first : first + done.steps]
         first += done.steps
         came = SpanContext.read(headers.get(id(task), {}))
         here = came if came is None or not came.sampled else _span(tracing, came, task, done, measures)
-        places.append(here)
-    return [_onward(message, result.sources, places) for message in result.messages]
-
-
-def parent_of(message: OutgoingMessage, group: Sequence[Task]) -> int | None:
-    """Which task of a group a message comes from, as its place; `None` for what is no task.
-
-    It is the task of the same image with the longest lineage that the message's begins with.
-    """
-    try:
-        made = Task.from_bytes(message.body)
-    except ValueError:
-        return None
-    (of, *_) = made.lineages
-    candidates = [
-        (len(lineage), task.step, place)
-        for place, task in enumerate(group)
-        if (task.batch, task.image, task.run) == (made.batch, made.image, made.run) and task.step <= made.step
-        for lineage in task.lineages
-        if is_ancestor(lineage, of)
-    ]
-    return max(candidates)[2] if candidates else None
+        contexts.append({} if here is None else {TRACEPARENT: here.header()})
+    return contexts
 
 
 def _span(
@@ -72,13 +52,3 @@ def _span(
     }  # fmt: skip
     failure = done.kind if done.disposition == "failed" else None
     return tracing.task(came, task.op, attributes, (began_at, began_at + done.seconds), failure)
-
-
-def _onward(message: OutgoingMessage, tasks: Sequence[Task], places: Sequence[SpanContext | None]) -> OutgoingMessage:
-    if message.routing_key == EVENTS:
-        return message
-    place = parent_of(message, tasks)
-    here = None if place is None else places[place]
-    if here is None:
-        return message
-    return replace(message, headers={**message.headers, TRACEPARENT: here.header()})

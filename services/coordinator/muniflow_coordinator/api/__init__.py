@@ -1,1 +1,1 @@
-"""The coordinator's read-only HTTP interface and its gauges."""
+"""The coordinator's read-only HTTP API and its gauges."""

@@ -1,52 +1,53 @@
-"""What the coordinator shows of its images: gauges, read from any thread when somebody asks, and the ends of traces."""
+"""The gauges of a leading coordinator, computed at each scrape, in any thread."""
 
-import time
 from collections import Counter
 
-from muniflow.model.ledger import SettledImage
-from muniflow.runtime.tracing import ImageId, Tracing
-from muniflow_coordinator.core import Core
+from muniflow.errors import Unavailable
+from muniflow.forecast.grade import coverage
+from muniflow_coordinator.api.view import View
+from muniflow_coordinator.foresight.outlook import Outlook
 from muniflow_coordinator.metrics import Live
-from muniflow_coordinator.runs.runs import Flight, Run
+from muniflow_coordinator.runs.runs import Run
 
 
-def live_of(core: Core, window_images: int) -> Live:
-    """The gauges of a coordinator that works.
-
-    Args:
-        core: its parts.
-        window_images: how many images of all batches may be in flight.
-    """
-    runs = list(core.runs)
+def live_of(view: View) -> Live:
+    """Return the gauges of a leading coordinator."""
+    runs = list(view.runs)
     flights = [flight for run in runs for flight in list(run.in_flight.values())[:1]]
-    now_s = time.monotonic()
+    grades = view.forecasts.grades
+    now, now_s = view.clock.now_s(), view.clock.monotonic_s()
     return Live(
         batches=Counter(run.state for run in runs),
         pending=sum(run.counts.pending for run in runs),
         in_flight=sum(len(run.in_flight) for run in runs),
         oldest_s=max((now_s - flight.dispatched_s for flight in flights), default=0.0),
-        cleanup=len(core.cleaner),
-        waiting=core.retry_queue.waiting_for is not None,
-        connected=core.transport.connected,
-        blocked=core.transport.blocked is not None,
-        window=window_images,
-        held=Counter(filter(None, (_cause(core, run) for run in runs))),
-        oldest_batch_s=max((time.time() - run.submitted_at for run in runs), default=0.0),
-        eta_s=max((_eta_s(run) for run in runs), default=0.0),
+        cleanup=len(view.cleaner),
+        waiting=view.retry_queue.waiting_for is not None,
+        connected=view.transport.connected,
+        blocked=view.transport.blocked is not None,
+        window=view.scheduler.window,
+        intermediate_bytes=view.scheduler.bytes_in_flight,
+        held=Counter(filter(None, (_cause(view, run) for run in runs))),
+        oldest_batch_s=max((now - run.submitted_at for run in runs), default=0.0),
+        coverage=coverage(grades),
+        graded=len(grades),
+        eta_s=_eta_s(view, runs),
+        stages=_outlook(view),
     )
 
 
-def trace_end(tracing: Tracing, run: Run, image: SettledImage, flight: Flight | None) -> None:
-    """Make the span of an image that is settled; one dispatched before a restart began with its batch."""
-    began_at = run.submitted_at if flight is None else time.time() - (time.monotonic() - flight.dispatched_s)
-    tracing.ended(ImageId(run.id, run.submitted_at, image.image, image.run), began_at, image.state)
+def _outlook(view: View) -> Outlook:
+    try:
+        return view.forecaster.outlook()
+    except Unavailable:
+        return {}
 
 
-def _cause(core: Core, run: Run) -> str | None:
-    """What a batch waits for other than compute, in one word of `metrics.CAUSES`."""
-    if core.retry_queue.waiting_for is not None:
+def _cause(view: View, run: Run) -> str | None:
+    """Return what a batch waits for other than compute, as one of `metrics.CAUSES`."""
+    if view.retry_queue.waiting_for is not None:
         return "ledger"
-    if not core.transport.connected or core.transport.blocked is not None:
+    if not view.transport.connected or view.transport.blocked is not None:
         return "broker"
     if run.state == "finishing":
         return "report" if run.waiting_for is not None else None
@@ -55,6 +56,9 @@ def _cause(core: Core, run: Run) -> str | None:
     return "store" if run.retrying is not None else None
 
 
-def _eta_s(run: Run) -> float:
-    rate = run.rate.per_s()
-    return run.counts.pending / rate if rate else 0.0
+def _eta_s(view: View, runs: list[Run]) -> float | None:
+    """Return when the last batch ends, in seconds from now; `None` while that is not known of every batch."""
+    ends = [view.forecaster.end_of(run.id).at for run in runs if run.counts.pending and _cause(view, run) is None]
+    if None in ends or len(ends) < sum(run.counts.pending > 0 for run in runs):
+        return None
+    return max(max((at for at in ends if at is not None), default=0.0) - view.clock.now_s(), 0.0)

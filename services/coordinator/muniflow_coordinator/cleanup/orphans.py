@@ -1,76 +1,94 @@
-"""Removing what killed processes left unfinished among the outputs, a while after the end of each batch."""
+"""Removes what is left of batches a while after their end: unfinished files of killed processes, late intermediates.
+
+A worker that loses its connection computes on what it has begun, and nobody learns of the intermediates that it writes
+after the end of their batch.
+"""
 
 import logging
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from muniflow.errors import MuniflowError
 from muniflow.model.messages import TERMINAL
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Loop
 from muniflow.store.types import KeepsUnfinished, Store
-from muniflow_coordinator.state.types import BatchRow
+from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Runs
+from muniflow_coordinator.state.types import BatchRow, State
 
 log = logging.getLogger(__name__)
 
 SLACK_S = 1.0
-"""File systems know times to a second or better."""
+"""File systems record times to a second or better."""
 LOOK_BACK = 1000
-"""Batches that are looked at after a start: the newest ones,"""
+"""Ended batches that are checked after a start: the newest ones,"""
 LOOK_BACK_S = 86_400.0
-"""as far as they ended so late that nobody may have swept them: no coordinator is away for longer."""
+"""and only if they ended within this time: no coordinator is stopped for longer."""
 
 
+@dataclass(eq=False)
 class Sweeper:
-    """Sweeps the destination of each batch once, `after_s` seconds after its end.
+    """Sweeps the destination and the intermediates of each batch once, `after_s` seconds after its end.
 
-    By then nothing that was written before the end can be at work: no write of a blob takes so long. A copy of a task
-    that comes after the end writes newer files, which are left alone. One walk over the destination for each batch, in
-    a thread: about a second for a million outputs.
+    By then no write that began before the end is still running: no blob takes so long. A duplicate task after the end
+    writes newer files, and these are kept. A sweep walks through the destination once: about a second for a million
+    outputs.
     """
 
-    def __init__(self, loop: Loop, output: Store, after_s: float) -> None:
-        """Sweep the store `output`; never where it has no unfinished files, or `after_s` is 0."""
-        self._loop = loop
-        self._output = output if isinstance(output, KeepsUnfinished) and after_s > 0 else None
-        self._after_s = after_s
-        self._pool = ThreadPoolExecutor(1, "orphans")
-        self._stopping = threading.Event()
+    loop: Loop
+    clock: Clock
+    executor: Executor
+    output: Store
+    after_s: float
+    """0: never."""
+    state: State
+    retry_queue: RetryQueue
+    runs: Runs
+    cleaner: Cleaner
 
-    def add(self, destination: str, ended_s_ago: float = 0.0) -> None:
-        """A batch has ended; call it from the loop."""
-        if self._output is not None:
-            wait_s = max(self._after_s + SLACK_S - ended_s_ago, 0.0)
-            self._loop.call_later(wait_s, partial(self._submit, destination))
+    def add(self, batch_id: str, destination: str, ended_s_ago: float = 0.0) -> None:
+        """Sweep for a batch that has ended."""
+        if self.after_s > 0:
+            wait_s = max(self.after_s + SLACK_S - ended_s_ago, 0.0)
+            self.loop.call_later(wait_s, partial(self._sweep, batch_id, destination))
 
-    def recall(self, newest: Sequence[BatchRow]) -> None:
-        """Batches that ended before this process began, and may not have been swept."""
-        now_s = time.time()
+    def resume(self, newest: Sequence[BatchRow]) -> None:
+        """Sweep for batches that ended before this process started."""
+        now_s = self.clock.now_s()
         for row in newest:
             ago_s = now_s - (row.finished_at or 0.0)
-            if row.state in TERMINAL and ago_s < self._after_s + LOOK_BACK_S:
-                self.add(row.destination, ago_s)
+            if row.state in TERMINAL and ago_s < self.after_s + LOOK_BACK_S:
+                self.add(row.id, row.destination, ago_s)
 
-    def stop(self) -> None:
-        """Sweep nothing more; the next start does."""
-        self._stopping.set()
-        self._pool.shutdown(cancel_futures=True)
+    def _sweep(self, batch_id: str, destination: str) -> None:
+        if self.executor.stopped:
+            return
+        self.retry_queue.run(partial(self._sweep_intermediates, batch_id))
+        output = self.output
+        if not isinstance(output, KeepsUnfinished):
+            return
+        before_s = self.clock.now_s() - self.after_s
+        self.executor.submit(
+            lambda: output.remove_unfinished(f"{destination}/", before_s, lambda: self.executor.stopped),
+            partial(self._swept, destination),
+        )
 
-    def _submit(self, destination: str) -> None:
-        if not self._stopping.is_set():
-            self._pool.submit(self._sweep, destination)
+    def _sweep_intermediates(self, batch_id: str) -> None:
+        if self.runs.get(batch_id) is None and self.state.mine():  # else it may have been re-opened
+            self.cleaner.add_all(batch_id)
 
-    def _sweep(self, destination: str) -> None:
-        assert self._output is not None  # noqa: S101 - `add` saw to it
+    def _swept(self, destination: str, done: Future[int]) -> None:
         try:
-            before_s = time.time() - self._after_s
-            removed = self._output.remove_unfinished(f"{destination}/", before_s, self._stopping.is_set)
+            removed = done.result()
         except MuniflowError as error:
-            log.debug("unfinished files stay: %s", error, extra={"destination": destination})
+            log.debug("cannot remove unfinished files: %s", error, extra={"destination": destination})
         except Exception:
-            log.exception("sweeping failed", extra={"destination": destination})
+            log.exception("removing unfinished files failed", extra={"destination": destination})
         else:
             if removed:
-                log.info("unfinished files of killed processes are removed", extra={"files": removed})
+                log.info("removed unfinished files of killed processes", extra={"files": removed})

@@ -1,1 +1,1 @@
-"""What happens with each message and each image."""
+"""Handlers of the coordinator's queues, and of each step in a batch's life."""

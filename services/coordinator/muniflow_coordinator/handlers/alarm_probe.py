@@ -1,43 +1,45 @@
-"""Finding out that the broker takes no messages (a memory or disk alarm), for the status of the batches.
+"""Detects a broker that blocks publishers (a memory or disk alarm), so that the status of batches can say so.
 
-RabbitMQ says so to a connection only once that connection publishes. While workers cannot publish no image is settled,
-so the coordinator has nothing to publish either, and its users would be told that all is well.
+RabbitMQ tells a connection about an alarm only when it publishes. While workers cannot publish, no image is settled, so
+the coordinator has nothing to publish either and would report that all is well.
 """
 
-from muniflow.transport.types import OutgoingMessage
-from muniflow_coordinator.core import Core
+from dataclasses import dataclass, field
+
+from muniflow.runtime.loop import Loop
+from muniflow.transport.types import OutgoingMessage, Transport
+from muniflow_coordinator.runs.runs import Runs
 
 PROBE_S = 2.0
 MESSAGE = OutgoingMessage("muniflow.probe", b"", mandatory=False)
-"""For no queue: the broker confirms it and keeps nothing."""
+"""Has no queue: the broker confirms it and drops it."""
 
 
+@dataclass(eq=False)
 class Probe:
-    """While batches are worked on, publishes a message for nobody every `PROBE_S` seconds."""
+    """Publishes an empty message every `PROBE_S` seconds while batches run."""
 
-    def __init__(self, core: Core) -> None:
-        """Probe the transport of `core`; `start` begins it."""
-        self._loop = core.loop
-        self._transport = core.transport
-        self._runs = core.runs
-        self._waiting = False
-        self._stopped = False
+    loop: Loop
+    transport: Transport
+    runs: Runs
+    _waiting: bool = field(init=False, default=False)
+    _stopped: bool = field(init=False, default=False)
 
     def start(self) -> None:
-        """Begin."""
-        self._loop.call_later(PROBE_S, self._ask)
+        """Begin to probe."""
+        self.loop.call_later(PROBE_S, self._probe)
 
     def stop(self) -> None:
-        """End."""
+        """Stop probing."""
         self._stopped = True
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         if self._stopped:
             return
-        if len(self._runs) and self._transport.connected and not self._waiting:
+        if len(self.runs) and self.transport.connected and not self._waiting:
             self._waiting = True
-            self._transport.publish((MESSAGE,), lambda _problem: self._answered())
-        self._loop.call_later(PROBE_S, self._ask)
+            self.transport.publish((MESSAGE,), lambda _problem: self._answered())
+        self.loop.call_later(PROBE_S, self._probe)
 
     def _answered(self) -> None:
         self._waiting = False

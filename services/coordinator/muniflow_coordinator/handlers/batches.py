@@ -1,249 +1,265 @@
-"""Taking batches in: whole or not at all.
+"""Accepts or rejects new batches, always as a whole.
 
 A batch is acked only when all its images are recorded, or its rejection is published. Until then it has the state
-`intake`, and its document is kept: the next start reads it again, whether or not the broker brings it again (a message
-that comes over twenty connections is given up by the broker; the batch is not).
+`intake` and its document is kept, so the next start continues without its message: the broker gives a message up after
+twenty connections, the coordinator does not give up the batch.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
-from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, read_batch
-from muniflow.model.messages import Notice
+from muniflow.model.deadline import past_faults
+from muniflow.model.messages import TERMINAL, Notice
 from muniflow.model.operation import Operations
-from muniflow.transport.types import Delivery
-from muniflow_coordinator.core import Core
-from muniflow_coordinator.handlers.decode import batch_id_of
-from muniflow_coordinator.handlers.image_list import Found, Gate, Stopped, check, few_named, read_images
-from muniflow_coordinator.notifier import event_of, notice_of_row, notice_of_run, rejection
-from muniflow_coordinator.runs.runs import Run
-from muniflow_coordinator.runs.spec import write_spec
-from muniflow_coordinator.state.types import BatchRow, ImageRow, NewBatch
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.loop import Loop
+from muniflow.transport.types import Delivery, Transport
+from muniflow_coordinator.foresight.deadlines import Deadlines
+from muniflow_coordinator.handlers.audit import AuditTrail
+from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
+from muniflow_coordinator.handlers.image_list import few_named
+from muniflow_coordinator.handlers.list_reader import Intake, Intakes, ListReader
+from muniflow_coordinator.notifier import Notifier, event_of, notice_of_row, notice_of_run, rejection
+from muniflow_coordinator.resources import Stores
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Run, Runs
+from muniflow_coordinator.runs.spec import read_spec, write_spec
+from muniflow_coordinator.state.failure_types import NewRejection
+from muniflow_coordinator.state.types import BatchRow, ImageRow, NewBatch, State
 
 log = logging.getLogger(__name__)
 
-RETRY_DELAY_S = 2.0
-"""Pause before a batch is read again after the source store was away."""
-SLICE = 20_000
-"""Rows removed in one transaction."""
-
 
 @dataclass(eq=False)
-class Intake:
-    """A batch that is being read."""
-
-    batch: Batch
-    number: int
-    deliveries: list[Delivery]
-    submitted_at: float
-    held: list[Callable[[], None]] = field(default_factory=list)
-    """What waits until it is accepted or refused."""
-
-
 class BatchHandler:
-    """Takes `muniflow.batches`."""
+    """Handles `muniflow.batches`."""
 
-    def __init__(self, core: Core, operations: Operations, on_accepted: Callable[[Run], None], threads: int) -> None:
-        """Call `on_accepted` with each new batch once it is recorded; read `threads` batches at a time."""
-        self._loop = core.loop
-        self._transport = core.transport
-        self._state = core.state
-        self._retry_queue = core.retry_queue
-        self._notifier = core.notifier
-        self._runs = core.runs
-        self._source = core.stores.source
-        self._output = core.stores.output
-        self._waits = core.intake_waits
-        self._operations = operations
-        self._on_accepted = on_accepted
-        self._before_accept = core.failpoints.at("coordinator.before_accept")
-        self._after_accept = core.failpoints.at("coordinator.after_accept")
-        self._pool = ThreadPoolExecutor(threads, "intake")
-        self._stopping = threading.Event()
-        self._current: dict[str, Intake] = {}
+    loop: Loop
+    clock: Clock
+    transport: Transport
+    state: State
+    stores: Stores
+    retry_queue: RetryQueue
+    notifier: Notifier
+    failpoints: Failpoints
+    runs: Runs
+    intakes: Intakes
+    reader: ListReader
+    operations: Operations
+    audit: AuditTrail
+    deadlines: Deadlines
+    on_accepted: Sequence[Callable[[Run], None]]
+    """Called with each new batch once it is recorded, in order."""
+    kept_s: float
+    """How long rejections and letters are kept, in seconds."""
 
-    def stop(self) -> None:
-        """Stop reading; what is not accepted comes again."""
-        self._stopping.set()
-        self._pool.shutdown(cancel_futures=True)
+    def __post_init__(self) -> None:
+        """Look up the failpoints."""
+        self._before_accept = self.failpoints.at("coordinator.before_accept")
+        self._after_accept = self.failpoints.at("coordinator.after_accept")
 
-    def current(self, batch_id: str) -> Intake | None:
-        """The batch of this id if it is being read now."""
-        return self._current.get(batch_id)
-
-    def take_up(self, row: BatchRow, document: bytes | None) -> None:
-        """Go on with a batch that was being read when the last coordinator ended."""
+    def resume(self, row: BatchRow, document: bytes | None) -> None:
+        """Continue with a batch in state `intake` that the last coordinator left."""
         try:
-            batch = read_batch(document or b"", self._operations)
+            batch = read_batch(document or b"", self.operations, row.owner)
         except Invalid as invalid:
-            # The steps that it names have gone meanwhile, or an old muniflow kept no document: its message comes again.
+            # An operation was uninstalled, or an old muniflow kept no document: then its message comes again.
             faults = invalid.faults if document else ()
-            self._retry_queue.run(partial(self._forget, row, faults))
+            self.retry_queue.run(partial(self._remove, row, faults))
             return
+        was = read_spec(row.spec)
+        batch = replace(batch, revision=was.revision, submission=was.submission)
         self._restart(Intake(batch, row.number, [], row.submitted_at))
 
     def _restart(self, intake: Intake) -> None:
-        self._current[intake.batch.batch_id] = intake
-        self._retry_queue.run(lambda: self._drop(intake.number, lambda: self._submit(intake)))
+        self.intakes[intake.batch.batch_id] = intake
+        self.retry_queue.run(lambda: self.reader.remove_images(intake.number, lambda: self._read(intake)))
 
-    def _forget(self, row: BatchRow, faults: tuple[Fault, ...]) -> None:
+    def _remove(self, row: BatchRow, faults: tuple[Fault, ...]) -> None:
         def end() -> None:
-            self._state.drop_batch(row.number)
+            self.state.drop_batch(row.number)
             if faults:
-                self._refuse([], row.id, faults)
-                self._notifier.send(rejection(row.id, faults, None))
+                self._reject([], StatedBatch(row.id, row.municipality), faults, row.owner)
 
-        self._drop(row.number, end)
+        self.reader.remove_images(row.number, end)
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Check a batch and begin to read its images, or refuse it."""
+        """Validate a batch, then reject it or begin to read its list of images."""
+        owner = DEFAULT_OWNER
         try:
-            batch = read_batch(delivery.body, self._operations)
+            sender = self.audit.senders.of(delivery)
+            owner = sender.owner
+            batch = read_batch(delivery.body, self.operations, owner)
+            self.audit.senders.require(batch, sender)
         except Invalid as invalid:
-            self._refuse([delivery], batch_id_of(delivery.body), invalid.faults)
+            self._reject([delivery], stated_batch(delivery.body), invalid.faults, owner)
             return
-        self._retry_queue.run(lambda: self._admit(batch, delivery))
+        self.retry_queue.run(lambda: self._admit(batch, delivery))
 
     def _admit(self, batch: Batch, delivery: Delivery) -> None:
-        current = self._current.get(batch.batch_id)
-        known = self._state.find(batch.batch_id)
-        if known is not None and known.fingerprint != batch.fingerprint:
+        batch = replace(batch, submission=delivery.message_id)
+        current = self.intakes.get(batch.batch_id)
+        known = self.state.find(batch.batch_id)
+        if known is not None and known.owner != batch.owner:
+            text = f"{batch.batch_id} is taken; choose another one"
+            self._reject([delivery], _stated(batch), (Fault("batch_id", text),), batch.owner)
+        elif known is not None and known.fingerprint != batch.fingerprint:
             text = f"{batch.batch_id} is the id of another batch with other content"
-            self._refuse([delivery], batch.batch_id, (Fault("batch_id", text),))
+            self._reject([delivery], _stated(batch), (Fault("batch_id", text),), batch.owner)
         elif current is not None:
             current.deliveries.append(delivery)  # most often the same message, over a new connection
         elif known is not None and known.state == "intake":
-            # Its insertion was committed, and the answer to that was lost.
+            # An earlier attempt committed its insertion, but the answer of the database was lost.
+            batch = replace(batch, revision=read_spec(known.spec).revision)
             self._restart(Intake(batch, known.number, [delivery], known.submitted_at))
-        elif known is not None and known.state == "running" and self._runs.get(known.id) is None:
-            # The same, for one that was taken in whole.
-            self._work_on(Run.of(known), [delivery])
+        elif known is not None and known.state == "running" and self.runs.get(known.id) is None:
+            # The same, for a batch that was inserted and accepted in one transaction.
+            self._work_on(Run.of(known, self.clock), [delivery])
+        elif known is not None and not self._asks_anew(batch, known, delivery):
+            self._answer(known, delivery, already=True)
+        elif faults := past_faults(batch.deadline_at, self._sent_at(delivery)):
+            self._reject([delivery], _stated(batch), faults, batch.owner)
         elif known is not None:
-            self._answer(known, delivery)
-        elif (owner := self._state.owner_of(batch.destination)) is not None:
-            text = f"{batch.destination} is, holds or lies in the destination of batch {owner}; choose another one"
-            self._refuse([delivery], batch.batch_id, (Fault("destination", text),))
+            self._run_anew(batch, known, delivery)
+        elif (taken := self.state.find(self.state.owner_of(batch.destination) or "")) is not None:
+            whose = f"batch {taken.id}" if taken.owner == batch.owner else "another owner's batch"
+            text = f"{batch.destination} is, holds or lies in the destination of {whose}; choose another one"
+            self._reject([delivery], _stated(batch), (Fault("destination", text),), batch.owner)
         else:
             self._begin(batch, delivery)
 
-    def _answer(self, known: BatchRow, delivery: Delivery) -> None:
-        run = self._runs.get(known.id)
-        message_id = delivery.message_id
-        self._tell(notice_of_row(known, message_id) if run is None else notice_of_run(run, message_id), delivery)
+    def _asks_anew(self, batch: Batch, known: BatchRow, delivery: Delivery) -> bool:
+        """Return whether this is a wish to run an ended batch anew, and not the message of its last run again."""
+        if batch.again is None or known.state not in TERMINAL or self.runs.get(known.id) is not None:
+            return False
+        if delivery.message_id is None:
+            return not delivery.redelivered
+        return read_spec(known.spec).submission != delivery.message_id
 
-    def _tell(self, notice: Notice, delivery: Delivery) -> None:
-        self._notifier.send(notice, lambda: self._transport.ack([delivery]), event=event_of(notice))
+    def _run_anew(self, batch: Batch, known: BatchRow, delivery: Delivery) -> None:
+        """Forget the last run in the ledger, and begin the next one; its report is kept in the store."""
+        batch = replace(batch, revision=read_spec(known.spec).revision + 1)
+        intake = Intake(batch, known.number, [delivery], self.clock.now_s())
+        self.intakes[batch.batch_id] = intake  # what else is sent meanwhile waits for it
+
+        def begin() -> None:
+            self.state.drop_batch(known.number)
+            own = self.state.find(batch.batch_id)  # of an earlier attempt whose answer was lost
+            new = _new_batch(batch, delivery.body, intake.submitted_at)
+            intake.number = self.state.insert_batch(new) if own is None else own.number
+            self._read(intake)
+
+        self.reader.remove_images(known.number, begin)
+
+    def _sent_at(self, delivery: Delivery) -> float:
+        """Return when a batch was handed in: what it said then holds, however long it waited in the queue."""
+        now = self.clock.now_s()
+        return now if delivery.sent_at is None else min(float(delivery.sent_at), now)
+
+    def _answer(self, known: BatchRow, delivery: Delivery, *, already: bool = False) -> None:
+        self.audit.asked(delivery, "submit", known.id, "the same batch again")
+        run = self.runs.get(known.id)
+        message_id = delivery.message_id
+        if run is None:
+            notice = notice_of_row(known, message_id)
+            said = {"already_run_at": known.finished_at if already else None}
+            self._notify(notice.model_copy(update=said), delivery)
+        elif run.announced:
+            # After the notice of its end, none may say that it runs.
+            run.held.append(partial(self.retry_queue.run, partial(self._answer_ended, run, delivery)))
+        else:
+            self._notify(notice_of_run(run, message_id, self.deadlines.of(run)), delivery)
+
+    def _answer_new(self, run: Run, delivery: Delivery) -> None:
+        """Answer a batch that was accepted just now; it may have ended while its deadline was judged."""
+        if self.runs.get(run.id) is run:
+            self._notify(notice_of_run(run, delivery.message_id, self.deadlines.of(run)), delivery)
+        else:
+            self.retry_queue.run(partial(self._answer_ended, run, delivery))
+
+    def _answer_ended(self, run: Run, delivery: Delivery) -> None:
+        if (known := self.state.find(run.id)) is not None:
+            self._answer(known, delivery)
+
+    def _notify(self, notice: Notice, delivery: Delivery) -> None:
+        self.notifier.send(notice, lambda: self.transport.ack([delivery]), event=event_of(notice))
 
     def _begin(self, batch: Batch, delivery: Delivery) -> None:
-        now = time.time()
+        now = self.clock.now_s()
         new = _new_batch(batch, delivery.body, now)
-        if (rows := few_named(batch, self._source, self._output)) is not None:
-            # Nothing to wait for: one transaction does it all.
+        if (rows := few_named(batch, self.stores.source, self.stores.output)) is not None:
+            # No list to read: one transaction records everything.
             self._before_accept()
-            number = self._state.insert_batch(new, rows)
+            number = self.state.insert_batch(new, rows)
             self._after_accept()
-            self._work_on(Run.fresh(number, batch, len(rows), now), [delivery], rows)
+            self._work_on(Run.fresh(number, batch, len(rows), now, self.clock), [delivery], rows)
             return
-        intake = Intake(batch, self._state.insert_batch(new), [delivery], now)
-        self._current[batch.batch_id] = intake
-        self._submit(intake)
-
-    def _submit(self, intake: Intake) -> None:
-        if not self._stopping.is_set():
-            self._pool.submit(self._read, intake)
+        intake = Intake(batch, self.state.insert_batch(new), [delivery], now)
+        self.intakes[batch.batch_id] = intake
+        self._read(intake)
 
     def _read(self, intake: Intake) -> None:
-        """In a thread: everything that the loop is to do goes through `call`."""
-        call = self._loop.add_callback_threadsafe
-        gate = Gate(self._stopping)
+        self.reader.read(intake, self._accept, self._end_rejected)
 
-        def hand_over(chunk: list[ImageRow]) -> None:
-            call(lambda: self._retry_queue.run(lambda: self._keep(intake, chunk, gate)))
+    def _end_rejected(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
+        self.state.drop_batch(intake.number)
+        self._end(intake)
+        self._reject(intake.deliveries, _stated(intake.batch), faults, intake.batch.owner)
 
-        try:
-            found = read_images(intake.batch, self._source, self._output, gate, hand_over)
-            if found.rows is None:
-                check(intake.batch, intake.number, self._state)
-        except Stopped:
-            return
-        except Invalid as invalid:
-            self._take_back(intake, partial(self._end_refused, intake, invalid.faults))
-        except Unavailable as error:
-            if intake.batch.batch_id not in self._waits:
-                log.warning("reading a batch waits: %s", error, extra={"batch": intake.batch.batch_id})
-            self._waits[intake.batch.batch_id] = str(error)
-            self._take_back(intake, lambda: self._loop.call_later(RETRY_DELAY_S, lambda: self._submit(intake)))
-        except Exception as error:
-            log.exception("reading a batch failed", extra={"batch": intake.batch.batch_id})
-            fault = Fault("", f"internal error: {type(error).__name__}: {error}")
-            self._take_back(intake, partial(self._end_refused, intake, (fault,)))
-        else:
-            call(lambda: self._retry_queue.run(lambda: self._accept(intake, found)))
-
-    def _keep(self, intake: Intake, chunk: list[ImageRow], gate: Gate) -> None:
-        self._state.insert_images(intake.number, chunk)
-        gate.leave()
-
-    def _take_back(self, intake: Intake, then: Callable[[], object]) -> None:
-        # Through the retry queue: chunks that still wait to be recorded are recorded before they are forgotten.
-        drop = partial(self._drop, intake.number, then)
-        self._loop.add_callback_threadsafe(lambda: self._retry_queue.run(drop))
-
-    def _drop(self, number: int, then: Callable[[], object]) -> None:
-        """Forget the images recorded so far, slice by slice, then go on."""
-        if self._state.drop_images(number, SLICE):
-            self._loop.call_later(0, lambda: self._retry_queue.run(lambda: self._drop(number, then)))
-        else:
-            then()
-
-    def _end_refused(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
-        def forget() -> None:
-            self._state.drop_batch(intake.number)
-            self._end(intake)
-            self._refuse(intake.deliveries, intake.batch.batch_id, faults)
-            if not intake.deliveries:
-                self._notifier.send(rejection(intake.batch.batch_id, faults, None))
-
-        self._retry_queue.run(forget)
-
-    def _accept(self, intake: Intake, found: Found) -> None:
-        rows = found.rows or ()
+    def _accept(self, intake: Intake, total: int, rows: Sequence[ImageRow]) -> None:
         self._before_accept()
-        self._state.accept_batch(intake.number, found.total, rows)
+        self.state.accept_batch(intake.number, total, rows, spec=write_spec(intake.batch))
         self._after_accept()
-        run = Run.fresh(intake.number, intake.batch, found.total, intake.submitted_at)
+        run = Run.fresh(intake.number, intake.batch, total, intake.submitted_at, self.clock)
         self._end(intake)
         self._work_on(run, intake.deliveries, rows)
 
     def _work_on(self, run: Run, deliveries: Sequence[Delivery], rows: Sequence[ImageRow] = ()) -> None:
-        """Begin with a batch that is accepted; `rows` are all its images, where they are at hand."""
+        """Start an accepted batch; `rows` are all its images, or empty if they must be read from the database."""
         if rows:
             run.read_ahead(rows, all_of_them=True)
-        self._runs.add(run)
+        self.runs.add(run)
         log.info("batch accepted", extra={"batch": run.id, "images": run.counts.total})
-        self._on_accepted(run)
+        for follow in self.on_accepted:
+            follow(run)
         for delivery in deliveries:
-            self._tell(notice_of_run(run, delivery.message_id), delivery)
+            self.audit.asked(delivery, "submit", run.id)
+        for delivery in deliveries:
+            self.deadlines.when_known(run, partial(self._answer_new, run, delivery))
 
     def _end(self, intake: Intake) -> None:
-        del self._current[intake.batch.batch_id]
-        self._waits.pop(intake.batch.batch_id, None)
+        del self.intakes[intake.batch.batch_id]
         for held in intake.held:
-            self._loop.call_later(0, held)
+            self.loop.call_later(0, held)
 
-    def _refuse(self, deliveries: list[Delivery], batch_id: str, faults: tuple[Fault, ...]) -> None:
-        log.warning("batch refused: %s", faults[0] if faults else "", extra={"batch": batch_id, "faults": len(faults)})
+    def _reject(
+        self, deliveries: Sequence[Delivery], stated: StatedBatch, faults: tuple[Fault, ...], owner: str
+    ) -> None:
+        """Record a rejection with all its faults, then tell who listens, then give the messages up."""
+        first = faults[0] if faults else ""
+        log.warning("batch rejected: %s", first, extra={"batch": stated.batch_id, "faults": len(faults)})
         for delivery in deliveries:
-            self._notifier.send(
-                rejection(batch_id, faults, delivery.message_id),
-                partial(self._transport.reject, delivery),
-            )
+            self.audit.asked(delivery, "submit", stated.batch_id, f"refused: {first}" if faults else "refused")
+        for given in deliveries or (None,):  # after a restart its message may be gone
+            message_id = None if given is None else given.message_id
+            new = NewRejection(stated.batch_id, stated.municipality, message_id, self.clock.now_s(), faults, owner)
+            self.retry_queue.run(partial(self._record_rejection, given, new))
+
+    def _record_rejection(self, delivery: Delivery | None, new: NewRejection) -> None:
+        self.state.keep_rejection(new)
+        self.state.forget_before(new.at - self.kept_s)
+        then = (lambda: None) if delivery is None else partial(self.transport.reject, delivery)
+        self.notifier.send(rejection(new.batch, new.faults, new.message_id, new.owner), then)
+
+
+def _stated(batch: Batch) -> StatedBatch:
+    return StatedBatch(batch.batch_id, batch.municipality)
 
 
 def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:
@@ -256,4 +272,5 @@ def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:
         destination=batch.destination,
         submitted_at=now,
         document=document,
+        owner=batch.owner,
     )

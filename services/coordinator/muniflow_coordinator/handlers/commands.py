@@ -1,71 +1,94 @@
-"""Cancelling batches and re-opening failed images, slice by slice, one command after the other.
+"""Cancels batches, re-opens or drops failed images: one command after the other, each in slices.
 
-A command is acked when it is done, so a crash repeats it. Repeating is safe: cancelling touches only images that are
-pending, re-opening only those that are failed.
+A command is acked when it is done, so a crash repeats it. Repeating is safe: cancelling changes only pending images,
+re-opening only failed ones.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
+from muniflow.errors import Invalid
 from muniflow.model.messages import Command
-from muniflow.transport.types import Delivery
-from muniflow_coordinator.core import Core
-from muniflow_coordinator.handlers.batches import BatchHandler
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.loop import Loop
+from muniflow.transport.types import Delivery, Transport
+from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.handlers.audit import AuditTrail
+from muniflow_coordinator.handlers.dead_letters import LetterHandler
 from muniflow_coordinator.handlers.decode import read_message
-from muniflow_coordinator.notifier import notice_of_run
-from muniflow_coordinator.runs.runs import Run, may_run
-from muniflow_coordinator.state.types import Commit
+from muniflow_coordinator.handlers.dispatcher import Dispatcher
+from muniflow_coordinator.handlers.finalizer import Finisher
+from muniflow_coordinator.handlers.job import ACTIONS, Job
+from muniflow_coordinator.handlers.list_reader import Intakes
+from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.notifier import Notifier, notice_of_run
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Flight, Run, Runs, may_run
+from muniflow_coordinator.runs.scheduler import Scheduler
+from muniflow_coordinator.state.types import Commit, State
 
 log = logging.getLogger(__name__)
 
 SLICE = 10_000
-"""Images looked at in one transaction."""
-CLEANER_AGAIN_S = 0.05
+"""Images of one transaction."""
+CLEANER_RETRY_S = 0.05
+"""Pause before the cleaner is asked again whether it still removes intermediates of a batch."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A command in hand."""
-
-    command: Command
-    ack: Callable[[], None]
-
-
+@dataclass(eq=False)
 class CommandHandler:
-    """Takes `muniflow.control`."""
+    """Handles `muniflow.control`."""
 
-    def __init__(
-        self, core: Core, intake: BatchHandler, complete: Callable[[Run], None], resume: Callable[[Run], None]
-    ) -> None:
-        """Call `complete` when a batch has no pending image left, `resume` when it has some again."""
-        self._loop = core.loop
-        self._transport = core.transport
-        self._state = core.state
-        self._retry_queue = core.retry_queue
-        self._notifier = core.notifier
-        self._runs = core.runs
-        self._scheduler = core.scheduler
-        self._cleaner = core.cleaner
-        self._metrics = core.metrics
-        self._intake = intake
-        self._complete = complete
-        self._resume = resume
-        self._jobs: deque[Job] = deque()
-        self._busy = False
+    loop: Loop
+    clock: Clock
+    transport: Transport
+    state: State
+    retry_queue: RetryQueue
+    notifier: Notifier
+    metrics: Metrics
+    runs: Runs
+    intakes: Intakes
+    scheduler: Scheduler
+    cleaner: Cleaner
+    dispatcher: Dispatcher
+    finisher: Finisher
+    letters: LetterHandler
+    audit: AuditTrail
+    _jobs: deque[Job] = field(init=False, default_factory=deque)
+    _busy: bool = field(init=False, default=False)
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Carry out a command, after those before it."""
+        """Carry out a command, after the earlier ones."""
         command = read_message(Command, delivery)
         if command is None:
-            self._metrics.malformed.labels(delivery.queue).inc()
-            self._transport.reject(delivery)
-        else:
-            self._take(Job(command, lambda: self._transport.ack([delivery])))
+            self.metrics.malformed.labels(delivery.queue).inc()
+            self.transport.reject(delivery)
+            return
+        try:
+            sender = self.audit.senders.of(delivery)
+        except Invalid as invalid:
+            log.warning("command refused: %s", invalid.faults[0], extra={"batch": command.batch})
+            self.transport.reject(delivery)
+            return
+        owner = None if sender.everything else sender.owner
+        tell = partial(self.audit.asked, delivery, ACTIONS[command.action])
+        self._take(Job(command, lambda: self.transport.ack([delivery]), owner, tell))
 
     def cancel_again(self, run: Run) -> None:
-        """Go on cancelling a batch after a restart."""
+        """Continue to cancel a batch after a restart; what was in flight before it goes on to its end."""
+        self.retry_queue.run(lambda: self._cancel_again(run))
+
+    def _cancel_again(self, run: Run) -> None:
+        found = self.state.opened(run.number, self.state.kept_images(run.number))
+        rows = [row for row, _ in found if row.state == "pending"]
+        now_s = self.clock.monotonic_s()
+        for row in rows:
+            run.in_flight[row.image] = Flight(now_s, now_s)
+            run.ledger.open(row.image, row.run)
+        self.dispatcher.publish([(run, row) for row in rows])
         self._take(Job(Command(action="cancel", batch=run.id), lambda: None))
 
     def _take(self, job: Job) -> None:
@@ -76,7 +99,7 @@ class CommandHandler:
         if self._jobs and not self._busy:
             self._busy = True
             job = self._jobs.popleft()
-            self._retry_queue.run(lambda: self._begin(job))
+            self.retry_queue.run(lambda: self._begin(job))
 
     def _end(self, job: Job | None) -> None:
         if job is not None:
@@ -85,84 +108,130 @@ class CommandHandler:
         self._next()
 
     def _hold(self, job: Job, held: list[Callable[[], None]]) -> None:
-        """Put a command away until its batch is ready for it; the others go on."""
+        """Defer a command until its batch is ready for it, and continue with the next one."""
         held.append(lambda: self._take(job))
         self._end(None)
 
+    def _owner_of(self, batch_id: str) -> str | None:
+        if (known := self.intakes.get(batch_id) or self.runs.get(batch_id)) is not None:
+            return known.batch.owner
+        row = self.state.find(batch_id)
+        return None if row is None else row.owner
+
     def _begin(self, job: Job) -> None:
-        batch_id = job.command.batch
-        if (intake := self._intake.current(batch_id)) is not None:
+        command = job.command
+        batch_id = command.batch
+        if command.letter is not None:
+            self._begin_letter(job, command.letter)
+            return
+        if not batch_id and command.action != "cancel":
+            self._begin_all(job)
+            return
+        owner = self._owner_of(batch_id)
+        if owner is None:
+            self._end(job)
+            return
+        if job.owner not in {None, owner}:  # as if there were no such batch
+            log.warning("command for the batch of another owner", extra={"batch": batch_id, "owner": job.owner})
+            job.tell(batch_id, "refused: the batch of another owner")
+            self._end(job)
+            return
+        job.tell(batch_id, "")
+        if (intake := self.intakes.get(batch_id)) is not None:
             self._hold(job, intake.held)
             return
-        run = self._runs.get(batch_id)
-        if run is not None and (run.state == "finishing" or (run.cancelling and job.command.action == "reopen")):
+        run = self.runs.get(batch_id)
+        if run is not None and (run.state == "finishing" or (run.cancelling and command.action == "reopen")):
             self._hold(job, run.held)
-        elif job.command.action == "cancel":
+        elif command.action == "cancel":
             self._begin_cancel(job, run)
+        elif command.action == "drop":
+            self._begin_drop(job)
         else:
             self._begin_reopen(job, run)
+
+    def _begin_all(self, job: Job) -> None:
+        """Treat one batch after the other; the command is acked after the last one."""
+        groups = self.state.failure_groups(job.chosen)
+        waiting = set(batches := list(dict.fromkeys(group.batch_id for group in groups)))
+
+        def ended(batch: str) -> None:
+            waiting.discard(batch)
+            if not waiting:
+                job.ack()
+
+        job.tell("", "every batch with failures")
+        self._jobs.extend(job.for_batch(batch, partial(ended, batch)) for batch in batches)
+        self._end(None if batches else job)
+
+    def _begin_letter(self, job: Job, letter: int) -> None:
+        if job.owner is not None:  # what a letter holds may be anybody's
+            log.warning("command for a letter", extra={"letter": letter, "owner": job.owner})
+            job.tell("", f"refused: letter {letter} belongs to no owner")
+            self._end(job)
+            return
+        job.tell("", f"letter {letter}")
+        act = self.letters.replay if job.command.action == "replay_letter" else self.letters.drop
+        act(letter, lambda: self._end(job))
 
     # Cancelling
 
     def _begin_cancel(self, job: Job, run: Run | None) -> None:
         if run is None:
-            self._end(job)  # it is in a terminal state, or was never here
+            self._end(job)  # it has ended, or is not known
             return
-        self._state.commit([Commit(run.number, cancelling=True)])
+        self.state.commit([Commit(run.number, cancelling=True, in_flight=run.in_flight.keys())])
         run.cancelling = True
-        self._scheduler.pause(run.number)
+        self.scheduler.pause(run.number)
         run.read_again()
         log.info("batch is being cancelled", extra={"batch": run.id})
         self._cancel_slice(job, run, 0)
 
     def _cancel_slice(self, job: Job, run: Run, first: int) -> None:
-        if run.state != "running":  # the last images in flight were settled meanwhile
+        if run.state != "running":  # the last images in flight were settled between two slices
             self._end(job)
             return
         within = range(first, first + SLICE)
         before = run.counts.cancelled
-        run.counts = self._state.cancel_images(run.number, within, run.in_flight.keys())
+        run.counts = self.state.cancel_images(run.number, within, run.in_flight.keys())
         run.ledger.keep_only(run.in_flight)
-        self._metrics.images_settled.labels("cancelled").inc(run.counts.cancelled - before)
+        self.metrics.images_settled.labels("cancelled").inc(run.counts.cancelled - before)
         if within.stop < run.counts.total:
             self._later(0, lambda: self._cancel_slice(job, run, within.stop))
             return
         if not run.counts.pending:
-            self._complete(run)
+            self.finisher.complete(run)
         self._end(job)
 
     # Re-opening
 
     def _begin_reopen(self, job: Job, run: Run | None) -> None:
         if run is None:
-            row = self._state.find(job.command.batch)
+            row = self.state.find(job.command.batch)
             if row is None or not (row.counts.failed or row.state == "running") or not may_run(row):
                 self._end(job)
                 return
-            run = Run.of(row)
+            run = Run.of(row, self.clock)
             if row.state == "running":
-                self._reopened(run, known=False)  # an earlier try was committed, and the answer to that was lost
-        image = job.command.image
+                # An earlier attempt was committed, but the answer of the database was lost.
+                self._reopened(run, known=False)
         run.reopening = True
-        images = range(run.counts.total)
-        if image is not None:
-            images = range(image, image + 1) if image in images else range(0)
-        self._reopen_slice(job, run, images)
+        self._reopen_slice(job, run, job.images(run.counts.total))
 
     def _reopen_slice(self, job: Job, run: Run, images: range) -> None:
         if not images:
             self._end_reopen(job, run)  # there is no such image
             return
-        if not self._cleaner.forget(run.id):
-            # What removes intermediates of the failed run must not meet those of the next one. In each slice: late
-            # events may have come between two of them.
-            self._later(CLEANER_AGAIN_S, lambda: self._reopen_slice(job, run, images))
+        if not self.cleaner.forget(run.id):
+            # The removal for the failed run must not hit intermediates of the next one. Checked before each slice,
+            # because late events may come between two slices.
+            self._later(CLEANER_RETRY_S, lambda: self._reopen_slice(job, run, images))
             return
         within = images[:SLICE]
         before = run.counts.failed
-        run.counts = self._state.reopen_images(run.number, within)
+        run.counts = self.state.reopen_images(run.number, within, job.chosen)
         if run.counts.failed != before:
-            self._reopened(run, known=self._runs.get(run.id) is run)
+            self._reopened(run, known=self.runs.get(run.id) is run)
         if len(images) > SLICE and run.counts.failed:
             self._later(0, lambda: self._reopen_slice(job, run, images[SLICE:]))
             return
@@ -170,18 +239,35 @@ class CommandHandler:
 
     def _end_reopen(self, job: Job, run: Run) -> None:
         run.reopening = False
-        if self._runs.get(run.id) is run and run.state == "running" and not run.counts.pending:
-            self._complete(run)
+        if self.runs.get(run.id) is run and run.state == "running" and not run.counts.pending:
+            self.finisher.complete(run)
         self._end(job)
 
     def _reopened(self, run: Run, *, known: bool) -> None:
         run.read_again()
         if not known:
             run.state, run.cancelling, run.finished_at = "running", False, None
-            self._runs.add(run)
-            log.info("batch runs again", extra={"batch": run.id})
-            self._notifier.send(notice_of_run(run))
-        self._resume(run)
+            run.reopened_at = self.clock.now_s()
+            self.runs.add(run)
+            log.info("batch re-opened", extra={"batch": run.id})
+            self.notifier.send(notice_of_run(run))
+        self.dispatcher.resume(run)
+
+    # Dropping
+
+    def _begin_drop(self, job: Job) -> None:
+        row = self.state.find(job.command.batch)
+        if row is None:
+            self._end(job)
+        else:
+            self._drop_slice(job, row.number, job.images(row.counts.total))
+
+    def _drop_slice(self, job: Job, batch: int, images: range) -> None:
+        if not images:
+            self._end(job)
+            return
+        self.state.drop_failures(batch, images[:SLICE], job.chosen)
+        self._later(0, lambda: self._drop_slice(job, batch, images[SLICE:]))
 
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
-        self._loop.call_later(delay_s, lambda: self._retry_queue.run(work))
+        self.loop.call_later(delay_s, lambda: self.retry_queue.run(work))

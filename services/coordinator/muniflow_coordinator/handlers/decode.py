@@ -1,15 +1,17 @@
-"""Reading what comes in from the broker; what cannot be read is told apart here and nowhere else."""
+"""Decodes incoming messages, also malformed ones and those of other versions."""
 
 import json
 import logging
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from muniflow.model.lineage import WHOLE
-from muniflow.model.messages import Pair, Settled
+from muniflow.model.messages import Settled
+from muniflow.model.pixels import Pair
 from muniflow.model.topology import DELIVERY_LIMIT
 from muniflow.model.wire import OPEN
+from muniflow.reason_codes import ReasonCode
 from muniflow.transport.types import Delivery
 
 log = logging.getLogger(__name__)
@@ -17,7 +19,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_message(model: type[Model], delivery: Delivery) -> Model | None:
-    """The message of a delivery, or `None`, with one warning, when it is not such a message."""
+    """Return the message of a delivery; `None`, with one warning, if it is malformed."""
     try:
         return model.model_validate_json(delivery.body)
     except ValidationError as error:
@@ -30,7 +32,7 @@ def read_message(model: type[Model], delivery: Delivery) -> Model | None:
 
 
 class Origin(BaseModel):
-    """A part that a task is about, in all versions."""
+    """A tile of a task, as in all versions."""
 
     model_config: ClassVar[ConfigDict] = OPEN
 
@@ -38,7 +40,7 @@ class Origin(BaseModel):
 
 
 class Lost(BaseModel):
-    """What tasks of all versions have: enough to settle one that this build does not understand."""
+    """The fields that tasks of all versions have: enough to settle a task that this build does not understand."""
 
     model_config: ClassVar[ConfigDict] = OPEN
 
@@ -49,35 +51,43 @@ class Lost(BaseModel):
     step: int = 0
     tiles: tuple[Origin, ...] = ()
 
-    def failed(self, reason: str) -> tuple[Settled, ...]:
-        """All that it is about has failed at its step."""
+    def failed(self, reason: str, code: ReasonCode) -> tuple[Settled, ...]:
+        """Return events by which all its tiles have failed at its step."""
         lineages = tuple(tile.lineage for tile in self.tiles) or (WHOLE,)
         return tuple(
-            Settled(batch=self.batch, image=self.image, run=self.run, lineage=lineage, reason=reason, step=self.step)
+            Settled.failure(self.batch, self.image, self.run, lineage=lineage, reason=reason, step=self.step, code=code)
             for lineage in lineages
         )
 
 
 def read_lost(delivery: Delivery) -> tuple[Settled, ...] | None:
-    """What a copy of a task that the broker gave up on means to the ledger; `None`: it is not a task."""
+    """Return the events for a task that the broker gave up; `None` if it is not a task."""
     task = read_message(Lost, delivery)
     if task is None:
         return None
     if delivery.headers.get("x-first-death-reason") != "rejected":
-        return task.failed(f"the broker gave this task up after {DELIVERY_LIMIT} deliveries")
+        return task.failed(f"the broker gave this task up after {DELIVERY_LIMIT} deliveries", "deliveries_exhausted")
     if task.v > 1:
         return task.failed(
             f"a worker of an earlier build refused this task (message version {task.v}): "
-            "update the workers, then run the image again"
+            "update the workers, then run the image again",
+            "worker_outdated",
         )
-    return task.failed("no worker could read this task")
+    return task.failed("no worker could read this task", "task_unreadable")
 
 
-def batch_id_of(body: bytes) -> str:
-    """The id that a batch document claims, as far as it can be read: for its rejection."""
+class StatedBatch(NamedTuple):
+    """What an invalid document says of itself, for its rejection."""
+
+    batch_id: str = ""
+    municipality: str = ""
+
+
+def stated_batch(body: bytes) -> StatedBatch:
+    """Return what an invalid document says of itself; empty where it says nothing."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return ""
-    claimed = document.get("batch_id") if isinstance(document, dict) else None
-    return claimed[:80] if isinstance(claimed, str) else ""
+        return StatedBatch()
+    found = [document.get(name) if isinstance(document, dict) else None for name in StatedBatch._fields]
+    return StatedBatch(*(text[:200] if isinstance(text, str) else "" for text in found))

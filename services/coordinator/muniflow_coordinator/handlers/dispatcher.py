@@ -1,77 +1,120 @@
-"""Publishing the first tasks of images: whose turn it is (`scheduler`), within the windows, in groups with confirms."""
+"""Publishes the first tasks of images: by the turns of `scheduler`, within the windows, in groups with confirms."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from muniflow.runtime.tracing import ImageId
-from muniflow.transport.types import OutgoingMessage, PublishProblem
-from muniflow_coordinator.core import Core
-from muniflow_coordinator.runs.runs import Flight, Run
-from muniflow_coordinator.state.types import ImageRow
+from muniflow.forecast.stage import Stages
+from muniflow.model.topology import lane_queue
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.loop import Loop
+from muniflow.runtime.tracing import ImageId, Tracing
+from muniflow.transport.types import OutgoingMessage, PublishProblem, Transport
+from muniflow_coordinator.foresight.due import standing_of
+from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Flight, Run, Runs
+from muniflow_coordinator.runs.scheduler import Scheduler
+from muniflow_coordinator.runs.window import Window
+from muniflow_coordinator.state.types import ImageRow, State
 
 GROUP = 128
 """Images published together."""
 READ_AHEAD = 1000
 """Pending images read from the database at once."""
 RETRY_DELAY_S = 1.0
-"""Pause before a group is published again that was not confirmed."""
+"""Pause before a group that was not confirmed is published again."""
 
 
+@dataclass(eq=False)
 class Dispatcher:
     """Keeps the windows full."""
 
-    def __init__(self, core: Core) -> None:
-        """Dispatch the images of all runs."""
-        self._loop = core.loop
-        self._transport = core.transport
-        self._state = core.state
-        self._retry_queue = core.retry_queue
-        self._runs = core.runs
-        self._scheduler = core.scheduler
-        self._dispatched = core.metrics.images_dispatched
-        self._confirm_seconds = core.metrics.confirm_seconds
-        self._tracing = core.tracing
-        self._after_dispatch = core.failpoints.at("coordinator.after_dispatch")
-        self._asked = False
-        self.stopped = False
+    loop: Loop
+    clock: Clock
+    transport: Transport
+    state: State
+    retry_queue: RetryQueue
+    metrics: Metrics
+    tracing: Tracing
+    failpoints: Failpoints
+    runs: Runs
+    scheduler: Scheduler
+    stages: Stages
+    """They say when a batch without a deadline is due."""
+    max_weight: int
+    """A larger weight of a batch counts as this."""
+    express_images: int
+    """A batch of at most so many images is express."""
+    takes_express: Callable[[str], bool]
+    """Whether it is certain that workers consume the express tasks of an operation."""
+    _requested: bool = field(init=False, default=False)
+    _stopped: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Look up the failpoint."""
+        self._after_dispatch = self.failpoints.at("coordinator.after_dispatch")
+
+    def stop(self) -> None:
+        """Publish nothing more."""
+        self._stopped = True
 
     def add(self, run: Run) -> None:
         """Give turns to a batch that has pending images."""
         if not run.cancelling:
-            self._scheduler.add(run.number, run.batch.weight)
+            standing = standing_of(run, self.stages, self.max_weight)
+            self.scheduler.add(run.number, standing._replace(express=self._is_express(run)))
+
+    def set_windows(self, windows: Mapping[int, Window], total: int | None) -> None:
+        """Give batches other windows, by their numbers, and dispatch soon what they have room for.
+
+        Args:
+            windows: of some batches.
+            total: images of all batches together; `None`: as before.
+        """
+        if total is not None:
+            self.scheduler.set_total(total)
+        for number, window in windows.items():
+            self.scheduler.set_window(number, window)
+        self.pump()
+
+    def resume(self, run: Run) -> None:
+        """Give turns to a batch, and dispatch soon."""
+        self.add(run)
+        self.pump()
 
     def pump(self) -> None:
-        """Dispatch soon what the windows have room for."""
-        if not self._asked and not self.stopped:
-            self._asked = True
-            self._retry_queue.run(self._pump)
+        """Dispatch soon as many images as the windows have room for."""
+        if not self._requested and not self._stopped:
+            self._requested = True
+            self.retry_queue.run(self._pump)
 
     def _pump(self) -> None:
-        self._asked = False
-        if self.stopped or not self._transport.connected:
-            return  # asked again when it is ready
+        self._requested = False
+        if self._stopped or not self.transport.connected:
+            return  # called again when the transport is ready
         taken: list[tuple[Run, ImageRow]] = []
         try:
-            while len(taken) < GROUP and (number := self._scheduler.take()) is not None:
+            while len(taken) < GROUP and (number := self.scheduler.take()) is not None:
                 self._take(number, taken)
         finally:
             self.publish(taken)
         if len(taken) >= GROUP:
-            # Let the loop do other things between two groups.
-            self._asked = True
-            self._loop.call_later(0, lambda: self._retry_queue.run(self._pump))
+            # The loop does other work between two groups.
+            self._requested = True
+            self.loop.call_later(0, lambda: self.retry_queue.run(self._pump))
 
     def _take(self, number: int, taken: list[tuple[Run, ImageRow]]) -> None:
-        run = self._runs.numbered(number)
+        run = self.runs.numbered(number)
         try:
             row = None if run is None else self._next_row(run)
         except BaseException:
-            self._scheduler.give_back(number)
+            self.scheduler.give_back(number)
             raise
         if run is None or row is None:
-            self._scheduler.nothing_left(number)
+            self.scheduler.nothing_left(number)
             return
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic_s()
         run.in_flight[row.image] = Flight(now_s, now_s)
         run.ledger.open(row.image, row.run)
         taken.append((run, row))
@@ -84,23 +127,37 @@ class Dispatcher:
                     return row
             if run.all_read:
                 return None
-            page = self._state.images(run.number, state="pending", after=run.cursor, limit=READ_AHEAD)
+            page = self.state.images(run.number, state="pending", after=run.cursor, limit=READ_AHEAD)
             run.settled_early.clear()
             run.read_ahead(page, all_of_them=len(page) < READ_AHEAD)
 
     def publish(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
-        """Publish the first tasks of these images, which are in flight, until the broker has confirmed them."""
-        now = time.time()
+        """Publish the first tasks of these images, again and again until the broker confirms them."""
+        now = self.clock.now_s()
         groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
+        queues = {number: self._queue_of(run) for number, run in {run.number: run for run, _ in taken}.items()}
         for run, row in taken:
-            messages, runs = groups.setdefault(run.queue, ([], {}))
+            queue = queues[run.number]
+            messages, runs = groups.setdefault(queue, ([], {}))
             body = run.write_task(row.image, row.stem, row.suffix, row.run, now)
-            trace = self._tracing.headers(ImageId(run.id, run.submitted_at, row.image, row.run))
-            messages.append(OutgoingMessage(run.queue, body, headers=trace))
+            trace = self.tracing.headers(ImageId(run.id, run.submitted_at, row.image, row.run))
+            messages.append(OutgoingMessage(queue, body, headers=trace))
             runs[run.number] = run
         for messages, runs in groups.values():
             self._publisher(messages, list(runs.values()))()
-        self._dispatched.inc(len(taken))
+        self.metrics.images_dispatched.inc(len(taken))
+
+    def _is_express(self, run: Run) -> bool:
+        return run.counts.total <= self.express_images
+
+    def _queue_of(self, run: Run) -> str:
+        """Return the queue of its first step: the express one only where workers of every step consume theirs.
+
+        Workers pass an image on in the lane that it came by, and those of an earlier build consume no express queue.
+        """
+        route = run.batch.route
+        express = self._is_express(run) and all(self.takes_express(step.op) for step in route)
+        return lane_queue(route[0].op, express=express)
 
     def _publisher(self, messages: Sequence[OutgoingMessage], runs: Sequence[Run]) -> Callable[[], None]:
         began_s = 0.0
@@ -109,19 +166,19 @@ class Dispatcher:
             for run in runs:
                 run.waiting_for = None if problem is None else f"broker: {problem.reason}"
             if problem is None:
-                self._confirm_seconds.observe(time.perf_counter() - began_s)
+                self.metrics.confirm_seconds.observe(self.clock.monotonic_s() - began_s)
                 self._after_dispatch()
-            elif not self.stopped:
-                self._loop.call_later(RETRY_DELAY_S, publish)
+            elif not self._stopped:
+                self.loop.call_later(RETRY_DELAY_S, publish)
 
         def publish() -> None:
             nonlocal began_s
-            if self.stopped:
+            if self._stopped:
                 return  # the images are pending; the next start dispatches them
-            if self._transport.connected:
-                began_s = time.perf_counter()
-                self._transport.publish(messages, settled)
+            if self.transport.connected:
+                began_s = self.clock.monotonic_s()
+                self.transport.publish(messages, settled)
             else:
-                self._loop.call_later(RETRY_DELAY_S, publish)
+                self.loop.call_later(RETRY_DELAY_S, publish)
 
         return publish

@@ -1,49 +1,57 @@
-"""Recording what the workers report: many events in one transaction, then ack, then act."""
+"""Records the events of workers: many in one transaction, then acks them, then acts on them."""
 
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from muniflow.model.ledger import LedgerUpdate
 from muniflow.model.messages import Events, Settled, Tally
 from muniflow.model.topology import EVENTS
-from muniflow.transport.types import Delivery
-from muniflow_coordinator.core import Core
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.loop import Loop
+from muniflow.transport.types import Delivery, Transport
 from muniflow_coordinator.handlers.decode import read_lost, read_message
-from muniflow_coordinator.runs.runs import Run
-from muniflow_coordinator.state.types import Commit
+from muniflow_coordinator.handlers.restart import apply_events
+from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Run, Runs
+from muniflow_coordinator.state.types import Commit, State
 
 log = logging.getLogger(__name__)
 
 MAX_BUFFERED = 250
-"""Messages recorded in one transaction: each holds up to a group of events, and the loop must stay lively."""
+"""Messages recorded in one transaction: each holds a group of events, and the loop must not block for long."""
 AWAITED_PART = 8
-"""Events are awaited when they make this part of a batch's images in flight, because recording them refills its window;
-and where nothing is left to dispatch, when they may be all of them, which ends it."""
+"""Recording is urgent when it refills a window: events for at least 1 / AWAITED_PART of a batch's images in flight.
+With nothing left to dispatch it is urgent when it may end the batch: events for all of them."""
 REST = 2
 MAX_REST_S = 0.02
-"""Between two transactions, awaited events wait so many times as long as the last one took, and no longer than this:
-an idle coordinator records them at once, a busy one in large groups, and it has time for other things."""
+"""After a transaction, urgent events wait REST times its duration, at most this long. So an idle coordinator records
+them at once, and a busy one records large groups and has time for other work."""
 TALLIES_LINGER_S = 0.5
-"""Nobody waits for tallies alone; they are what `status` shows between two ends of images."""
+"""Tallies alone are not urgent: only the status shows them."""
 
 
 @dataclass(frozen=True)
 class Actions:
-    """What is to be done after a transaction; all of it may be done again."""
+    """What happens after a transaction; each action may be repeated."""
 
     settled: Callable[[Run, LedgerUpdate], None]
-    """Release the window and remove intermediates of what was settled."""
-    late: Callable[[str, int], None]
-    """Remove the intermediates of an image that was settled before: a doubled task may have written them again."""
+    """Images of a batch are settled."""
+    lost: Callable[[Run, set[int]], None]
+    """The work store lost intermediates of images that are open."""
+    late: Callable[[str, Iterable[int]], None]
+    """`(batch, images)`: events of images that were settled before. Duplicate tasks may have written intermediates
+    again."""
     completed: Callable[[Run], None]
     """All images of a batch are settled."""
     tallied: Callable[[Run, Tally], None]
+    """A worker reported what it did."""
     go_on: Callable[[], None]
-    """There is room in the windows."""
+    """The windows may have room."""
 
 
 @dataclass(slots=True)
@@ -55,36 +63,42 @@ class _Slice:
     tallies: list[Tally] = field(default_factory=list)
     published_at: list[float] = field(default_factory=list)
     updates: list[tuple[Run, LedgerUpdate]] | None = None
+    lost: list[tuple[Run, set[int]]] = field(default_factory=list)
     late: list[tuple[str, int]] = field(default_factory=list)
     touched: dict[int, Run] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class EventHandler:
-    """Takes `muniflow.events` and `muniflow.lost`."""
+    """Handles `muniflow.events` and `muniflow.lost`."""
 
-    def __init__(self, core: Core, actions: Actions, linger_s: float) -> None:
-        """Record, then act by `actions`; events that nobody waits for wait `linger_s` seconds for company."""
-        self._loop = core.loop
-        self._transport = core.transport
-        self._state = core.state
-        self._retry_queue = core.retry_queue
-        self._runs = core.runs
-        self._metrics = core.metrics
-        self._actions = actions
-        self._linger_s = linger_s
-        self._before_commit = core.failpoints.at("coordinator.before_commit")
-        self._after_commit = core.failpoints.at("coordinator.after_commit")
-        self._after_ack = core.failpoints.at("coordinator.after_ack")
+    loop: Loop
+    clock: Clock
+    transport: Transport
+    state: State
+    retry_queue: RetryQueue
+    metrics: Metrics
+    failpoints: Failpoints
+    runs: Runs
+    actions: Actions
+    linger_s: float
+    """How long events that are not urgent wait for others, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Begin with an empty slice."""
+        self._before_commit = self.failpoints.at("coordinator.before_commit")
+        self._after_commit = self.failpoints.at("coordinator.after_commit")
+        self._after_ack = self.failpoints.at("coordinator.after_ack")
         self._part = _Slice()
         self._timer: Any = None
         self._due_s = math.inf
         self._rested_s = 0.0
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Keep a delivery until its slice is recorded."""
+        """Add a delivery to the slice that is recorded next."""
         settled = self._read(delivery)
         if settled is None:
-            self._refuse(delivery)
+            self._reject(delivery)
             return
         self._part.deliveries.append(delivery)
         for event in settled:
@@ -108,105 +122,110 @@ class EventHandler:
     def _pause_s(self, settled: Sequence[Settled]) -> float:
         if not settled:
             return TALLIES_LINGER_S
-        if self._retry_queue.waiting_for is not None or not any(map(self._awaited, {event.batch for event in settled})):
-            return self._linger_s
-        return max(self._rested_s - time.monotonic(), 0.0)
+        if self.retry_queue.waiting_for is not None or not any(map(self._urgent, {event.batch for event in settled})):
+            return self.linger_s
+        return max(self._rested_s - self.clock.monotonic_s(), 0.0)
 
-    def _awaited(self, batch: str) -> bool:
-        run = self._runs.get(batch)
+    def _urgent(self, batch: str) -> bool:
+        run = self.runs.get(batch)
         if run is None:
             return True
         part = AWAITED_PART if run.has_pending else 1
         return part * len(self._part.events[batch]) >= len(run.in_flight)
 
     def _flush_in(self, pause_s: float) -> None:
-        due_s = time.monotonic() + pause_s
+        due_s = self.clock.monotonic_s() + pause_s
         if due_s < self._due_s:
             self._forget_timer()
             self._due_s = due_s
-            self._timer = self._loop.call_later(pause_s, self.flush)
+            self._timer = self.loop.call_later(pause_s, self.flush)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
-            self._loop.remove_timeout(self._timer)
+            self.loop.remove_timeout(self._timer)
         self._timer, self._due_s = None, math.inf
 
     def forget(self) -> None:
-        """Drop what is not recorded: it comes again over the next connection."""
+        """Drop what is not recorded: the broker delivers it again over the next connection."""
         self._part = _Slice()
 
     def settle(self, events: list[Settled]) -> None:
-        """Record what the coordinator itself has found out."""
+        """Record events that the coordinator itself has made."""
         part = _Slice()
         for event in events:
             part.events.setdefault(event.batch, []).append(event)
-        self._retry_queue.run(lambda: self._record(part))
+        self.retry_queue.run(lambda: self._record(part))
 
     def flush(self) -> None:
-        """Record what has come in so far."""
+        """Record all deliveries so far."""
         self._forget_timer()
         part, self._part = self._part, _Slice()
         if part.deliveries:
-            began_s = time.monotonic()
-            self._retry_queue.run(lambda: self._record(part))
-            ended_s = time.monotonic()
+            began_s = self.clock.monotonic_s()
+            self.retry_queue.run(lambda: self._record(part))
+            ended_s = self.clock.monotonic_s()
             self._rested_s = ended_s + min(REST * (ended_s - began_s), MAX_REST_S)
 
-    def _refuse(self, delivery: Delivery) -> None:
-        self._metrics.malformed.labels(delivery.queue).inc()
+    def _reject(self, delivery: Delivery) -> None:
+        self.metrics.malformed.labels(delivery.queue).inc()
         if delivery.queue == EVENTS:
-            self._transport.reject(delivery)
+            self.transport.reject(delivery)
         else:
-            self._transport.ack([delivery])  # a copy: the dead-letter queue of its step has the message itself
+            self.transport.ack([delivery])  # a copy: the dead-letter queue of its step has the message itself
 
     def _record(self, part: _Slice) -> None:
         if part.updates is None:
             self._look_up(part)
-            part.updates = self._judge(part)
+            part.updates = self._apply(part)
         for tally in part.tallies:
-            if (run := self._runs.get(tally.batch)) is not None:
+            if (run := self.runs.get(tally.batch)) is not None:
                 part.touched[run.number] = run
-                self._actions.tallied(run, tally)
+                self.actions.tallied(run, tally)
         part.tallies = []
         changes = self._changes(part)
-        started = time.perf_counter()
+        started = self.clock.monotonic_s()
         self._before_commit()
         if changes:
-            self._state.commit(changes)
+            self.state.commit(changes)
         self._after_commit()
-        self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        self.metrics.commit_seconds.observe(self.clock.monotonic_s() - started)
         for change in changes:
             self._adopt(change)
-        self._transport.ack(part.deliveries)
+        self.transport.ack(part.deliveries)
         self._after_ack()
-        now = time.time()
+        now = self.clock.now_s()
         for published_at in part.published_at:
-            self._metrics.events_lag_seconds.observe(max(now - published_at, 0.0))
+            self.metrics.events_lag_seconds.observe(max(now - published_at, 0.0))
         self._act(part)
 
     def _look_up(self, part: _Slice) -> None:
-        """Open the images that were heard of before they were dispatched again, and find the late ones."""
+        """Open images that have events but were not dispatched since the start; collect the late ones."""
         for batch_id, events in part.events.items():
-            run = self._runs.get(batch_id)
+            run = self.runs.get(batch_id)
             if run is not None:
                 total = run.counts.total
                 if unknown := {image for image in run.ledger.unknown(events) if 0 <= image < total}:
-                    for row, leaves in self._state.opened(run.number, unknown):
+                    for row, leaves in self.state.opened(run.number, unknown):
                         if row.state == "pending":
                             run.ledger.open(row.image, row.run, leaves)
-            elif (row_of_batch := self._state.find(batch_id)) is not None and row_of_batch.state != "intake":
+            elif (row_of_batch := self.state.find(batch_id)) is None:
+                self.metrics.events_unknown.inc(len(events))
+                self.runs.strangers.count(batch_id, len(events))
+            elif row_of_batch.state != "intake":
                 total = row_of_batch.counts.total
                 part.late += [(batch_id, event.image) for event in events if 0 <= event.image < total]
 
-    def _judge(self, part: _Slice) -> list[tuple[Run, LedgerUpdate]]:
+    def _apply(self, part: _Slice) -> list[tuple[Run, LedgerUpdate]]:
         updates = []
         for batch_id, events in part.events.items():
-            self._metrics.events.inc(len(events))
-            if (run := self._runs.get(batch_id)) is None:
+            self.metrics.events.inc(len(events))
+            if (run := self.runs.get(batch_id)) is None:
                 continue
-            update = run.ledger.apply(events)
+            update, lost = apply_events(run, events)
+            if lost:
+                part.lost.append((run, lost))
             if update.misfits:
-                log.warning("events that fit no step of the route: ignored", extra={"batch": batch_id})
+                log.warning("ignored events that do not match the route", extra={"batch": batch_id})
             part.late += [(batch_id, image) for image in update.late if 0 <= image < run.counts.total]
             updates.append((run, update))
         return updates
@@ -219,13 +238,13 @@ class EventHandler:
                 counts = run.counts.plus(done=len(update.settled) - failed, failed=failed)
                 change = changes[run.number] = Commit(run.number, update.leaves, update.settled, counts)
                 if not counts.pending and run.state == "running" and not run.reopening:
-                    change.state, change.finished_at = "finishing", time.time()
+                    change.state, change.finished_at = "finishing", self.clock.now_s()
         for number, run in part.touched.items():
             changes.setdefault(number, Commit(number)).tallies = run.tallies.write()
         return list(changes.values())
 
     def _adopt(self, change: Commit) -> None:
-        run = self._runs.numbered(change.batch)
+        run = self.runs.numbered(change.batch)
         if run is None or change.counts is None:
             return
         run.counts = change.counts
@@ -233,15 +252,17 @@ class EventHandler:
             run.state, run.finished_at = change.state, change.finished_at
 
     def _act(self, part: _Slice) -> None:
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic_s()
         for run, update in part.updates or ():
             for leaf in update.leaves:
                 if flight := run.in_flight.get(leaf.image):
                     flight.heard_s = now_s
-            self._actions.settled(run, update)
+            self.actions.settled(run, update)
+        for run, images in part.lost:
+            self.actions.lost(run, images)
         for batch_id, image in part.late:
-            self._actions.late(batch_id, image)
+            self.actions.late(batch_id, (image,))
         for run, update in part.updates or ():
             if update.settled and run.state == "finishing":
-                self._actions.completed(run)
-        self._actions.go_on()
+                self.actions.completed(run)
+        self.actions.go_on()

@@ -1,108 +1,109 @@
-"""The safety net: images in flight that nobody has any more are dispatched again, or settled as lost.
+"""The safety net: dispatches images again whose tasks were lost, or settles them as failed.
 
-Nothing of muniflow loses a task. But people purge queues, and brokers are restored from old copies; a batch must come
-to its end all the same. Silence alone is no proof, since a backlog may be long and workers may be away for a weekend:
-it counts only while no queue of the route, and none for retries, holds a task.
+Muniflow itself loses no task. But people purge queues and restore brokers from old copies, and a batch must end all the
+same. Silence alone proves no loss: a backlog may be long, and workers may be stopped for a weekend. It counts only
+while no queue of the route, and no queue for retries, holds a task.
 """
 
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from muniflow.model.messages import Settled
-from muniflow_coordinator.core import Core
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.loop import Loop
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
-from muniflow_coordinator.runs.runs import Flight, Run
+from muniflow_coordinator.metrics import Metrics
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Flight, Run, Runs
+from muniflow_coordinator.state.types import State
 
 log = logging.getLogger(__name__)
 
 MAX_AGAIN = 5
 """How often an image is dispatched again before it is settled as failed."""
 GROUP = 128
-"""Images of one batch that are looked at in one turn."""
+"""Images of one batch that are checked at a time."""
 
 
+@dataclass(eq=False)
 class Redispatcher:
-    """Looks for silent images, some times in each `after_s`."""
+    """Looks for silent images, about ten times in each `after_s`."""
 
-    def __init__(
-        self,
-        core: Core,
-        dispatcher: Dispatcher,
-        settle: Callable[[list[Settled]], None],
-        *,
-        after_s: float,
-        no_task_waits: Callable[[str], bool],
-    ) -> None:
-        """Call `settle` with what is lost; `after_s` of silence are too long, 0 never is."""
-        self._loop = core.loop
-        self._state = core.state
-        self._retry_queue = core.retry_queue
-        self._runs = core.runs
-        self._again = core.metrics.images_again
-        self._dispatcher = dispatcher
-        self._settle = settle
-        self._after_s = after_s
-        self._no_task_waits = no_task_waits
-        self._suspects: dict[int, set[int]] = {}
-        self._stopped = False
+    loop: Loop
+    clock: Clock
+    state: State
+    retry_queue: RetryQueue
+    metrics: Metrics
+    runs: Runs
+    dispatcher: Dispatcher
+    settle: Callable[[list[Settled]], None]
+    """Records lost images as failed."""
+    after_s: float
+    """An image without an event for so long is silent, in seconds; 0: never."""
+    no_task_waits: Callable[[str], bool]
+    """Whether it is certain that no task of an operation waits in a queue."""
+    _suspects: dict[int, set[int]] = field(init=False, default_factory=dict)
+    _stopped: bool = field(init=False, default=False)
 
     def start(self) -> None:
         """Begin to look."""
-        if self._after_s:
+        if self.after_s:
             self._later()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._stopped = True
 
     def _later(self) -> None:
-        self._loop.call_later(min(self._after_s / 10, 60.0), self._look)
+        self.loop.call_later(min(self.after_s / 10, 60.0), self._look)
 
     def _look(self) -> None:
         if self._stopped:
             return
         self._later()
         before, self._suspects = self._suspects, {}
-        for run in self._runs:
+        for run in self.runs:
             if silent := self._silent(run):
-                # Depths of several queues are not read in one moment; twice in a row is no accident.
+                # The depths of several queues are not of one moment, so only twice in a row counts.
                 self._suspects[run.number] = set(silent)
                 if twice := before.get(run.number, set()) & silent.keys():
-                    self._retry_queue.run(lambda run=run, twice=twice: self._act(run, twice))  # type: ignore[misc]
+                    self.retry_queue.run(lambda run=run, twice=twice: self._act(run, twice))  # type: ignore[misc]
 
     def _silent(self, run: Run) -> dict[int, Flight]:
-        old_s = time.monotonic() - self._after_s
+        old_s = self.clock.monotonic_s() - self.after_s
         silent: dict[int, Flight] = {}
         for image, flight in run.in_flight.items():
             if flight.heard_s < old_s:
                 silent[image] = flight
                 if len(silent) == GROUP:
                     break
-        if silent and all(self._no_task_waits(step.op) for step in run.batch.route):
+        if silent and all(self.no_task_waits(step.op) for step in run.batch.route):
             return silent
         return {}
 
     def _act(self, run: Run, images: set[int]) -> None:
         silent = {image: run.in_flight[image] for image in images if image in run.in_flight}
         lost = [image for image, flight in silent.items() if flight.again >= MAX_AGAIN]
-        found = self._state.opened(run.number, silent.keys() - set(lost))
+        found = self.state.opened(run.number, silent.keys() - set(lost))
         rows = [row for row, _ in found if row.state == "pending"]
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic_s()
         for row in rows:
             flight = silent[row.image]
             flight.again += 1
             flight.heard_s = now_s
         if rows:
-            log.warning("nothing was heard of images: dispatching them again", extra=_named(run, len(rows)))
-            self._again.inc(len(rows))
-            self._dispatcher.publish([(run, row) for row in rows])
+            log.warning("no events of images in flight; dispatching them again", extra=_named(run, len(rows)))
+            self.metrics.images_again.inc(len(rows))
+            self.dispatcher.publish([(run, row) for row in rows])
         if lost:
-            log.error("nothing was heard of images again and again: they are lost", extra=_named(run, len(lost)))
-            reason = f"lost: nothing was heard of it after {MAX_AGAIN + 1} dispatches"
-            numbers = {row.image: row.run for row, _ in self._state.opened(run.number, lost)}
-            self._settle(
-                [Settled(batch=run.id, image=image, run=numbers.get(image, 0), reason=reason) for image in lost]
+            log.error(
+                "no events after %d dispatches; images marked as lost", MAX_AGAIN + 1, extra=_named(run, len(lost))
+            )
+            reason = f"lost: no event after {MAX_AGAIN + 1} dispatches"
+            numbers = {row.image: row.run for row, _ in self.state.opened(run.number, lost)}
+            self.settle(
+                [Settled.failure(run.id, image, numbers.get(image, 0), reason=reason, code="lost") for image in lost]
             )
 
 

@@ -1,1 +1,1 @@
-"""Which of several coordinators works: one claim, three ways to make it, and the thread that keeps it."""
+"""Leader election: one lock, three kinds of it, and the elector that holds it."""

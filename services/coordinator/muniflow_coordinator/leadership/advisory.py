@@ -1,4 +1,4 @@
-"""One coordinator on one PostgreSQL: an advisory lock of a session of its own, which ends with its connection."""
+"""The leader lock for PostgreSQL: an advisory lock in a session of its own, which ends with its connection."""
 
 from contextlib import suppress
 
@@ -12,7 +12,7 @@ from muniflow_coordinator.state.opening import postgres_engine
 OLDEST_VERSION = 140_000
 """PostgreSQL 14: the first with `idle_session_timeout`."""
 IDLE_TIMEOUT_S = 9
-"""PostgreSQL ends the session, and with it the lock, of a process that is stopped or cut off."""
+"""PostgreSQL ends the session, and with it the lock, of a process that is stopped or disconnected."""
 _KEY = 0x6D75_6E69  # "muni"
 # The schema is part of the key: two installations may share a database.
 _TRY = text("select coalesce(pg_try_advisory_lock(:key, hashtext(current_schema())), false)")
@@ -23,11 +23,11 @@ _HOLDER = text(
 
 
 class AdvisoryLock:
-    """A `Claim` by `pg_try_advisory_lock`. It needs a real session: no pooler in transaction mode between."""
+    """A `Lock` by `pg_try_advisory_lock`. It needs a real session: no pooler in transaction mode."""
 
     poll_s = 1.0
     renew_s = 2.0
-    valid_s = 8.0  # less than IDLE_TIMEOUT_S: who was silent for longer may have lost it without knowing
+    valid_s = 8.0  # less than IDLE_TIMEOUT_S: a holder that was silent for longer may have lost it
 
     def __init__(self, url: URL) -> None:
         """Lock in the database at `url`; opens nothing yet."""
@@ -40,11 +40,11 @@ class AdvisoryLock:
 
     @property
     def holder(self) -> str | None:
-        """The session that has it, as of the last try."""
+        """Return the session that holds it, as of the last attempt."""
         return self._holder
 
     def acquire(self) -> bool:
-        """Try to lock; while another one has it, the connection stays open for the next try."""
+        """Try to lock; while another process holds it, the connection stays open for the next attempt."""
         with translated():
             self._check_version()
             try:
@@ -60,7 +60,7 @@ class AdvisoryLock:
         return False
 
     def renew(self) -> bool:
-        """Whether the session lives. It cannot come back: a broken one means that the lock is lost."""
+        """Return whether the session is alive. With a broken session the lock is lost."""
         if self._connection is None:
             return False
         try:
@@ -75,7 +75,7 @@ class AdvisoryLock:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
-                connection.invalidate()  # closed without another word, which a dead server would not hear
+                connection.invalidate()  # sends nothing more: a dead server would not answer
             with suppress(SQLAlchemyError):
                 connection.close()
 

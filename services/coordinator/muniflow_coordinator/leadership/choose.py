@@ -1,9 +1,10 @@
-"""Which claim a process makes, from its settings."""
+"""Chooses the leader lock by the settings."""
 
 import socket
 from pathlib import Path
 
 from muniflow.errors import Fault, Invalid
+from muniflow.runtime.clock import Clock
 from muniflow_coordinator.leadership.advisory import AdvisoryLock
 from muniflow_coordinator.leadership.file_lock import FileLock
 from muniflow_coordinator.leadership.lease import in_cluster
@@ -12,11 +13,11 @@ from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import is_sqlite, parse_database_url
 
 
-def lock_of(settings: CoordinatorSettings) -> Lock:
-    """The claim that these settings ask for; nothing is asked or opened yet.
+def lock_of(settings: CoordinatorSettings, clock: Clock) -> Lock:
+    """Return the lock that the settings ask for; connects to nothing yet.
 
     Raises:
-        Invalid: they do not fit together, or this is not a place for them.
+        Invalid: the settings contradict each other, or do not work here.
     """
     url = parse_database_url(settings.database_url)
     if is_sqlite(url):
@@ -25,5 +26,6 @@ def lock_of(settings: CoordinatorSettings) -> Lock:
             raise Invalid((Fault("MUNIFLOW_LEADER_ELECTION", problem),))
         return FileLock(Path(url.database or "").absolute())
     if settings.leader_election == "lease":
-        return in_cluster(settings.lease_name, settings.lease_namespace, settings.pod_name or socket.gethostname())
+        identity = settings.pod_name or socket.gethostname()
+        return in_cluster(settings.lease_name, settings.lease_namespace, identity, clock)
     return AdvisoryLock(url)

@@ -1,4 +1,4 @@
-"""One coordinator on one SQLite file: an operating system's lock, which ends with its process, however that ends."""
+"""The leader lock for SQLite: a lock of the operating system, which ends with its process however that ends."""
 
 import fcntl
 import os
@@ -12,11 +12,11 @@ SUFFIX = ".lock"
 
 
 class FileLock:
-    """A `Claim` by `flock` on a file beside the database; never on the database, whose locks are SQLite's own."""
+    """A `Lock` by `flock` on a file beside the database. Locks of the database file itself belong to SQLite."""
 
     poll_s = 0.5
     renew_s = 5.0
-    valid_s = float("inf")  # nobody can take it away from a living process, not even from one that is stopped
+    valid_s = float("inf")  # a live process keeps it, even a stopped one
 
     def __init__(self, database: Path) -> None:
         """Lock `<database>.lock`."""
@@ -25,13 +25,13 @@ class FileLock:
 
     @property
     def holder(self) -> str | None:
-        """What its holder wrote into the file."""
+        """Return what the holder wrote into the file."""
         with suppress(OSError):
             return self._path.read_text().strip() or None
         return None
 
     def acquire(self) -> bool:
-        """Lock it if it is free."""
+        """Lock the file if it is free."""
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -50,7 +50,7 @@ class FileLock:
         return True
 
     def renew(self) -> bool:
-        """Whether the file that is locked is still the one that others would lock."""
+        """Return whether the locked file still has the path that other processes lock."""
         if self._fd is None:
             return False
         try:
@@ -61,7 +61,7 @@ class FileLock:
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
     def release(self) -> None:
-        """Unlock it; the file stays, for a lock on a removed file keeps nobody out."""
+        """Unlock the file. It stays, because a lock on a removed file excludes nobody."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

@@ -1,7 +1,6 @@
-"""One coordinator in one Kubernetes namespace: a `Lease`, renewed for as long as its holder lives."""
+"""The leader lock on Kubernetes: a `Lease`, renewed while its holder lives."""
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from muniflow.errors import Fault, Invalid, Unavailable
+from muniflow.runtime.clock import Clock
 
 DURATION_S = 12
 TIMEOUT_S = 3.0
@@ -19,7 +19,7 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 @dataclass(frozen=True)
 class LeaseName:
-    """Which lease, and who asks for it."""
+    """The name of a lease, and who asks for it."""
 
     namespace: str
     name: str
@@ -28,60 +28,63 @@ class LeaseName:
 
 
 class Lease:
-    """A `Claim` by a `coordination.k8s.io/v1` Lease.
+    """A `Lock` by a `coordination.k8s.io/v1` Lease.
 
-    Clocks of different nodes are never compared: who waits takes a lease over when it has not seen it change for as
-    long as it is good for. Two who try at once are told apart by the API server, by `resourceVersion`.
+    Clocks of different nodes are never compared: a standby takes the lease over when it saw no change of it for the
+    lease's duration. Of two that try at once the API server accepts one, by `resourceVersion`.
     """
 
     poll_s = 1.0
     renew_s = 5.0
     valid_s = 10.0  # less than DURATION_S, which begins at the API server a little later than here
 
-    def __init__(self, api: Any, name: LeaseName, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, api: Any, name: LeaseName, clock: Clock) -> None:
         """Ask `api`, a `kubernetes.client.CoordinationV1Api`."""
         self._api = api
         self._name = name
         self._clock = clock
         self._seen: tuple[str, float] | None = None
-        """The version of the lease that was seen last, and when it was first seen."""
+        """The last version of the lease, and when it was first seen, in monotonic seconds."""
         self._holder: str | None = None
 
     @property
     def holder(self) -> str | None:
-        """Who has it, as of the last look."""
+        """Return the holder, as of the last read."""
         return self._holder
 
     def acquire(self) -> bool:
-        """Take it where it is free, has run out, or was ours before a restart of this process."""
+        """Take it if it is free, has expired, or was ours before a restart of this process."""
         lease = self._read()
         if lease is None:
             return self._create()
         self._holder = lease.spec.holder_identity or None
-        if self._holder not in {None, self._name.identity} and not self._ran_out(lease):
+        if self._holder not in {None, self._name.identity} and not self._expired(lease):
             return False
         return self._replace(lease, self._name.identity)
 
     def renew(self) -> bool:
-        """Say that we live, unless another one has it now."""
+        """Renew it, unless another process holds it now."""
         lease = self._read()
         if lease is None or lease.spec.holder_identity != self._name.identity:
             return False
         return self._replace(lease, self._name.identity)
 
     def release(self) -> None:
-        """Give it up, so that the next one need not wait until it runs out."""
+        """Give it up, so that the next holder need not wait until it expires."""
         with contextlib.suppress(Unavailable):
             lease = self._read()
             if lease is not None and lease.spec.holder_identity == self._name.identity:
                 self._replace(lease, "")
 
-    def _ran_out(self, lease: Any) -> bool:
-        now_s = self._clock()
+    def _expired(self, lease: Any) -> bool:
+        now_s = self._clock.monotonic_s()
         version = str(lease.metadata.resource_version)
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, now_s)
         return now_s - self._seen[1] > (lease.spec.lease_duration_seconds or DURATION_S)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_s(), UTC)
 
     def _read(self) -> Any:
         return self._ask(
@@ -92,7 +95,7 @@ class Lease:
     def _create(self) -> bool:
         from kubernetes.client import V1Lease, V1LeaseSpec, V1ObjectMeta
 
-        now = datetime.now(UTC)
+        now = self._now()
         spec = V1LeaseSpec(
             holder_identity=self._name.identity,
             lease_duration_seconds=DURATION_S,
@@ -108,9 +111,9 @@ class Lease:
         return made is not None
 
     def _replace(self, lease: Any, identity: str) -> bool:
-        """Write it back as it was read but for these fields; `False` when another one was faster."""
+        """Write it back with new times and `identity`; `False` if another process was faster."""
         spec = lease.spec
-        spec.renew_time = datetime.now(UTC)
+        spec.renew_time = self._now()
         if spec.holder_identity != identity:
             spec.acquire_time = spec.renew_time
             spec.lease_transitions = (spec.lease_transitions or 0) + 1
@@ -125,7 +128,7 @@ class Lease:
         return written is not None
 
     def _ask(self, request: Callable[[], Any], no: HTTPStatus) -> Any:
-        """The answer, or `None` where it is `no`."""
+        """Return the answer; `None` if its status is `no`."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -139,11 +142,11 @@ class Lease:
             raise Unavailable("the lease", f"the API server does not answer: {type(error).__name__}") from error
 
 
-def in_cluster(name: str, namespace: str | None, identity: str) -> Lease:
-    """The lease `name` in the namespace of this pod.
+def in_cluster(name: str, namespace: str | None, identity: str, clock: Clock) -> Lease:
+    """Return the lease `name` in `namespace`, or in the namespace of this pod.
 
     Raises:
-        Invalid: this is no pod, or one without a service account's token, or the package `kubernetes` is missing.
+        Invalid: this is not a pod with a service account's token, or the package `kubernetes` is missing.
     """
     try:
         from kubernetes import client, config
@@ -157,7 +160,7 @@ def in_cluster(name: str, namespace: str | None, identity: str) -> Lease:
     configuration = client.Configuration.get_default_copy()
     configuration.retries = False  # we ask again ourselves, in time
     api = client.CoordinationV1Api(client.ApiClient(configuration))
-    return Lease(api, LeaseName(space, name, identity))
+    return Lease(api, LeaseName(space, name, identity), clock)
 
 
 def _invalid(problem: str) -> Invalid:

@@ -1,64 +1,62 @@
-"""A standby passes questions on to the coordinator that works: it alone knows what is in flight, and how fast."""
+"""Forwards requests from a standby to the leader, which alone knows images in flight and rates."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
-from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, build_opener
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from muniflow.errors import Fault, Invalid
+from muniflow.model.api import Document
+from muniflow.runtime.clock import Clock
 from muniflow.runtime.http import Query, Route, parse_bind
 
 TIMEOUT_S = 1.0
 PAUSE_S = 5.0
-"""One that did not answer is not asked again for so long: it may be frozen, or just ending."""
+"""A leader that did not answer is not asked again for so long: it may be frozen, or about to end."""
 PASSED_ON = "passed_on"
-"""The parameter of a question that was passed on once already."""
-
-Answer = RootModel[dict[str, Any]]
+"""The query parameter of a forwarded request."""
 
 
 class Peers:
-    """Finds the coordinator that works by what it wrote into the ledger when it took over."""
+    """Finds the leader by what it wrote into the database when it took over."""
 
     def __init__(
         self,
         own_url: str | None,
         holder: Callable[[], str],
         leads: Callable[[], bool],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
-        """Pass on what comes while `leads` is false, to the one that `holder` names.
+        """Forward requests while `leads()` is false, to the coordinator that `holder()` names.
 
         Args:
-            own_url: where others reach this process; without it nothing is passed on.
-            holder: what `signature` gave to the one that took over last.
-            leads: whether this process works.
-            clock: seconds.
+            own_url: where others reach this process; without it nothing is forwarded.
+            holder: returns the `signature` of the coordinator that took over last.
+            leads: returns whether this process leads.
+            clock: for the pause after a leader that did not answer.
         """
         self._own_url = own_url
         self._holder = holder
         self._leads = leads
         self._clock = clock
         self._silent: tuple[str, float] | None = None
-        """The one that did not answer, and when that was."""
+        """The leader that did not answer, and when, in monotonic seconds."""
         self._opener = build_opener(ProxyHandler({}))
 
     def signature(self, name: str) -> str:
-        """What this process writes into the ledger: its name, and where it is reached."""
+        """Return what this process writes into the database: its name and its URL."""
         return name if self._own_url is None else f"{name} {self._own_url}"
 
     def routes(self, own: Mapping[str, Route]) -> Mapping[str, Route]:
-        """These routes, passed on by a standby; it answers itself where nobody else can."""
+        """Return these routes with forwarding; a standby answers itself if the leader does not."""
         if self._own_url is None:
             return own
-        return {pattern: self._passed_on(pattern, route) for pattern, route in own.items()}
+        return {pattern: self._forwarded(pattern, route) for pattern, route in own.items()}
 
-    def _passed_on(self, pattern: str, route: Route) -> Route:
+    def _forwarded(self, pattern: str, route: Route) -> Route:
         def ask(query: Query, parts: tuple[str, ...]) -> BaseModel | None:
             url = None if self._leads() or PASSED_ON in query else self._leader()
             answer = None if url is None else self._ask(url, path_of(pattern, parts), query)
@@ -70,30 +68,34 @@ class Peers:
         url = self._holder().rpartition(" ")[2]
         if not url.startswith("http://") or url == self._own_url:
             return None
-        if self._silent is not None and self._silent[0] == url and self._clock() - self._silent[1] < PAUSE_S:
+        if (
+            self._silent is not None
+            and self._silent[0] == url
+            and self._clock.monotonic_s() - self._silent[1] < PAUSE_S
+        ):
             return None
         return url
 
     def _ask(self, url: str, path: str, query: Query) -> BaseModel | None:
-        """The answer, or `None` where there is none, or not a good one: then ours is as good."""
+        """Return the answer, or `None` if there is none or it is an error: then our own is as good."""
         target = f"{url}{path}?{urlencode({**query, PASSED_ON: '1'})}"
         try:
             with self._opener.open(target, timeout=TIMEOUT_S) as answer:
-                return Answer.model_validate(json.load(answer))
+                return Document.model_validate(json.load(answer))
         except (HTTPException, OSError, ValueError) as error:
             if getattr(error, "code", None) is None:
-                self._silent = (url, self._clock())
+                self._silent = (url, self._clock.monotonic_s())
             return None
 
 
 def path_of(pattern: str, parts: tuple[str, ...]) -> str:
-    """The path that `muniflow.runtime.http.match` took apart."""
+    """Return the path that `muniflow.runtime.http.match` matched."""
     given = iter(parts)
     return "/".join(quote(next(given), safe="") if part == "*" else part for part in pattern.split("/"))
 
 
 def own_url(host: str | None, bind: str) -> str | None:
-    """Where other coordinators reach the port of `bind`, by the address `host`; `None` without one.
+    """Return the URL of the port of `bind` at the address `host`; `None` without an address.
 
     Raises:
         Invalid: the port is not fixed.

@@ -1,48 +1,42 @@
-"""The interface of a claim to be the one coordinator that works."""
+"""The interface of the leader lock: the one coordinator that holds it works."""
 
 from typing import Protocol
 
-from muniflow.errors import MuniflowError
-
-
-class Deposed(MuniflowError):
-    """This process is not the one that works any more: it stops at once and stands by."""
-
 
 class Lock(Protocol):
-    """Something that at most one process has at a time. One thread calls it; every call returns within seconds.
+    """A lock that at most one process holds. One thread at a time calls it; every call returns within seconds.
 
-    It makes two coordinators at a time unlikely and short. What makes them harmless is the epoch in the database.
+    It makes two leaders at a time unlikely and short. The epoch in the database makes them harmless.
     """
 
     poll_s: float
-    """How often who waits tries again."""
+    """Pause between attempts to get it, in seconds."""
     renew_s: float
-    """How often who has it looks whether it still has it."""
+    """Pause between renewals by its holder, in seconds."""
     valid_s: float
-    """How long it is surely had after a successful look; who has heard nothing for longer must stop working."""
+    """How long it is certainly held after a renewal, in seconds; a holder without a renewal must stop working then."""
 
     @property
     def holder(self) -> str | None:
-        """Who has it, as far as that is known."""
+        """Return the holder, if known."""
         ...
 
     def acquire(self) -> bool:
-        """Try to get it, without waiting for others.
+        """Try to get it, without waiting for the holder.
 
         Raises:
-            Unavailable: nobody can say who has it.
+            Unavailable: the holder cannot be determined.
         """
         ...
 
     def renew(self) -> bool:
-        """Whether it is still had.
+        """Return whether it is still held.
 
         Raises:
-            Unavailable: that is not known now; it is still had for `valid_s` after the last success.
+            Unavailable: that is not known now; it is held until `valid_s` after the last success.
         """
         ...
 
     def release(self) -> None:
-        """Let another one have it soon. Raises nothing: what cannot be released runs out."""
+        """Release it soon. Raises nothing: a lock that cannot be released expires."""
         ...

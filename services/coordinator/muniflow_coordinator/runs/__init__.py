@@ -1,1 +1,1 @@
-"""The batches that run now: images, turns, windows, rates."""
+"""Running batches: images, turns, windows, rates."""

@@ -1,4 +1,4 @@
-"""The batches that are being worked on, in memory: bounded by the window, whatever their sizes."""
+"""The batches that run, in memory: bounded by the window, whatever their sizes."""
 
 import logging
 from collections import deque
@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from muniflow.model.batch import Batch
 from muniflow.model.ledger import Ledger
 from muniflow.model.messages import BatchState
+from muniflow.runtime.clock import Clock
 from muniflow_coordinator.runs.rates import Rate
 from muniflow_coordinator.runs.spec import (
     TaskWriter,
-    first_queue,
     read_spec,
     spec_problem,
     task_writer,
     without_images,
 )
+from muniflow_coordinator.runs.strangers import Strangers
 from muniflow_coordinator.runs.tallies import Tallies
 from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow
 
@@ -29,14 +30,14 @@ class Flight:
 
     dispatched_s: float
     heard_s: float
-    """When it was dispatched last, or something of it was settled last."""
+    """When it was last dispatched, or the last event of it was recorded."""
     again: int = 0
-    """How often it was dispatched again for want of news."""
+    """How often it was dispatched again because no event of it came."""
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A batch that is not in a terminal state, or is about to be re-opened."""
+    """A batch that is not in a terminal state, or is being re-opened."""
 
     number: int
     batch: Batch
@@ -47,31 +48,34 @@ class Run:
     cancelling: bool
     ledger: Ledger
     tallies: Tallies
-    queue: str
-    """Where its tasks go first."""
     write_task: TaskWriter
+    rate: Rate
+    """Settled images."""
     in_flight: dict[int, Flight] = field(default_factory=dict)
     """Images dispatched since the start and not settled, oldest first."""
     next_rows: deque[ImageRow] = field(default_factory=deque)
     """Pending images read ahead."""
     cursor: int = -1
-    """The last image that was read ahead."""
+    """The last image in `next_rows` so far."""
     all_read: bool = False
-    """Whether no pending image comes after it."""
+    """Whether no pending image comes after `cursor`."""
     reopening: bool = False
-    """Whether failed images are being opened again, in slices; it does not end between two of them."""
+    """Whether failed images are being re-opened, in slices; the batch does not end between two slices."""
+    reopened_at: float | None = None
+    """When it began again after it had ended, since this coordinator leads; unix seconds."""
     settled_early: set[int] = field(default_factory=set)
-    """Images that were settled while they waited in `next_rows`: dispatched before a restart."""
+    """Images settled while in `next_rows`, because they were dispatched before a restart."""
+    announced: bool = False
+    """Whether the notice of its end is on its way; its terminal state is recorded after it."""
     held: list[Callable[[], None]] = field(default_factory=list)
-    """What waits until it is in a terminal state."""
-    rate: Rate = field(default_factory=Rate)
+    """Commands and answers that wait for its terminal state."""
     waiting_for: str | None = None
     retrying: str | None = None
-    """Why workers retry tasks of it, by their last report."""
+    """Why workers retry its tasks, by their last report."""
 
     @classmethod
-    def of(cls, row: BatchRow) -> "Run":
-        """The batch of this row, with nothing in flight."""
+    def of(cls, row: BatchRow, clock: Clock) -> "Run":
+        """Return the batch of this row, with nothing in flight."""
         batch = read_spec(row.spec)
         return cls(
             number=row.number,
@@ -83,13 +87,13 @@ class Run:
             cancelling=row.cancelling,
             ledger=Ledger(batch.route),
             tallies=Tallies.read(row.tallies, len(batch.route)),
-            queue=first_queue(batch),
             write_task=task_writer(batch),
+            rate=Rate(clock),
         )
 
     @classmethod
-    def fresh(cls, number: int, batch: Batch, total: int, submitted_at: float) -> "Run":
-        """A batch of `total` images that was accepted a moment ago."""
+    def fresh(cls, number: int, batch: Batch, total: int, submitted_at: float, clock: Clock) -> "Run":
+        """Return a new batch of `total` images."""
         return cls(
             number=number,
             batch=without_images(batch),
@@ -100,29 +104,34 @@ class Run:
             cancelling=False,
             ledger=Ledger(batch.route),
             tallies=Tallies(len(batch.route)),
-            queue=first_queue(batch),
             write_task=task_writer(batch),
+            rate=Rate(clock),
         )
 
     @property
     def id(self) -> str:
-        """The batch's id."""
+        """Return the batch's id."""
         return self.batch.batch_id
 
     @property
+    def accepted_at(self) -> float:
+        """Return when its due time began to count: a batch that had ended and was re-opened is accepted again."""
+        return self.submitted_at if self.reopened_at is None else self.reopened_at
+
+    @property
     def has_pending(self) -> bool:
-        """Whether there may be images to dispatch."""
+        """Return whether there may be images to dispatch."""
         return not self.all_read or bool(self.next_rows)
 
     def read_ahead(self, rows: Sequence[ImageRow], *, all_of_them: bool) -> None:
-        """Pending images after the cursor; at the end of the batch, they are `all_of_them`."""
+        """Add pending images after the cursor; with `all_of_them`, they are the last ones."""
         self.all_read = all_of_them
         if rows:
             self.cursor = rows[-1].image
             self.next_rows.extend(row for row in rows if row.image not in self.in_flight)
 
     def read_again(self) -> None:
-        """Look for pending images from the first on: some were re-opened."""
+        """Read pending images from the first on again, because some were re-opened or cancelled."""
         self.cursor = -1
         self.all_read = False
         self.next_rows.clear()
@@ -130,37 +139,38 @@ class Run:
 
 
 def may_run(row: BatchRow) -> bool:
-    """Whether this build understands a batch of the ledger; one that it does not waits for the build that does."""
+    """Return whether this build understands a batch in the database; otherwise the batch waits for a later build."""
     problem = spec_problem(row.spec)
     if problem is not None:
-        log.error("a batch of a later build waits for it: %s", problem, extra={"batch": row.id})
+        log.error("batch waits for a later build: %s", problem, extra={"batch": row.id})
     return problem is None
 
 
 class Runs:
-    """All runs, by id and by number."""
+    """All runs, by id and by number. May be read from any thread."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Begin empty."""
         self._by_id: dict[str, Run] = {}
         self._by_number: dict[int, Run] = {}
+        self.strangers = Strangers()
 
     def add(self, run: Run) -> None:
-        """Keep a run."""
+        """Add a run."""
         self._by_id[run.id] = run
         self._by_number[run.number] = run
 
     def remove(self, run: Run) -> None:
-        """Forget a run."""
+        """Remove a run."""
         self._by_id.pop(run.id, None)
         self._by_number.pop(run.number, None)
 
     def get(self, batch_id: str) -> Run | None:
-        """A run by the id of its batch."""
+        """Return a run by the id of its batch."""
         return self._by_id.get(batch_id)
 
     def numbered(self, number: int) -> Run | None:
-        """A run by the number of its batch."""
+        """Return a run by the number of its batch."""
         return self._by_number.get(number)
 
     def __iter__(self) -> Iterator[Run]:

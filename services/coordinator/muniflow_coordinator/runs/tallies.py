@@ -1,21 +1,11 @@
 """What the workers say they did, added up for each step of a batch. Advisory: a redelivery counts again."""
 
 import json
-from dataclasses import asdict, dataclass
 
 from muniflow.model.api import StepProgress
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Tally
-
-
-@dataclass(slots=True)
-class StepSum:
-    """The sums of one step."""
-
-    done: int = 0
-    failed: int = 0
-    pixels: int = 0
-    compute_s: float = 0.0
+from muniflow.model.step_sums import StepSums
 
 
 class Tallies:
@@ -23,24 +13,20 @@ class Tallies:
 
     def __init__(self, steps: int) -> None:
         """Start at zero for `steps` steps."""
-        self._steps = [StepSum() for _ in range(steps)]
+        self._steps = [StepSums() for _ in range(steps)]
 
     @classmethod
     def read(cls, text: str, steps: int) -> "Tallies":
         """What `write` wrote, for a route of `steps` steps."""
         tallies = cls(steps)
         for index, values in enumerate(json.loads(text)[:steps]):
-            tallies._steps[index] = StepSum(**values)
+            tallies._steps[index] = StepSums.read(values)
         return tallies
 
     def add(self, tally: Tally) -> None:
         """Add what a worker did; a step that the route does not have is ignored."""
         if 0 <= tally.step < len(self._steps):
-            step = self._steps[tally.step]
-            step.done += tally.done
-            step.failed += tally.failed
-            step.pixels += tally.pixels
-            step.compute_s += tally.compute_s
+            self._steps[tally.step].add(tally.sums)
 
     @property
     def mean_pixels(self) -> float | None:
@@ -48,9 +34,14 @@ class Tallies:
         first = self._steps[0]
         return first.pixels / first.done if first.done else None
 
+    @property
+    def handled(self) -> tuple[int, ...]:
+        """Images and tiles that each step has done or failed."""
+        return tuple(step.done + step.failed for step in self._steps)
+
     def write(self) -> str:
         """The sums as JSON."""
-        return json.dumps([asdict(step) for step in self._steps])
+        return json.dumps([step.values() for step in self._steps])
 
     def progress(self, batch: Batch, images: int) -> tuple[StepProgress, ...]:
         """The progress of each step of a batch of so many images."""

@@ -1,18 +1,90 @@
-"""How many images of one batch may be in flight (docs/adr/0017-window-of-small-images.md). Pure."""
+"""How many images of each batch may be in flight (docs/adr/0026-window-of-the-fleet.md). Pure."""
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from muniflow.forecast.completion import Capacity
+from muniflow.forecast.window import bottleneck, window_images
+from muniflow.forecast.work import StageWork
+
+LEAST_IMAGES = 256
+"""Window of a batch whose images are not small, however few replicas there are; and until its sizes are read."""
 SMALL_PIXELS = 2**20
-"""Of an image: where they have fewer, more may be in flight. From here on, more would bring nothing."""
+"""Of smaller images more may be in flight; of larger ones more would not help."""
 WIDEST = 4
-"""How many times as many; more would bring nothing."""
+"""Limit of the factor; a larger one would not help."""
 
 
-def window_for(images: int, mean_pixels: float | None) -> int:
-    """The images of a batch that may be in flight at a time: more where they are small, with no more pixels together.
+class Window(NamedTuple):
+    """What one batch may have in flight."""
+
+    images: int
+    image_bytes: int
+    """Of the intermediates of one image."""
+
+
+class WindowNeed(NamedTuple):
+    """What is known of one batch."""
+
+    stages: Mapping[str, StageWork]
+    mean_pixels: float | None
+    """Of its images; `None`: not known."""
+    image_bytes: int
+
+
+def least_window(mean_pixels: float | None) -> int:
+    """Return how many images are in flight however few replicas there are: more if small, but no more pixels in total.
 
     Args:
-        images: that may be in flight whatever their size.
-        mean_pixels: of an image of the batch; `None` where it is not known yet.
+        mean_pixels: mean pixels of an image of the batch; `None` if not known yet.
     """
     if not mean_pixels:
-        return images
-    return max(images, min(WIDEST * images, int(images * SMALL_PIXELS / mean_pixels)))
+        return LEAST_IMAGES
+    return max(LEAST_IMAGES, min(WIDEST * LEAST_IMAGES, int(LEAST_IMAGES * SMALL_PIXELS / mean_pixels)))
+
+
+class AllWindows(NamedTuple):
+    """What all batches may have in flight."""
+
+    windows: Mapping[int, Window]
+    """By the number of the batch."""
+    total: int
+    """Images of all of them together."""
+
+
+def windows_of(
+    needs: Mapping[int, WindowNeed], fleet: Sequence[Capacity], budget_bytes: int, most_images: int
+) -> AllWindows:
+    """Return a window for each batch that is enough for all replicas, and together within the budget.
+
+    A batch that needs less than an equal part of the budget leaves the rest to the others. Each has one image at least.
+    Together they have no more in flight than keeps the fleet busy: batches with the same bottleneck share one window,
+    so that the turns decide whose images the fleet works at, and not the windows.
+
+    Args:
+        needs: of the batches that run.
+        fleet: replicas that run, and those that are wanted.
+        budget_bytes: for the intermediates of all batches.
+        most_images: of one batch.
+    """
+    wanted = {
+        number: min(max(window_images(need.stages, fleet), least_window(need.mean_pixels)), most_images)
+        for number, need in needs.items()
+    }
+    shared: dict[str | None, int] = {}
+    for number, need in needs.items():
+        stage = bottleneck(need.stages, fleet)
+        shared[stage] = max(shared.get(stage, 0), wanted[number])
+    return AllWindows(_within(budget_bytes, needs, wanted), sum(shared.values()))
+
+
+def _within(budget_bytes: int, needs: Mapping[int, WindowNeed], wanted: Mapping[int, int]) -> dict[int, Window]:
+    windows = {}
+    left_bytes, left = budget_bytes, len(needs)
+    for number in sorted(needs, key=lambda number: wanted[number] * needs[number].image_bytes):
+        image_bytes = needs[number].image_bytes
+        images = wanted[number] if not image_bytes else min(wanted[number], left_bytes // left // image_bytes)
+        windows[number] = Window(max(images, 1), image_bytes)
+        left_bytes = max(left_bytes - windows[number].images * image_bytes, 0)
+        left -= 1
+    return windows

@@ -1,4 +1,4 @@
-"""The store of state: what the coordinator must not forget (`types` is the interface, `sql` the one implementation)."""
+"""The state store: the database of the coordinator. `types` is its interface, `sql` the only implementation."""
 
 from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch, State
 

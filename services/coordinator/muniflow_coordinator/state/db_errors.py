@@ -1,4 +1,4 @@
-"""Which errors of a database mean that it is away, and which are bugs."""
+"""Tells database outages from bugs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from muniflow.errors import Unavailable
 
 _AWAY = {"OperationalError", "InterfaceError", "InternalError"}
-"""Locked, no space, no network, shut down, read-only: classes of every driver, and all that derive from them."""
+"""Locked, no space, no network, shut down, read-only: error classes of every driver, with their subclasses."""
 _FOR_AN_ADMINISTRATOR = {"42P01", "42501"}
-"""No such table, no permission: somebody took something away, and can give it back."""
+"""No such table, no permission: an administrator can undo it."""
 _MAX_CHARS = 300
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn trouble of the database into `Unavailable`; a bug in a statement stays what it is."""
+    """Turn errors of an outage into `Unavailable`; a bug in a statement stays as it is."""
     try:
         yield
     except NoConnection as error:
@@ -29,12 +29,12 @@ def translated() -> Iterator[None]:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether a driver's error is trouble of the database, which may pass."""
+    """Return whether a driver's error is an outage, which may end by itself."""
     if getattr(error, "sqlstate", None) in _FOR_AN_ADMINISTRATOR or type(error).__name__ == "DatabaseError":
         return True
     return any(kind.__name__ in _AWAY for kind in type(error).__mro__)
 
 
 def one_line(error: BaseException) -> str:
-    """What a driver says, in one line: PostgreSQL's client writes a line for each address that it tried."""
+    """Return the text of an error in one line: PostgreSQL's client writes one line for each address that it tried."""
     return " ".join(str(error).split())[:_MAX_CHARS]

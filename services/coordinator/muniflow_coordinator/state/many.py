@@ -1,4 +1,4 @@
-"""A statement for many rows, compiled once: SQLAlchemy looks at each of them for longer than the database."""
+"""Inserts many rows with a statement compiled once: SQLAlchemy needs more time for each row than the database."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class Many:
         self._positional = compiled.positional
 
     def execute(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        """Insert `rows`, their values in the order of the table's columns."""
+        """Insert `rows`; their values are in the order of the table's columns."""
         if self._positional:
             connection.exec_driver_sql(self._sql, list(rows))
         else:

@@ -1,22 +1,35 @@
-"""The readers of the store of state: every method may be called from any thread."""
+"""The readers of the state store. Every method may be called from any thread."""
 
+import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, literal_column, select
 
+from muniflow.model.audit import AuditEntry
+from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf
 from muniflow.model.messages import UNFINISHED
 from muniflow_coordinator.state import rows
 from muniflow_coordinator.state.db_errors import translated
-from muniflow_coordinator.state.tables import batches, documents, images, leadership, leaves
-from muniflow_coordinator.state.types import BatchRow, ImageRow
+from muniflow_coordinator.state.tables import (
+    audit,
+    batches,
+    checksums,
+    documents,
+    forecasts,
+    images,
+    leadership,
+    leaves,
+    service_times,
+)
+from muniflow_coordinator.state.types import BatchRow, ForecastRow, ImageRow, ServiceTimeRow
 
 _MANY = 500
 """Keys in one `in (…)`."""
 _FIND = select(batches).where(batches.c.id == bindparam("id_"))
 _NOT_DONE = images.c.state != literal_column("'done'")
-"""As the index says it: a parameter in its place would hide from the planner that the index has all such rows."""
+"""A literal, as in the index: with a parameter the planner would not use the index."""
 
 
 class SqlReads:
@@ -34,29 +47,34 @@ class SqlReads:
             yield connection
 
     def mine(self) -> bool:
-        """Whether this process is still the one that writes."""
+        """Return whether this process took over last."""
         with self._read() as connection:
             return connection.execute(select(leadership.c.epoch)).scalar_one_or_none() == self._epoch
 
     def holder(self) -> str:
-        """Who took over last; empty, where nobody did."""
+        """Return who took over last; empty if nobody did."""
         with self._read() as connection:
             return str(connection.execute(select(leadership.c.holder)).scalar_one_or_none() or "")
 
     def document(self, batch: int) -> bytes | None:
-        """The document of a batch that is being read; `None` where it is not kept."""
+        """Return the document of a batch in state `intake`, or `None`."""
         with self._read() as connection:
             body = connection.execute(select(documents.c.body).where(documents.c.batch == batch)).scalar_one_or_none()
         return None if body is None else bytes(body)
 
+    def kept_images(self, batch: int) -> list[int]:
+        """Return the images of a batch that were in flight when it was cancelled."""
+        body = self.document(batch)
+        return [] if body is None else list(map(int, json.loads(body)))
+
     def find(self, batch_id: str) -> BatchRow | None:
-        """A batch by its id."""
+        """Return a batch by its id."""
         with self._read() as connection:
             row = connection.execute(_FIND, {"id_": rows.storable(batch_id)}).one_or_none()
         return None if row is None else rows.batch_row(row)
 
     def owner_of(self, destination: str) -> str | None:
-        """The id of a batch whose destination is this one, above it or below it."""
+        """Return the id of a batch with this destination, or one above or below it."""
         parts = destination.split("/")
         above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
         below = destination + "/"
@@ -65,53 +83,70 @@ class SqlReads:
         )
         with self._read() as connection:
             for row in connection.execute(query):
-                # SQLite's LIKE does not tell letter cases apart; keys do.
+                # SQLite's LIKE ignores letter case; keys do not.
                 if row.destination in above or row.destination.startswith(below):
                     return str(row.id)
         return None
 
     def unfinished(self) -> list[BatchRow]:
-        """All batches that are not in a terminal state, oldest first."""
+        """Return all batches that are not in a terminal state, oldest first."""
         query = select(batches).where(batches.c.state.in_(UNFINISHED)).order_by(batches.c.number)
         with self._read() as connection:
             return [rows.batch_row(row) for row in connection.execute(query)]
 
     def batches(
-        self, *, state: str | None = None, municipality: str | None = None, after: int | None = None, limit: int = 100
+        self,
+        *,
+        state: str | None = None,
+        municipality: str | None = None,
+        owner: str | None = None,
+        after: int | None = None,
+        limit: int = 100,
     ) -> list[BatchRow]:
-        """A page of batches, newest first, with numbers below `after`."""
+        """Return a page of batches, newest first, with numbers below `after`."""
         query = select(batches).order_by(batches.c.number.desc()).limit(limit)
         if state is not None:
             query = query.where(batches.c.state == rows.storable(state))
         if municipality is not None:
             query = query.where(batches.c.municipality == rows.storable(municipality))
+        if owner is not None:
+            query = query.where(batches.c.owner == rows.storable(owner))
         if after is not None:
             query = query.where(batches.c.number < after)
         with self._read() as connection:
             return [rows.batch_row(row) for row in connection.execute(query)]
 
     def images(self, batch: int, *, state: str | None = None, after: int = -1, limit: int = 1000) -> list[ImageRow]:
-        """A page of images by number, with numbers above `after`."""
+        """Return a page of images by number, with numbers above `after`."""
         query = select(images).where(images.c.batch == batch, images.c.n > after)
         if state is not None:
             wanted: ColumnElement[bool] = images.c.state == rows.storable(state)
             if state != "done":
                 query = query.where(_NOT_DONE)
-                # Without statistics, SQLite would rather go through all images of the batch, most of them done.
+                # Without statistics, SQLite would scan all images of the batch, most of them done.
                 wanted = func.unlikely(wanted) if self._sqlite else wanted
             query = query.where(wanted)
         with self._read() as connection:
             return rows.image_rows(connection.execute(query.order_by(images.c.n).limit(limit)))
 
     def every_image(self, batch: int) -> Iterator[ImageRow]:
-        """All images of a batch by number, in constant memory."""
+        """Yield all images of a batch by number, in constant memory."""
         after = -1
         while page := self.images(batch, after=after, limit=5000):
-            yield from page
+            yield from self._with_sums(batch, page)
             after = page[-1].image
 
+    def _with_sums(self, batch: int, page: list[ImageRow]) -> Iterator[ImageRow]:
+        within = checksums.c.n.between(page[0].image, page[-1].image)
+        query = select(checksums.c.n, checksums.c.sums).where(checksums.c.batch == batch, within)
+        with self._read() as connection:
+            known = {n: bytes(sums) for n, sums in connection.execute(query)}
+        for row in page:
+            sums = known.get(row.image)
+            yield row if sums is None else row._replace(sums=ImageSums.unpack(sums))
+
     def opened(self, batch: int, wanted: Collection[int]) -> list[tuple[ImageRow, list[Leaf]]]:
-        """These images, as far as they exist, with the leaves that are kept of them."""
+        """Return those of these images that exist, with their recorded leaves."""
         found: list[tuple[ImageRow, list[Leaf]]] = []
         numbers = sorted(wanted)
         with self._read() as connection:
@@ -126,12 +161,12 @@ class SqlReads:
         return found
 
     def leaves(self, batch: int) -> list[Leaf]:
-        """All leaves that are kept of a batch: those of images that were open."""
+        """Return all recorded leaves of a batch, which are those of open images."""
         with self._read() as connection:
             return [rows.leaf_row(row) for row in connection.execute(select(leaves).where(leaves.c.batch == batch))]
 
     def doubled_stems(self, batch: int, limit: int) -> list[tuple[ImageRow, ImageRow]]:
-        """The first two images of each stem that several images of a batch share, at most `limit`."""
+        """Return the first two images of each stem that several images of a batch share, at most `limit` pairs."""
         numbers = (
             select(func.min(images.c.n).label("first"))
             .where(images.c.batch == batch)
@@ -149,8 +184,35 @@ class SqlReads:
                 pairs.append((first, second))
         return pairs
 
+    def service_times(self) -> list[ServiceTimeRow]:
+        """Return what is kept of service times, newest first."""
+        query = select(service_times).order_by(service_times.c.updated_at.desc(), service_times.c.key)
+        with self._read() as connection:
+            return [ServiceTimeRow(*row) for row in connection.execute(query)]
+
+    def forecasts(self, limit: int | None = None) -> list[ForecastRow]:
+        """Return what is kept of forecasts, batches that have not ended first, then the last ended."""
+        query = select(forecasts).order_by(
+            forecasts.c.ended_at.is_not(None), forecasts.c.ended_at.desc(), forecasts.c.batch
+        )
+        with self._read() as connection:
+            return [rows.forecast_row(row) for row in connection.execute(query.limit(limit))]
+
+    def audit(
+        self, *, owner: str | None = None, batch: str | None = None, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, AuditEntry]]:
+        """Return a page of the audit trail, newest first, with numbers below `after`; each entry with its number."""
+        query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        for column, value in ((audit.c.owner, owner), (audit.c.batch, batch)):
+            if value is not None:
+                query = query.where(column == rows.storable(value))
+        if after is not None:
+            query = query.where(audit.c.number < after)
+        with self._read() as connection:
+            return [rows.audit_row(row) for row in connection.execute(query)]
+
     def states(self) -> dict[str, int]:
-        """How many batches are in which state."""
+        """Return the number of batches by state."""
         query = select(batches.c.state, func.count()).group_by(batches.c.state)
         with self._read() as connection:
             return {str(state): int(count) for state, count in connection.execute(query)}

@@ -1,4 +1,4 @@
-"""Between rows of the database and the records of `types`."""
+"""Converts between rows of the database and the records of `types`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,20 +7,24 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from muniflow.forecast.grade import Forecast
+from muniflow.model.audit import AuditEntry
+from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.lineage import label, lineage_of
-from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
+from muniflow.reason_codes import UNKNOWN
+from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ForecastRow, ImageRow, NewBatch
 
 Values = dict[str, object]
 
 
 def storable(text: str) -> str:
-    """Text that every database takes: PostgreSQL has no character NUL."""
+    """Return text that every database accepts: PostgreSQL does not store NUL."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def new_batch_values(batch: NewBatch) -> Values:
-    """The columns of a batch that comes in."""
+    """Return the columns of a new batch."""
     return {
         "id": batch.id,
         "fingerprint": batch.fingerprint,
@@ -32,12 +36,13 @@ def new_batch_values(batch: NewBatch) -> Values:
         "destination": batch.destination,
         "submitted_at": batch.submitted_at,
         "tallies": "[]",
+        "owner": batch.owner,
         **count_values(Counts()),
     }
 
 
 def changed_values(change: Commit) -> Values:
-    """The columns of a batch that a commit changes."""
+    """Return the columns of a batch that a commit changes."""
     columns: Values = {
         "state": change.state,
         "cancelling": change.cancelling,
@@ -50,17 +55,17 @@ def changed_values(change: Commit) -> Values:
 
 
 def count_values(counts: Counts) -> Values:
-    """The columns of the counts of a batch."""
+    """Return the columns of the counts of a batch."""
     return {"total": counts.total, "done": counts.done, "failed": counts.failed, "cancelled": counts.cancelled}
 
 
 def counts_of(row: Any) -> Counts:
-    """The counts of a batch."""
+    """Return the counts of a batch."""
     return Counts(row.total, row.done, row.failed, row.cancelled)
 
 
 def batch_row(row: Row[Any]) -> BatchRow:
-    """A batch."""
+    """Return a batch."""
     return BatchRow(
         number=row.number,
         id=row.id,
@@ -76,34 +81,35 @@ def batch_row(row: Row[Any]) -> BatchRow:
         report=row.report,
         counts=counts_of(row),
         tallies=row.tallies,
+        owner=row.owner,
     )
 
 
 def image_values(batch: int, image: ImageRow) -> tuple[object, ...]:
-    """The columns of an image, in the order of its table."""
-    number, stem, suffix, state, run, reasons = image
-    return batch, number, stem, suffix, state, run, _reasons(reasons)
+    """Return the columns of an image, in the order of its table."""
+    number, stem, suffix, state, run, reasons, code, _ = image
+    return batch, number, stem, suffix, state, run, _reasons(reasons), code, None, None, None
 
 
 def image_rows(found: Iterable[Any]) -> list[ImageRow]:
-    """Images, from all columns of their table in its order: names cost more than the rest of the work."""
+    """Return images from all columns of their table in order: access by name would take more time than the rest."""
     return [
-        ImageRow(number, stem, suffix, state, run, tuple(json.loads(reasons)) if reasons else ())
-        for _, number, stem, suffix, state, run, reasons in found
+        ImageRow(number, stem, suffix, state, run, tuple(json.loads(reasons)) if reasons else (), code)
+        for _, number, stem, suffix, state, run, reasons, code, *_ in found
     ]
 
 
-def settle_values(batch: int, settled: Sequence[SettledImage]) -> tuple[list[Values], list[Values]]:
-    """The parameters of the statements that settle images: of ranges that are done, and of single ones.
+def settle_values(batch: int, settled: Sequence[SettledImage], now: float) -> tuple[list[Values], list[Values]]:
+    """Return the parameters of the statements that settle images: ranges of done images, and single images.
 
-    A busy coordinator is told of many images in their order; a statement for each would be most of its work.
+    A busy coordinator settles many images in order. One statement for each would be most of its work.
     """
     ranges: list[Values] = []
     single: list[Values] = []
     last, last_run, upper = -1, -1, {}  # type: int, int, Values
     for image in sorted(settled, key=attrgetter("image")):
         if image.state != "done" or image.reasons:
-            single.append(settled_values(batch, image))
+            single.append(settled_values(batch, image, now))
         elif image.image == last + 1 and image.run == last_run:
             last = upper["last_"] = image.image
         else:
@@ -113,14 +119,17 @@ def settle_values(batch: int, settled: Sequence[SettledImage]) -> tuple[list[Val
     return ranges, single
 
 
-def settled_values(batch: int, image: SettledImage) -> Values:
-    """The parameters of the statement that settles an image."""
+def settled_values(batch: int, image: SettledImage, now: float) -> Values:
+    """Return the parameters of the statement that settles an image."""
     return {
         "batch_": batch,
         "n_": image.image,
         "run_": image.run,
         "state_": image.state,
         "reasons_": _reasons(image.reasons),
+        "reason_code_": storable(image.code or UNKNOWN) if image.state == "failed" else None,
+        "operation_": (image.operation or "") if image.state == "failed" else None,
+        "failed_at_": now if image.state == "failed" else None,
     }
 
 
@@ -129,7 +138,7 @@ def _reasons(reasons: tuple[str, ...]) -> str | None:
 
 
 def leaf_values(batch: int, leaf: Leaf) -> Values:
-    """The columns of a settled part."""
+    """Return the columns of a leaf."""
     return {
         "batch": batch,
         "n": leaf.image,
@@ -137,9 +146,51 @@ def leaf_values(batch: int, leaf: Leaf) -> Values:
         "lineage": label(leaf.lineage),
         "reason": None if leaf.reason is None else storable(leaf.reason),
         "step": leaf.step,
+        "code": None if leaf.code is None else storable(leaf.code),
+        "sums": None if leaf.sums is None else leaf.sums.pack(),
     }
 
 
+def checksum_values(change: Commit) -> list[tuple[object, ...]]:
+    """Return the columns of the checksums of images that a commit settles."""
+    return [(change.batch, image.image, image.sums.pack()) for image in change.settled if image.sums is not None]
+
+
+def forecast_values(row: ForecastRow) -> Values:
+    """Return the columns of a forecast."""
+    known = row.forecast
+    return {
+        "batch": row.batch,
+        "submitted_at": row.submitted_at,
+        "finish_s": None if known is None else known.finish_s,
+        "p50_s": None if known is None else known.p50_s,
+        "p90_s": None if known is None else known.p90_s,
+        "actual_s": row.actual_s,
+        "ended_at": row.ended_at,
+        "reopened_at": row.reopened_at,
+    }
+
+
+def forecast_row(row: Row[Any]) -> ForecastRow:
+    """Return a forecast."""
+    known = None if row.finish_s is None else Forecast(row.finish_s, row.p50_s, row.p90_s)
+    return ForecastRow(row.batch, row.submitted_at, known, row.actual_s, row.ended_at, row.reopened_at)
+
+
+def audit_values(entry: AuditEntry) -> Values:
+    """Return the columns of an entry of the audit trail."""
+    values = entry.model_dump(exclude={"v"})
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def audit_row(row: Row[Any]) -> tuple[int, AuditEntry]:
+    """Return an entry of the audit trail with its number."""
+    values = row._asdict()
+    number = values.pop("number")
+    return number, AuditEntry.model_validate(values)
+
+
 def leaf_row(row: Row[Any]) -> Leaf:
-    """A settled part."""
-    return Leaf(row.n, row.run, lineage_of(row.lineage), row.reason, row.step)
+    """Return a leaf."""
+    sums = None if row.sums is None else ImageSums.unpack(bytes(row.sums))
+    return Leaf(row.n, row.run, lineage_of(row.lineage), row.reason, row.step, row.code, sums)

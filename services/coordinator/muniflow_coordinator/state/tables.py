@@ -1,4 +1,4 @@
-"""The tables, in SQL that SQLite and PostgreSQL both take."""
+"""The tables, for SQLite and PostgreSQL."""
 
 from sqlalchemy import (
     Boolean,
@@ -12,16 +12,21 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
 )
 
+from muniflow.model.owners import DEFAULT_OWNER
+
 SCHEMA_VERSION = 2
-"""Raised with every change of a table; `upgrade.py` upgrades older schemas and refuses newer ones."""
+"""Incremented with every change of a table; `upgrade.py` upgrades older schemas and rejects newer ones. A new table
+or column that an earlier version may ignore without harm leaves it as it is, so that the earlier version still
+starts."""
 
 metadata = MetaData()
 
 schema = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
-# One row. Every write looks at it, so that nothing is written by a coordinator that was followed by another one.
+# One row. Every write checks it, so a coordinator writes nothing after another one has taken over.
 leadership = Table(
     "leadership",
     metadata,
@@ -51,11 +56,14 @@ batches = Table(
     Column("failed", Integer, nullable=False),
     Column("cancelled", Integer, nullable=False),
     Column("tallies", Text, nullable=False),
+    # Added to version 2: an earlier coordinator knows nothing of it, and what it inserts belongs to `default`.
+    Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
     Index("batches_by_state", "state", "number"),
+    Index("batches_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
 )
 
-# The batch documents that are being read: their messages may be lost to a delivery limit before they are accepted.
+# Documents of batches in state `intake`: the delivery limit may remove their messages before they are accepted.
 documents = Table(
     "documents",
     metadata,
@@ -73,10 +81,14 @@ images = Table(
     Column("state", String(9), nullable=False),
     Column("run", Integer, nullable=False),
     Column("reasons", Text),
+    Column("reason_code", Text),
+    Column("operation", Text),
+    Column("failed_at", Double),
+    Column("dropped", Boolean),
     sqlite_with_rowid=False,
 )
 
-# Done images are most of all rows and nobody looks for them by their state, so they stay out of this index.
+# Most rows are done images, and no query searches for them by state, so this index omits them.
 not_done = images.c.state != "done"
 Index(
     "images_not_done",
@@ -85,6 +97,22 @@ Index(
     images.c.n,
     sqlite_where=not_done,
     postgresql_where=not_done,
+)
+
+# The failures that people see, replay and drop, in the order in which they are listed and counted: an index that holds
+# all that a count needs, so that a million of them are counted without reading their rows. SQLite does so only where
+# the columns of its condition are in it, too.
+failure = (images.c.state == literal_column("'failed'")) & images.c.dropped.is_(None)
+Index(
+    "images_failed",
+    images.c.batch,
+    images.c.reason_code,
+    images.c.operation,
+    images.c.n,
+    images.c.state,
+    images.c.dropped,
+    sqlite_where=failure,
+    postgresql_where=failure,
 )
 
 leaves = Table(
@@ -96,7 +124,123 @@ leaves = Table(
     Column("lineage", Text, primary_key=True),
     Column("reason", Text),
     Column("step", Integer, nullable=False),
+    Column("code", Text),
+    Column("sums", LargeBinary),
     sqlite_with_rowid=False,
 )
 
-__all__ = ["SCHEMA_VERSION", "batches", "documents", "images", "leadership", "leaves", "metadata", "schema"]
+# Dead letters that are no task of a batch in this database; a failed image is in `images`.
+letters = Table(
+    "letters",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("queue", Text, nullable=False),
+    Column("batch", Text),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Batches that were refused; they never had a row in `batches`, or have lost it.
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("batch", Text, nullable=False),
+    Column("municipality", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("faults", Text, nullable=False),
+    Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
+    Index("rejections_by_batch", "batch", "number"),
+    Index("rejections_by_owner", "owner", "number"),
+    sqlite_autoincrement=True,
+)
+
+# Who did what. Rows are added, never changed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(80), nullable=False, unique=True),
+    Column("at", Double, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("batch", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("audit_by_batch", "batch", "number"),
+)
+
+# The SHA-256 of the source and of each output of a done image, 32 bytes each, in split order. No foreign key: a build
+# that does not know this table may delete a batch.
+checksums = Table(
+    "checksums",
+    metadata,
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("sums", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What the coordinator has learned. It may be lost without harm to any batch.
+service_times = Table(
+    "service_times",
+    metadata,
+    Column("key", String(120), primary_key=True),
+    Column("task_class", Text, nullable=False),
+    Column("sums", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+# The forecasts at acceptance, and what came. It may be lost without harm to any batch.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("batch", String(80), primary_key=True),
+    Column("submitted_at", Double, nullable=False),
+    Column("finish_s", Double),
+    Column("p50_s", Double),
+    Column("p90_s", Double),
+    Column("actual_s", Double),
+    Column("ended_at", Double),
+    Column("reopened_at", Double),
+)
+
+ADDED = (
+    batches.c.owner,
+    images.c.reason_code,
+    images.c.operation,
+    images.c.failed_at,
+    images.c.dropped,
+    leaves.c.code,
+    leaves.c.sums,
+    rejections.c.owner,
+)
+"""Columns that came after their tables. Each may be empty or has a default, and an earlier version does not name it."""
+
+ADVISORY = (service_times, forecasts)
+"""Without these the ledger works, and forecasts are worse."""
+
+__all__ = [
+    "ADDED",
+    "ADVISORY",
+    "SCHEMA_VERSION",
+    "audit",
+    "batches",
+    "checksums",
+    "documents",
+    "failure",
+    "forecasts",
+    "images",
+    "leadership",
+    "leaves",
+    "letters",
+    "metadata",
+    "rejections",
+    "schema",
+    "service_times",
+]

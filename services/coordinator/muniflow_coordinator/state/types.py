@@ -1,22 +1,27 @@
-"""The interface of the store of state. An implementation passes `tests/contract/test_state.py`.
+"""The interface of the state store. An implementation passes `tests/contract/test_state.py`.
 
 One thread writes: the loop of the coordinator. Methods under "readers" may be called from any thread. Every method
-raises `Unavailable` while the database cannot answer (locked, no space, no network). Whether it did what it was asked
-for is not known then (the connection may break after the commit), so asking again is always right, and ends in the same
-state. Writers raise `Deposed` before the first `take_over`, and after another process has taken over.
+raises `Unavailable` while the database cannot answer (locked, no space, no network). The connection may break after the
+commit, so the change may have been made; calling the method again is always right and ends in the same state. Writers
+raise `Deposed` before the first `take_over`, and after another process has taken over.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from muniflow.forecast.grade import Forecast
+from muniflow.model.audit import AuditEntry
+from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.messages import BatchState, ImageState
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow_coordinator.state.failure_types import ANY, Chosen, FailureState
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many images of a batch are in which state."""
+    """Images of a batch by state."""
 
     total: int = 0
     done: int = 0
@@ -25,11 +30,11 @@ class Counts:
 
     @property
     def pending(self) -> int:
-        """Images that are not settled."""
+        """Return how many images are not settled."""
         return self.total - self.done - self.failed - self.cancelled
 
     def plus(self, done: int = 0, failed: int = 0, cancelled: int = 0) -> "Counts":
-        """These counts after some images changed their state."""
+        """Return the counts after some images changed their state."""
         return replace(self, done=self.done + done, failed=self.failed + failed, cancelled=self.cancelled + cancelled)
 
 
@@ -46,15 +51,16 @@ class NewBatch:
     destination: str
     submitted_at: float
     document: bytes = b""
-    """What came in; kept until the batch is accepted."""
+    """The received document; stored until the batch is accepted."""
+    owner: str = DEFAULT_OWNER
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch as it is kept."""
+    """A batch in the database."""
 
     number: int
-    """Grows with each batch; images and leaves refer to it."""
+    """Increases with each batch; images and leaves refer to it."""
     id: str
     fingerprint: str
     spec: str
@@ -69,10 +75,11 @@ class BatchRow:
     counts: Counts
     tallies: str
     """`Tallies` as JSON."""
+    owner: str = DEFAULT_OWNER
 
 
 class ImageRow(NamedTuple):
-    """An image as it is kept. A tuple: a million of them are made twice for each batch of a million."""
+    """An image in the database. A tuple, because a batch of a million images makes two million of them."""
 
     image: int
     """Its place in the batch, 0-based."""
@@ -82,35 +89,70 @@ class ImageRow(NamedTuple):
     state: ImageState = "pending"
     run: int = 0
     reasons: tuple[str, ...] = ()
+    code: str | None = None
+    """For `failed`: its reason code."""
+    sums: ImageSums | None = None
+    """For `done`, where `every_image` gives it and digests are known."""
+
+
+class ServiceTimeRow(NamedTuple):
+    """What was observed of one class of tasks."""
+
+    key: str
+    """Of the class."""
+    task_class: str
+    """`muniflow.forecast.task_class.TaskClass` as JSON."""
+    sums: str
+    """`muniflow.forecast.service_time.ImageSums` as a JSON list."""
+    updated_at: float
+    """Unix time of the last observation, seconds."""
+
+
+class ForecastRow(NamedTuple):
+    """The forecast of one batch, and what came."""
+
+    batch: str
+    """Its id."""
+    submitted_at: float
+    """Here and below: Unix time, seconds."""
+    forecast: Forecast | None = None
+    actual_s: float | None = None
+    """From submission to its first end; `None`: not graded."""
+    ended_at: float | None = None
+    """Its last end."""
+    reopened_at: float | None = None
+    """Since then its horizon counts."""
 
 
 @dataclass(slots=True)
 class Commit:
-    """One batch's part of one transaction. Applied twice, it changes nothing more."""
+    """The changes of one batch in a transaction. Applied twice, they change nothing more."""
 
     batch: int
     leaves: Sequence[Leaf] = ()
     settled: Sequence[SettledImage] = ()
     counts: Counts | None = None
-    """New values of the batch's columns, here and below; `None` leaves a column as it is."""
+    """Here and below: new values of the batch's columns; `None` leaves a column as it is."""
     state: BatchState | None = None
     cancelling: bool | None = None
+    in_flight: Collection[int] | None = None
+    """With `cancelling`: the images that go on to their end, also after a restart."""
     tallies: str | None = None
     finished_at: float | None = None
     report: str | None = None
 
 
-class State(Protocol):
-    """The durable account of batches, images and open leaves."""
+class State(FailureState, Protocol):
+    """Durable records of batches, images and leaves of open images."""
 
     # The writer
 
     def prepare(self) -> None:
-        """Make or upgrade the tables; raises `Rejected` where a newer muniflow wrote them."""
+        """Create or upgrade the tables; raises `Rejected` if a newer muniflow wrote them."""
         ...
 
     def take_over(self, holder: str) -> int:
-        """Become the one that writes, until another one takes over; returns the new epoch."""
+        """Become the process that writes, until another one takes over; returns the new epoch."""
         ...
 
     def resign(self) -> None:
@@ -118,15 +160,18 @@ class State(Protocol):
         ...
 
     def insert_batch(self, batch: NewBatch, images: Sequence[ImageRow] | None = None) -> int:
-        """Keep a new batch with its document; or, with all its `images`, as accepted. Returns its number."""
+        """Insert a new batch with its document; or, with all its `images`, as accepted. Returns its number."""
         ...
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
-        """Keep images; those that are kept already stay as they are."""
+        """Insert images; existing ones are not changed."""
         ...
 
-    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = ()) -> None:
-        """With `rest`, all images of a batch are kept: it runs, and its document is not needed any more."""
+    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = (), *, spec: str | None = None) -> None:
+        """Insert the `rest` of the images of a batch, set its state to `running`, and delete its document.
+
+        `spec` replaces that of its insertion: more is known once its list is read.
+        """
         ...
 
     def commit(self, changes: Sequence[Commit]) -> None:
@@ -134,75 +179,120 @@ class State(Protocol):
         ...
 
     def cancel_images(self, batch: int, within: range, but: Collection[int]) -> Counts:
-        """Cancel the pending ones of a range of images, `but` these; keeps and returns the batch's new counts."""
+        """Cancel the pending images of a range, except `but`; records and returns the batch's new counts."""
         ...
 
-    def reopen_images(self, batch: int, within: range) -> Counts:
-        """Make the failed ones of a range of images pending with the next run; the batch runs and has new counts."""
+    def reopen_images(self, batch: int, within: range, chosen: Chosen = ANY) -> Counts:
+        """Make chosen failures of a range pending, in their next run; records and returns the batch's new counts."""
+        ...
+
+    def restart_images(self, batch: int, wanted: Mapping[int, int]) -> None:
+        """Put pending images into their next run, without the leaves of the last.
+
+        Args:
+            batch: number of the batch.
+            wanted: images with the run that each is in; one that is in another run, or settled, is not changed.
+        """
         ...
 
     def drop_images(self, batch: int, most: int) -> bool:
-        """Forget up to `most` images of a batch, the last ones first; returns whether any are left."""
+        """Delete up to `most` images of a batch, the last ones first; returns whether any are left."""
         ...
 
     def drop_batch(self, batch: int) -> None:
-        """Forget a batch with all that belongs to it."""
+        """Delete a batch with its images, leaves and document."""
+        ...
+
+    def keep_service_times(self, observed: Sequence[ServiceTimeRow], most: int) -> None:
+        """Insert or replace the rows of these classes; of all rows only the `most` newest are kept."""
+        ...
+
+    def keep_forecasts(self, changed: Sequence[ForecastRow], most: int) -> None:
+        """Insert or replace these rows; of those that ended only the `most` newest are kept."""
+        ...
+
+    def keep_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Add entries to the audit trail; those that it has are not changed."""
         ...
 
     # Readers
 
     def mine(self) -> bool:
-        """Whether this process is still the one that writes."""
+        """Return whether this process took over last."""
         ...
 
     def holder(self) -> str:
-        """What the one that took over last gave to `take_over`; empty, where nobody did."""
+        """Return the `holder` of the last `take_over`; empty if there was none."""
         ...
 
     def document(self, batch: int) -> bytes | None:
-        """The document of a batch that is being read; `None` where it is not kept."""
+        """Return the document of a batch in state `intake`, or `None`."""
+        ...
+
+    def kept_images(self, batch: int) -> list[int]:
+        """Return the images of a batch that were in flight when it was cancelled."""
         ...
 
     def find(self, batch_id: str) -> BatchRow | None:
-        """A batch by its id."""
+        """Return a batch by its id."""
         ...
 
     def owner_of(self, destination: str) -> str | None:
-        """The id of a batch whose destination is this one, above it or below it."""
+        """Return the id of a batch with this destination, or one above or below it."""
         ...
 
     def unfinished(self) -> list[BatchRow]:
-        """All batches that are not in a terminal state, oldest first."""
+        """Return all batches that are not in a terminal state, oldest first."""
         ...
 
     def batches(
-        self, *, state: str | None = None, municipality: str | None = None, after: int | None = None, limit: int = 100
+        self,
+        *,
+        state: str | None = None,
+        municipality: str | None = None,
+        owner: str | None = None,
+        after: int | None = None,
+        limit: int = 100,
     ) -> list[BatchRow]:
-        """A page of batches, newest first, with numbers below `after`."""
+        """Return a page of batches, newest first, with numbers below `after`."""
         ...
 
     def images(self, batch: int, *, state: str | None = None, after: int = -1, limit: int = 1000) -> list[ImageRow]:
-        """A page of images by number, with numbers above `after`."""
+        """Return a page of images by number, with numbers above `after`."""
         ...
 
     def every_image(self, batch: int) -> Iterator[ImageRow]:
-        """All images of a batch by number, in constant memory."""
+        """Yield all images of a batch by number, in constant memory."""
         ...
 
     def opened(self, batch: int, wanted: Collection[int]) -> list[tuple[ImageRow, list[Leaf]]]:
-        """These images, as far as they exist, with the leaves that are kept of them."""
+        """Return those of these images that exist, with their recorded leaves."""
         ...
 
     def leaves(self, batch: int) -> list[Leaf]:
-        """All leaves that are kept of a batch: those of images that were open."""
+        """Return all recorded leaves of a batch, which are those of open images."""
         ...
 
     def doubled_stems(self, batch: int, limit: int) -> list[tuple[ImageRow, ImageRow]]:
-        """The first two images of each stem that several images of a batch share, at most `limit`."""
+        """Return the first two images of each stem that several images of a batch share, at most `limit` pairs."""
+        ...
+
+    def service_times(self) -> list[ServiceTimeRow]:
+        """Return what is kept of service times, newest first."""
+        ...
+
+    def forecasts(self, limit: int | None = None) -> list[ForecastRow]:
+        """Return what is kept of forecasts, batches that have not ended first, then the last ended."""
+        ...
+
+    def audit(
+        self, *, owner: str | None = None, batch: str | None = None, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, AuditEntry]]:
+        """Return a page of the audit trail, newest first, with numbers below `after`; each entry with its number."""
         ...
 
     def states(self) -> dict[str, int]:
-        """How many batches are in which state."""
+        """Return the number of batches by state."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """API keys and permissions: who is served, decided from a request's head alone."""
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+from muniflow.model.audit import BY_HEADER, FROM_HEADER
+from muniflow.model.owners import DEFAULT_OWNER, OWNER_HEADER, SCOPES, Scope
 from muniflow.runtime.addresses import is_loopback
 from muniflow.runtime.settings import variable
 from muniflow_gateway.auth.api_keys import MAKE_ONE, ApiKey, KeyRing
@@ -80,6 +83,39 @@ class Caller:
     name: str
     """Of the API key; `local` where none is asked for."""
     allowance: Allowance
+    owner: str = DEFAULT_OWNER
+    """Whose batches it sends."""
+    scopes: frozenset[Scope] = frozenset(SCOPES)
+    origin: str = ""
+    """The address of the connection."""
+
+    def headers(self, owner: str | None = None) -> dict[str, str]:
+        """What a message to the coordinator says of the caller, for a batch of `owner`; left out, of its own."""
+        return {OWNER_HEADER: owner or self.owner, BY_HEADER: self.name, FROM_HEADER: self.origin}
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other caller."""
+        return self.name if self.owner == DEFAULT_OWNER else f"{self.owner}\0{self.name}"
+
+    def sees(self, owner: str) -> bool:
+        """Whether it may see the batches of this owner."""
+        return owner == self.owner or "admin" in self.scopes
+
+    @property
+    def sees_only(self) -> str | None:
+        """The one owner whose batches it may see; `None`: every one's."""
+        return None if "admin" in self.scopes else self.owner
+
+    def require(self, scope: Scope) -> None:
+        """Refuse a caller without this scope.
+
+        Raises:
+            Problem: 403.
+        """
+        if scope not in self.scopes:
+            text = f"this API key has not the scope `{scope}`; it has: {', '.join(sorted(self.scopes)) or 'none'}"
+            raise Problem(HTTPStatus.FORBIDDEN, text, reason="scope")
 
 
 class Access:
@@ -122,9 +158,20 @@ class Access:
         name = key.name if key else "local"
         allowance = self._quotas.of(name, key)
         allowance.take_request()
-        return Caller(name, allowance)
+        origin = request.client.host if request.client else ""
+        if key is None:
+            return Caller(name, allowance, origin=origin)
+        return Caller(name, allowance, key.owner, frozenset(key.scopes), origin)
 
-    def check(self, request: HTTPConnection, secret: str) -> str:
+    def admit(self, request: HTTPConnection, method: str) -> None:
+        """Refuse who is not served, from the head alone; counts nothing.
+
+        Raises:
+            Problem: 401 or 403.
+        """
+        self._key(request, method)
+
+    def check(self, request: HTTPConnection, secret: str) -> ApiKey:
         """Whose key this is, for a page that signs in; counted as a request of a stranger.
 
         Raises:
@@ -133,10 +180,7 @@ class Access:
         _require_own_page(request, "POST")
         client = request.client.host if request.client else ""
         self._quotas.of(f"sign-in {client}", None).take_request()
-        key = self._keys.find(secret)
-        if key is None:
-            raise self._unknown_key()
-        return key.name
+        return self._known(secret)
 
     def _key(self, request: HTTPConnection, method: str) -> ApiKey | None:
         mode = self.mode
@@ -153,9 +197,15 @@ class Access:
                 secret = cookie
             else:
                 raise _unauthorized("give an API key: `Authorization: Bearer …` or `X-Api-Key: …`")
+        return self._known(secret)
+
+    def _known(self, secret: str) -> ApiKey:
         key = self._keys.find(secret)
         if key is None:
             raise self._unknown_key()
+        if key.expires_at is not None and time.time() >= key.expires_at:
+            ended = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires_at))
+            raise _unauthorized(f"this API key was valid until {ended}; ask for a new one")
         return key
 
     def _require_local(self, request: HTTPConnection) -> None:

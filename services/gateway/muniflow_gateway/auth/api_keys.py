@@ -9,12 +9,16 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from muniflow.errors import Fault, Invalid
+from muniflow.model.audit import AuditAction
+from muniflow.model.batch import faults_of
+from muniflow.model.owners import DEFAULT_OWNER, USUAL_SCOPES, Scope, owner_problem
 
 PREFIX = "muniflow_"
 """What a key starts with, so that scanners for leaked secrets know it."""
@@ -34,9 +38,21 @@ class ApiKey(BaseModel):
     name: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     created_at: float = 0.0
+    owner: str = DEFAULT_OWNER
+    """Whose batches it sends and sees."""
+    scopes: tuple[Scope, ...] = USUAL_SCOPES
+    expires_at: float | None = None
+    """Unix time, seconds: from then on it is not served."""
     requests_per_minute: int | None = Field(None, ge=1)
     mebibytes_per_hour: int | None = Field(None, ge=1)
     megapixels_per_hour: int | None = Field(None, ge=1)
+
+    @field_validator("owner")
+    @classmethod
+    def _is_owner(cls, owner: str) -> str:
+        if problem := owner_problem(owner):
+            raise ValueError(problem)
+        return owner
 
 
 def digest(secret: str) -> str:
@@ -51,7 +67,7 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         Invalid: it cannot be read, or a line is not a key.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -70,17 +86,22 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 
 
 def write_keys(path: Path, keys: Iterable[ApiKey]) -> None:
-    """Write them whole or not at all, readable by their owner only."""
+    """Write them whole or not at all, readable by their owner only.
+
+    Only what differs from the defaults is written: a gateway of an earlier build reads a key that uses nothing new.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
-        file.writelines(key.model_dump_json(exclude_none=True) + "\n" for key in keys)
+        file.writelines(key.model_dump_json(exclude_defaults=True) + "\n" for key in keys)
     temporary.replace(path)
 
 
-def make_key(path: Path, name: str, limits: Mapping[str, int | None] | None = None) -> str:
+def make_key(path: Path, name: str, given: Mapping[str, Any] | None = None) -> str:
     """Add a key; returns the key itself, which is kept nowhere.
+
+    `given` are other fields of `ApiKey`: its limits, its owner.
 
     Raises:
         Invalid: the name is taken, or is not a name.
@@ -91,7 +112,11 @@ def make_key(path: Path, name: str, limits: Mapping[str, int | None] | None = No
     if any(key.name == name for key in keys):
         raise Invalid((Fault("name", f"{name} has a key already; revoke it first, or take another name"),))
     secret = PREFIX + secrets.token_urlsafe(32)
-    key = ApiKey(name=name, sha256=digest(secret), created_at=round(time.time()), **dict(limits or {}))
+    made = {"name": name, "sha256": digest(secret), "created_at": round(time.time())}
+    try:
+        key = ApiKey.model_validate({**(given or {}), **made})
+    except ValidationError as error:
+        raise Invalid(tuple(faults_of(error))) from None
     write_keys(path, (*keys, key))
     return secret
 
@@ -110,18 +135,23 @@ def revoke_key(path: Path, name: str) -> None:
     write_keys(path, left)
 
 
+KeyChanged = Callable[[AuditAction, ApiKey], None]
+
+
 class KeyRing:
     """The keys of a file, followed while the gateway runs."""
 
-    def __init__(self, path: Path) -> None:
-        """Read them.
+    def __init__(self, path: Path, on_change: KeyChanged = lambda _action, _key: None) -> None:
+        """Read them, and call `on_change` for each key that is there, and for each that comes or goes.
 
         Raises:
             Invalid: the file cannot be read, or a line of it is not a key.
         """
         self._path = path
         self._stamp = self._stamp_now()
-        self._keys = {key.sha256: key for key in read_keys(path)}
+        self._on_change = on_change
+        self._keys: dict[str, ApiKey] = {}
+        self._take(read_keys(path))
         self._used = self._stamp is not None or bool(self._keys)
         self._looked_s = time.monotonic()
 
@@ -154,7 +184,7 @@ class KeyRing:
         self._stamp = stamp
         self._used = True
         try:
-            self._keys = {key.sha256: key for key in read_keys(self._path)}
+            self._take(read_keys(self._path))
         except Invalid as error:
             log.error("API keys stay as they were: %s", error)  # noqa: TRY400 - the text says it all
             return
@@ -162,6 +192,15 @@ class KeyRing:
             log.info("API keys read again: %d", len(self._keys))
         else:
             log.warning("no API key is left in %s: nobody is served; %s", self._path, MAKE_ONE)
+
+    def _take(self, keys: Iterable[ApiKey]) -> None:
+        before, self._keys = self._keys, {key.sha256: key for key in keys}
+        for sha256, key in self._keys.items():
+            if sha256 not in before:
+                self._on_change("key made", key)
+        for sha256, key in before.items():
+            if sha256 not in self._keys:
+                self._on_change("key revoked", key)
 
     def _stamp_now(self) -> tuple[int, int] | None:
         """What changes with the file, and with who may read it; `None` only when there surely is none."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from muniflow.runtime.settings import variable
 from muniflow_gateway.auth.api_keys import ApiKey
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.settings import GatewaySettings
@@ -58,7 +59,7 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.requests, 1, "requests", "quota_requests")
+        self._take(self.requests, 1, "requests", "requests_per_minute", "quota_requests")
 
     def take_bytes(self, count: int) -> None:
         """Count uploaded bytes.
@@ -66,7 +67,7 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.bytes, count, "uploaded bytes", "quota_bytes")
+        self._take(self.bytes, count, "uploaded bytes", "mebibytes_per_hour", "quota_bytes")
 
     def take_pixels(self, count: int) -> None:
         """Count the pixels of an uploaded image.
@@ -74,11 +75,11 @@ class Allowance:
         Raises:
             Problem: 429.
         """
-        self._take(self.pixels, count, "uploaded pixels", "quota_pixels")
+        self._take(self.pixels, count, "uploaded pixels", "megapixels_per_hour", "quota_pixels")
 
-    def _take(self, bucket: Bucket, amount: float, what: str, reason: str) -> None:
+    def _take(self, bucket: Bucket, amount: float, what: str, field: str, reason: str) -> None:
         if wait_s := bucket.take(amount, self.clock()):
-            text = f"the quota of {what} of this key is used up"
+            text = f"the quota of {what} of this key is used up (`{field}` of the key, or {variable(field)})"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, text, reason=reason, retry_after_s=wait_s)
 
 

@@ -1,1 +1,1 @@
-"""What the gateway asks of others: broker, coordinator, notices."""
+"""Clients of the broker and the coordinator."""

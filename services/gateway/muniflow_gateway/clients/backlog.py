@@ -4,7 +4,8 @@ import time
 from http import HTTPStatus
 
 from muniflow.errors import MuniflowError
-from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow.runtime.settings import variable
+from muniflow_gateway.clients.coordinator import CoordinatorClient
 from muniflow_gateway.problems import Problem
 
 FRESH_S = 3.0
@@ -12,10 +13,10 @@ PAGE = 500
 RETRY_S = 60.0
 
 
-class Backlog:
+class AcceptedImages:
     """Images of all running batches that are not settled."""
 
-    def __init__(self, coordinator: Coordinator, limit: int) -> None:
+    def __init__(self, coordinator: CoordinatorClient, limit: int) -> None:
         """`limit`: images; past it nothing more is taken in."""
         self._coordinator = coordinator
         self._limit = limit
@@ -25,7 +26,7 @@ class Backlog:
     async def require_room(self) -> None:
         """Refuse a batch while too much is waiting.
 
-        A coordinator that does not answer is no reason: the queue keeps the batch until it does.
+        A coordinator that does not answer is no reason to refuse: the queue keeps the batch until it does.
 
         Raises:
             Problem: 503.
@@ -38,5 +39,5 @@ class Backlog:
                 return
             self._images = sum(each.total - each.done - each.failed - each.cancelled for each in page.batches)
         if self._images > self._limit:
-            text = f"{self._images} images are waiting; the limit is {self._limit}"
+            text = f"{self._images} images are waiting; the limit is {self._limit} ({variable('max_backlog_images')})"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, text, reason="backlog", retry_after_s=RETRY_S)

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,6 +18,7 @@ from muniflow.model.topology import Topology, gateway_queue
 from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings
+from muniflow.transport.connection import user_of
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 from muniflow_gateway.metrics import GatewayMetrics
@@ -51,13 +52,14 @@ class _Pending:
 
 
 class Broker:
-    """Publishes, and hears notices. `start` and `stop` may block; `publish` is for asyncio."""
+    """Publishes messages and receives notices. `start` and `stop` may block; `publish` is for asyncio."""
 
     def __init__(self, settings: BrokerSettings, on_notice: Callable[[Notice], None], metrics: GatewayMetrics) -> None:
         """Call `on_notice` in the broker's thread with each notice."""
         name = f"{socket.gethostname()}.{os.getpid()}"
         self._loop = new_loop()
         self._transport = RabbitTransport(settings, self._loop, f"gateway {name}")
+        self._user = user_of(settings)
         self._on_notice = on_notice
         self._metrics = metrics
         metrics.connected.set_function(lambda: float(self._transport.connected))
@@ -83,7 +85,7 @@ class Broker:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread's loop turns."""
+        """Whether the thread's loop runs."""
         return self._heartbeat.alive()
 
     @property
@@ -104,7 +106,9 @@ class Broker:
         if (trouble := self.unavailable_reason) is not None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, trouble, reason="broker", retry_after_s=RETRY_BLOCKED_S)
 
-    async def publish(self, queue: str, body: bytes, timeout_s: float, message_id: str | None = None) -> None:
+    async def publish(
+        self, queue: str, body: bytes, timeout_s: float, headers: Mapping[str, str], message_id: str | None = None
+    ) -> None:
         """Publish to a queue; it is durable once this returns. What answers it names `message_id`.
 
         Raises:
@@ -112,7 +116,9 @@ class Broker:
         """
         loop = asyncio.get_running_loop()
         pending = _Pending(loop, loop.create_future())
-        message = OutgoingMessage(queue, body, message_id=message_id)
+        message = OutgoingMessage(
+            queue, body, headers=headers, message_id=message_id, sent_at=int(time.time()), user_id=self._user
+        )
         began_s = time.monotonic()
         self._loop.add_callback_threadsafe(lambda: self._transport.publish([message], pending.settle))
         try:

@@ -9,26 +9,32 @@ from pydantic import BaseModel, ValidationError
 from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.model.api import (
     BATCHES,
+    FLEET,
     INFO,
+    PROFILE,
+    STAGE_HISTORY,
     STAGES,
     BatchList,
     BatchStatus,
     ImageList,
     ImageStatus,
     Info,
+    StageHistory,
     StageList,
     batch_path,
     images_path,
     query_of,
 )
+from muniflow.model.api_failures import FAILURE_COUNTS, MAX_REJECTIONS, REJECTIONS, FailureCounts, RejectionList
 
 TIMEOUT_S = 10.0
 CONNECTIONS = 32
+NO_BATCH = "there is no such batch"
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Coordinator:
+class CoordinatorClient:
     """One coordinator, by its base URL."""
 
     def __init__(self, url: str) -> None:
@@ -51,10 +57,17 @@ class Coordinator:
         return await self._get(Info, INFO)
 
     async def batches(
-        self, *, state: str | None = None, municipality: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        *,
+        state: str | None = None,
+        municipality: str | None = None,
+        owner: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> BatchList:
         """A page of batches, newest first."""
-        return await self._get(BatchList, BATCHES, state=state, municipality=municipality, after=after, limit=limit)
+        query = {"state": state, "municipality": municipality, "owner": owner, "after": after, "limit": limit}
+        return await self._get(BatchList, BATCHES, **query)
 
     async def batch(self, batch_id: str) -> BatchStatus:
         """One batch.
@@ -63,6 +76,29 @@ class Coordinator:
             NotFound: the coordinator does not know it.
         """
         return await self._get(BatchStatus, batch_path(batch_id))
+
+    async def rejections(
+        self,
+        *,
+        batch: str | None = None,
+        municipality: str | None = None,
+        owner: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> RejectionList:
+        """A page of rejected batches, newest first; none from a coordinator of an earlier build, which keeps none."""
+        try:
+            return await self._get(
+                RejectionList,
+                REJECTIONS,
+                batch=batch,
+                municipality=municipality,
+                owner=owner,
+                after=after,
+                limit=min(limit, MAX_REJECTIONS),
+            )
+        except NotFound:
+            return RejectionList(rejections=())
 
     async def images(
         self, batch_id: str, *, state: str | None = None, after: int | None = None, limit: int = 100
@@ -89,7 +125,36 @@ class Coordinator:
         """All stages."""
         return await self._get(StageList, STAGES)
 
+    async def history(self, *, limit: int | None = None) -> StageHistory:
+        """The stages over the last hour."""
+        return await self._get(StageHistory, STAGE_HISTORY, limit=limit)
+
+    async def failure_counts(
+        self, *, batch: str | None = None, operation: str | None = None, owner: str | None = None
+    ) -> FailureCounts:
+        """How many images have failed, by batch, reason code and operation; with `owner` only of its batches."""
+        return await self._get(FailureCounts, FAILURE_COUNTS, batch=batch, operation=operation, owner=owner)
+
+    async def fleet(self) -> bytes:
+        """What a new batch meets, for `muniflow.planning.fleet.read_fleet`.
+
+        Raises:
+            Unavailable: it is not known now.
+        """
+        return await self._read(FLEET)
+
+    async def profile(self) -> bytes:
+        """Service times, for `muniflow.forecast.profile.read_profile`."""
+        return await self._read(PROFILE)
+
     async def _get(self, model: type[Model], path: str, **query: str | int | None) -> Model:
+        content = await self._read(path, **query)
+        try:
+            return model.model_validate_json(content)
+        except ValidationError as error:
+            raise Unavailable("the coordinator", f"its answer is not understood: {error}") from None
+
+    async def _read(self, path: str, **query: str | int | None) -> bytes:
         try:
             answer = await self._client.get(path, params=query_of(**query))
         except httpx.HTTPError as error:
@@ -97,15 +162,12 @@ class Coordinator:
         except (httpx.InvalidURL, ValueError) as error:
             raise Rejected(f"not a request for the coordinator: {error}") from None
         if answer.status_code == HTTPStatus.NOT_FOUND:
-            raise NotFound("there is no such batch")
+            raise NotFound(NO_BATCH)
         if answer.status_code == HTTPStatus.BAD_REQUEST:
             raise Rejected(_reason(answer))
         if answer.status_code != HTTPStatus.OK:
             raise Unavailable("the coordinator", f"it answered {answer.status_code}: {_reason(answer)}")
-        try:
-            return model.model_validate_json(answer.content)
-        except ValidationError as error:
-            raise Unavailable("the coordinator", f"its answer is not understood: {error}") from None
+        return answer.content
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -2,34 +2,69 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from muniflow.errors import MuniflowError, NotFound
 from muniflow.model.api import BatchStatus, ImageList
+from muniflow.model.api_failures import FaultEntry, Rejection
 from muniflow.model.messages import TERMINAL
-from muniflow_gateway.clients.coordinator import Coordinator
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow_gateway.clients.coordinator import NO_BATCH, CoordinatorClient
 from muniflow_gateway.clients.notices import NoticeHub
-from muniflow_gateway.problems import FaultBody
-from muniflow_gateway.schemas import BatchView, batch_view
+from muniflow_gateway.schemas import BatchView, batch_view, rejected_view
 
 POLL_S = 0.5
 SLOW_POLL_S = 2.0
 KEEP_ALIVE_S = 15.0
 STOP_CHECK_S = 1.0
 PAGE = 500
+OWNERS_KEPT = 10_000
 
 
 class Follower:
     """Reads batches, with what is known here of those that the coordinator does not know (yet)."""
 
-    def __init__(self, coordinator: Coordinator, notices: NoticeHub) -> None:
+    def __init__(self, coordinator: CoordinatorClient, notices: NoticeHub) -> None:
         """Ask `coordinator`."""
         self._coordinator = coordinator
         self._notices = notices
+        self._owners: OrderedDict[str, str] = OrderedDict()
+        """Of batches that the coordinator has accepted: that never changes."""
 
-    async def now(self, batch_id: str) -> BatchView:
-        """A batch now.
+    async def require_seen(self, batch_id: str, only: str | None) -> None:
+        """Refuse who may not see a batch as if there were none.
+
+        Args:
+            batch_id: of the batch.
+            only: the one owner whose batches may be seen; `None`: every one's.
+
+        Raises:
+            NotFound: it is not known, or of another owner.
+            Unavailable: the coordinator is away, and who sent it is not known here.
+        """
+        owner = self._owners.get(batch_id)
+        if owner is None:
+            try:
+                status = await self._coordinator.batch(batch_id)
+            except MuniflowError as error:
+                sender = self._notices.owner_of(batch_id)
+                if (sender is None or only not in {None, sender}) and not await self._was_rejected(
+                    batch_id, only, error
+                ):
+                    raise
+                return
+            owner = status.owner
+            if status.state != "intake":  # until then it may be refused, and its id be free again
+                self._owners[batch_id] = owner
+                if len(self._owners) > OWNERS_KEPT:
+                    self._owners.popitem(last=False)
+        if only not in {None, owner}:
+            raise NotFound(NO_BATCH)
+
+    async def now(self, batch_id: str, only: str | None) -> BatchView:
+        """A batch now; of those that were refused under this id, and of those on their way, one of the owner `only`.
 
         Raises:
             NotFound: nobody knows it.
@@ -38,21 +73,23 @@ class Follower:
         try:
             return batch_view(await self._coordinator.batch(batch_id))
         except MuniflowError as error:
-            view = self._known_here(batch_id, error)
+            view = self._known_here(batch_id, error, only)
+            if view is None and isinstance(error, NotFound):
+                view = await self._rejected(batch_id, only)
             if view is None:
                 raise
             return view
 
-    async def wait(self, batch_id: str, timeout_s: float) -> BatchView:
+    async def wait(self, batch_id: str, timeout_s: float, only: str | None) -> BatchView:
         """A batch at its end, or as it is after `timeout_s`."""
-        view = await self.now(batch_id)
+        view = await self.now(batch_id, only)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                async for view in self.changes(batch_id):  # noqa: B007 - the last one is the answer
+                async for view in self.changes(batch_id, only):  # noqa: B007 - the last one is the answer
                     pass
         return view
 
-    async def changes(self, batch_id: str) -> AsyncIterator[BatchView]:
+    async def changes(self, batch_id: str, only: str | None) -> AsyncIterator[BatchView]:
         """A batch now, and again whenever something has changed, until it is in a terminal state.
 
         Raises:
@@ -61,21 +98,21 @@ class Follower:
         last: BatchView | None = None
         with self._notices.listening(batch_id) as subscription:
             while last is None or last.state not in TERMINAL:
-                view = await self.now(batch_id)
+                view = await self.now(batch_id, only)
                 if view != last:
                     last = view
                     yield view
                 if view.state not in TERMINAL:
                     await subscription.first(POLL_S)
 
-    async def events(self, batch_id: str, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+    async def events(self, batch_id: str, stopping: asyncio.Event, only: str | None) -> AsyncIterator[bytes]:
         """A batch as server-sent events: `progress` with the batch at each change, `end` with it at its end.
 
         `stopping` ends the stream in its middle: the client asks again, of another process.
         """
         yield b"retry: 2000\n\n"
         queue: asyncio.Queue[BatchView] = asyncio.Queue(maxsize=1)
-        feeding = asyncio.ensure_future(self._feed(batch_id, queue))
+        feeding = asyncio.ensure_future(self._feed(batch_id, queue, only))
         try:
             quiet_s = 0.0
             while not stopping.is_set():
@@ -96,11 +133,11 @@ class Follower:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
 
-    async def _feed(self, batch_id: str, queue: "asyncio.Queue[BatchView]") -> None:
+    async def _feed(self, batch_id: str, queue: "asyncio.Queue[BatchView]", only: str | None) -> None:
         """Put every change into `queue`, whatever happens to the coordinator meanwhile."""
         while True:
             try:
-                async for view in self.changes(batch_id):
+                async for view in self.changes(batch_id, only):
                     await queue.put(view)
                     if view.state in TERMINAL:
                         return
@@ -118,7 +155,7 @@ class Follower:
         try:
             return await self._coordinator.images(batch_id, state=state, after=after, limit=limit)
         except NotFound as error:
-            if self._known_here(batch_id, error) is None:
+            if self._known_here(batch_id, error, None) is None:
                 raise
             return ImageList(images=())
 
@@ -138,15 +175,23 @@ class Follower:
             if after is None:
                 return
 
-    def _known_here(self, batch_id: str, error: MuniflowError) -> BatchView | None:
+    async def _rejected(self, batch_id: str, only: str | None) -> BatchView | None:
+        """The last rejection of a batch that neither the coordinator nor this process knows."""
+        found = (await self._coordinator.rejections(batch=batch_id, owner=only, limit=1)).rejections
+        seen = [each for each in found if only in {None, each.owner}]
+        return rejected_view(seen[0]) if seen else None
+
+    async def _was_rejected(self, batch_id: str, only: str | None, error: MuniflowError) -> bool:
+        return isinstance(error, NotFound) and await self._rejected(batch_id, only) is not None
+
+    def _known_here(self, batch_id: str, error: MuniflowError, only: str | None) -> BatchView | None:
         """What was submitted here and is not with the coordinator: on its way, or refused."""
+        if only not in {None, self._notices.owner_of(batch_id)}:
+            return None
         submitted_at = self._notices.submitted_at(batch_id)
         if (notice := self._notices.rejected(batch_id)) is not None and isinstance(error, NotFound):
-            faults = [FaultBody(place=f.get("place", ""), problem=f.get("problem", "")) for f in notice.faults]
-            status = BatchStatus(
-                batch_id=batch_id, state="rejected", destination="", submitted_at=notice.at, finished_at=notice.at
-            )
-            return batch_view(status, faults)
+            faults = tuple(FaultEntry(place=f.get("place", ""), problem=f.get("problem", "")) for f in notice.faults)
+            return rejected_view(Rejection(batch_id=batch_id, owner=notice.owner, at=notice.at, faults=faults))
         if submitted_at is None:
             return None
         waiting_for = (
@@ -154,6 +199,11 @@ class Follower:
         )
         return batch_view(
             BatchStatus(
-                batch_id=batch_id, state="intake", destination="", submitted_at=submitted_at, waiting_for=waiting_for
+                batch_id=batch_id,
+                owner=self._notices.owner_of(batch_id) or DEFAULT_OWNER,
+                state="intake",
+                destination="",
+                submitted_at=submitted_at,
+                waiting_for=waiting_for,
             )
         )

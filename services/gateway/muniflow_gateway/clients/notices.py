@@ -1,4 +1,4 @@
-"""What the coordinator tells of batches, brought to the asyncio tasks that wait for it. Advisory, kept in memory."""
+"""Delivers the coordinator's notices to the asyncio tasks that wait for them. Advisory, kept in memory."""
 
 import asyncio
 import time
@@ -50,26 +50,32 @@ class NoticeHub:
         """Bring them to tasks of `loop`."""
         self._loop = loop
         self._listeners: dict[str, set[NoticeSubscription]] = {}
-        self._submitted: OrderedDict[str, float] = OrderedDict()
+        self._submitted: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._rejected: OrderedDict[str, Notice] = OrderedDict()
 
-    def submitted(self, batch_id: str) -> None:
-        """A batch was published: the coordinator may need a moment to know it."""
-        self._submitted[batch_id] = time.time()
+    def submitted(self, batch_id: str, owner: str) -> None:
+        """A batch of this owner was published: the coordinator may need a moment to know it."""
+        self._submitted[batch_id] = time.time(), owner
         _limit(self._submitted)
 
     def submitted_at(self, batch_id: str) -> float | None:
         """When a batch was published here lately, as unix time."""
-        at = self._submitted.get(batch_id)
-        return at if at is not None and time.time() - at < SUBMITTED_S else None
+        at, _ = self._submitted.get(batch_id, (0.0, ""))
+        return at if time.time() - at < SUBMITTED_S else None
+
+    def owner_of(self, batch_id: str) -> str | None:
+        """Who sent a batch that was refused, or published here, lately."""
+        if (refusal := self._rejected.get(batch_id)) is not None:
+            return refusal.owner
+        return None if self.submitted_at(batch_id) is None else self._submitted[batch_id][1]
 
     def rejected(self, batch_id: str) -> Notice | None:
-        """The refusal of a batch, heard lately."""
+        """The refusal of a batch, if it came lately."""
         return self._rejected.get(batch_id)
 
     @contextmanager
     def listening(self, batch_id: str) -> Iterator[NoticeSubscription]:
-        """Hear of a batch from now on."""
+        """Subscribe to the notices of a batch."""
         subscription = NoticeSubscription()
         self._listeners.setdefault(batch_id, set()).add(subscription)
         try:
@@ -97,6 +103,6 @@ class NoticeHub:
             subscription.put(notice)
 
 
-def _limit(kept: "OrderedDict[str, float] | OrderedDict[str, Notice]") -> None:
+def _limit(kept: "OrderedDict[str, tuple[float, str]] | OrderedDict[str, Notice]") -> None:
     while len(kept) > KEPT:
         kept.popitem(last=False)

@@ -1,29 +1,30 @@
 // One batch: progress, steps, images before and after, failures and their replay.
 
 import { batchPath, call, follow, get } from "./api.js";
-import { paceText, progressBar, progressText, statePill } from "./batches.js";
-import { ICONS, h, icon, replace, say } from "./dom.js";
-import { STATES, ago, count, counted, fileName, percent, stepText } from "./format.js";
-import { tiles } from "./tiles.js";
+import { deadlineText, paceText, progressBar, progressText, statePill } from "./batches.js";
+import { ICONS, h, icon, replace, say, toast } from "./dom.js";
+import { Failures } from "./failures.js";
+import { STATES, ago, count, counted, percent, stepText, titleOf } from "./format.js";
+import { ImageGrid } from "./grid.js";
+import { timeTrack } from "./track.js";
+import { Viewer } from "./viewer.js";
 
-const PAGE = 24;
 const REFRESH_MS = 1200;
 
 export class BatchView {
   constructor(id) {
     this.id = id;
     this.batch = null;
-    this.limit = PAGE;
-    this.cards = new Map();
     this.head = h("div", { class: "card batch-head" }, h("p", { class: "empty" }, "Loading …"));
-    this.failures = h("div");
-    this.grid = h("ul", { class: "images" });
-    this.more = h("button", { class: "quiet", type: "button", hidden: true, onclick: () => this.showMore() }, "Show more images");
+    this.failures = new Failures(id, (wanted, what) => this.act("POST", `${batchPath(id)}/replay`, what, wanted));
+    this.viewer = new Viewer((number) => this.grid.load(number));
+    this.grid = new ImageGrid(`${batchPath(id)}/images`, (number) => this.viewer.open(number, this.batch));
+    this.empty = h("p", { class: "empty", hidden: true }, "They are being read in.");
     this.problem = h("p", { class: "problem", role: "alert" });
     this.element = h("div", { class: "one-batch" },
       h("a", { class: "back", href: "#/" }, icon(ICONS.back), "All batches"),
-      this.head, this.problem, this.failures,
-      h("section", { class: "card", "aria-labelledby": "images-title" }, h("h2", { id: "images-title" }, "Images"), this.grid, this.more));
+      this.head, this.problem, this.failures.element,
+      h("section", { class: "card", "aria-labelledby": "images-title" }, h("h2", { id: "images-title" }, "Images"), this.empty, this.grid.element), this.viewer.element);
     this.start();
   }
 
@@ -47,6 +48,11 @@ export class BatchView {
     }
   }
 
+  leave() {
+    this.stop();
+    this.grid.stop();
+  }
+
   stop() {
     this.unfollow?.();
     clearTimeout(this.timer);
@@ -56,7 +62,9 @@ export class BatchView {
   show(batch) {
     const before = this.batch;
     this.batch = batch;
-    if (before && before.state !== batch.state) say(`${batch.municipality || batch.batch_id}: ${STATES[batch.state]}, ${progressText(batch)}`);
+    if (before && before.state !== batch.state) say(`${titleOf(batch)}: ${STATES[batch.state]}, ${progressText(batch)}`);
+    if (before?.state !== batch.state) this.problem.textContent = "";
+    this.empty.hidden = batch.total > 0 || batch.ended;
     if (JSON.stringify(before) !== JSON.stringify(batch)) this.showHead();
     if (batch.ended) this.refresh();
     else if (!this.timer) this.timer = setTimeout(() => { this.timer = 0; this.refresh(); }, before ? REFRESH_MS : 0);
@@ -67,13 +75,16 @@ export class BatchView {
     const focused = document.activeElement?.dataset?.action;
     replace(
       this.head,
-      h("div", { class: "title" }, h("h1", {}, batch.municipality || batch.batch_id), statePill(batch.state)),
-      batch.municipality ? h("p", { class: "small" }, batch.batch_id) : null,
+      h("div", { class: "title" }, h("h1", {}, titleOf(batch)), statePill(batch.state)),
+      h("p", { class: "small" }, batch.name && batch.municipality ? `${batch.municipality} · ` : null, h("code", {}, batch.batch_id)),
       h("p", { class: "chips", "aria-label": "Route" },
         batch.operations.flatMap((step) => [h("span", { class: "chip" }, stepText(step)), icon(ICONS.arrow)]),
         h("span", { class: "chip" }, (batch.output.format || "").toUpperCase() + (batch.output.quality ? ` ${batch.output.quality}` : ""))),
       progressBar(batch),
       h("p", { class: "small spread" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", {}, `sent ${ago(batch.submitted_at)}`)),
+      batch.feasible === false ? h("p", { class: "problem" }, deadlineText(batch)) : deadlineText(batch) ? h("p", { class: "small" }, deadlineText(batch)) : null,
+      batch.skipped ? h("p", { class: "small" }, skippedText(batch)) : null,
+      timeTrack(batch),
       batch.faults.length ? h("ul", { class: "problems" }, batch.faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", fault.problem))) : null,
       batch.total && !batch.ended ? h("ul", { class: "steps" }, batch.steps.map(stepBar)) : null,
       h("p", { class: "actions" }, this.buttons()),
@@ -89,95 +100,36 @@ export class BatchView {
       batch.done ? link("zip", batch.links.archive, "download", `Download ${counted(outputs, "output")} (ZIP)`, `${batch.batch_id}.zip`) : null,
       batch.report ? link("report", batch.links.report, "report", "Report", `${batch.batch_id}-report.json`) : null,
       batch.done ? link("files", batch.links.static, "files", "Files") : null,
-      batch.ended ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), "cancelling") }, "Cancel"),
+      batch.ended ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), "Cancel") }, "Cancel"),
     ];
   }
 
-  async act(method, path, text, body) {
+  // Whether it was taken; either way a person sees it.
+  async act(method, path, what, body) {
     this.problem.textContent = "";
     try {
       await call(method, path, body);
-      say(text);
+      toast(`${what}: asked`);
       this.start();
+      return true;
     } catch (problem) {
       this.problem.textContent = problem.message;
+      return false;
     }
-  }
-
-  showMore() {
-    this.limit += PAGE * 2;
-    return this.refresh();
   }
 
   async refresh() {
-    try {
-      const path = `${batchPath(this.id)}/images`;
-      const page = await get(`${path}?limit=${Math.min(this.limit, 500)}`);
-      const failed = this.batch.failed ? await get(`${path}?state=failed&limit=50`) : { images: [] };
-      this.showImages(page.images);
-      this.showFailures(failed.images);
-      this.more.hidden = page.next === null || this.limit >= 500;
-    } catch (problem) {
+    this.grid.show(this.batch);
+    await this.failures.update(this.batch).catch((problem) => {
       if (problem.status !== 404) this.problem.textContent = problem.message;
-    }
-  }
-
-  showImages(images) {
-    if (!images.length) {
-      replace(this.grid, h("li", { class: "empty" }, "They are being read in."));
-      return;
-    }
-    this.grid.querySelector(":scope > .empty")?.remove();
-    for (const image of images) {
-      const known = this.cards.get(image.image);
-      const signature = `${image.state} ${image.output_urls.length} ${image.reasons}`;
-      if (known?.signature === signature) continue;
-      const element = this.imageCard(image);
-      if (known) known.element.replaceWith(element);
-      else this.grid.append(element);
-      this.cards.set(image.image, { signature, element });
-    }
-  }
-
-  imageCard(image) {
-    const name = fileName(image.source);
-    return h(
-      "li", { class: `image ${image.state}` },
-      h("div", { class: "pair" },
-        h("figure", {}, h("img", { src: image.source_url, alt: `${name}, before`, loading: "lazy", decoding: "async", onerror: notShown }), h("figcaption", {}, "before")),
-        h("figure", {}, image.state === "done" ? tiles(this.batch.operations, image.output_urls, image.outputs) : h("div", { class: "waiting" }, STATES[image.state]),
-          h("figcaption", {}, image.outputs.length > 1 ? `after: ${image.outputs.length} tiles` : "after"))),
-      h("p", { class: "name" }, h("span", {}, name), image.state === "done" ? null : statePill(image.state)),
-      image.reasons.length ? h("p", { class: "reason" }, image.reasons.join("; ")) : null,
-    );
-  }
-
-  showFailures(images) {
-    const { batch } = this;
-    const shown = JSON.stringify([images, batch.failed]);
-    if (shown === this.shownFailures) return;
-    this.shownFailures = shown;
-    if (!batch.failed) {
-      replace(this.failures);
-      return;
-    }
-    const replayPath = `${batchPath(this.id)}/replay`;
-    const replay = (image, label, text) => h("button", {
-      type: "button", "aria-label": label, onclick: () => this.act("POST", replayPath, "running again", image === null ? {} : { image }),
-    }, icon(ICONS.replay), text);
-    replace(this.failures, h(
-      "section", { class: "card failures", "aria-labelledby": "failures-title" },
-      h("div", { class: "card-head" }, h("h2", { id: "failures-title" }, `${counted(batch.failed, "image")} failed`),
-        replay(null, "Run all failed images again", "Replay all")),
-      h("ul", {}, images.map((image) => h("li", {}, h("div", {}, h("b", {}, fileName(image.source)), h("p", { class: "reason" }, image.reasons.join("; "))),
-        replay(image.image, `Run ${fileName(image.source)} again`, "Replay")))),
-      batch.failed > images.length ? h("p", { class: "small" }, `${count(batch.failed - images.length)} more are in the report.`) : null));
+    });
   }
 }
 
-// A source that is no whole image is what failed images often are.
-function notShown(event) {
-  event.target.replaceWith(h("div", { class: "waiting" }, "cannot be shown"));
+// Files below the source that are no images: a link, a GIF, notes.
+function skippedText(batch) {
+  const reasons = Object.entries(batch.skipped_reasons).map(([reason, number]) => `${reason} (${count(number)})`);
+  return `Skipped, no images: ${counted(batch.skipped, "file")}: ${reasons.join(", ")}. The report names them.`;
 }
 
 function stepBar(step) {

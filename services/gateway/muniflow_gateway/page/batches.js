@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h, replace } from "./dom.js";
-import { STATES, ago, count, duration, percent, rate } from "./format.js";
+import { STATES, ago, clock, count, counted, duration, percent, rate, stepText, subtitleOf, titleOf } from "./format.js";
 
 const PAGE = 12;
 
@@ -31,17 +31,29 @@ export function progressText(batch) {
   const parts = [`${count(batch.done)} of ${count(batch.total)} images done`];
   if (batch.failed) parts.push(`${count(batch.failed)} failed`);
   if (batch.cancelled) parts.push(`${count(batch.cancelled)} cancelled`);
+  if (batch.skipped) parts.push(`${counted(batch.skipped, "file")} skipped`);
   return parts.join(", ");
+}
+
+// What is known of a deadline; nothing where there is none, or the batch has ended.
+export function deadlineText(batch) {
+  if (!batch.deadline_at || batch.ended) return "";
+  const due = `due ${clock(batch.deadline_at)}`;
+  if (batch.feasible === false) return `${due}: cannot be met; ${clock(batch.earliest_at)} at the earliest`;
+  return batch.feasible ? `${due}: can be met` : due;
 }
 
 export function paceText(batch) {
   if (batch.waiting_for) return `waits for ${batch.waiting_for}`;
   if (batch.ended) {
-    return batch.finished_at ? `took ${duration(batch.finished_at - batch.submitted_at)}` : "";
+    if (!batch.finished_at) return "";
+    if (batch.reopened_at) return `replay took ${duration(Math.max(0, batch.finished_at - batch.reopened_at))}`;
+    return `took ${duration(batch.finished_at - batch.submitted_at)}`;
   }
-  if (!batch.rate_images_per_s) return batch.state === "running" ? "starting" : "";
-  const eta = batch.eta_s === null ? "" : ` · ${duration(batch.eta_s)} left`;
-  return `${rate(batch.rate_images_per_s)} images/s${eta}`;
+  const parts = batch.rate_images_per_s ? [`${rate(batch.rate_images_per_s)} images/s`] : [];
+  if (batch.eta_s !== null) parts.push(`${duration(batch.eta_s)} left, done at ${clock(batch.eta_at)}`);
+  else if (batch.eta_reason) parts.push(batch.eta_reason);
+  return parts.join(" · ") || (batch.state === "running" ? "starting" : "");
 }
 
 export class BatchesCard {
@@ -50,7 +62,7 @@ export class BatchesCard {
     this.shown = "";
     this.state = h("select", { id: "state", onchange: () => this.refresh() },
       h("option", { value: "" }, "every state"),
-      ["running", "done", "partial", "failed", "cancelled"].map((state) => h("option", { value: state }, STATES[state])));
+      ["running", "done", "partial", "failed", "cancelled", "rejected"].map((state) => h("option", { value: state }, STATES[state])));
     this.municipality = h("input", {
       id: "municipality-filter", type: "search", placeholder: "municipality", maxlength: "200", onchange: () => this.refresh(),
     });
@@ -92,14 +104,31 @@ export class BatchesCard {
   }
 }
 
-function batchRow(batch) {
-  return h("li", {}, h(
-    "a", { class: "batch", href: `#/batch/${encodeURIComponent(batch.batch_id)}`, "data-batch": batch.batch_id },
-    h("span", { class: "batch-name" }, batch.municipality || batch.batch_id,
-      batch.municipality ? h("small", {}, batch.batch_id) : null),
+// A refused batch: why, and no progress. Without an id there is nothing to open.
+function refusedRow(batch) {
+  const first = batch.faults[0] || { place: "", problem: "" };
+  const more = batch.faults.length > 1 ? ` (and ${count(batch.faults.length - 1)} more)` : "";
+  const name = batch.municipality || batch.batch_id || "without an id"; // a refused one has no more than that
+  const inside = [
+    h("span", { class: "batch-name" }, name, batch.municipality && batch.batch_id ? h("small", {}, batch.batch_id) : null),
     statePill(batch.state),
-    progressBar(batch),
-    h("span", { class: "small" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)),
+    h("span", { class: "small" },
+      h("span", {}, first.place ? h("code", {}, first.place) : null, ` ${first.problem}${more}`),
+      h("span", {}, ago(batch.submitted_at))),
+  ];
+  if (!batch.batch_id) return h("li", {}, h("div", { class: "batch" }, inside));
+  return h("li", {}, h("a", { class: "batch", href: `#/batch/${encodeURIComponent(batch.batch_id)}` }, inside));
+}
+
+export function batchRow(batch) {
+  if (batch.state === "rejected") return refusedRow(batch);
+  const quiet = batch.state === "done" || batch.state === "cancelled";
+  return h("li", {}, h(
+    "a", { class: quiet ? "batch ended" : "batch", href: `#/batch/${encodeURIComponent(batch.batch_id)}`, "data-batch": batch.batch_id },
+    h("span", { class: "batch-name" }, titleOf(batch), h("small", {}, subtitleOf(batch))),
+    statePill(batch.state),
+    quiet ? null : progressBar(batch),
+    h("span", { class: "small" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", { class: "route-of" }, batch.operations.map(stepText).join(" → ")),
       h("span", {}, ago(batch.submitted_at))),
   ));
 }

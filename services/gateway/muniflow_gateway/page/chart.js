@@ -1,7 +1,8 @@
-// A moving chart: the last two minutes of a stage's backlog (area) and throughput (line). Drawn on a canvas; the
+// A moving chart: the last ten minutes of a stage's backlog (area) and throughput (line). Drawn on a canvas; the
 // numbers stand beside it as text, for those who cannot see it.
 
-const SPAN_MS = 120_000;
+const SPAN_MS = 600_000;
+const SKEW_MS = 15_000; // a clock that is further off is another clock
 const LAG_MS = 2_000; // points come in every 1.5 s; drawing a little in the past makes the movement smooth
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -27,6 +28,13 @@ export class Chart {
     const now = Date.now();
     this.points.push({ at: now, values: [backlog, rate] });
     while (this.points.length > 2 && this.points[1].at < now - SPAN_MS - LAG_MS) this.points.shift();
+  }
+
+  // What was before the page was opened; times are those of the server.
+  load(at, backlog, rate) {
+    const skew = Date.now() - at.at(-1) * 1000;
+    const shift = Math.abs(skew) > SKEW_MS ? skew : 0;
+    this.points = at.map((seconds, index) => ({ at: seconds * 1000 + shift, values: [backlog[index], rate[index]] }));
   }
 
   stop() {

@@ -1,5 +1,7 @@
 // Elements without a framework: h("p", {class: "a", onclick: f}, "text", child, …). Text is never read as HTML.
 
+const TOAST_MS = 4000;
+
 export function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -23,6 +25,15 @@ export function setText(element, text) {
 // For screen readers: said once, politely.
 export function say(text) {
   setText(document.getElementById("said"), text);
+}
+
+// For everybody: what an action came to, for some seconds.
+export function toast(text) {
+  say(text);
+  const note = h("p", { class: "toast", "aria-hidden": "true" }, text);
+  document.querySelector(".toast")?.remove();
+  document.body.append(note);
+  setTimeout(() => note.remove(), TOAST_MS);
 }
 
 export function icon(path, label = "") {

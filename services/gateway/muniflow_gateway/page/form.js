@@ -1,11 +1,13 @@
 // The form: drop images, build the route, see it as JSON, send.
 
 import { ApiProblem, upload } from "./api.js";
-import { ICONS, h, icon, replace, say, setText } from "./dom.js";
+import { Colours } from "./colours.js";
+import { ICONS, h, icon, replace, say, setText, toast } from "./dom.js";
 import { bytes, counted } from "./format.js";
+import { PlanLine } from "./plan.js";
 import { RouteBuilder } from "./route.js";
 
-const TYPES = ["image/jpeg", "image/png", "image/webp"];
+const TYPES = ["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", ".heic", ".avif"];
 const SHOWN = 60;
 
 export class SendCard {
@@ -14,25 +16,30 @@ export class SendCard {
     this.lossless = new Set(formats.filter((format) => !format.takes_quality).map((format) => format.name));
     this.files = [];
     this.key = null;
+    this.plan = new PlanLine();
     this.route = new RouteBuilder(operations, () => this.changed());
     this.input = h("input", {
       id: "files", type: "file", multiple: true, accept: TYPES.join(), class: "unseen",
       onchange: () => { this.add(this.input.files); this.input.value = ""; },
     });
     this.drop = h("label", { class: "drop", for: "files" }, icon(ICONS.upload),
-      h("span", {}, h("b", {}, "Choose images"), " or drop them here"), h("small", {}, "JPEG, PNG or WebP"));
+      h("span", {}, h("b", {}, "Choose images"), " or drop them here"), h("small", {}, "JPEG, PNG, WebP, HEIC or AVIF"));
     this.thumbs = h("ul", { class: "thumbs" });
     this.sum = h("p", { class: "small", role: "status" });
+    this.name = h("input", { id: "name", type: "text", maxlength: "200", placeholder: "Canal houses, spring", oninput: () => this.changed() });
     this.municipality = h("input", { id: "municipality", type: "text", maxlength: "200", oninput: () => this.changed() });
     this.format = h("select", { id: "format", onchange: () => this.changed() },
       formats.map(({ name }) => h("option", { value: name }, name.toUpperCase())));
     this.quality = h("input", {
       id: "quality", type: "number", min: "1", max: "100", placeholder: "standard", oninput: () => this.changed(),
     });
+    this.colours = new Colours(formats, () => this.changed());
     this.json = h("pre", { class: "json", tabindex: "0", "aria-label": "The route as JSON" });
     this.problems = h("div", { class: "problems", role: "alert", tabindex: "-1" });
     this.bar = h("progress", { class: "sending", max: 1, value: 0, hidden: true, "aria-label": "Sent" });
-    this.send = h("button", { class: "primary", type: "submit" }, "Send");
+    this.send = h("button", { class: "primary", type: "submit", "aria-describedby": "why-not" }, "Send");
+    this.why = h("p", { id: "why-not", class: "problem small why", role: "status" });
+    this.reason = "";
     this.element = this.layout();
     this.listen();
     this.changed();
@@ -47,9 +54,11 @@ export class SendCard {
         h("div", { class: "fields" },
           h("div", {}, h("label", { for: "format" }, "Output"), this.format),
           h("div", {}, h("label", { for: "quality" }, "Quality (1–100)"), this.quality),
+          h("div", { class: "wide" }, h("label", { for: "name" }, "Name (optional)"), this.name),
           h("div", { class: "wide" }, h("label", { for: "municipality" }, "Municipality (optional)"), this.municipality)),
+        this.colours.element,
         h("details", { open: true }, h("summary", {}, "As JSON"), this.json),
-        this.problems, this.bar, this.send));
+        this.problems, this.bar, this.plan.element, this.why, this.send));
   }
 
   listen() {
@@ -94,20 +103,24 @@ export class SendCard {
     const format = this.format.value;
     const municipality = this.municipality.value.trim();
     return {
+      ...(this.name.value.trim() ? { name: this.name.value.trim() } : {}),
       ...(municipality ? { municipality } : {}),
       operations: this.route.operations(),
       output: quality && !this.lossless.has(format) ? { format, quality } : format,
+      ...this.colours.options(format),
     };
   }
 
   changed() {
     this.key = null; // another request than the one before
+    replace(this.problems); // and other faults, if any
     this.show();
   }
 
   show() {
     this.quality.disabled = this.lossless.has(this.format.value);
     setText(this.json, pretty(this.actions()));
+    this.plan.ask(this.files, this.actions());
     setText(this.send, this.files.length ? `Send ${counted(this.files.length, "image")}` : "Send");
   }
 
@@ -128,7 +141,7 @@ export class SendCard {
       this.files = [];
       this.showFiles();
       this.changed();
-      say("sent");
+      toast("Sent");
       this.onSent(batch);
     } catch (problem) {
       this.refused(problem.message, problem instanceof ApiProblem ? problem.faults : []);
@@ -136,6 +149,19 @@ export class SendCard {
       this.sending(false);
     }
     return undefined;
+  }
+
+  // Why nothing can be sent now; empty: it can.
+  away(reason) {
+    if (reason === this.reason) return;
+    this.reason = reason;
+    setText(this.why, reason ? `Cannot send now: ${reason}` : "");
+    if (!reason) replace(this.problems); // what was said of the trouble is over
+    this.enable();
+  }
+
+  enable() {
+    this.send.disabled = Boolean(this.busy || this.reason);
   }
 
   refused(text, faults) {
@@ -147,7 +173,8 @@ export class SendCard {
   sending(busy) {
     this.bar.hidden = !busy;
     this.bar.value = 0;
-    this.send.disabled = busy;
+    this.busy = busy;
+    this.enable();
     if (busy) setText(this.send, "Sending …");
     else this.show();
   }

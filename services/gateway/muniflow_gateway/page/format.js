@@ -25,6 +25,13 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+// The time of day, with the date where it is not within a day.
+export function clock(unixSeconds) {
+  const moment = new Date(unixSeconds * 1000);
+  const time = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return unixSeconds * 1000 - Date.now() < 86400000 ? time : `${moment.toLocaleDateString()} ${time}`;
+}
+
 export function ago(unixSeconds) {
   const seconds = Date.now() / 1000 - unixSeconds;
   return seconds < 5 ? "just now" : `${duration(seconds)} ago`;
@@ -62,6 +69,22 @@ export function stepText(step) {
   if (op === "blur") return `blur ${given.method}`;
   const values = Object.values(given).filter((value) => typeof value !== "object");
   return [op, ...values].join(" ");
+}
+
+const MADE_UP = /^(key-[0-9a-f]{32}|batch-[0-9a-f]{16}|\d{8}-\d{6}-[0-9a-f]{8})$/; // ids that nobody chose
+
+// What people call a batch: its name, or whose it is, or its own id; else what is in it.
+export function titleOf(batch) {
+  if (batch.name || batch.municipality) return batch.name || batch.municipality;
+  if (batch.batch_id && !MADE_UP.test(batch.batch_id)) return batch.batch_id;
+  const route = batch.operations.map((step) => step.op).join(", ");
+  return `${batch.total ? counted(batch.total, "image") : "A batch"}${route ? `: ${route}` : ""}`;
+}
+
+// What stands beside the title.
+export function subtitleOf(batch) {
+  if (batch.name) return batch.municipality;
+  return batch.municipality && !MADE_UP.test(batch.batch_id) ? batch.batch_id : "";
 }
 
 export function fileName(key) {

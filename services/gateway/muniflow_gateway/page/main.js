@@ -1,14 +1,16 @@
-// Start, and which view is shown: `#/` the overview, `#/batch/<id>` one batch.
+// Start, and which view is shown: `#/` the overview, `#/batch/<id>` one batch, `#/stage/<name>` one stage.
 
 import { call, get, onKeyNeeded, poll } from "./api.js";
 import { BatchView } from "./batch.js";
 import { BatchesCard } from "./batches.js";
 import { ICONS, h, icon, replace, setText } from "./dom.js";
 import { SendCard } from "./form.js";
+import { StageView } from "./stage.js";
 import { StagesCard } from "./stages.js";
 import { theme } from "./theme.js";
 
 const POLL_MS = 1500;
+const STAGE_MS = 5000;
 const main = document.getElementById("main");
 const health = document.getElementById("health");
 let leave = () => {};
@@ -16,18 +18,29 @@ let overview = null;
 
 function route() {
   leave();
-  const found = /^#\/batch\/(.+)$/.exec(location.hash);
-  leave = found ? showBatch(decodeURIComponent(found[1])) : showOverview();
+  const [, kind, name] = /^#\/(batch|stage)\/(.+)$/.exec(location.hash) ?? [];
+  const show = { batch: showBatch, stage: showStage }[kind] ?? showOverview;
+  leave = show(name && decodeURIComponent(name));
+}
+
+function open(view, title) {
+  replace(main, view.element);
+  document.title = `${title} · muniflow`;
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+function showStage(name) {
+  const view = new StageView(name, overview.summaries.get(name) ?? "");
+  open(view, name);
+  return poll(() => Promise.all([check(), view.update()]), STAGE_MS);
 }
 
 function showBatch(id) {
   const view = new BatchView(id);
-  replace(main, view.element);
-  document.title = `${id} · muniflow`;
-  main.focus({ preventScroll: true });
-  scrollTo(0, 0);
+  open(view, id);
   const end = poll(check, 5000);
-  return () => { view.stop(); end(); };
+  return () => { view.leave(); end(); };
 }
 
 function showOverview() {
@@ -47,9 +60,11 @@ async function check() {
     const body = await answer.json();
     health.className = `health ${answer.ok ? "good" : "bad"}`;
     setText(health, answer.ok ? "ready" : body.detail);
+    overview.send.away(answer.ok ? "" : body.detail);
   } catch {
     health.className = "health bad";
     setText(health, "the gateway does not answer");
+    overview.send.away("the gateway does not answer");
   }
 }
 
@@ -101,6 +116,7 @@ async function start() {
     const { operations, formats } = await get("/v1/operations");
     overview = {
       send: new SendCard(operations, formats, (batch) => { location.hash = `#/batch/${encodeURIComponent(batch.batch_id)}`; }),
+      summaries: new Map(operations.map((operation) => [operation.name, operation.summary])),
       stages: new StagesCard(),
       batches: new BatchesCard(),
     };

@@ -33,6 +33,5 @@ function grid(layout, level, index, urls, keys) {
 }
 
 function picture(url, key) {
-  return h("a", { href: url, target: "_blank", rel: "noopener", title: fileName(key) },
-    h("img", { src: url, alt: fileName(key), loading: "lazy", decoding: "async" }));
+  return h("img", { src: url, alt: fileName(key), loading: "lazy", decoding: "async" });
 }

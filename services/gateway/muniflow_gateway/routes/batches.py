@@ -1,4 +1,4 @@
-"""`/v1/batches`: what became of what was handed in."""
+"""`/v1/batches`: state, images and outputs of batches."""
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -9,16 +9,19 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.errors import NotFound
+from muniflow.model.api_failures import RejectionList
 from muniflow.model.messages import TERMINAL, BatchState, Command, ImageState
-from muniflow_gateway.blobs import CONTENT_TYPES, JSON, OUTPUT_TYPES, send_image, send_report
+from muniflow_gateway.auth.access import Caller
+from muniflow_gateway.blobs import CONTENT_TYPES, OUTPUT_TYPES, send_image
 from muniflow_gateway.dependencies import (
     AfterImage,
-    BatchId,
-    CallerDep,
     Dependencies,
     DependenciesDep,
     ImageNumber,
     Limit,
+    Operator,
+    OwnBatch,
+    Reader,
     problems,
 )
 from muniflow_gateway.problems import RETRY_S, Problem
@@ -32,6 +35,7 @@ from muniflow_gateway.schemas import (
     batch_view,
     image_view,
     output_views,
+    rejected_view,
 )
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -43,28 +47,52 @@ OUTPUTS = dict.fromkeys(OUTPUT_TYPES, BINARY)
 @router.get("", operation_id="listBatches", summary="List batches, newest first", responses=problems())
 async def list_batches(
     deps: DependenciesDep,
-    _caller: CallerDep,
+    caller: Reader,
+    *,
     state: Annotated[BatchState | None, Query(description="Only batches in this state.")] = None,
     municipality: Annotated[str | None, Query(max_length=200, description="Only batches of this one.")] = None,
+    owner: Annotated[
+        str | None, Query(max_length=80, description="Only batches of this one; yours by default.")
+    ] = None,
     after: Annotated[str | None, Query(pattern="^[0-9]{1,15}$", description="`next` of the page before.")] = None,
     limit: Limit = 50,
 ) -> BatchPage:
-    """A page of batches. Those that are being read in are among them; those refused are not."""
-    page = await deps.coordinator.batches(state=state, municipality=municipality, after=after, limit=limit)
-    return BatchPage(batches=[batch_view(status) for status in page.batches], next=page.next)
+    """A page of your batches, of all owners with the scope `admin`; also those that are still being read.
+
+    Rejected ones, kept for 30 days, come with `state=rejected`; the first page of batches of any state has those that
+    are newer than its last batch.
+    """
+    if owner is not None and not caller.sees(owner):
+        return BatchPage(batches=[])
+    whose = owner or caller.sees_only
+    if state == "rejected":
+        refused = await deps.coordinator.rejections(owner=whose, municipality=municipality, after=after, limit=limit)
+        return BatchPage(batches=_rejected(refused, caller), next=refused.next)
+    page = await deps.coordinator.batches(state=state, municipality=municipality, owner=whose, after=after, limit=limit)
+    views = [batch_view(status) for status in page.batches if caller.sees(status.owner)]
+    if state is None and after is None:
+        refused = await deps.coordinator.rejections(owner=whose, municipality=municipality, limit=limit)
+        oldest = page.batches[-1].submitted_at if page.next is not None else 0.0
+        views += [each for each in _rejected(refused, caller) if each.submitted_at >= oldest]
+        views.sort(key=lambda view: -view.submitted_at)
+    return BatchPage(batches=views, next=page.next)
+
+
+def _rejected(page: RejectionList, caller: Caller) -> list[BatchView]:
+    return [rejected_view(each) for each in page.rejections if caller.sees(each.owner)]
 
 
 @router.get("/{batch_id}", operation_id="getBatch", summary="Look at a batch", responses=problems(404))
-async def get_batch(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> BatchView:
+async def get_batch(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> BatchView:
     """State, progress, counts of each step, rate and ETA."""
-    return await deps.follower.now(batch_id)
+    return await deps.follower.now(batch_id, caller.sees_only)
 
 
 @router.get("/{batch_id}/images", operation_id="listImages", summary="List its images", responses=problems(404))
 async def list_images(
-    batch_id: BatchId,
+    batch_id: OwnBatch,
     deps: DependenciesDep,
-    _caller: CallerDep,
+    _caller: Reader,
     state: Annotated[ImageState | None, Query(description="Only images in this state.")] = None,
     after: AfterImage = None,
     limit: Limit = 100,
@@ -81,7 +109,7 @@ async def list_images(
     response_class=Response,
     responses={200: {"description": "The image.", "content": IMAGES}, **problems(404)},
 )
-async def get_source(batch_id: BatchId, number: ImageNumber, deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def get_source(batch_id: OwnBatch, number: ImageNumber, deps: DependenciesDep, _caller: Reader) -> Response:
     """The source image; its content type is told from its bytes, whatever its name. What is no image is not sent."""
     image = await deps.coordinator.image(batch_id, number)
     return await send_image(deps.source, image.source)
@@ -95,7 +123,7 @@ async def get_source(batch_id: BatchId, number: ImageNumber, deps: DependenciesD
     responses={200: {"description": "The output.", "content": OUTPUTS}, **problems(404)},
 )
 async def get_output(
-    batch_id: BatchId, number: ImageNumber, index: ImageNumber, deps: DependenciesDep, _caller: CallerDep
+    batch_id: OwnBatch, number: ImageNumber, index: ImageNumber, deps: DependenciesDep, _caller: Reader
 ) -> Response:
     """One output of an image, by its place in split order."""
     image = await deps.coordinator.image(batch_id, number)
@@ -106,9 +134,9 @@ async def get_output(
 
 @router.get("/{batch_id}/outputs", operation_id="listOutputs", summary="List its outputs", responses=problems(404))
 async def list_outputs(
-    batch_id: BatchId,
+    batch_id: OwnBatch,
     deps: DependenciesDep,
-    _caller: CallerDep,
+    _caller: Reader,
     after: AfterImage = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Images whose outputs make a page.")] = 100,
 ) -> OutputPage:
@@ -124,29 +152,12 @@ async def list_outputs(
     response_class=Response,
     responses={200: {"description": "The ZIP.", "content": {"application/zip": BINARY}}, **problems(404)},
 )
-async def get_archive(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def get_archive(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
     """All outputs there are now, streamed: of a batch that still runs, those done so far."""
     view = batch_view(await deps.coordinator.batch(batch_id))
+    deps.audit.did("download", batch=batch_id, owner=view.owner, by=caller.name, origin=caller.origin)
     headers = {"Content-Disposition": f'attachment; filename="{batch_id}.zip"', "X-Batch-State": view.state}
     return StreamingResponse(archive_of(deps, view), media_type="application/zip", headers=headers)
-
-
-@router.get(
-    "/{batch_id}/report",
-    operation_id="getReport",
-    summary="Get its report",
-    response_class=Response,
-    responses={
-        200: {"description": "The report.", "content": {JSON: {"schema": {"type": "object"}}}},
-        **problems(404),
-    },
-)
-async def get_report(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
-    """`report.json`: every image with its state, outputs or reasons, totals and times. There is none before the end."""
-    status = await deps.coordinator.batch(batch_id)
-    if status.report is None:
-        raise NotFound(f"the batch is {status.state}: its report is written at its end")
-    return await send_report(deps.output, status.report)
 
 
 @router.delete(
@@ -159,11 +170,11 @@ async def get_report(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDe
         **problems(404),
     },
 )
-async def cancel(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep, response: Response) -> BatchView:
+async def cancel(batch_id: OwnBatch, deps: DependenciesDep, caller: Operator, response: Response) -> BatchView:
     """Cancel a batch. Its finished outputs stay."""
-    view = await deps.follower.now(batch_id)
+    view = await deps.follower.now(batch_id, caller.sees_only)
     if view.state not in TERMINAL:
-        await deps.uploads.command(Command(action="cancel", batch=batch_id))
+        await deps.uploads.command(Command(action="cancel", batch=batch_id), caller, view.owner)
         response.status_code = HTTPStatus.ACCEPTED
     return view
 
@@ -171,9 +182,10 @@ async def cancel(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep, r
 class ReplayRequest(BaseModel):
     """Which images to run again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     image: int | None = Field(None, ge=0, le=2**31 - 1, description="One image; left out, every failed one.")
+    reason_code: str | None = Field(None, max_length=80, description="Only images that failed for this reason.")
 
 
 @router.post(
@@ -184,9 +196,9 @@ class ReplayRequest(BaseModel):
     responses=problems(400, 404, 409, 413),
 )
 async def replay(
-    batch_id: BatchId,
+    batch_id: OwnBatch,
     deps: DependenciesDep,
-    _caller: CallerDep,
+    caller: Operator,
     wanted: Annotated[ReplayRequest | None, Body()] = None,
 ) -> ReplayView:
     """Failed images run again from their source, and nothing else. A batch at its end becomes `running` again."""
@@ -196,10 +208,16 @@ async def replay(
     if image is not None:
         found = await deps.coordinator.image(batch_id, image)
         failed = int(found.state == "failed")
+    code = wanted.reason_code if wanted else None
+    if code is not None:
+        groups = (await deps.coordinator.failure_counts(batch=batch_id)).groups
+        failed = min(failed, sum(group.images for group in groups if group.reason_code == code))
     if not failed:
         raise Problem(HTTPStatus.CONFLICT, "nothing to replay: no such image has failed")
     with deps.notices.listening(batch_id) as subscription:
-        await deps.uploads.command(Command(action="reopen", batch=batch_id, image=image))
+        await deps.uploads.command(
+            Command(action="reopen", batch=batch_id, image=image, reason_code=code), caller, status.owner
+        )
         if status.state in TERMINAL:  # so that whoever looks next does not see the old end
             await subscription.first(deps.settings.answer_s)
     return ReplayView(batch_id=batch_id, images=failed)
@@ -207,7 +225,11 @@ async def replay(
 
 EVENTS: dict[str, Any] = {
     "text/event-stream": {
-        "schema": {"type": "string"},
+        "schema": {
+            "type": "string",
+            "contentMediaType": "text/event-stream",
+            "contentSchema": {"type": "array", "items": {"$ref": "#/components/schemas/BatchEvent"}},
+        },
         "example": 'event: progress\ndata: {"batch_id": "…", "state": "running", "done": 45, …}\n\n',
     }
 }
@@ -223,18 +245,18 @@ EVENTS: dict[str, Any] = {
         **problems(404),
     },
 )
-async def events(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
     """The stream ends with the batch."""
-    await deps.follower.now(batch_id)  # 404 before the stream begins
+    await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
     if deps.streams >= deps.settings.max_streams:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
-    return StreamingResponse(_stream(deps, batch_id), media_type="text/event-stream")
+    return StreamingResponse(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
 
 
-async def _stream(deps: Dependencies, batch_id: str) -> AsyncIterator[bytes]:
+async def _stream(deps: Dependencies, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
     deps.streams += 1
     try:
-        async for event in deps.follower.events(batch_id, deps.stopping):
+        async for event in deps.follower.events(batch_id, deps.stopping, owner):
             yield event
     finally:
         deps.streams -= 1

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.model.api import StageList
+from muniflow.model.owners import SCOPES, Scope
 from muniflow_gateway.auth.access import COOKIE
 from muniflow_gateway.dependencies import CallerDep, DependenciesDep, problems
 from muniflow_gateway.problems import Problem
@@ -33,12 +34,14 @@ class SessionView(BaseModel):
 
     name: str = Field(description="Name of your API key; `local` where none is asked for.", examples=["utrecht"])
     needs_key: bool = Field(description="Whether API keys are asked for.")
+    owner: str = Field(description="Whose batches you send and see.", examples=["utrecht"])
+    scopes: list[Scope] = Field(description="What you may do.")
 
 
 class SessionRequest(BaseModel):
     """An API key for a browser."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     key: str = Field(min_length=1, max_length=200, description="An API key; it is kept in a cookie of the browser.")
 
@@ -46,7 +49,8 @@ class SessionRequest(BaseModel):
 @router.get("/v1/session", operation_id="getSession", summary="Who am I?", responses=problems())
 async def get_session(deps: DependenciesDep, caller: CallerDep) -> SessionView:
     """The page asks this first."""
-    return SessionView(name=caller.name, needs_key=not deps.access.is_open)
+    scopes = [scope for scope in SCOPES if scope in caller.scopes]
+    return SessionView(name=caller.name, needs_key=not deps.access.is_open, owner=caller.owner, scopes=scopes)
 
 
 @router.post(
@@ -56,7 +60,8 @@ async def sign_in(
     request: Request, response: Response, deps: DependenciesDep, given: Annotated[SessionRequest, Body()]
 ) -> SessionView:
     """Sets a cookie that no script can read and no other site can use."""
-    view = SessionView(name=deps.access.check(request, given.key), needs_key=not deps.access.is_open)
+    key, needs_key = deps.access.check(request, given.key), not deps.access.is_open
+    view = SessionView(name=key.name, needs_key=needs_key, owner=key.owner, scopes=list(key.scopes))
     response.set_cookie(
         COOKIE, given.key, max_age=COOKIE_S, httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )
@@ -79,7 +84,7 @@ class Health(BaseModel):
 async def live(deps: DependenciesDep) -> Health:
     """Depends on nothing outside the process."""
     if not deps.broker.alive:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the broker's loop does not beat", retry_after_s=1)
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the broker's loop does not run", retry_after_s=1)
     return Health()
 
 

@@ -16,13 +16,22 @@ from urllib.parse import quote
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from muniflow.errors import NotFound
 from muniflow.model.keys import REPORT, key_problem, output_key
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import send_image, send_report
-from muniflow_gateway.dependencies import BatchId, CallerDep, Dependencies, DependenciesDep
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader
 
+
+class _AnyConvertor(PathConvertor):
+    """A path that may hold line ends, as names of images may."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("any", _AnyConvertor())
 router = APIRouter(prefix="/static", include_in_schema=False)
 NEWEST = 500
 KEPT = 10_000
@@ -31,15 +40,15 @@ HTML = "text/html; charset=utf-8"
 
 
 @router.get("/")
-async def newest(deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def newest(deps: DependenciesDep, caller: Reader) -> Response:
     """The newest batches."""
-    page = await deps.coordinator.batches(limit=NEWEST)
-    names = [f"{status.batch_id}/" for status in page.batches]
+    page = await deps.coordinator.batches(owner=caller.sees_only, limit=NEWEST)
+    names = [f"{status.batch_id}/" for status in page.batches if caller.sees(status.owner)]
     return HTMLResponse("".join(_listing("/static/", names)))
 
 
 @router.get("/{batch_id}/")
-async def outputs(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def outputs(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
     """The outputs of a batch."""
     prefix = f"{await _destination(deps, batch_id)}/"
     names = _names(deps.output, prefix)
@@ -47,21 +56,21 @@ async def outputs(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) 
 
 
 @router.get("/{batch_id}/sent/")
-async def sent(batch_id: BatchId, deps: DependenciesDep, _caller: CallerDep) -> Response:
+async def sent(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
     """The images of a batch as they were sent."""
     names = _names(deps.source, await deps.uploads.sent_folder(batch_id))
     return await _listed(f"/static/{batch_id}/sent/", ["../"], names)
 
 
-@router.get("/{batch_id}/sent/{name:path}")
-async def sent_image(batch_id: BatchId, name: str, deps: DependenciesDep, _caller: CallerDep) -> Response:
+@router.get("/{batch_id}/sent/{name:any}")
+async def sent_image(batch_id: OwnBatch, name: str, deps: DependenciesDep, _caller: Reader) -> Response:
     """An image as it was sent. Its content type is told from its bytes: its name is the client's."""
     _require_name(name)
     return await send_image(deps.source, await deps.uploads.sent_folder(batch_id) + name)
 
 
-@router.get("/{batch_id}/{name:path}")
-async def output(batch_id: BatchId, name: str, deps: DependenciesDep, _caller: CallerDep) -> Response:
+@router.get("/{batch_id}/{name:any}")
+async def output(batch_id: OwnBatch, name: str, deps: DependenciesDep, _caller: Reader) -> Response:
     """An output or the report."""
     _require_name(name)
     send = send_report if name == REPORT else send_image
@@ -97,10 +106,25 @@ async def _listed(path: str, folders: list[str], names: Iterator[str]) -> Respon
 def _listing(path: str, names: Iterable[str]) -> Iterator[str]:
     title = html.escape(path)
     yield (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{title}</title><link rel="stylesheet" href="/page/listing.css"><h1>{title}</h1><ul>\n'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<title>{title} · muniflow</title><link rel="stylesheet" href="/page/app.css">'
+        '<link rel="stylesheet" href="/page/listing.css"></head><body>'
+        '<header class="top"><a class="brand" href="/">muniflow</a></header>'
+        f'<main class="listing"><nav aria-label="Back">{_ways_back(path)}</nav>'
+        f'<section class="card"><h1>{title}</h1><ul class="files">\n'
     )
     remaining = iter(names)
     while some := list(islice(remaining, LINES)):
-        yield "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a>\n' for name in some)
-    yield "</ul></html>\n"
+        yield "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a></li>\n' for name in some)
+    yield "</ul></section></main></body></html>\n"
+
+
+def _ways_back(path: str) -> str:
+    """Links to the page: to the batch whose files these are, or to all."""
+    batch_id = path.removeprefix("/static/").partition("/")[0]
+    ways = {"/": "All batches"}
+    if batch_id:
+        ways |= {f"/#/batch/{quote(batch_id)}": "This batch", "/static/": "Files of all batches"}
+    return "".join(f'<a href="{way}">{text}</a>' for way, text in ways.items())

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from muniflow.errors import Fault
+from muniflow.errors import Fault, NotFound
 from muniflow.model.messages import TERMINAL
 from muniflow_gateway.archive import zip_chunks
 from muniflow_gateway.blobs import OUTPUT_TYPES, send_image
-from muniflow_gateway.dependencies import CallerDep, Dependencies, DependenciesDep, problems
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitter, problems
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
 
@@ -42,7 +42,7 @@ FORM: dict[str, Any] = {
                 "type": "array",
                 "minItems": 1,
                 "items": {"type": "string", "format": "binary"},
-                "description": "Images: JPEG, PNG or WebP. Their names are labels: they name the outputs.",
+                "description": "Images: JPEG, PNG, WebP, HEIC or AVIF. Their names are labels: they name the outputs.",
             },
         },
     },
@@ -78,14 +78,14 @@ EITHER_BODY = {
     },
     openapi_extra=FORM_BODY,
 )
-async def process(request: Request, deps: DependenciesDep, caller: CallerDep, _key: IdempotencyKey = None) -> Response:
+async def process(request: Request, deps: DependenciesDep, caller: Submitter, _key: IdempotencyKey = None) -> Response:
     """Send `actions` (JSON) and one or more `files`. The answer is exactly `OK` once the request is durable.
 
     Results and the images sent are under `/static/<batch id>/`; the headers `Location` and `X-Batch-Id` name the batch.
     """
     batch_id = await deps.uploads.take_form(request, caller)
     if "application/json" in request.headers.get("accept", ""):
-        return _batch_answer(await deps.follower.now(batch_id), HTTPStatus.OK)
+        return _batch_answer(await deps.follower.now(batch_id, caller.sees_only), HTTPStatus.OK)
     return PlainTextResponse("OK", headers=_headers(batch_id))
 
 
@@ -98,19 +98,25 @@ async def process(request: Request, deps: DependenciesDep, caller: CallerDep, _k
     responses={202: {"description": "The batch is durable and will be run.", "headers": HEADERS}, **REFUSALS},
     openapi_extra=EITHER_BODY,
 )
-async def submit(request: Request, deps: DependenciesDep, caller: CallerDep, _key: IdempotencyKey = None) -> Response:
+async def submit(request: Request, deps: DependenciesDep, caller: Submitter, _key: IdempotencyKey = None) -> Response:
     """Send a form with images, or JSON that names images in the source store.
 
-    202 says that it is durable. The same `batch_id`, or the same `Idempotency-Key`, is the same batch: never run twice.
+    202 says that it is durable. The same `batch_id`, or the same `Idempotency-Key`, is the same batch: never run twice;
+    `already_run_at` says when it had ended.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     if kind == "application/json":
-        batch_id = await deps.uploads.take_document(request, caller)
+        batch_id, already_run_at = await deps.uploads.take_document(request, caller)
     elif kind == "multipart/form-data":
-        batch_id = await deps.uploads.take_form(request, caller)
+        batch_id, already_run_at = await deps.uploads.take_form(request, caller), None
     else:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json or multipart/form-data")
-    return _batch_answer(await deps.follower.now(batch_id), HTTPStatus.ACCEPTED)
+    try:
+        await deps.follower.require_seen(batch_id, caller.sees_only)
+    except NotFound:  # the coordinator has not answered yet, and will refuse it
+        raise Problem(HTTPStatus.CONFLICT, f"{batch_id} is taken; choose another `batch_id`") from None
+    view = await deps.follower.now(batch_id, caller.sees_only)
+    return _batch_answer(view.model_copy(update={"already_run_at": already_run_at}), HTTPStatus.ACCEPTED)
 
 
 @router.post(
@@ -138,16 +144,17 @@ async def submit(request: Request, deps: DependenciesDep, caller: CallerDep, _ke
 async def process_now(
     request: Request,
     deps: DependenciesDep,
-    caller: CallerDep,
+    caller: Submitter,
     wait: Annotated[float, Query(ge=0, le=3600, description="Longest wait in seconds.")] = 30.0,
     _key: IdempotencyKey = None,
 ) -> Response:
     """For a person in a hurry: the answer is the result itself, or 202 with the batch when time runs out.
 
-    When some images failed, the ZIP holds the others, and `X-Batch-State` says `partial`; when all did, 422 says why.
+    When some images failed, a ZIP holds the others and `report.json`, and `X-Batch-State` says `partial`; when all did,
+    422 says why.
     """
     batch_id = await deps.uploads.take_form(request, caller)
-    view = await deps.follower.wait(batch_id, min(wait, deps.settings.max_wait_s))
+    view = await deps.follower.wait(batch_id, min(wait, deps.settings.max_wait_s), caller.sees_only)
     if view.state not in TERMINAL:
         return _batch_answer(view, HTTPStatus.ACCEPTED)
     return await _result(deps, view)
@@ -159,7 +166,7 @@ async def _result(deps: Dependencies, view: BatchView) -> Response:
         page = await deps.coordinator.images(view.batch_id, state="failed", limit=50)
         faults = [Fault(image.source.rpartition("/")[2], "; ".join(image.reasons)) for image in page.images]
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the batch is {view.state}", faults, headers=headers)
-    if view.done == 1 and view.outputs_per_image == 1:
+    if view.total == 1 and view.outputs_per_image == 1:
         keys = [key async for key in deps.follower.output_keys(view.batch_id)]
         answer = await send_image(deps.output, keys[0])
         answer.headers.update(headers)
@@ -169,9 +176,15 @@ async def _result(deps: Dependencies, view: BatchView) -> Response:
 
 
 def archive_of(deps: Dependencies, view: BatchView) -> AsyncIterator[bytes]:
-    """The ZIP of all outputs of a batch."""
-    keys = deps.follower.output_keys(view.batch_id)
-    return zip_chunks(deps.output, keys, f"{view.destination}/")
+    """The ZIP of all outputs of a batch, and of the report of one that is not wholly done: it names what is missing."""
+    return zip_chunks(deps.output, _archived_keys(deps, view), f"{view.destination}/")
+
+
+async def _archived_keys(deps: Dependencies, view: BatchView) -> AsyncIterator[str]:
+    async for key in deps.follower.output_keys(view.batch_id):
+        yield key
+    if view.report is not None and view.state != "done":
+        yield view.report
 
 
 def _batch_answer(view: BatchView, status: HTTPStatus) -> Response:

@@ -1,4 +1,4 @@
-"""From what a form or a JSON body says to the batch document that is published. Pure."""
+"""Makes the batch document that is published from a form or a JSON body. Pure."""
 
 import hashlib
 import json
@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from muniflow.errors import Fault, Invalid
-from muniflow.model.batch import Batch, read_batch
-from muniflow.model.keys import ATTEMPT, HIDDEN, is_hidden
+from muniflow.model.batch import Batch, derived_id, read_batch
+from muniflow.model.deadline import past_faults
+from muniflow.model.json_text import read_json
+from muniflow.model.keys import HIDDEN, is_hidden
 from muniflow.model.operation import Operations
+from muniflow.model.owners import Grants, id_fault, source_faults
 from muniflow_gateway.upload.multipart import Form
 
 OWN = {
@@ -24,8 +27,24 @@ OWN = {
 }
 """What a form cannot say, and why."""
 REPEATABLE = "key-"
-"""How the ids of batches begin whose requests may be repeated."""
+"""Prefix of the batch ids of requests with an idempotency key."""
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a sender may ask for."""
+
+    owner: str
+    grants: Grants
+    urgent: bool = True
+
+    def faults(self, batch: Batch) -> list[Fault]:
+        """What a batch asks for beyond them, whatever it reads."""
+        if self.urgent:
+            return []
+        asked = {"priority": batch.priority == "high", "deadline": batch.deadline_at is not None}
+        return [Fault(name, "this API key has not the scope `urgent`") for name, given in asked.items() if given]
 
 
 def new_batch_id(now_s: float | None = None) -> str:
@@ -52,8 +71,10 @@ def request_digest(form: Form) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def document_of(form: Form, batch_id: str, folder: str, operations: Operations) -> bytes:
-    """The batch document of a form whose files are below `folder`.
+def document_of(
+    form: Form, batch_id: str, folder: str, operations: Operations, now_s: float, *, rights: Rights
+) -> bytes:
+    """The batch document of a form that comes for the first time, now, and whose files are below `folder`.
 
     Raises:
         Invalid: with every fault of fields and files, each by its place.
@@ -73,11 +94,16 @@ def document_of(form: Form, batch_id: str, folder: str, operations: Operations) 
         "source": folder,
         "images": [file.name for file in form.files] or ["a"],
     }
-    body = json.dumps(document, ensure_ascii=False).encode(errors="replace")
-    faults += faults_in(body, operations)
+    body = encoded(document)
+    faults += faults_in(body, operations, now_s, rights)
     if faults:
         raise Invalid(tuple(dict.fromkeys(faults)))
     return body
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """A document as JSON; half characters, which no JSON text can have, become question marks."""
+    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
 def with_batch_id(body: bytes, batch_id: str) -> bytes:
@@ -91,17 +117,19 @@ def with_batch_id(body: bytes, batch_id: str) -> bytes:
     return json.dumps({**document, "batch_id": batch_id}).encode()
 
 
-def faults_in(body: bytes, operations: Operations) -> tuple[Fault, ...]:
-    """What is wrong in a batch document."""
+def faults_in(body: bytes, operations: Operations, now_s: float, rights: Rights) -> tuple[Fault, ...]:
+    """What is wrong in the document of a batch that nobody knows yet."""
     try:
-        read_batch(body, operations)
+        batch = read_batch(body, operations, rights.owner)
     except Invalid as invalid:
         return invalid.faults
-    return ()
+    return (*rights.faults(batch), *past_faults(batch.deadline_at, now_s))
 
 
-def check_document(body: bytes, operations: Operations) -> Batch:
-    """Check a JSON document. It names images of the store; those that were sent with a form are that form's.
+def check_document(body: bytes, operations: Operations, rights: Rights, own_id: str | None = None) -> Batch:
+    """Check a JSON document. It cannot name images that were sent with a form, nor take an id that others may get.
+
+    `own_id` is the id that its `Idempotency-Key` gives it.
 
     Raises:
         Invalid: with every fault.
@@ -110,9 +138,16 @@ def check_document(body: bytes, operations: Operations) -> Batch:
         body.decode()
     except UnicodeDecodeError as error:
         raise Invalid((Fault("", f"not UTF-8: {error.reason} at byte {error.start}"),)) from None
-    batch = read_batch(body, operations)
+    batch = read_batch(body, operations, rights.owner)
+    faults = rights.faults(batch)
     if is_hidden(batch.source):
-        raise Invalid((Fault("source", HIDDEN),))
+        faults.append(Fault("source", HIDDEN))
+    else:
+        faults += source_faults(rights.owner, batch.source, batch.images, rights.grants)
+    if fault := id_fault(batch.batch_id, own_id or derived_id(batch.fingerprint, rights.owner)):
+        faults.append(fault)
+    if faults:
+        raise Invalid(tuple(faults))
     return batch
 
 
@@ -127,7 +162,7 @@ def _options(form: Form, faults: list[Fault]) -> dict[str, Any] | None:
         )
         return None
     try:
-        options = json.loads(form.fields[given[0]])
+        options = read_json(form.fields[given[0]])
     except (ValueError, RecursionError) as error:
         faults.append(Fault(given[0], f"not JSON: {error}"))
         return None
@@ -137,18 +172,8 @@ def _options(form: Form, faults: list[Fault]) -> dict[str, Any] | None:
     return options
 
 
-def folder_of(uploads_prefix: str, batch_id: str) -> str:
-    """Prefix of the images of an upload in the source store, where no other request has its batch id."""
-    return f"{uploads_prefix}/{batch_id}/"
-
-
-def new_attempt_folder(uploads_prefix: str, batch_id: str) -> str:
-    """Prefix for the images of one request of several with this batch id, so that it removes only its own."""
-    return f"{uploads_prefix}/{batch_id}{ATTEMPT}{secrets.token_hex(8)}/"
-
-
 def record_key(uploads_prefix: str, batch_id: str) -> str:
-    """Where it is written down what was sent under an idempotency key."""
+    """Key of the record of what was sent under an idempotency key."""
     return f"{uploads_prefix}/{batch_id}.claim.json"
 
 

@@ -7,20 +7,28 @@ from muniflow.model.keys import stem_of
 MAX_LABEL_BYTES = 160
 """Leaves room for a tile's number, an extension and a temporary name in the 255 bytes of a file name."""
 UNNAMED = "image"
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"
+"""Parts of words in Persian and Hindi, and of emoji."""
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 
 
 def safe_label(filename: str | None) -> str:
     r"""A file name that is safe on every store and every system, as near to the client's as can be.
 
-    Only what follows the last `/` or `\\` counts. Control characters and what Windows forbids become `_`; leading dots
-    and dashes go, so that nothing is hidden or looks like an option.
+    Only what follows the last `/` or `\\` counts. Control characters, what turns the order of characters round and what
+    Windows forbids become `_`, spaces of any kind one space; leading dots and dashes go, so that nothing is hidden or
+    looks like an option.
     """
     text = (filename or "").replace("\\", "/").rpartition("/")[2]
     text = unicodedata.normalize("NFC", text)
-    text = "".join("_" if char in _FORBIDDEN or not char.isprintable() else char for char in text)
+    text = "".join("_" if char in _FORBIDDEN or _is_unseen(char) else char for char in text)
     text = " ".join(text.split()).lstrip(".-~ ").rstrip(". ")
     return _shortened(text) or UNNAMED
+
+
+def _is_unseen(char: str) -> bool:
+    return unicodedata.category(char) in _UNSEEN and char not in _JOINERS
 
 
 def _shortened(text: str) -> str:

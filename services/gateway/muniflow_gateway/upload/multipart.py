@@ -1,4 +1,4 @@
-"""A multipart form with images, taken apart while it streams in: fields are kept, files go straight to the store."""
+"""A multipart form with images, parsed while it streams in: fields stay in memory, files go straight to the store."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -14,16 +14,16 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from muniflow.errors import Fault
-from muniflow.images.limits import DEFAULT_LIMITS, FORMAT_NAMES
-from muniflow.images.sniff import describe, format_of
+from muniflow.errors import Fault, Rejected
+from muniflow.images.limits import ImageLimits
+from muniflow.images.sniff import allowed_format
+from muniflow.runtime.settings import variable
 from muniflow.store.types import Store
 from muniflow_gateway.problems import Problem, too_large
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.filenames import Labels
 from muniflow_gateway.upload.stream_writer import Writer
 
-ALLOWED = ", ".join(FORMAT_NAMES[name] for name in DEFAULT_LIMITS.formats)
 FIELDS = frozenset({"actions", "batch"})
 FILE_FIELDS = frozenset({"files", "file"})
 MAX_PART_HEADERS = 8
@@ -55,7 +55,7 @@ class Form:
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, place: str, problem: str) -> None:
-        """Note what is wrong; the rest is still looked at."""
+        """Note what is wrong; the rest is still checked."""
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(Fault(place, problem))
 
@@ -93,8 +93,8 @@ def boundary_of(content_type: str) -> str:
 class FormReader:
     """Reads one form."""
 
-    def __init__(self, boundary: str, sink: Sink, settings: GatewaySettings) -> None:
-        """Files go to `sink`."""
+    def __init__(self, boundary: str, sink: Sink, settings: GatewaySettings, limits: ImageLimits) -> None:
+        """Files go to `sink`, if they start as `limits` allow."""
         self._parser = PushMultipartParser(
             boundary,
             max_header_size=MAX_PART_HEADER_BYTES,
@@ -103,13 +103,15 @@ class FormReader:
         )
         self._sink = sink
         self._settings = settings
+        max_file_bytes = min(settings.max_file_bytes, limits.max_encoded_bytes)
+        self._limits = limits.model_copy(update={"max_encoded_bytes": max_file_bytes})
         self._labels = Labels()
         self._form = Form()
         self._part: _Part | None = None
         self._seen_files = 0
 
     async def read(self, chunks: AsyncIterator[bytes]) -> Form:
-        """Take the whole form apart.
+        """Parse the whole form.
 
         Raises:
             Problem: it is broken, or beyond a cap.
@@ -121,7 +123,8 @@ class FormReader:
                     await self._parse(chunk[start : start + PARSE_BYTES])
             self._parser.close()
         except ParserLimitReached as error:
-            text = f"the form is beyond a limit: {error} ({self._settings.max_files} files; 8 headers of 4 KiB a part)"
+            files = f"{self._settings.max_files} files, {variable('max_files')}"
+            text = f"the form is beyond a limit: {error} ({files}; 8 headers of 4 KiB a part)"
             raise too_large(text) from None
         except (MultipartError, UnicodeError) as error:
             raise Problem(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {error}") from None
@@ -148,7 +151,7 @@ class FormReader:
             place = f"files[{self._seen_files}]"
             self._seen_files += 1
             label = self._labels.take(segment.filename)
-            return _File(place, label, self._form, self._sink, self._settings.max_file_bytes)
+            return _File(place, label, self._form, self._sink, self._limits)
         if name not in FIELDS:
             self._form.fault(name[:80], "unknown field; a form has `actions` (or `batch`) and `files`")
         elif name in self._form.fields:
@@ -180,7 +183,10 @@ class _Field(_Part):
 
     async def feed(self, chunk: bytes) -> None:
         if len(self._body) + len(chunk) > self._limit_bytes:
-            raise too_large(f"longer than {self._limit_bytes} bytes, the limit of a field", self._name[:80])
+            raise too_large(
+                f"longer than {self._limit_bytes} bytes, the limit of a field ({variable('max_field_bytes')})",
+                self._name[:80],
+            )
         self._body += chunk
 
     async def finish(self) -> None:
@@ -193,12 +199,12 @@ class _Field(_Part):
 
 
 class _File(_Part):
-    def __init__(self, place: str, name: str, form: Form, sink: Sink, limit_bytes: int) -> None:
+    def __init__(self, place: str, name: str, form: Form, sink: Sink, limits: ImageLimits) -> None:
         self._place = place
         self._name = name
         self._form = form
         self._sink = sink
-        self._limit_bytes = limit_bytes
+        self._limits = limits
         self._head = b""
         self._size_bytes = 0
         self._hash = hashlib.sha256()
@@ -208,8 +214,9 @@ class _File(_Part):
 
     async def feed(self, chunk: bytes) -> None:
         self._size_bytes += len(chunk)
-        if self._size_bytes > self._limit_bytes:
-            raise too_large(f"{self._name}: more than {self._limit_bytes} bytes, the limit of one file", self._place)
+        if self._size_bytes > self._limits.max_encoded_bytes:
+            limit = f"{self._limits.max_encoded_bytes} bytes, the limit of one file ({variable('max_file_bytes')})"
+            raise too_large(f"{self._name}: more than {limit}", self._place)
         self._hash.update(chunk)
         if not self._begun:
             self._head += chunk
@@ -236,17 +243,13 @@ class _File(_Part):
     def _begin(self) -> bytes:
         """Look at the first bytes, and begin to store an image; returns those bytes."""
         self._begun = True
-        head = memoryview(self._head)
-        if not head:
-            self._refuse("the file is empty")
-        elif format_of(head) not in DEFAULT_LIMITS.formats:
-            self._refuse(f"it seems to be {describe(head)}; allowed: {ALLOWED}")
-        elif self._sink.keep:
+        try:
+            allowed_format(memoryview(self._head), self._limits.formats)
+        except Rejected as refused:
+            self._wanted = False
+            self._form.fault(self._place, f"{self._name}: {refused}")
+        if self._wanted and self._sink.keep:
             key = f"{self._sink.folder}{self._name}"
             self._writer = Writer(self._sink.store, key, self._sink.executor, durable=self._sink.durable)
         begun, self._head = self._head, b""
         return begun
-
-    def _refuse(self, problem: str) -> None:
-        self._wanted = False
-        self._form.fault(self._place, f"{self._name}: {problem}")

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -12,14 +14,17 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
-from muniflow.images.limits import ImageLimits
+from muniflow.images.header import ImageLimits, ImageStart, read_start
+from muniflow.model.keys import upload_folder
 from muniflow.model.messages import Command
-from muniflow.model.operation import Operations, Size
+from muniflow.model.operation import Operations
+from muniflow.model.owners import Grants
 from muniflow.model.topology import BATCHES, CONTROL
 from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.settings import variable
 from muniflow.store.types import Store
 from muniflow_gateway.auth.access import Caller
-from muniflow_gateway.clients.backlog import Backlog
+from muniflow_gateway.clients.backlog import AcceptedImages
 from muniflow_gateway.clients.broker import Broker
 from muniflow_gateway.clients.notices import NoticeHub
 from muniflow_gateway.metrics import GatewayMetrics
@@ -27,31 +32,31 @@ from muniflow_gateway.problems import Problem, problem_of
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload import documents
 from muniflow_gateway.upload.body import chunks, drain, whole
-from muniflow_gateway.upload.documents import IdempotencyRecord
-from muniflow_gateway.upload.image_size import measure
+from muniflow_gateway.upload.documents import IdempotencyRecord, Rights
 from muniflow_gateway.upload.multipart import Form, FormReader, Sink, StoredFile, boundary_of
 
 BUSY_S = 5.0
-MEASURE_THREADS = 2
+READ_THREADS = 2
 
 Answer = TypeVar("Answer")
 
 
 @dataclass
 class UploadService:
-    """Where batches are handed in."""
+    """Accepts batches."""
 
     settings: GatewaySettings
     limits: ImageLimits
     operations: Operations
+    grants: Grants
     source: Store
     broker: Broker
-    backlog: Backlog
+    backlog: AcceptedImages
     notices: NoticeHub
     failpoints: Failpoints
     metrics: GatewayMetrics
-    uploading: int = 0
-    """Forms that are coming in now."""
+    _by_key: Counter[str] = field(init=False, default_factory=Counter)
+    """Forms that are coming in now, by the name of the key."""
     _writers: Executor = field(init=False)
     _readers: Executor = field(init=False)
     _before_publish: Callable[[], None] = field(init=False)
@@ -60,9 +65,14 @@ class UploadService:
     def __post_init__(self) -> None:
         """Make the threads."""
         self._writers = ThreadPoolExecutor(self.settings.max_uploads, "upload")
-        self._readers = ThreadPoolExecutor(MEASURE_THREADS, "measure")
+        self._readers = ThreadPoolExecutor(READ_THREADS, "headers")
         self._before_publish = self.failpoints.at("gateway.before_publish")
         self._after_publish = self.failpoints.at("gateway.after_publish")
+
+    @property
+    def uploading(self) -> int:
+        """Forms that are coming in now."""
+        return self._by_key.total()
 
     def close(self) -> None:
         """End the threads."""
@@ -86,8 +96,11 @@ class UploadService:
                 problem.headers["Connection"] = "close"
             raise problem from error
 
-    async def take_document(self, request: Request, caller: Caller) -> str:
-        """Take a JSON document that names images in the store; returns the id of its batch.
+    async def take_document(self, request: Request, caller: Caller) -> tuple[str, float | None]:
+        """Take a JSON document that names images in the store.
+
+        Returns:
+            The id of its batch, and when it had ended before, unix time, if the coordinator says so in time.
 
         Raises:
             Problem: it is refused.
@@ -100,17 +113,19 @@ class UploadService:
             raise Problem(HTTPStatus.BAD_REQUEST, "the client went away", reason="gone") from None
         self.broker.require()
         await self.backlog.require_room()
+        own_id = None
         if (key := request.headers.get("idempotency-key")) is not None:
-            body = documents.with_batch_id(body, documents.repeatable_batch_id(caller.name, key))
-        batch = documents.check_document(body, self.operations)
+            own_id = documents.repeatable_batch_id(caller.identity, key)
+            body = documents.with_batch_id(body, own_id)
+        batch = documents.check_document(body, self.operations, self._rights(caller), own_id)
         with self.notices.listening(batch.batch_id) as subscription:
-            message_id = await self._publish(batch.batch_id, body, files=0)
+            message_id = await self._publish(batch.batch_id, body, caller, files=0)
             # Others may hand in something else under the same id at the same time, so it is not any answer.
             notice = await subscription.answer_to(message_id, self.settings.answer_s)
         if notice is not None and notice.state == "rejected":
             faults = tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults)
             raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
-        return batch.batch_id
+        return batch.batch_id, None if notice is None else notice.already_run_at
 
     async def sent_folder(self, batch_id: str) -> str:
         """Prefix in the source store of the images that were sent with a batch.
@@ -119,16 +134,19 @@ class UploadService:
             Unavailable: the store is away.
         """
         record = await self._find_record(batch_id) if batch_id.startswith(documents.REPEATABLE) else None
-        return record.source if record else documents.folder_of(self.settings.uploads_prefix, batch_id)
+        return record.source if record else upload_folder(batch_id, self.settings.uploads_prefix)
 
-    async def command(self, command: Command) -> None:
-        """Ask something of the coordinator, durably.
+    def _rights(self, caller: Caller) -> Rights:
+        return Rights(caller.owner, self.grants, urgent="urgent" in caller.scopes)
+
+    async def command(self, command: Command, caller: Caller, owner: str) -> None:
+        """Ask something of the coordinator about a batch of this owner, durably.
 
         Raises:
             Unavailable: the broker is away.
         """
         self.broker.require()
-        await self.broker.publish(CONTROL, command.to_bytes(), self.settings.publish_timeout_s)
+        await self.broker.publish(CONTROL, command.to_bytes(), self.settings.publish_timeout_s, caller.headers(owner))
 
     @asynccontextmanager
     async def _slot(self, request: Request, caller: Caller) -> AsyncIterator[str]:
@@ -136,24 +154,28 @@ class UploadService:
         self.broker.require()
         await self.backlog.require_room()
         if self.uploading >= self.settings.max_uploads:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many uploads at once", retry_after_s=BUSY_S)
+            text = f"too many uploads at once ({variable('max_uploads')})"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=BUSY_S)
+        if self._by_key[caller.name] >= self.settings.max_uploads_per_key:
+            text = f"too many uploads at once with this key ({variable('max_uploads_per_key')})"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=BUSY_S)
         key = request.headers.get("idempotency-key")
-        batch_id = documents.new_batch_id() if key is None else documents.repeatable_batch_id(caller.name, key)
-        self.uploading += 1
+        batch_id = documents.new_batch_id() if key is None else documents.repeatable_batch_id(caller.identity, key)
+        self._by_key[caller.name] += 1
         try:
             yield batch_id
         finally:
-            self.uploading -= 1
+            self._by_key[caller.name] -= 1
 
     async def _take_form(self, request: Request, caller: Caller, batch_id: str) -> str:
         repeatable = "idempotency-key" in request.headers
         record = await self._find_record(batch_id) if repeatable else None
-        new_folder = documents.new_attempt_folder if repeatable else documents.folder_of
-        folder = new_folder(self.settings.uploads_prefix, batch_id)
+        attempt = secrets.token_hex(8) if repeatable else ""
+        folder = upload_folder(batch_id, self.settings.uploads_prefix, attempt)
         sink = Sink(self.source, folder, self._writers, durable=self.settings.durable_uploads, keep=record is None)
         if record is not None:
             form = await self._read(request, caller, sink)
-            await self._repeat(batch_id, documents.request_digest(form), record)
+            await self._repeat(batch_id, documents.request_digest(form), record, caller)
             return batch_id
         needed = False
         try:
@@ -163,15 +185,15 @@ class UploadService:
             record = await self._make_record(batch_id, own) if repeatable else own
             needed = record == own
             if needed:
-                await self._publish(batch_id, own.document, len(form.files))
+                await self._publish(batch_id, own.document, caller, len(form.files))
             else:
-                await self._repeat(batch_id, own.digest, record)
+                await self._repeat(batch_id, own.digest, record, caller)
         finally:
             if not needed:
                 await self._forget(folder)
         return batch_id
 
-    async def _publish(self, batch_id: str, document: bytes, files: int) -> str:
+    async def _publish(self, batch_id: str, document: bytes, caller: Caller, files: int) -> str:
         """Hand a checked document to the broker; `files` images came with it. Returns the id of the message.
 
         Raises:
@@ -179,8 +201,8 @@ class UploadService:
         """
         message_id = secrets.token_hex(16)
         self._before_publish()
-        self.notices.submitted(batch_id)
-        await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s, message_id)
+        self.notices.submitted(batch_id, caller.owner)
+        await self.broker.publish(BATCHES, document, self.settings.publish_timeout_s, caller.headers(), message_id)
         self._after_publish()
         self.metrics.handed_in(files)
         return message_id
@@ -190,29 +212,32 @@ class UploadService:
         body = chunks(
             request,
             limit_bytes=settings.max_request_bytes,
+            limit_name=variable("max_request_bytes"),
             silence_s=settings.body_timeout_s,
             allowance=caller.allowance,
         )
-        return await FormReader(boundary_of(request.headers.get("content-type", "")), sink, settings).read(body)
+        boundary = boundary_of(request.headers.get("content-type", ""))
+        return await FormReader(boundary, sink, settings, self.limits).read(body)
 
     async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
         for file in form.files:
-            size = await self._measure(sink, file)
-            if size is not None and size.pixels > self.limits.max_pixels:
-                form.fault(file.place, f"{file.name}: {size} is more than the limit of {self.limits.max_pixels} pixels")
-            elif size is not None and not form.faults:
-                caller.allowance.take_pixels(size.pixels)
-        return documents.document_of(form, batch_id, sink.folder, self.operations)
+            start = await self._start_of(sink, file)
+            if start.refused is not None:
+                form.fault(file.place, f"{file.name}: {start.refused}")
+            elif start.header is not None and not form.faults:
+                caller.allowance.take_pixels(start.header.size.pixels)
+        rights = self._rights(caller)
+        return documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
 
-    async def _measure(self, sink: Sink, file: StoredFile) -> Size | None:
-        def look() -> Size | None:
+    async def _start_of(self, sink: Sink, file: StoredFile) -> ImageStart:
+        def look() -> ImageStart:
             with sink.store.open(f"{sink.folder}{file.name}") as stream:
-                return measure(stream)
+                return read_start(stream, self.limits)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, look)
 
     async def _make_record(self, batch_id: str, own: IdempotencyRecord) -> IdempotencyRecord:
-        """Let the idempotency key stand for this request, unless another one was first; returns the first."""
+        """Record this request under its idempotency key, unless another was first; returns the record of the first."""
         key = documents.record_key(self.settings.uploads_prefix, batch_id)
         if await self._in_thread(lambda: self.source.create(key, own.to_bytes())):
             return own
@@ -228,12 +253,12 @@ class UploadService:
         except (ValueError, Rejected) as error:
             raise Unavailable("what was sent under this Idempotency-Key before", str(error)) from None
 
-    async def _repeat(self, batch_id: str, digest: str, record: IdempotencyRecord) -> None:
+    async def _repeat(self, batch_id: str, digest: str, record: IdempotencyRecord, caller: Caller) -> None:
         """Publish what was published before, if the request is the same: to the coordinator it is the same batch."""
         if digest != record.digest:
             text = "this Idempotency-Key was used for another request; take a new one"
             raise Invalid((Fault("Idempotency-Key", text),))
-        await self._publish(batch_id, record.document, files=0)
+        await self._publish(batch_id, record.document, caller, files=0)
 
     async def _forget(self, folder: str) -> None:
         """Remove the images of a request that are not needed: no other request writes into its folder."""

@@ -60,10 +60,12 @@ def publish_when_possible(batch: dict[str, Any], deadline_s: float) -> None:
 
 def publish(batch: dict[str, Any]) -> None:
     """Hand the batch in once; returns when the broker has it safely."""
-    with pika.BlockingConnection(pika.URLParameters(os.environ["MUNIFLOW_AMQP_URL"])) as connection:
+    parameters = pika.URLParameters(os.environ["MUNIFLOW_AMQP_URL"])
+    user = getattr(parameters.credentials, "username", None)
+    with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
+        properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, user_id=user)
         channel.basic_publish(EXCHANGE, BATCHES, json.dumps(batch).encode(), properties, mandatory=True)
 
 

@@ -1,0 +1,1 @@
+"""What `muniflow plan` and `muniflow calibrate` work out: stages, sizes, service times and charts."""

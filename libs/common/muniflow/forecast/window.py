@@ -1,0 +1,82 @@
+"""How many images of a batch keep the fleet busy, and what each leaves in the work store."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from statistics import fmean
+
+from muniflow.forecast.completion import Capacity
+from muniflow.forecast.defaults import Costs
+from muniflow.forecast.route import PIXELS_PER_MP, Path
+from muniflow.forecast.sizes import Picture, SizeSample
+from muniflow.forecast.task_class import RAW, TaskClass
+from muniflow.forecast.work import StageWork
+
+HELD_S = 2.0
+"""An image waits or is computed so long in a stage that is busy: its workers hold three groups of 0.2 s each for every
+child, results wait up to 0.1 s for others, and sizes differ."""
+HELD_TASKS = 3
+"""Tasks that each child holds, however long they take: one that runs, and two that wait behind it."""
+BYTES_PER_PIXEL = 3
+
+
+def window_images(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> int:
+    """The images of one batch that keep all replicas busy that there are or will be; at least 1.
+
+    By Little's law: images that the bottleneck does in a second, times the seconds that an image is in each stage.
+
+    Args:
+        stages: what the batch needs of each stage.
+        fleet: the replicas of each stage; those that start are counted, too.
+    """
+    images_per_s = min(_paces(stages, fleet).values(), default=0.0)
+    needed = 0.0
+    for one in fleet:
+        if (work := stages.get(one.stage.name)) is None:
+            continue
+        # A stage beside the bottleneck has no more children at work than its pace asks for.
+        busy = min(ceil(images_per_s * work.image_s), one.servers)
+        needed += max(images_per_s * HELD_S, HELD_TASKS * busy / max(work.tasks_per_image, 1.0))
+    return max(ceil(needed), 1)
+
+
+def bottleneck(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> str | None:
+    """The stage that a batch waits for with these replicas; `None`: it needs none of them."""
+    paces = _paces(stages, fleet)
+    return min(paces, key=lambda name: paces[name], default=None)
+
+
+def _paces(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> dict[str, float]:
+    """Images of a batch that each stage can do in a second."""
+    return {
+        one.stage.name: one.servers / work.image_s
+        for one in fleet
+        if (work := stages.get(one.stage.name)) is not None and work.image_s > 0
+    }
+
+
+def mean_intermediate_bytes(sample: SizeSample, path: Path) -> int:
+    """What an image of a batch leaves in the work store until it is settled, in bytes, in the mean."""
+    views = _Views()
+    found = [intermediate_bytes(path, entry.picture, views) for entry in sample.entries if entry.picture]
+    return round(fmean(found)) if found else 0
+
+
+class _Views(dict[TaskClass, bool]):
+    """Whether all operations of a class only make views of what they read; worked out once for each class."""
+
+    def __missing__(self, task_class: TaskClass) -> bool:
+        costs = Costs()
+        self[task_class] = all(costs.operation(step).by_reference for step in task_class.steps)
+        return self[task_class]
+
+
+def intermediate_bytes(path: Path, picture: Picture, views: Mapping[TaskClass, bool]) -> float:
+    """What an image leaves in the work store until it is settled, in bytes: raw pixels between two tasks.
+
+    Tiles of a stage that only makes views lie in what was stored before them.
+    """
+    pixels = 0.0
+    for visit in path.visits(picture):
+        if visit.task_class.writes == RAW and not (views[visit.task_class] and visit.task_class.reads == RAW):
+            pixels += visit.mp_out * PIXELS_PER_MP
+    return pixels * BYTES_PER_PIXEL

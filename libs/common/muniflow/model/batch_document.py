@@ -1,0 +1,77 @@
+"""The document of a batch as users write it: its fields. `muniflow.model.batch` checks it whole."""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from muniflow.model.deadline import EXAMPLE, read_time
+from muniflow.model.messages import Decode
+from muniflow.model.output_form import OutputForm
+from muniflow.model.rendering import BACKGROUND, Alpha, Band, Color, Metadata
+
+MAX_STEPS = 32
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""The lowest first."""
+Again = Literal["all"]
+
+
+class BatchDocument(BaseModel):
+    """The JSON that a user sends, before its operations are read."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    batch_id: str | None = Field(
+        None, description="Sent twice, the same id is the same batch. Made from the content where it is left out."
+    )
+    name: str = Field(
+        "", max_length=200, description="What people call it; sent again with another, it is the same batch."
+    )
+    municipality: str = Field("", max_length=200)
+    source: str | None = Field(None, description="Prefix in the source store; `images` and `manifest` are below it.")
+    images: list[str] | None = Field(None, min_length=1, description="Keys of images.")
+    manifest: str | None = Field(None, description="Key of a text file with one image key a line.")
+    operations: list[Any] = Field(min_length=1, max_length=MAX_STEPS)
+    output: OutputForm = "jpg"
+    destination: str | None = Field(None, description="Prefix in the output store; the batch id where it is left out.")
+    decode: Decode = "exact"
+    color: Color = Field("srgb", description="`srgb` converts colours by their ICC profile; `keep` embeds the profile.")
+    alpha: Alpha | None = Field(
+        None, description="`keep` it (png, webp: default) or `flatten` it over `background` (jpg: always)."
+    )
+    background: Annotated[str, Field(pattern=BACKGROUND)] | None = Field(
+        None, description="What lies under transparent parts, `#rrggbb`; white where it is left out."
+    )
+    bands: Annotated[list[Band], Field(min_length=3, max_length=3)] | None = Field(
+        None, description="Bands of the source that are red, green and blue, counted from 1; there is no alpha then."
+    )
+    metadata: Metadata = Field(
+        "strip",
+        description="What outputs keep of EXIF, GPano and density: nothing, all (`keep`), or place and time (`gps`).",
+    )
+    weight: Annotated[int, Field(ge=1, le=100)] = 1
+    deadline: str | None = Field(
+        None,
+        description="When it should have ended: an RFC 3339 time with its offset, in the future when it is accepted.",
+        json_schema_extra={"format": "date-time", "examples": [EXAMPLE]},
+    )
+    priority: Priority = Field("normal", description="Turns before batches of a lower one.")
+    strict: bool = Field(
+        default=False,
+        description="Refuse the batch where files below `source` are no images, instead of skipping them.",
+    )
+    replace: bool = Field(
+        default=False, description="Remove the outputs of an earlier run in the destination before this one begins."
+    )
+    again: Again | None = Field(
+        None, description="Run the batch anew where it has ended before; `all`: every image. Else it is not run again."
+    )
+
+    checksums: bool = Field(default=False, description="Whether the report has the SHA-256 of sources and outputs.")
+
+    @field_validator("deadline")
+    @classmethod
+    def _is_time(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_time(text)
+        return text

@@ -1,0 +1,37 @@
+"""The JSON Schema of a batch, as editors and the API's documents have it."""
+
+from typing import Any, cast
+
+from muniflow.model.batch import BATCH_ID
+from muniflow.model.batch_document import BatchDocument
+from muniflow.model.messages import IMAGE_FORMATS
+from muniflow.model.operation import Operations
+from muniflow.model.output_form import FORMATS
+
+
+def batch_schema(operations: Operations) -> dict[str, Any]:
+    """The JSON Schema of a batch, with the long form of every installed operation."""
+    schema = BatchDocument.model_json_schema()
+    items: list[dict[str, Any]] = []
+    for operation in operations.values():
+        long = operation.params.model_json_schema()
+        long["properties"] = {"op": {"const": operation.name}, **long.get("properties", {})}
+        long["required"] = ["op", *long.get("required", [])]
+        long["description"] = operation.summary
+        short = {
+            "type": "array",
+            "description": f"Short form: {operation.summary}",
+            "prefixItems": [{"const": operation.name}, {}],
+            "minItems": 2,
+            "maxItems": 2,
+            "examples": [example for example in operation.examples if isinstance(example, list)],
+        }
+        items += [short, long]
+    properties = cast("dict[str, Any]", schema["properties"])
+    properties["operations"] = {**properties["operations"], "items": {"anyOf": items} if items else {}}
+    schema["$defs"]["OutputDocument"]["properties"]["format"]["enum"] = list(FORMATS)
+    for field, more in (("output", {"enum": list(FORMATS)}), ("batch_id", {"pattern": f"^{BATCH_ID.pattern}$"})):
+        forms = properties[field].get("oneOf") or properties[field]["anyOf"]
+        next(form for form in forms if form.get("type") == "string").update(more)
+    properties["output"]["examples"] = [*IMAGE_FORMATS, {"format": "jpg", "quality": 90}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A muniflow batch"}

@@ -1,0 +1,127 @@
+"""Builds a coordinator: the one place that connects its parts."""
+
+from typing import NamedTuple, Self
+
+from muniflow.forecast.window import BYTES_PER_PIXEL
+from muniflow.model.operation import Operations
+from muniflow.model.topology import topology
+from muniflow.runtime.executor import Executor
+from muniflow.transport.types import Transport
+from muniflow_coordinator.api.view import View
+from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.cleanup.orphans import Sweeper
+from muniflow_coordinator.coordinator import Coordinator
+from muniflow_coordinator.foresight.forecaster import Forecaster
+from muniflow_coordinator.foresight.forecasts import Forecasts
+from muniflow_coordinator.foresight.guess import USUAL
+from muniflow_coordinator.foresight.sampler import Sampler
+from muniflow_coordinator.foresight.service_times import ServiceTimes
+from muniflow_coordinator.foresight.windows import Windows
+from muniflow_coordinator.handlers.alarm_probe import Probe
+from muniflow_coordinator.handlers.audit import AuditTrail
+from muniflow_coordinator.handlers.batches import BatchHandler
+from muniflow_coordinator.handlers.commands import CommandHandler
+from muniflow_coordinator.handlers.dead_letters import LetterHandler
+from muniflow_coordinator.handlers.dispatcher import Dispatcher
+from muniflow_coordinator.handlers.events import Actions, EventHandler
+from muniflow_coordinator.handlers.finalizer import Finisher
+from muniflow_coordinator.handlers.list_reader import Intakes, ListReader
+from muniflow_coordinator.handlers.progress import Progress
+from muniflow_coordinator.handlers.redispatch import Redispatcher
+from muniflow_coordinator.handlers.restart import Restarter
+from muniflow_coordinator.notifier import Notifier
+from muniflow_coordinator.recovery import Recovery
+from muniflow_coordinator.resources import Resources
+from muniflow_coordinator.retry_queue import GiveUp, RetryQueue
+from muniflow_coordinator.runs.runs import Runs
+from muniflow_coordinator.runs.scheduler import Scheduler
+from muniflow_coordinator.runs.window import LEAST_IMAGES
+from muniflow_coordinator.settings import CoordinatorSettings
+
+FINISH_THREADS = 2
+CLEANUP_THREADS = 2
+
+
+class Executors(NamedTuple):
+    """One for each kind of work, in the order in which they stop: a long one must not delay the others."""
+
+    intake: Executor
+    finish: Executor
+    orphans: Executor
+    cleanup: Executor
+    sizes: Executor
+
+    @classmethod
+    def of(cls, given: Resources, settings: CoordinatorSettings) -> Self:
+        """Make all of them."""
+        return cls(
+            intake=given.new_executor("intake", settings.intake_threads),
+            finish=given.new_executor("finish", FINISH_THREADS),
+            orphans=given.new_executor("orphans", 1),
+            cleanup=given.new_executor("cleanup", CLEANUP_THREADS),
+            sizes=given.new_executor("sizes", 1),
+        )
+
+
+def assemble(
+    given: Resources, operations: Operations, settings: CoordinatorSettings, transport: Transport, give_up: GiveUp
+) -> Coordinator:
+    """Connect the parts of a coordinator for one term of leadership; its `start` begins the work.
+
+    Args:
+        given: what the process has, for all terms.
+        operations: operations that batches may name.
+        settings: the coordinator's settings.
+        transport: not started; the coordinator starts and stops it.
+        give_up: called as `RetryQueue.give_up`; `Coordinator.halt` must follow.
+    """
+    loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
+    metrics, tracing, failpoints = given.metrics, given.tracing, given.failpoints
+    executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
+    runs, intakes, scheduler = Runs(), Intakes(), _scheduler(settings)
+    notifier, probe = Notifier(loop, clock, transport), Probe(loop, transport, runs)
+    service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
+    cleaner, audit = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), _audit(given, transport, retry)
+    # fmt: off
+    sweeper = Sweeper(loop, clock, executors.orphans, stores.output, settings.unfinished_after_s, state, retry, runs,
+                      cleaner)
+    dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
+                            given.stages, settings.max_weight, settings.express_images, given.takes_express)
+    windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
+    progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times)
+    sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
+    forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
+                            service_times.profile, service_times.own, windows, forecasts, settings.shared_cores)
+    finisher = Finisher(loop, clock, executors.finish, state, stores, retry, notifier, metrics, failpoints,
+                        forecaster.entry, forecasts.ended, progress.finished)
+    actions = Actions(progress.settled, Restarter(clock, state, retry, metrics, dispatcher).restart, cleaner.add,
+                      forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
+    events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
+                          settings.events_linger_s)
+    batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
+                           ListReader(loop, executors.intake, state, retry, stores.source, stores.output), operations,
+                           audit, forecaster.deadlines, (dispatcher.resume, forecaster.accepted), settings.kept_s)
+    letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
+    commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
+                              cleaner, dispatcher, finisher, letters, audit)
+    redispatcher = Redispatcher(loop, clock, state, retry, metrics, runs, dispatcher, events.settle,
+                                settings.redispatch_after_s, given.no_task_waits)
+    recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper)
+    view = View(clock, transport, retry, runs, intakes, cleaner, scheduler, forecaster, service_times, forecasts)
+    live = (dispatcher, redispatcher, probe, forecaster, service_times, forecasts, retry, letters, notifier, *executors)
+    return Coordinator(letters.topology, transport, retry, recovery, batches, commands, audit, events, letters,
+                       dispatcher, redispatcher, probe, forecaster, service_times, forecasts, metrics, view,
+                       live, settings.events_prefetch)
+    # fmt: on
+
+
+def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:
+    return AuditTrail(given.loop, given.clock, transport, given.state, retry, given.metrics, given.senders)
+
+
+def _scheduler(settings: CoordinatorSettings) -> Scheduler:
+    """With windows for batches of which nothing is known yet."""
+    least = min(LEAST_IMAGES, settings.window_images)
+    image_bytes = USUAL.size.pixels * BYTES_PER_PIXEL
+    windows = (least, settings.window_total, settings.window_bytes)
+    return Scheduler(*windows, image_bytes=image_bytes, express_extra=settings.express_images)

@@ -1,0 +1,73 @@
+"""When the running batches end, or why that is not known. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.interval import Interval
+
+
+@dataclass(frozen=True)
+class End:
+    """When one batch ends."""
+
+    in_s: float | None
+    """From `now_s`, before any correction by earlier forecasts; `None`: not known."""
+    at: float | None
+    """Unix time, seconds, corrected by how earlier forecasts did."""
+    reason: str | None = None
+    """Why it is not known."""
+
+
+def unknown(reason: str) -> End:
+    """Return that an end is not known."""
+    return End(None, None, reason)
+
+
+def ends_of(
+    loads: Sequence[BatchLoad],
+    fleet: Iterable[Capacity],
+    uncounted: Iterable[str],
+    interval: Interval,
+    *,
+    now_at: float,
+    cores: float | None = None,
+) -> dict[str, End]:
+    """Return the end of each batch by its id.
+
+    Args:
+        loads: what all running batches still need.
+        fleet: the replicas of all stages that are counted on.
+        uncounted: names of stages of which it is not known how many replicas run.
+        interval: from how earlier forecasts did.
+        now_at: Unix time, seconds.
+        cores: of the machine that all stages share; `None`: each replica has its own.
+    """
+    capacities = {one.stage.name: one for one in fleet}
+    not_counted = set(uncounted)
+    found_s = finish_s(loads, tuple(capacities.values()), cores)
+    return {
+        load.batch: _end(found_s[load.batch], _obstacle(load, capacities, not_counted), interval, now_at)
+        for load in loads
+    }
+
+
+def _end(in_s: float, obstacle: str | None, interval: Interval, now_at: float) -> End:
+    if obstacle is not None or not isfinite(in_s):
+        return unknown(obstacle or "waits for a worker")
+    # The middle of a wide guess says nothing of this cluster.
+    return End(in_s, now_at + in_s * (interval.p50 if interval.calibrated else 1.0))
+
+
+def _obstacle(load: BatchLoad, capacities: Mapping[str, Capacity], uncounted: set[str]) -> str | None:
+    needed = [capacities[name] for name, work in load.stages.items() if work.work_s > 0 and name in capacities]
+    empty = [one.stage.operations for one in needed if not one.servers and one.stage.name not in uncounted]
+    if empty:
+        return f"waits for a worker of {_named(empty)}"
+    unknowns = [one.stage.operations for one in needed if one.stage.name in uncounted]
+    return f"the number of workers of {_named(unknowns)} is not known" if unknowns else None
+
+
+def _named(operations: Iterable[tuple[str, ...]]) -> str:
+    return ", ".join("+".join(names) for names in operations)

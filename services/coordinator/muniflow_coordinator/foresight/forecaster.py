@@ -1,0 +1,202 @@
+"""Works out, every `TURN_S` seconds, what all running batches still need, what each stage wants, and when they end."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muniflow.errors import Unavailable
+from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.grade import log_ratios
+from muniflow.forecast.profile import Profile
+from muniflow.forecast.replicas import Due, Running, demand
+from muniflow.forecast.service_time import Sums
+from muniflow.forecast.stage import Stage, Stages
+from muniflow.forecast.work import StageWork, seconds_of
+from muniflow.model.operation import Operations
+from muniflow.model.report import ForecastEntry
+from muniflow.planning.fleet import Fleet
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.loop import Loop
+from muniflow_coordinator.foresight.arrivals import Arrivals
+from muniflow_coordinator.foresight.deadlines import Deadlines
+from muniflow_coordinator.foresight.ends import End, ends_of, unknown
+from muniflow_coordinator.foresight.fleet import counted_operation
+from muniflow_coordinator.foresight.followed import FollowedBatch, FollowedBatches
+from muniflow_coordinator.foresight.forecasts import Forecasts
+from muniflow_coordinator.foresight.outlook import Outlook, outlook_of
+from muniflow_coordinator.foresight.remaining import remaining
+from muniflow_coordinator.foresight.sampler import Sampler
+from muniflow_coordinator.foresight.windows import Windows
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Run, Runs
+
+log = logging.getLogger(__name__)
+
+TURN_S = 2.0
+SOON_S = 0.25
+"""A turn comes so soon after the sizes of a batch became known, or a deadline was asked for: many share one."""
+
+Consumers = Callable[[str], int | None]
+"""How many consume the tasks of an operation; `None`: not known."""
+ReadProfile = Callable[[], Profile]
+"""What is known of service times now."""
+ReadOwn = Callable[[str], Mapping[str, Sums]]
+"""What a batch itself showed of them, by its id."""
+
+NO_SIZES = "the sizes of its images are not known yet"
+
+
+@dataclass(eq=False)
+class Forecaster:
+    """Follows the runs of a leading coordinator. On the loop, but for `outlook`, `fleet` and `end_of`."""
+
+    loop: Loop
+    clock: Clock
+    retry_queue: RetryQueue
+    runs: Runs
+    sampler: Sampler
+    operations: Operations
+    stages: Stages
+    """Those that are told what they want."""
+    consumers: Consumers
+    profile: ReadProfile
+    own: ReadOwn
+    windows: Windows
+    forecasts: Forecasts
+    shared_cores: float | None = None
+    """Of the one machine on which all stages run, where it is one."""
+
+    def __post_init__(self) -> None:
+        """Begin without an answer."""
+        self._batches = FollowedBatches(
+            self.runs, self.sampler, self.operations, self.stages, self.windows, self.forecasts, self.hurry
+        )
+        self.accepted = self._batches.accepted
+        self._all_stages = self._batches.all_stages
+        self._counted = {stage.name: counted_operation(stage, self._all_stages) for stage in self._all_stages}
+        self.deadlines = Deadlines(self.loop, self.hurry)
+        self._arrivals = Arrivals()
+        self._ends: Mapping[str, End] = {}
+        self._outlook: Outlook | None = None
+        self._loads: Sequence[BatchLoad] = ()
+        self._problem = f"just started: the first answer comes within {TURN_S:.0f} s"
+        self._stopped = False
+        self._soon: Any = None
+
+    def start(self) -> None:
+        """Begin, with the first answer after one pause: until then queues are polled and waiting batches arrive."""
+        self.loop.call_later(TURN_S, self._on_timer)
+
+    def stop(self) -> None:
+        """Stop; nothing is known any more."""
+        self._stopped = True
+        self._outlook, self._problem = None, "stopped"
+
+    def outlook(self) -> Outlook:
+        """Return the last answer. From any thread.
+
+        Raises:
+            Unavailable: there is none, with the reason.
+        """
+        outlook, reason = self._outlook, self.retry_queue.waiting_for or self._problem
+        if outlook is None or self.retry_queue.waiting_for is not None:
+            raise Unavailable("the forecast", reason)
+        return outlook
+
+    def fleet(self) -> Fleet:
+        """Return what a batch that may be sent would meet, as of the last turn. From any thread.
+
+        Raises:
+            Unavailable: it is not known, with the reason.
+        """
+        outlook, loads = self.outlook(), self._loads
+        running = {name: stage.wanted if stage.running is None else stage.running for name, stage in outlook.items()}
+        return Fleet(self.stages, "", running, self.shared_cores, loads, log_ratios(self.forecasts.grades))
+
+    def end_of(self, batch_id: str) -> End:
+        """Return when a running batch ends, as of the last turn. From any thread."""
+        try:
+            self.outlook()
+        except Unavailable as error:
+            return unknown(str(error))
+        return self._ends.get(batch_id) or unknown("just accepted: the first forecast is being made")
+
+    def entry(self, run: Run, actual_s: float) -> ForecastEntry:
+        """Return what the report of a batch says of its forecast; it took `actual_s` seconds."""
+        end = self._ends.get(run.id)
+        reason = end.reason if end is not None and end.reason else "the batch ended before one could be made"
+        return self.forecasts.entry(run, actual_s, reason)
+
+    def hurry(self) -> None:
+        """Make a turn soon; for several that ask meanwhile there is one.
+
+        Not before the first turn, which waits for what queues say.
+        """
+        if self._soon is None and self._outlook is not None:
+            self._soon = self.loop.call_later(SOON_S, self._on_soon)
+
+    def turn(self) -> None:
+        """Work everything out now."""
+        now = self.clock.now_s()
+        fleet = tuple(self._running(stage) for stage in self.stages)
+        profile = self.profile()
+        lefts = [(batch, self._left(batch, profile)) for batch in self._batches.follow()]
+        dues = [Due(batch.run.id, batch.run.accepted_at, batch.due_at, seconds_of(left)) for batch, left in lefts]
+        found = demand(now, dues, fleet)
+        self._outlook = outlook_of(found, fleet)
+        self._loads = tuple(batch.load(left) for batch, left in lefts)
+        self.windows.follow({batch.run.number: batch.window_need(left) for batch, left in lefts}, fleet, self._outlook)
+        known = [batch.run.id for batch, _ in lefts if batch.sampled and batch.carried]
+        self.deadlines.learn({batch: found.earliest_at[batch] for batch in known})
+        self._ends = self._all_ends([batch for batch, _ in lefts], now)
+        for batch, _ in lefts:
+            if (in_s := self._ends[batch.run.id].in_s) is not None:
+                self.forecasts.fix(batch.run, in_s)
+
+    def _on_timer(self) -> None:
+        self._try_turn()
+        if not self._stopped:
+            self.loop.call_later(TURN_S, self._on_timer)
+
+    def _on_soon(self) -> None:
+        self._soon = None
+        self._try_turn()
+
+    def _try_turn(self) -> None:
+        if self._stopped:
+            return
+        try:
+            self.turn()
+        except Exception as error:
+            # What is wrong with a forecast must not stop the coordinator.
+            if self._outlook is not None or "internal" not in self._problem:
+                log.exception("cannot forecast")
+            self._outlook, self._problem = None, f"internal error: {type(error).__name__}: {error}"
+            self.deadlines.learn({})
+
+    def _left(self, batch: FollowedBatch, profile: Profile) -> Mapping[str, StageWork]:
+        run = batch.run
+        own = self.own(run.id)
+        return remaining(batch.work, run.batch.route, batch.position, self._all_stages, profile=profile, own=own)
+
+    def _all_ends(self, batches: Sequence[FollowedBatch], now: float) -> Mapping[str, End]:
+        """Return when each batch ends with the replicas that run, and those that are about to."""
+        now_s, outlook = self.clock.monotonic_s(), self._outlook or {}
+        running = [self._running(stage) for stage in self._all_stages]
+        capacities = [
+            self._arrivals.capacity(one, outlook[one.stage.name].wanted if one.stage.name in outlook else 0, now_s)
+            for one in running
+        ]
+        # Where two stages share a queue, what is wanted stands in for what runs.
+        uncounted = [one.stage.name for one in running if one.replicas is None and self._counted[one.stage.name]]
+        found = ends_of(
+            self._loads, capacities, uncounted, self.forecasts.interval, now_at=now, cores=self.shared_cores
+        )
+        return found | {batch.run.id: unknown(NO_SIZES) for batch in batches if not batch.sampled}
+
+    def _running(self, stage: Stage) -> Running:
+        operation = self._counted[stage.name]
+        consumers = None if operation is None else self.consumers(operation)
+        before = self._outlook[stage.name].wanted if self._outlook and stage.name in self._outlook else None
+        return Running(stage, consumers, before)

@@ -1,0 +1,42 @@
+// Progress against the forecast: from sending to the end, the forecast with its band, now, and the deadline.
+
+import { h } from "./dom.js";
+import { clock, duration } from "./format.js";
+
+const ROOM = 1.05; // so that the last mark does not touch the edge
+
+// Nothing where no forecast was made.
+export function timeTrack(batch) {
+  if (!batch.forecast_p50_at) return null;
+  const end = batch.ended ? batch.finished_at : Date.now() / 1000;
+  const last = Math.max(batch.forecast_p90_at, end, batch.eta_at ?? 0, nearDeadline(batch));
+  const whole = ROOM * Math.max(last - batch.submitted_at, 0.001);
+  const place = (at) => `${Math.min(100, Math.max(0, (100 * (at - batch.submitted_at)) / whole))}%`;
+  const passed = h("span", { class: "passed" });
+  passed.style.width = place(end);
+  const band = h("span", { class: "band" });
+  band.style.left = place(batch.forecast_p50_at);
+  band.style.width = `calc(${place(batch.forecast_p90_at)} - ${place(batch.forecast_p50_at)})`;
+  const parts = [passed, band];
+  if (nearDeadline(batch)) {
+    const due = h("span", { class: "due" });
+    due.style.left = place(batch.deadline_at);
+    parts.push(due);
+  }
+  return h("div", { class: "track-of" },
+    h("div", { class: "track", role: "img", "aria-label": trackText(batch) }, parts),
+    h("p", { class: "small" }, trackText(batch)));
+}
+
+// A deadline that is far away would make the rest too small to see.
+function nearDeadline(batch) {
+  const planned = batch.forecast_p90_at - batch.submitted_at;
+  return batch.deadline_at && batch.deadline_at - batch.submitted_at < 4 * planned ? batch.deadline_at : 0;
+}
+
+function trackText(batch) {
+  const [p50, p90] = [batch.forecast_p50_at, batch.forecast_p90_at].map((at) => duration(at - batch.submitted_at));
+  const range = `Forecast at its start: ${p50}, done at ${clock(batch.forecast_p50_at)}; ${p90} nine times in ten`;
+  if (!batch.ended || !batch.finished_at) return `${range}.`;
+  return batch.finished_at <= batch.forecast_p90_at ? `${range}; kept.` : `${range}; it was late.`;
+}

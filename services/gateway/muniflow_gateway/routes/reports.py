@@ -1,0 +1,68 @@
+"""`/v1/batches/<id>/report`: the report of a batch, whole or as a stream of rows."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from muniflow.errors import NotFound
+from muniflow.model.report_rows import CONTENT_TYPES, RowFormat
+from muniflow_gateway.blobs import JSON, send_report, send_rows
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+
+@router.get(
+    "/{batch_id}/report",
+    operation_id="getReport",
+    summary="Get its report",
+    response_class=Response,
+    responses={
+        200: {"description": "The report.", "content": {JSON: {"schema": {"type": "object"}}}},
+        **problems(404),
+    },
+)
+async def get_report(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
+    """`report.json`: every image with its state, outputs or reasons, totals and times. There is none before the end."""
+    return await send_report(deps.output, await _report_key(deps, batch_id))
+
+
+def _rows_answer(form: RowFormat) -> dict[int | str, dict[str, Any]]:
+    content = {CONTENT_TYPES[form]: {"schema": {"type": "string"}}}
+    return {200: {"description": "One row for each image.", "content": content}, **problems(404)}
+
+
+@router.get(
+    "/{batch_id}/report.ndjson",
+    operation_id="getReportNdjson",
+    summary="Get its report as NDJSON",
+    response_class=Response,
+    responses=_rows_answer("ndjson"),
+)
+async def get_report_ndjson(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
+    """The images of the report as a stream: a line of JSON for each, however many there are."""
+    return await _report_rows(batch_id, deps, "ndjson")
+
+
+@router.get(
+    "/{batch_id}/report.csv",
+    operation_id="getReportCsv",
+    summary="Get its report as CSV",
+    response_class=Response,
+    responses=_rows_answer("csv"),
+)
+async def get_report_csv(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
+    """The images of the report as a stream: a row for each, with lists as JSON."""
+    return await _report_rows(batch_id, deps, "csv")
+
+
+async def _report_rows(batch_id: str, deps: Dependencies, form: RowFormat) -> Response:
+    key = await _report_key(deps, batch_id)
+    return await send_rows(deps.output, key, form, f"{batch_id}-report.{form}")
+
+
+async def _report_key(deps: Dependencies, batch_id: str) -> str:
+    status = await deps.coordinator.batch(batch_id)
+    if status.report is None:
+        raise NotFound(f"the batch is {status.state}: its report is written at its end")
+    return status.report

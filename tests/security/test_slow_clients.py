@@ -1,0 +1,205 @@
+"""Clients that hold on to a gateway: half heads, tiny chunks, bodies that creep or nobody asked for, slow readers.
+
+Each is tried against a gateway of its own on a live stack, with short limits. Meanwhile others are served.
+"""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from tests.integration.gateway.help import form, picture, resident_bytes
+from tests.support import web
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+SHORT = {
+    "MUNIFLOW_HEAD_TIMEOUT_S": "2",
+    "MUNIFLOW_BODY_TIMEOUT_S": "2",
+    "MUNIFLOW_SEND_TIMEOUT_S": "2",
+    "MUNIFLOW_MAX_CONNECTIONS": "200",
+}
+SOON_S = 10.0
+"""Far beyond each of these limits, on a busy machine."""
+SERVED_S = 2.0
+"""Others are answered within this time; 1 s on a machine that does nothing else."""
+MIB = 2**20
+
+
+@contextmanager
+def connected(url, count=1):
+    """So many connections."""
+    place = urlsplit(url)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=SOON_S))
+            for _ in range(count)
+        ]
+
+
+def ended(client):
+    """Whether the gateway has closed a connection, now or within a moment."""
+    client.settimeout(0.05)
+    try:
+        return client.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def until_ended(*clients):
+    """Wait until the gateway has closed all of them; what it says before is read."""
+    left = list(clients)
+
+    def none_left():
+        left[:] = [client for client in left if not ended(client)]
+        return not left
+
+    eventually(none_left, SOON_S, lambda: f"{len(left)} connections are open still")
+
+
+def answer_s(url, path="/livez"):
+    """How long an answer takes."""
+    began_s = time.monotonic()
+    assert web.get(f"{url}{path}", timeout=SOON_S).is_success
+    return time.monotonic() - began_s
+
+
+def test_a_head_that_does_not_end_is_not_waited_for(own_gateway):
+    gateway = own_gateway(**SHORT)
+    with connected(gateway.url, 2) as (fresh, used):
+        used.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"200" in used.recv(65536)
+        for client in (fresh, used):
+            client.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+        began_s = time.monotonic()
+        until_ended(fresh, used)
+        assert time.monotonic() - began_s > 1, "what is slow is not refused at once"
+
+
+def test_a_head_that_creeps_is_not_waited_for_either(own_gateway):
+    gateway = own_gateway(**SHORT)
+    with connected(gateway.url) as (client,):
+        client.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+
+        def creeps():
+            client.settimeout(SOON_S)
+            try:
+                client.sendall(b"a")
+            except ConnectionError:
+                return True
+            return ended(client)
+
+        eventually(creeps, SOON_S, every_s=0.2)
+
+
+def test_more_half_heads_than_connections_keep_nobody_out(own_gateway):
+    gateway = own_gateway(**{**SHORT, "MUNIFLOW_HEAD_TIMEOUT_S": "60"})
+    with connected(gateway.url, 400) as clients:
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nX-Half: ")
+        times = [answer_s(gateway.url, path) for path in ("/livez", "/readyz", "/v1/operations")]
+        assert max(times) < SERVED_S, times
+        kept = sum(not ended(client) for client in clients[-100:])
+        assert kept > 50, "the newest ones have time still"
+
+
+def test_a_stream_of_tiny_chunks_is_refused(own_gateway):
+    gateway = own_gateway(**SHORT)
+    with connected(gateway.url) as (client,):
+        head = "POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+        client.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
+
+        def flood():
+            try:
+                for _ in range(100):
+                    client.sendall(b"1\r\na\r\n" * 10_000)
+            except (ConnectionError, TimeoutError):
+                return True
+            return False
+
+        with ThreadPoolExecutor(1) as pool:
+            flooding = pool.submit(flood)
+            times = [answer_s(gateway.url) for _ in range(5)]
+            assert flooding.result(SOON_S * 3), "all of it was taken"
+        assert max(times) < SERVED_S, times
+
+
+def test_a_body_that_creeps_is_refused(own_gateway):
+    gateway = own_gateway(**SHORT)
+    with connected(gateway.url) as (client,):
+        head = "POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
+        client.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
+
+        def refused():
+            try:
+                client.sendall(b"x")
+            except ConnectionError:
+                return True
+            return ended(client)
+
+        eventually(refused, 2 * SOON_S, every_s=0.3)
+
+
+def test_after_its_refusal_a_client_cannot_go_on_sending(own_gateway):
+    gateway = own_gateway(**SHORT)
+    before_bytes = resident_bytes(gateway.process.pid)
+    with connected(gateway.url) as (client,):
+        client.sendall(b"POST /v1/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000000000\r\n\r\n")
+        sent = 0
+        with suppress(ConnectionError, TimeoutError):
+            while sent < 400 * MIB:
+                client.sendall(b"0" * MIB)
+                sent += MIB
+        assert sent < 64 * MIB
+    assert resident_bytes(gateway.process.pid) - before_bytes < 50 * MIB
+    assert answer_s(gateway.url) < SERVED_S
+
+
+def test_who_does_not_read_is_not_waited_for(own_gateway, stack):
+    actions = {"operations": [["resize", "5000x5000"]], "output": "png"}
+    sent = web.post(f"{stack.url}/v1/batches", **form(picture(0), actions=actions))
+    batch_id = sent.json()["batch_id"]
+    assert stack.settled(batch_id)["state"] == "done"
+    gateway = own_gateway(**SHORT)
+    place = urlsplit(gateway.url)
+    path = f"/v1/batches/{batch_id}/outputs.zip"
+    assert len(web.get(f"{gateway.url}{path}", timeout=60).content) > 8 * MIB, "more than the kernel keeps"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((place.hostname, place.port))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        eventually(lambda: gateway.metric("muniflow_gateway_connections") >= 1, SOON_S, "a connection")
+        eventually(lambda: gateway.metric("muniflow_gateway_connections") == 0, 2 * SOON_S, "its end")
+
+
+def test_no_body_is_read_before_the_key_is_checked(own_gateway):
+    gateway = own_gateway(MUNIFLOW_GATEWAY_OPEN="false", **{**SHORT, "MUNIFLOW_BODY_TIMEOUT_S": "60"})
+    for path in ("/v1/plans", "/v1/batches/b/replay", "/v1/batches", "/process"):
+        with connected(gateway.url) as (client,):
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            client.sendall(f"{head}Content-Length: 900000\r\n\r\n{{".encode())
+            assert client.recv(65536).startswith(b"HTTP/1.1 401"), path
+    with connected(gateway.url) as (client,):
+        head = "POST /v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Content-Length: 900000\r\n\r\n".encode() + b" " * 5000)
+        assert client.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_one_key_cannot_take_all_slots_of_uploads(own_gateway):
+    limits = {"MUNIFLOW_MAX_UPLOADS": "4", "MUNIFLOW_MAX_UPLOADS_PER_KEY": "2", "MUNIFLOW_BODY_TIMEOUT_S": "60"}
+    gateway = own_gateway(**{**SHORT, **limits})
+    head = "POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
+    start = f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
+    with connected(gateway.url, 3) as (first, second, third):
+        for client in (first, second):
+            client.sendall(start)
+        eventually(lambda: gateway.metric("muniflow_gateway_uploads") == 2, SOON_S)
+        third.sendall(start)
+        answer = third.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"with this key" in answer
