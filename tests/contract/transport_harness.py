@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from pika.exceptions import ChannelClosedByBroker, NackError
 from tests.contract.tcp_proxy import Proxy
 from tests.support import waiting
 
+from muniflow.errors import Unavailable
 from muniflow.model.topology import DEAD_EXCHANGE, EXCHANGE, Exchange, Queue, Topology, dead_queue
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.settings import BrokerSettings
@@ -16,6 +18,7 @@ from muniflow.testing.memory import MemoryBroker
 from muniflow.transport import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.transport.admin import delete_queues, open_channel
 from muniflow.transport.confirms import REFUSED
+from muniflow.transport.declare import declare
 from muniflow.transport.rabbitmq import RabbitTransport
 
 WAIT_S = 30.0
@@ -199,9 +202,31 @@ def stop_all(harness: TransportHarness, peers: list[Peer]) -> None:
     run_until(harness, lambda: len(stopped) == len(peers), "every transport has stopped")
 
 
+def _make(settings: BrokerSettings, topology: Topology) -> None:
+    """Declare the topology, and wait until each of its queues takes a message.
+
+    A busy node answers the first declare of a quorum queue, or the first message, with an internal error (541) and
+    closes the connection. Tests here count connections and what was settled on them, so they begin after it.
+    """
+    waiting.eventually(lambda: _made(settings, topology), WAIT_S, "every queue takes messages", every_s=REFUSAL_PAUSE_S)
+
+
+def _made(settings: BrokerSettings, topology: Topology) -> bool:
+    try:
+        with open_channel(settings) as channel:
+            declare(channel, topology)
+            for queue in topology.queues:
+                channel.basic_publish("", queue.name, b"probe", mandatory=True)
+                channel.queue_purge(queue.name)
+    except (Unavailable, NackError, ChannelClosedByBroker):
+        return False
+    return True
+
+
 @contextmanager
 def rabbit_harness(settings: BrokerSettings) -> Iterator[RabbitHarness]:
     harness = RabbitHarness(settings)
+    _make(settings, small_topology(harness.name))
     try:
         yield harness
     finally:
