@@ -24,7 +24,7 @@ demo: ## run a batch through a private RabbitMQ, and again without one; compare 
 	@$(BIN)/muniflow demo
 
 test: lint ## lint, then all tests, against a real RabbitMQ
-	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --durations=30 --durations-min=4 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --durations=30 --durations-min=4 $(PYTEST_ARGS) || tests/again $$? $(PYTEST_ARGS)
 
 test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
 	@scripts/bootstrap dev
