@@ -14,6 +14,7 @@ from tests.contract.transport_harness import (
     RabbitHarness,
     TransportHarness,
     delay_exchange,
+    make_queues,
     other_queue,
     rabbit_harness,
     run_for,
@@ -404,7 +405,7 @@ class TestRabbitMQ(TransportContract):
         assert (peer.settled[1], peer.transport.blocked, peer.lost_reasons) == (None, None, [])
 
     def test_a_killed_node_comes_back_with_every_confirmed_message(
-        self, peer: Peer, harness: RabbitHarness, work: str, private_broker: PrivateBroker
+        self, peer: Peer, harness: RabbitHarness, topology: Topology, work: str, private_broker: PrivateBroker
     ) -> None:
         assert peer.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(50)]) is None
         run_for(harness, DURABLE_AFTER_S)
@@ -416,6 +417,7 @@ class TestRabbitMQ(TransportContract):
         peer.consume(work, 100)
         peer.wait_for(50)
         assert sorted(peer.bodies()) == sorted(b"%d" % number for number in range(50))
+        make_queues(harness.direct, topology)
 
     def test_a_deleted_queue_ends_its_consumer_and_is_made_again(
         self, peer: Peer, harness: RabbitHarness, work: str

@@ -202,11 +202,12 @@ def stop_all(harness: TransportHarness, peers: list[Peer]) -> None:
     run_until(harness, lambda: len(stopped) == len(peers), "every transport has stopped")
 
 
-def _make(settings: BrokerSettings, topology: Topology) -> None:
+def make_queues(settings: BrokerSettings, topology: Topology) -> None:
     """Declare the topology, and wait until each of its queues takes a message.
 
-    A busy node answers the first declare of a quorum queue, or the first message, with an internal error (541) and
-    closes the connection. Tests here count connections and what was settled on them, so they begin after it.
+    RabbitMQ 3.10 loses the supervisor of at-least-once dead-lettering when such a queue is deleted while its worker
+    starts, and for a moment answers with internal errors (541) whoever declares a queue or publishes. Tests here count
+    connections and what was settled on them: they begin after it, and do not delete queues of a node that just started.
     """
     waiting.eventually(lambda: _made(settings, topology), WAIT_S, "every queue takes messages", every_s=REFUSAL_PAUSE_S)
 
@@ -226,7 +227,7 @@ def _made(settings: BrokerSettings, topology: Topology) -> bool:
 @contextmanager
 def rabbit_harness(settings: BrokerSettings) -> Iterator[RabbitHarness]:
     harness = RabbitHarness(settings)
-    _make(settings, small_topology(harness.name))
+    make_queues(settings, small_topology(harness.name))
     try:
         yield harness
     finally:
