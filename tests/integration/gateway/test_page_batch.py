@@ -45,7 +45,9 @@ def test_failures_are_grouped_by_reason_and_one_group_is_replayed(open_page, sta
         for image in web.get(f"{stack.url}/v1/batches/{batch_id}/images?state=failed").json()["images"]
         if image["reason_code"] == "image_damaged"
     ]
-    (stack.folder / failed["source"]).write_bytes(body)
+    whole = stack.folder / "whole"  # written beside and moved: the page reads the source meanwhile
+    whole.write_bytes(body)
+    whole.replace(stack.folder / failed["source"])
     page.get_by_role("button", name=re.compile("^Replay 1 image: the image breaks")).click()
     expect(page.locator(".toast")).to_contain_text("Replay 1 image")
     expect(page.get_by_role("heading", name="2 images failed")).to_be_visible(timeout=WAIT_MS)
