@@ -32,11 +32,6 @@ def coordinator(env: dict[str, str], tmp_path: Path) -> Iterator[CoordinatorProc
     made.kill()
 
 
-def done(coordinator: CoordinatorProcess, batch: str = "b") -> int:
-    status, answer = coordinator.get(f"/v1/batches/{batch}")
-    return int(answer["done"]) if status == 200 else 0
-
-
 def ended(coordinator: CoordinatorProcess, batch: str = "b") -> bool:
     status, answer = coordinator.get(f"/v1/batches/{batch}")
     return status == 200 and answer["state"] == "done"
@@ -48,7 +43,7 @@ def test_killed_and_started_again_it_ends_its_batch_and_stops_in_time(
     with NullWorker(broker, delay_s=0.003) as worker:
         user.submit("b")
         for share in (50, 120, 200):
-            eventually(lambda share=share: done(coordinator) > share, what=f"{share} done")  # type: ignore[misc]
+            eventually(lambda share=share: coordinator.done() > share, what=f"{share} done")  # type: ignore[misc]
             coordinator.kill()
             coordinator.start()
         eventually(lambda: ended(coordinator), what="done")
@@ -71,7 +66,7 @@ def test_two_on_one_file_one_works_and_the_other_follows(
         assert (coordinator.metric("muniflow_leader"), second.metric("muniflow_leader")) == (1, 0)
         with NullWorker(broker, delay_s=0.003):
             user.submit("b")
-            eventually(lambda: done(coordinator) > 50, what="50 done")
+            eventually(lambda: coordinator.done() > 50, what="50 done")
             assert second.get("/v1/batches/b")[1]["total"] == IMAGES, "a standby answers, too"
             coordinator.kill()
             took_s = seconds_until(lambda: second.leads, 15, what="takeover")

@@ -81,27 +81,22 @@ NOISE = 8
 """Other tests take their part of this machine, now more and now less; a batch that is starved stands still."""
 
 
-def done(coordinator: CoordinatorProcess, batch: str) -> int:
-    status, answer = coordinator.get(f"/v1/batches/{batch}")
-    return int(answer["done"]) if status == 200 else 0
-
-
 def rate_per_s(coordinator: CoordinatorProcess) -> float:
     """Of the large batch, over some seconds."""
-    before, began_s = done(coordinator, "large"), time.monotonic()
+    before, began_s = coordinator.done("large"), time.monotonic()
     eventually(lambda: time.monotonic() - began_s >= RATE_S, what="the end of a measurement")
-    return (done(coordinator, "large") - before) / (time.monotonic() - began_s)
+    return (coordinator.done("large") - before) / (time.monotonic() - began_s)
 
 
 @pytest.mark.usefixtures("worker")
 def test_a_small_batch_does_not_wait_for_a_large_one(coordinator: CoordinatorProcess, user: User) -> None:
     user.submit("large", source="large/", operations=STEP)
-    eventually(lambda: done(coordinator, "large") >= BEGUN, what="the large batch runs")
+    eventually(lambda: coordinator.done("large") >= BEGUN, what="the large batch runs")
     alone = rate_per_s(coordinator)
 
     user.submit("small", source="small/", operations=STEP)
-    took_s = seconds_until(lambda: done(coordinator, "small") == SMALL, what="the small batch ends")
-    left = LARGE - done(coordinator, "large")
+    took_s = seconds_until(lambda: coordinator.done("small") == SMALL, what="the small batch ends")
+    left = LARGE - coordinator.done("large")
     after = rate_per_s(coordinator)
 
     said = f"{took_s:.2f} s; the large batch at {alone:.0f}/s before, {after:.0f}/s after"

@@ -91,6 +91,11 @@ class CoordinatorProcess:
     def stands_by(self) -> bool:
         return self.get("/readyz") == (200, {"status": "standby"})
 
+    def done(self, batch: str = "b") -> int:
+        """Images of a batch that are done; 0 while nobody answers."""
+        status, answer = self.get(f"/v1/batches/{batch}")
+        return int(answer["done"]) if status == 200 else 0
+
     def metric(self, name: str) -> float:
         text = str(self.get("/metrics")[1])
         return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])

@@ -6,6 +6,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.coordinator.test_ledger import route_of
 
 from muniflow.model.batch import Batch
 from muniflow.model.ledger import Leaf, Ledger
@@ -19,10 +20,6 @@ Ends = dict[int, tuple[str, tuple[str, ...]]]
 """State and reasons of each settled image."""
 Traffic = tuple[tuple[RouteStep, ...], list[list[Settled]]]
 """A route, and groups of events."""
-
-
-def route_of(fan_outs: Sequence[int]) -> tuple[RouteStep, ...]:
-    return tuple(RouteStep(op=f"op{index}", fan_out=fan_out) for index, fan_out in enumerate(fan_outs))
 
 
 def leaves_of(route: tuple[RouteStep, ...]) -> list[Lineage]:

@@ -1,7 +1,6 @@
 """Helpers of these tests: pictures, forms, and a gateway process that may be killed."""
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,10 +17,6 @@ from muniflow_cli.stack.ports import free_ports
 PICTURES = sorted((ROOT / "examples/images").iterdir())
 ACTIONS = {"operations": [["resize", "64x48"]], "output": "jpg"}
 ROUTE = {"operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]], "output": "jpg"}
-
-
-def clean_environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("MUNIFLOW_")}
 
 
 def picture(number=0):

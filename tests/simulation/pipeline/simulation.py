@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from muniflow.testing.virtual_time import START_S
+from muniflow.testing.virtual_time import START_S, NoFiles
 
 Work = Callable[[], Any]
 
@@ -177,23 +177,12 @@ class Simulation:
             self.current = None
 
 
-class SimLoop:
+class SimLoop(NoFiles):
     """The `Loop` of one process. It watches no files."""
-
-    READ, WRITE, ERROR = 1, 4, 8
 
     def __init__(self, sim: Simulation, process: Process) -> None:
         self._sim = sim
         self._process = process
-
-    def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
-        raise NotImplementedError
-
-    def update_handler(self, fd: int, events: int) -> None:
-        raise NotImplementedError
-
-    def remove_handler(self, fd: int) -> None:
-        raise NotImplementedError
 
     def call_later(self, delay: float, callback: Work) -> Any:
         """Timers come a little late, as they do."""

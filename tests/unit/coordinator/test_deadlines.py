@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.coordinator.test_eta import pass_s
 
 from muniflow.errors import Unavailable
 from muniflow.forecast.sizes import Picture
@@ -45,11 +46,6 @@ def here(tmp_path: Path, virtual_harness: "Callable[[Path], CoordinatorHarness]"
 
 def in_s(harness: "CoordinatorHarness", seconds: float) -> str:
     return show_time(harness.clock.now_s() + seconds)
-
-
-def pass_s(harness: "CoordinatorHarness", seconds: float) -> None:
-    harness.loop.call_later(seconds, harness.loop.stop)
-    harness.loop.start()
 
 
 def next_notice(harness: "CoordinatorHarness", after: int) -> Notice:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from tests.unit.coordinator.test_eta import pass_s
 
 from muniflow.errors import Unavailable
 from muniflow.forecast.replicas import MARGIN
@@ -50,11 +51,6 @@ def here(tmp_path: Path, virtual_harness: "Callable[[Path], CoordinatorHarness]"
 def forecaster(harness: "CoordinatorHarness") -> Forecaster:
     assert harness.coordinator
     return harness.coordinator.forecaster
-
-
-def pass_s(harness: "CoordinatorHarness", seconds: float) -> None:
-    harness.loop.call_later(seconds, harness.loop.stop)
-    harness.loop.start()
 
 
 def submit(harness: "CoordinatorHarness", images: int, batch: str = "b", operations: object = None) -> None:

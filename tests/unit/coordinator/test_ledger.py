@@ -1,5 +1,6 @@
 """G2: completion is exact under duplicates, reordering, failures at any depth, crashes and re-opening."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import pytest
@@ -14,7 +15,7 @@ from muniflow.model.messages import RouteStep, Settled
 IMAGES = 3
 
 
-def route_of(fan_outs: list[int]) -> tuple[RouteStep, ...]:
+def route_of(fan_outs: Sequence[int]) -> tuple[RouteStep, ...]:
     return tuple(RouteStep(op=f"op{index}", fan_out=fan_out) for index, fan_out in enumerate(fan_outs))
 
 

@@ -116,11 +116,11 @@ def _tiff(pixels: np.ndarray, **options: Any) -> bytes:
 def _fax() -> Iterator[Sample]:
     for coding in ("group3", "group4"):
         yield Sample(
-            f"tiff-{coding}", "tiff", _saved(Pillow.fromarray(picture()[:, :, 1] > 90), "TIFF", compression=coding)
+            f"tiff-{coding}", "tiff", saved(Pillow.fromarray(picture()[:, :, 1] > 90), "TIFF", compression=coding)
         )
 
 
-def _saved(image: Pillow.Image, kind: str, **options: Any) -> bytes:
+def saved(image: Pillow.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -136,9 +136,9 @@ def _jpegs() -> Iterator[Sample]:
     }
     for name, (image, options) in kinds.items():
         for progressive in (False, True):
-            data = _saved(image, "JPEG", quality=90, progressive=progressive, **options)
+            data = saved(image, "JPEG", quality=90, progressive=progressive, **options)
             yield Sample(f"jpeg-{'progressive' if progressive else 'baseline'}-{name}", "jpeg", data)
-    yield Sample("jpeg-cmyk", "jpeg", _saved(rgb.convert("CMYK"), "JPEG", quality=90), off_by=2)
+    yield Sample("jpeg-cmyk", "jpeg", saved(rgb.convert("CMYK"), "JPEG", quality=90), off_by=2)
 
 
 def _pngs() -> Iterator[Sample]:
@@ -154,32 +154,32 @@ def _pngs() -> Iterator[Sample]:
         "gray12": Pillow.fromarray(deep[:, :, 0] >> 4),
         "gray-alpha8": Pillow.fromarray(_depths()["rgba8"][0]).convert("LA"),
     }.items():
-        yield Sample(f"png-{name}", "png", _saved(image, "PNG"))
+        yield Sample(f"png-{name}", "png", saved(image, "PNG"))
     yield Sample("png-rgb16", "png", craft.png(deep[:, :, ::-1]))
 
 
 def _webps() -> Iterator[Sample]:
     rgb, rgba = Pillow.fromarray(picture()), Pillow.fromarray(_depths()["rgba8"][0])
     for name, image in (("rgb", rgb), ("rgba", rgba)):
-        yield Sample(f"webp-lossy-{name}", "webp", _saved(image, "WEBP", quality=80))
-        yield Sample(f"webp-lossless-{name}", "webp", _saved(image, "WEBP", lossless=True, exact=True))
+        yield Sample(f"webp-lossy-{name}", "webp", saved(image, "WEBP", quality=80))
+        yield Sample(f"webp-lossless-{name}", "webp", saved(image, "WEBP", lossless=True, exact=True))
 
 
 def _with_profiles() -> Iterator[Sample]:
     """Colours that are no sRGB: two copies of littleCMS would be off by nothing, the decoders by what they are else."""
     rgb = Pillow.fromarray(picture())
     wide, gray = profiles.wide(), profiles.gray(1.8)
-    yield Sample("jpeg-profile-rgb", "jpeg", _saved(rgb, "JPEG", quality=90, icc_profile=wide))
-    yield Sample("jpeg-profile-gray", "jpeg", _saved(rgb.convert("L"), "JPEG", quality=90, icc_profile=gray), 1)
+    yield Sample("jpeg-profile-rgb", "jpeg", saved(rgb, "JPEG", quality=90, icc_profile=wide))
+    yield Sample("jpeg-profile-gray", "jpeg", saved(rgb.convert("L"), "JPEG", quality=90, icc_profile=gray), 1)
     cmyk = rgb.convert("CMYK")
-    yield Sample("jpeg-profile-cmyk", "jpeg", _saved(cmyk, "JPEG", quality=90, icc_profile=profiles.press()), 2)
-    yield Sample("png-profile-rgb", "png", _saved(rgb, "PNG", icc_profile=wide))
-    yield Sample("png-profile-gray", "png", _saved(rgb.convert("L"), "PNG", icc_profile=gray), 1)
+    yield Sample("jpeg-profile-cmyk", "jpeg", saved(cmyk, "JPEG", quality=90, icc_profile=profiles.press()), 2)
+    yield Sample("png-profile-rgb", "png", saved(rgb, "PNG", icc_profile=wide))
+    yield Sample("png-profile-gray", "png", saved(rgb.convert("L"), "PNG", icc_profile=gray), 1)
     rgba = Pillow.fromarray(_depths()["rgba8"][0])
-    yield Sample("png-profile-rgba", "png", _saved(rgba, "PNG", icc_profile=wide))
-    yield Sample("png-profile-palette", "png", _saved(rgb.quantize(200), "PNG", icc_profile=wide))
-    yield Sample("webp-profile-rgb", "webp", _saved(rgb, "WEBP", lossless=True, icc_profile=wide))
-    yield Sample("tiff-profile-rgb", "tiff", _saved(rgb, "TIFF", compression="tiff_lzw", icc_profile=wide))
+    yield Sample("png-profile-rgba", "png", saved(rgba, "PNG", icc_profile=wide))
+    yield Sample("png-profile-palette", "png", saved(rgb.quantize(200), "PNG", icc_profile=wide))
+    yield Sample("webp-profile-rgb", "webp", saved(rgb, "WEBP", lossless=True, icc_profile=wide))
+    yield Sample("tiff-profile-rgb", "tiff", saved(rgb, "TIFF", compression="tiff_lzw", icc_profile=wide))
 
 
 # Damage

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 from tests.unit.images import craft, profiles
+from tests.unit.images.corpus import saved
 
 from muniflow.errors import Rejected
 from muniflow.images.carried import Carried
@@ -36,12 +37,6 @@ def png16(kind: int, samples: np.ndarray) -> bytes:
     )
     body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return craft.PNG_SIGNATURE + b"".join(body)
-
-
-def saved(image: Pillow.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def tiff(samples: np.ndarray, *extra: str, **options: Any) -> bytes:

@@ -157,7 +157,7 @@ def test_every_cut_that_loses_pixels_is_refused(sample: Sample):
 
 
 FLAT = [
-    corpus._saved(Pillow.new("RGB", (96, 64), colour), "JPEG", optimize=flag)
+    corpus.saved(Pillow.new("RGB", (96, 64), colour), "JPEG", optimize=flag)
     for colour in ("black", "#0a7bff")
     for flag in (0, 1)
 ]

@@ -37,18 +37,10 @@ class _Timer:
     callback: Callable[[], None] | None = field(compare=False)
 
 
-class VirtualLoop:
-    """A `Loop` that advances its clock to the next timer whenever nothing else is left to do. It watches no files."""
+class NoFiles:
+    """The part of a `Loop` that watches files, where there are none."""
 
     READ, WRITE, ERROR = 1, 4, 8
-
-    def __init__(self, clock: VirtualClock) -> None:
-        """Run timers by `clock`, and advance it."""
-        self._clock = clock
-        self._ready: deque[Callable[[], None]] = deque()
-        self._timers: list[_Timer] = []
-        self._count = 0
-        self._running = False
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Refuse: files live in real time."""
@@ -61,6 +53,18 @@ class VirtualLoop:
     def remove_handler(self, fd: int) -> None:
         """Refuse: files live in real time."""
         raise NotImplementedError
+
+
+class VirtualLoop(NoFiles):
+    """A `Loop` that advances its clock to the next timer whenever nothing else is left to do. It watches no files."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        """Run timers by `clock`, and advance it."""
+        self._clock = clock
+        self._ready: deque[Callable[[], None]] = deque()
+        self._timers: list[_Timer] = []
+        self._count = 0
+        self._running = False
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
         """Call once after `delay` seconds of virtual time."""

@@ -22,7 +22,7 @@ from muniflow.model.api_failures import (
     StrayLetter,
 )
 from muniflow.runtime.http import Query, Route
-from muniflow_coordinator.api.query import number_of
+from muniflow_coordinator.api.query import next_after, number_of
 from muniflow_coordinator.runs.spec import read_spec
 from muniflow_coordinator.state.failure_types import Chosen, FailureRow, LetterRow, Place, RejectionRow
 from muniflow_coordinator.state.types import State
@@ -55,8 +55,8 @@ class FailureAnswers:
         after = _place(query["after"]) if "after" in query else None
         rows = [] if chosen is None else self._state.failures(chosen, after=after, limit=limit)
         source = cache(lambda spec: read_spec(spec).source)  # of few batches, and a spec may be long
-        last = json.dumps(rows[-1].place) if len(rows) == limit else None
-        return FailureList(failures=tuple(_failure(row, source(row.spec)) for row in rows), next=last)
+        listed = tuple(_failure(row, source(row.spec)) for row in rows)
+        return FailureList(failures=listed, next=next_after(rows, limit, lambda row: json.dumps(row.place)))
 
     def counts(self, query: Query) -> FailureCounts:
         """Return how many images have failed, by batch, reason code and operation."""
@@ -68,8 +68,7 @@ class FailureAnswers:
         """Return a page of letters, without their bodies."""
         limit = number_of(query, "limit", 100, MAX_PAGE)
         rows = self._state.letters(queue=query.get("queue"), after=number_of(query, "after", 0), limit=limit)
-        last = str(rows[-1].number) if len(rows) == limit else None
-        return LetterList(letters=tuple(_letter(row) for row in rows), next=last)
+        return LetterList(letters=tuple(map(_letter, rows)), next=next_after(rows, limit, lambda row: str(row.number)))
 
     def letter(self, number: str) -> StrayLetter | None:
         """Return a letter with its message, or `None`."""
@@ -87,8 +86,9 @@ class FailureAnswers:
             after=after,
             limit=limit,
         )
-        last = str(rows[-1].number) if len(rows) == limit else None
-        return RejectionList(rejections=tuple(map(_rejection, rows)), next=last)
+        return RejectionList(
+            rejections=tuple(map(_rejection, rows)), next=next_after(rows, limit, lambda row: str(row.number))
+        )
 
     def _chosen(self, query: Query) -> Chosen | None:
         """Return which failures are asked for; `None` if their batch is not known."""

@@ -1,7 +1,13 @@
-"""Reads parameters of requests."""
+"""Reads parameters of requests, and pages answers."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from muniflow.errors import Rejected
 from muniflow.runtime.http import Query
+
+Row = TypeVar("Row")
+Place = TypeVar("Place")
 
 
 def number_of(query: Query, name: str, default: int, largest: int | None = None) -> int:
@@ -22,3 +28,8 @@ def number_of(query: Query, name: str, default: int, largest: int | None = None)
     if abs(number) > 2**53:
         raise Rejected(f"{name}: too large")
     return number
+
+
+def next_after(rows: Sequence[Row], limit: int, place: Callable[[Row], Place]) -> Place | None:
+    """Return where the next page begins, by the last row of this one; `None` where there is no more."""
+    return place(rows[-1]) if len(rows) == limit else None

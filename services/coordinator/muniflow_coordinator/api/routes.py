@@ -35,7 +35,7 @@ from muniflow.reason_codes import UNKNOWN
 from muniflow.runtime.http import Query, Route
 from muniflow_coordinator.api.eta import NO_CONSUMER, eta_of
 from muniflow_coordinator.api.forecasts import forecast_list
-from muniflow_coordinator.api.query import number_of
+from muniflow_coordinator.api.query import next_after, number_of
 from muniflow_coordinator.api.scaling import ScalingAnswers, not_leading
 from muniflow_coordinator.api.stages import Stages
 from muniflow_coordinator.api.view import View
@@ -135,7 +135,7 @@ class Answers:
         limit = number_of(query, "limit", 50, MAX_BATCHES)
         after = number_of(query, "after", 0) or None
         found = self._state.audit(owner=query.get("owner"), batch=query.get("batch"), after=after, limit=limit)
-        last = str(found[-1][0]) if len(found) == limit else None
+        last = next_after(found, limit, lambda numbered: str(numbered[0]))
         return AuditList(entries=tuple(entry for _, entry in found), next=last)
 
     def batches(self, query: Query) -> BatchList:
@@ -149,8 +149,9 @@ class Answers:
             after=after,
             limit=limit,
         )
-        last = str(rows[-1].number) if len(rows) == limit else None
-        return BatchList(batches=tuple(self._status(row) for row in rows), next=last)
+        return BatchList(
+            batches=tuple(map(self._status, rows)), next=next_after(rows, limit, lambda row: str(row.number))
+        )
 
     def batch(self, batch_id: str) -> BatchStatus | None:
         """Return a batch now, or `None`."""
@@ -166,7 +167,7 @@ class Answers:
         after = number_of(query, "after", -1)
         found = self._state.images(row.number, state=query.get("state"), after=after, limit=limit)
         batch = read_spec(row.spec)
-        last = found[-1].image if len(found) == limit else None
+        last = next_after(found, limit, lambda image: image.image)
         return ImageList(images=tuple(_image(batch, image) for image in found), next=last)
 
     def _status(self, row: BatchRow) -> BatchStatus:

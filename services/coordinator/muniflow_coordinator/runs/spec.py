@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Task
 from muniflow.model.wire import needed_version, newer
+from muniflow.store.listing import ImageRef, first_task
 
 _BATCH: TypeAdapter[Batch] = TypeAdapter(Batch)
 _encode = json.JSONEncoder().encode
@@ -41,18 +42,7 @@ def spec_problem(spec: str) -> str | None:
 
 def _example(batch: Batch) -> Task:
     """Return a task with the fields that all images of a batch share."""
-    return Task(
-        batch=batch.batch_id,
-        image=0,
-        source="",
-        stem="",
-        destination=batch.destination,
-        encoding=batch.encoding,
-        decode=batch.decode,
-        rendering=batch.rendering,
-        checksums=batch.checksums or None,
-        route=batch.route,
-    )
+    return first_task(batch, ImageRef(0, "", ""))
 
 
 def _inside(text: str) -> str:
