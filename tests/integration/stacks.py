@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muniflow.runtime.state_folder import state_folder
+from muniflow_cli.stack.ports import free_ports
 from muniflow_cli.stack.processes import kill_group, session_members
 from muniflow_cli.stack.state import forget_state, read_state
 
@@ -47,8 +48,12 @@ class CommandLine:
 
     @property
     def environment(self):
-        """Of each command: the state goes beside the folder, not into the user's own."""
-        return {**clean_environment(), "XDG_STATE_HOME": f"{self.folder.absolute()}-state", **self.variables}
+        """Of each command: the state goes beside the folder, not into the user's own; no two stacks want one port."""
+        own = {
+            "XDG_STATE_HOME": f"{self.folder.absolute()}-state",
+            "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{free_ports(1)[0]}",
+        }
+        return {**clean_environment(), **own, **self.variables}
 
     @property
     def state_dir(self):

@@ -51,7 +51,8 @@ def test_what_cannot_be_told_to_be_a_task_is_none(fields: dict[str, Any]) -> Non
 def test_a_batch_and_its_tasks_have_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(write_spec(BATCH))["v"] == 1
     assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 1
-    monkeypatch.setattr("muniflow_coordinator.runs.spec.Task", LaterTask)
+    for module in ("muniflow.store.listing", "muniflow_coordinator.runs.spec"):
+        monkeypatch.setattr(f"{module}.Task", LaterTask)
     spec = write_spec(BATCH)
     assert json.loads(task_writer(BATCH)(0, "a", "", 0, 0.0))["v"] == 3
     assert json.loads(spec)["v"] == 3

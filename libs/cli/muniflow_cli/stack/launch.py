@@ -22,12 +22,12 @@ def launch(plan: ProcessPlan, variables: Mapping[str, str], log: Path) -> subpro
         )
 
 
-def answers(plan: ProcessPlan) -> bool:
-    """Whether a process that runs is ready; returns within a second or two."""
+def answers(plan: ProcessPlan, timeout_s: float = 1.0) -> bool:
+    """Whether a process that runs is ready; returns within about twice `timeout_s`."""
     match plan.speaks:
         case "http":
-            return says_ready(plan.port)
+            return says_ready(plan.port, timeout_s)
         case "amqp":
-            return speaks_amqp(plan.port)
+            return speaks_amqp(plan.port, timeout_s)
         case "tcp":
-            return is_open(plan.port)
+            return is_open(plan.port, timeout_s)

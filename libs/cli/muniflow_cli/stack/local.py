@@ -174,7 +174,8 @@ class LocalStack:
             self._supervisor.end("coordinator", self.signals)
             if self._broker is not None:
                 self.say("ending the broker")
-                self._supervisor.end("broker", self.signals, BROKER_STOP_S)
+                hangs = self._supervisor.hangs("broker")
+                self._supervisor.end("broker", self.signals, 0.0 if hangs else BROKER_STOP_S)
                 self._supervisor.end("epmd", self.signals)
                 self._broker.stop()
         forget_state(self.plan.state_dir)

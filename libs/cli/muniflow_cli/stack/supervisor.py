@@ -26,6 +26,8 @@ SETTLED_S = 30.0
 TICK_S = 0.1
 DRAIN_S = 90.0
 """Time for a process to finish and hand back its work before it is killed."""
+SILENT_S = 5.0
+"""A process that does not answer for so long hangs."""
 
 
 def restart_delay_s(quick_ends: int) -> float:
@@ -154,6 +156,11 @@ class Supervisor:
             for child in self.children
             if child.process is not None and (identity := identify(child.process.pid)) is not None
         )
+
+    def hangs(self, role: str) -> bool:
+        """Whether a process of a role was ready and does not answer any more: asked to end, it would not do it."""
+        ready = [child for child in self.children if child.plan.role == role and child.ready and child.running]
+        return any(not answers(child.plan, SILENT_S) for child in ready)
 
     def end(self, role: str, signals: Signals, drain_s: float = DRAIN_S) -> None:
         """Ask the processes of a role to finish and wait for them; kill what outlasts `drain_s` or an impatient user.
