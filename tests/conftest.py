@@ -23,11 +23,11 @@ URL_VARIABLE = "MUNIFLOW_TEST_AMQP_URL"
 IMAGE = "rabbitmq:3.13-alpine"
 MEMORY = Path("/dev/shm")  # noqa: S108 - everything makes a folder of its own below it
 MEMORY_NEEDED_BYTES = 4 << 30
-ONE_STACK = "tests/integration/gateway"
-"""All tests of this folder share one stack."""
+ONE_STACK = ("tests/integration/gateway", "tests/security")
+"""All tests of such a folder share one stack."""
 LONG = (
-    *(ONE_STACK, "tests/chaos", "tests/integration", "tests/upgrade", "tests/power_cuts", "tests/contract"),
-    *("tests/unit/steps/test_opencl.py", "tests/unit/compute", "tests/unit/worker"),
+    *(*ONE_STACK, "tests/chaos", "tests/integration", "tests/upgrade", "tests/power_cuts", "tests/contract"),
+    *("tests/unit/steps/test_opencl.py", "tests/unit/compute", "tests/unit/worker", "tests/simulation"),
 )
 """What takes longest, files of a minute among them: begun last, such a file would leave all other processes idle."""
 
@@ -69,7 +69,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _unit_of(test: str) -> str:
     """What goes to one process together with this test."""
-    return ONE_STACK if test.startswith(ONE_STACK) else test.partition("::")[0]
+    return next((folder for folder in ONE_STACK if test.startswith(folder)), test.partition("::")[0])
 
 
 def _fits(folder: Path) -> bool:

@@ -105,13 +105,15 @@ class Peer:
         """Publish as every user of a transport does: again, where the broker refuses.
 
         A quorum queue refuses what comes before its leader is elected: under a second on a machine that does nothing
-        else.
+        else. On a busy one the node may close the connection instead, with an internal error.
         """
         for _ in range(REFUSALS):
+            told = len(self.lost_reasons)
             problem = self._publish_once(*messages)
-            if problem is None or problem.reason != REFUSED:
+            if problem is None or not (problem.reason == REFUSED or any(map(_is_internal, self.lost_reasons[told:]))):
                 break
             run_for(self.harness, REFUSAL_PAUSE_S)
+            run_until(self.harness, lambda: self.transport.connected, "connected again")
         return problem
 
     def _publish_once(self, *messages: OutgoingMessage) -> PublishProblem | None:
@@ -138,6 +140,10 @@ class Peer:
     def _lost(self, reason: str) -> None:
         self.story.append("lost")
         self.lost_reasons.append(reason)
+
+
+def _is_internal(reason: str) -> bool:
+    return "(541)" in reason
 
 
 def run_until(harness: TransportHarness, condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:

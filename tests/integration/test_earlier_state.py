@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from tests.integration.stacks import ROOT, CommandLine
+from tests.integration.stacks import ROOT, CommandLine, kill_stack
 
 from muniflow_cli.stack.broker import find_server
 
@@ -32,5 +32,5 @@ def test_ledger_and_queues_are_taken_along(tmp_path):
     try:
         assert now.read("watch", "waits")["done"] == 1
     finally:
-        assert now("down").returncode == 0
+        kill_stack(now.state_dir)
     assert {path.name for path in (folder / ".muniflow").iterdir() if not path.is_symlink()} <= {"output", "work"}

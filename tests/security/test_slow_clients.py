@@ -22,10 +22,10 @@ SHORT = {
     "MUNIFLOW_SEND_TIMEOUT_S": "2",
     "MUNIFLOW_MAX_CONNECTIONS": "200",
 }
-SOON_S = 10.0
+SOON_S = 30.0
 """Far beyond each of these limits, on a busy machine."""
-SERVED_S = 2.0
-"""Others are answered within this time; 1 s on a machine that does nothing else."""
+SERVED_S = 20.0
+"""Others are answered within this time, a third of what a slow head may take; a quiet machine takes milliseconds."""
 MIB = 2**20
 
 
@@ -71,12 +71,12 @@ def answer_s(url, path="/livez"):
 
 def test_a_head_that_does_not_end_is_not_waited_for(own_gateway):
     gateway = own_gateway(**SHORT)
+    began_s = time.monotonic()
     with connected(gateway.url, 2) as (fresh, used):
         used.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200" in used.recv(65536)
         for client in (fresh, used):
             client.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
-        began_s = time.monotonic()
         until_ended(fresh, used)
         assert time.monotonic() - began_s > 1, "what is slow is not refused at once"
 
@@ -125,7 +125,7 @@ def test_a_stream_of_tiny_chunks_is_refused(own_gateway):
         with ThreadPoolExecutor(1) as pool:
             flooding = pool.submit(flood)
             times = [answer_s(gateway.url) for _ in range(5)]
-            assert flooding.result(SOON_S * 3), "all of it was taken"
+            assert flooding.result(SOON_S * 2), "all of it was taken"
         assert max(times) < SERVED_S, times
 
 

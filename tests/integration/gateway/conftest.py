@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.gateway.help import OwnGateway, clean_environment, own_gateways
+from tests.integration.gateway.help import OwnGateway, own_gateways
 from tests.integration.gateway.pages import browser, open_page  # noqa: F401 - fixtures of all tests of the page
-from tests.integration.stacks import ROOT, CommandLine, kill_stack
+from tests.integration.stacks import ROOT, CommandLine, clean_environment, kill_stack
 from tests.support import web
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 from tests.support.waiting import eventually

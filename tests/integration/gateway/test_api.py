@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -321,8 +320,8 @@ def test_keys_quotas_and_the_browser_session(own_gateway, tmp_path):
         assert session["scopes"] == ["submit", "read", "operate", "urgent"]
         assert client.delete("/v1/batches/x", headers={"Origin": "http://evil.example"}).status_code == 403
         revoke_key(path, "poor")
-        time.sleep(1.1)  # the file is looked at once a second
-        assert client.get("/v1/session").status_code == 401
+        # The file is looked at once a second.
+        eventually(lambda: client.get("/v1/session").status_code == 401, what="the session ends", every_s=0.3)
     assert "an API key is asked for" in gateway.log.read_text()
 
 

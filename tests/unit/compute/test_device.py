@@ -11,6 +11,7 @@ import pytest
 from tests.support.compute_help import files, picture, spec, write_source
 from tests.support.opencl import NO_DEVICE
 from tests.support.pool_help import PoolRun, reasons
+from tests.support.waiting import LIMIT_S
 
 from muniflow.compute.device import MAX_DIFFERENCE
 from muniflow.compute.probe import probe
@@ -137,17 +138,17 @@ def test_without_a_device_the_pool_does_not_start(root, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("driver", "problem"),
+    ("driver", "limit_s", "problem"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGTRAP), "signal 5, SIGTRAP"),
-        (lambda: time.sleep(60), "no answer within 0.3 s"),
-        (lambda: 1 / 0, "cannot be used: ZeroDivisionError"),
+        (lambda: os.kill(os.getpid(), signal.SIGTRAP), LIMIT_S, "signal 5, SIGTRAP"),
+        (lambda: time.sleep(60), 0.3, "no answer within 0.3 s"),
+        (lambda: 1 / 0, LIMIT_S, "cannot be used: ZeroDivisionError"),
     ],
 )
-def test_a_driver_that_crashes_or_hangs_is_a_reason_and_not_the_end(monkeypatch, driver, problem):
+def test_a_driver_that_crashes_or_hangs_is_a_reason_and_not_the_end(monkeypatch, driver, limit_s, problem):
     monkeypatch.setattr("muniflow.compute.probe.open_device", lambda _device: driver())
     with pytest.raises(Invalid, match=problem):
-        probe(ChildSpec("source", "work", "output", device="opencl"), time_limit_s=0.3)
+        probe(ChildSpec("source", "work", "output", device="opencl"), time_limit_s=limit_s)
 
 
 def test_the_cpu_is_not_probed(monkeypatch):

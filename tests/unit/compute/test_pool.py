@@ -68,11 +68,11 @@ def test_every_task_of_a_group_can_crash(root):
 
 
 def test_a_task_that_hangs_is_stopped_and_its_neighbours_go_on(root):
-    run = PoolRun(spec(root, task_timeout_s=0.5))
+    run = PoolRun(spec(root, task_timeout_s=2))
     results = run.run([group("hang", bad_at=2), group("smooth", images=1)])
-    assert reasons(results[:1]) == dict.fromkeys(range(6)) | {2: "took longer than 0.5 s (MUNIFLOW_COMPUTE_TIMEOUT_S)"}
+    assert reasons(results[:1]) == dict.fromkeys(range(6)) | {2: "took longer than 2 s (MUNIFLOW_COMPUTE_TIMEOUT_S)"}
     assert reasons(results[1:]) == {0: None}
-    assert run.deaths == ["took longer than 0.5 s (MUNIFLOW_COMPUTE_TIMEOUT_S)"]
+    assert run.deaths == ["took longer than 2 s (MUNIFLOW_COMPUTE_TIMEOUT_S)"]
 
 
 def test_a_task_that_needs_too_much_memory_fails_in_a_child_that_survives(root):

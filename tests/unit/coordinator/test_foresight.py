@@ -203,6 +203,8 @@ def test_a_batch_that_is_run_again_is_due_as_a_new_one(here: "CoordinatorHarness
     assert found.wanted == 1, "not the maximum, as for a batch that is late"
 
 
+TRIES = 30
+"""The first turn that is quick enough will do: what is too slow is so every time, a busy machine only now and then."""
 PYTHON_S = 0.04
 """What `python_s` takes on the machine that the 50 ms are meant for, with nothing else beside it."""
 
@@ -250,11 +252,12 @@ def test_a_turn_with_100_batches_of_1000_sizes_and_10_stages_takes_less_than_50_
     sampler = Known(**{one.name: getattr(given.sampler, one.name) for one in fields(given.sampler)})
     found = replace(given, runs=runs, sampler=sampler, operations=operations, stages=stages)
     found.turn()
-    times, slowness = [], []
-    for _ in range(5):
-        slowness.append(python_s() / PYTHON_S)
+    times: list[float] = []
+    """As it would be on the machine that the 50 ms are meant for."""
+    while len(times) < TRIES and min(times, default=1.0) >= 0.05:
+        slowness = max(1.0, python_s() / PYTHON_S)
         began_s = thread_time()
         found.turn()
-        times.append(thread_time() - began_s)
+        times.append((thread_time() - began_s) / slowness)
     assert all(stage.work_s > 1000 for stage in found.outlook().values())
-    assert min(times) < 0.05 * max(1.0, min(slowness)), (times, slowness)
+    assert min(times) < 0.05, times
