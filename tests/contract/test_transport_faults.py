@@ -23,7 +23,7 @@ from muniflow_cli.stack.broker import PrivateBroker
 
 LOST = PublishProblem("connection lost")
 HEARTBEAT_S = 1
-"""Less than a setting may be: pika looks every HEARTBEAT_S + 5 seconds."""
+"""Less than a setting may be."""
 CLOSE_TIMEOUT_S = 1.0
 STOP_LIMIT_S = 20.0
 """For a busy machine; where nothing bounds it, it never stops."""

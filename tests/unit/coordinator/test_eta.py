@@ -41,6 +41,7 @@ class Workers:
     replicas: int
     efficiency: float = EFFICIENCY
     idle: int = field(init=False, default=0)
+    hang: bool = field(init=False, default=False)
 
     def start(self) -> None:
         self.here.hold = True
@@ -49,7 +50,7 @@ class Workers:
         self.here.loop.call_later(0, self.look)
 
     def look(self) -> None:
-        while self.idle and self.here.held:
+        while self.idle and self.here.held and not self.hang:
             self.idle -= 1
             self.work(self.here.held.pop(0))
         self.here.loop.call_later(0.05, self.look)
@@ -165,6 +166,30 @@ def test_while_something_waits_there_is_no_eta_but_a_reason(here: "CoordinatorHa
     assert coordinator.live().eta_s is None
     assert "database unavailable" in str(eta(here).reason)
     coordinator.retry_queue.waiting_for = None
+
+
+def test_while_nothing_is_settled_any_more_the_eta_does_not_climb_but_goes(here: "CoordinatorHarness") -> None:
+    """As where a broker is frozen: for a minute its connections look whole."""
+    coordinator = here.start(window_images=16, stages=(Stage(name="copy", operations=("copy",), max_replicas=1),))
+    workers = Workers(here, 1)
+    workers.start()
+    submit(here, "b", "s" * 1000)
+    pass_s(here, 20)
+    run = coordinator.view.runs.get("b")
+    assert run
+    assert (run.rate.per_s() or 0) > 1
+    assert eta(here).eta_s is not None
+    workers.hang = True
+    pass_s(here, 8)
+    found = eta(here)
+    assert (found.eta_s, found.eta_at) == (None, None)
+    assert "no image was settled for " in str(found.reason)
+    assert coordinator.live().eta_s is None
+    assert run.rate.per_s() == 0.0
+    workers.hang = False
+    pass_s(here, 5)
+    assert eta(here).eta_s is not None
+    assert coordinator.live().eta_s is not None
 
 
 def test_replicas_that_are_wanted_count_until_they_should_have_come(here: "CoordinatorHarness") -> None:

@@ -84,10 +84,10 @@ def test_a_rate_forgets_what_is_older_than_a_minute() -> None:
         rate.add(100)
         clock.advance_to(clock.monotonic_s() + 2.0)
     assert rate.per_s() == pytest.approx(50.0, rel=0.05)
-    clock.advance_to(112.0)
+    for _ in range(15):
+        rate.add(0)
+        clock.advance_to(clock.monotonic_s() + 2.0)
     assert rate.per_s() == pytest.approx(25.0, rel=0.05)
-    clock.advance_to(200.0)
-    assert rate.per_s() == 0
 
 
 def steady(clock: VirtualClock, rate: Rate, *, per_s: float, seconds: float, group_s: float = 0.5) -> None:
@@ -108,6 +108,46 @@ def test_a_rate_is_measured_over_the_time_in_which_there_was_work(idle_s: float)
         clock.advance_to(clock.monotonic_s() + 0.5)
         rate.add(59.0)
     assert rate.per_s() == pytest.approx(118.0, rel=0.06)
+
+
+def test_a_pause_is_told_from_slow_work_and_has_the_rate_0() -> None:
+    clock = VirtualClock()
+    rate = Rate(clock)
+    steady(clock, rate, per_s=118.0, seconds=20.0)
+    clock.advance_to(24.9)
+    assert rate.paused_s() is None
+    clock.advance_to(25.5)
+    assert (rate.paused_s(), rate.per_s()) == (5.5, 0.0)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 600.0])
+def test_a_stage_that_works_in_bursts_is_not_idle_beside_its_batch(after_s: float) -> None:
+    """The first stage fills the window in a second, and the last one works it off in nine."""
+    clock = VirtualClock()
+    stages, batch = StepRates(clock), Rate(clock)
+    stages.add("resize", 1, 0.001)
+    clock.advance_to(after_s)  # nothing to do
+    for tenth in range(1, 601):
+        clock.advance_to(after_s + tenth / 10)
+        if tenth % 90 < 10:
+            stages.add("resize", 1000, 1.0)
+        stages.add("blur", 400, 1.0)
+        batch.add(100)
+        rates = [rate for rate in (stages.of("resize")[0], batch.per_s()) if rate is not None]
+        assert all(rates), "never idle"
+    assert rates == [pytest.approx(1000.0, rel=0.2)] * 2
+
+
+def test_a_stage_that_begins_late_is_measured_over_its_own_time() -> None:
+    clock = VirtualClock()
+    stages, batch = StepRates(clock), Rate(clock)
+    for second in range(300):
+        clock.advance_to(float(second))
+        stages.add("resize", 5, 0.1)
+        if second > 295:
+            stages.add("blur", 133, 0.1)
+            batch.add(133)
+    assert stages.of("blur")[0] == batch.per_s() == pytest.approx(133.0)
 
 
 def test_slow_tasks_are_no_pause() -> None:

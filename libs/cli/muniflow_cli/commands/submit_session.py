@@ -108,12 +108,11 @@ class SubmitSession:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        from pika.exceptions import AMQPError
+        from muniflow.transport.admin import broker_errors
+        from muniflow.transport.connection import parameters_of
 
-        try:
+        with broker_errors(parameters_of(self._settings, "")):
             yield
-        except (AMQPError, OSError) as error:
-            raise Unavailable("broker", str(error) or type(error).__name__) from None
 
     def _on_notice(self, channel: object, method: object, properties: object, body: bytes) -> None:
         del channel, method, properties

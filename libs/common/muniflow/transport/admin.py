@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pika import BasicProperties, BlockingConnection, DeliveryMode
+from pika import BasicProperties, BlockingConnection, DeliveryMode, URLParameters
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPChannelError, AMQPError, ChannelClosedByBroker, NackError, UnroutableError
@@ -34,6 +34,9 @@ METRIC_FIELDS = {
     "rabbitmq_detailed_queue_consumers": "consumers",
 }
 NOT_FOUND = 404
+HEARTBEAT_S = 10
+"""A broker that falls silent while a command talks to it is given up after 15 to 30 s: pika looks every
+`HEARTBEAT_S + 5` seconds. One that does not answer at all is given up after `connect_timeout_s`."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,43 @@ def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterat
         Unavailable: the broker is away or refuses; also when it goes away inside the block.
     """
     parameters = parameters_of(settings, name)
+    parameters.heartbeat = HEARTBEAT_S
+    with broker_errors(parameters):
+        connection = _connect(parameters)
+        try:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            yield channel
+        finally:
+            _close(connection)
+
+
+@contextlib.contextmanager
+def broker_errors(parameters: URLParameters) -> Iterator[None]:
+    """What pika raises of a broker that is away, falls silent or refuses us, as one error with one exit code.
+
+    Raises:
+        Unavailable: with the reason, for a person.
+    """
     try:
-        connection = BlockingConnection(parameters)
-    # For TLS and host names pika raises the socket's error; a silent broker is no AMQPError either.
-    except (AMQPError, AMQPConnectorException, OSError) as error:
-        raise Unavailable("broker", describe(error, parameters)) from None
-    try:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        yield channel
+        yield
     except (UnroutableError, NackError, ChannelClosedByBroker):
-        raise
+        raise  # answers to one request, which whoever asked understands
     except AMQPError as error:
         raise Unavailable("broker", describe(error, parameters)) from None
-    finally:
+
+
+def _connect(parameters: URLParameters) -> BlockingConnection:
+    try:
+        return BlockingConnection(parameters)
+    # For TLS and host names pika raises the socket's error; a silent broker is no AMQPError either.
+    except (AMQPConnectorException, OSError) as error:
+        raise Unavailable("broker", describe(error, parameters)) from None
+
+
+def _close(connection: BlockingConnection) -> None:
+    # What was asked is answered, or has failed already: a broker that falls silent now changes neither.
+    with contextlib.suppress(AMQPError):
         if connection.is_open:
             connection.close()
 

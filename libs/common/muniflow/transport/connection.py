@@ -20,6 +20,7 @@ from pika.exceptions import (
     ChannelClosed,
     ConnectionBlockedTimeout,
     ConnectionClosed,
+    ConnectionOpenAborted,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
@@ -143,7 +144,8 @@ def describe(error: BaseException, parameters: URLParameters) -> str:
             )
         case IncompatibleProtocolError():
             return f"what answers at {place} does not speak AMQP 0-9-1 (TLS needs amqps://): {_text(error)}"
-        case AMQPConnectorStackTimeout() | AMQPHeartbeatTimeout():
+        # A connection that still opens is aborted only by pika's own `stack_timeout`: see `shut`.
+        case AMQPConnectorStackTimeout() | ConnectionOpenAborted() | AMQPHeartbeatTimeout():
             return f"RabbitMQ at {place} was silent for longer than {_silence(error, parameters)}"
         case ConnectionBlockedTimeout():
             return f"RabbitMQ at {place} blocked the connection (memory or disk alarm) for too long"

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pika import BasicProperties, DeliveryMode, URLParameters
 from pika.channel import Channel
+from pika.exceptions import AMQPHeartbeatTimeout
 from pika.frame import Method
 from pika.spec import Basic
 
@@ -16,6 +17,7 @@ from muniflow.runtime.loop import Loop
 from muniflow.transport.confirms import ConfirmTracker, SettledGroup
 from muniflow.transport.connection import GroupedConnection, describe, shut
 from muniflow.transport.declare import declare
+from muniflow.transport.silence import SilenceWatch
 from muniflow.transport.subscription import Subscription
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 
@@ -80,6 +82,8 @@ class Link:
         self._setup_timer: Any = None
         self._consuming = self._connect()
         self._publishing = self._connect()
+        both = (self._consuming, self._publishing)
+        self._silence = SilenceWatch(loop, both, lambda: self.fail(AMQPHeartbeatTimeout()))
         self._publishing.add_on_connection_blocked_callback(self._on_blocked)
         self._publishing.add_on_connection_unblocked_callback(self._on_unblocked)
 
@@ -143,6 +147,7 @@ class Link:
         self._down = True
         self.ready = False
         self.blocked = None
+        self._silence.stop()
         if self._setup_timer is not None:
             self._loop.remove_timeout(self._setup_timer)
         for connection in (self._consuming, self._publishing):
@@ -163,6 +168,7 @@ class Link:
         if self._down:
             shut(connection, self._loop)
         elif self._open_count == 2:  # noqa: PLR2004 - one to consume, one to publish
+            self._silence.start()
             self._setup_timer = self._loop.call_later(
                 SETUP_TIMEOUT_S,
                 lambda: self.fail(f"RabbitMQ took longer than {SETUP_TIMEOUT_S:.0f} s to make the queues"),

@@ -42,8 +42,18 @@ def eta_of(view: View | None, state: BatchState, run: Run | None, waiting_for: s
         return Eta(reason="waits for a later build")
     if state == "finishing":
         return Eta(reason="its report is being written")
+    if (quiet := quiet_s(run)) is not None:
+        return Eta(reason=f"no image was settled for {quiet:.0f} s")
     end = view.forecaster.end_of(run.id)
     if end.at is None:
         return Eta(reason=end.reason)
     now = view.clock.now_s()
     return Eta(round(max(end.at - now, 0.0), 1), round(max(end.at, now), 3))
+
+
+def quiet_s(run: Run) -> float | None:
+    """Return for how long none of the images in flight was settled, if that is longer than usual; from any thread.
+
+    A broker that freezes, or a store that hangs, shows here first: a forecast would only climb.
+    """
+    return run.rate.paused_s() if run.in_flight else None

@@ -4,6 +4,7 @@ from collections import Counter
 
 from muniflow.errors import Unavailable
 from muniflow.forecast.grade import coverage
+from muniflow_coordinator.api.eta import quiet_s
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.foresight.outlook import Outlook
 from muniflow_coordinator.metrics import Live
@@ -58,7 +59,8 @@ def _cause(view: View, run: Run) -> str | None:
 
 def _eta_s(view: View, runs: list[Run]) -> float | None:
     """Return when the last batch ends, in seconds from now; `None` while that is not known of every batch."""
-    ends = [view.forecaster.end_of(run.id).at for run in runs if run.counts.pending and _cause(view, run) is None]
-    if None in ends or len(ends) < sum(run.counts.pending > 0 for run in runs):
+    pending = [run for run in runs if run.counts.pending]
+    ends = [view.forecaster.end_of(run.id).at for run in pending if _cause(view, run) is None and quiet_s(run) is None]
+    if None in ends or len(ends) < len(pending):
         return None
     return max(max((at for at in ends if at is not None), default=0.0) - view.clock.now_s(), 0.0)
