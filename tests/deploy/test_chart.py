@@ -57,6 +57,7 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("broker.builtin.imagee=x",), "'imagee' not allowed"),
         (("steps.blur.gpu.enable=true",), "'enable' not allowed"),
         (("steps.Blur.replicas=1",), "does not match pattern"),
+        (("coordinator.keptDays=0",), "keptDays"),
         (("autoscaling.mode=both",), "must be one of 'keda', 'hpa', 'none'"),
         (("autoscaling.signal=work",), "must be one of 'forecast', 'messages'"),
         (("steps.blur.scaling.drainSeconds=60",), "'drainSeconds' not allowed"),

@@ -28,6 +28,7 @@ def choice_options(function: Function) -> Function:
             "--stage", "--queue", "stage", metavar="NAME",
             help="Only failures of this operation; or messages of batches, events or control.",
         ),
+        click.option("--owner", metavar="NAME", help="Only failures of batches of this owner."),
         click.option("--batch", metavar="ID", help="Only failures of this batch."),
     ):  # fmt: skip
         function = option(function)
@@ -130,7 +131,7 @@ def drop_failures(*, everything: bool, yes: bool, as_json: bool, **given: Any) -
     """List failures no more, for good. Their images stay failed in the ledger and in the report."""
     choice = _choice(given)
     if not everything and choice.everything:
-        raise click.UsageError("say which: --batch, --stage, --reason-code, --image, --letter, or --all")
+        raise click.UsageError("say which: --batch, --owner, --stage, --reason-code, --image, --letter, or --all")
     if not yes and not as_json:
         click.confirm("Remove them for good?", abort=True)
     return _treat("drop", choice, "dropped", as_json=as_json)
@@ -183,4 +184,6 @@ def _choice(given: dict[str, Any]) -> "FailureChoice":
     choice = FailureChoice(**given)
     if choice.image is not None and choice.batch is None:
         raise click.UsageError("--image needs --batch: images are numbered within their batch")
+    if choice.owner is not None and (choice.letter is not None or choice.queue is not None):
+        raise click.UsageError("--owner goes with failed images: messages that are no task have no owner")
     return choice

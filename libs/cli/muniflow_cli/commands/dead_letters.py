@@ -24,6 +24,8 @@ class FailureChoice:
     reason_code: str | None = None
     image: int | None = None
     letter: int | None = None
+    owner: str | None = None
+    """Whose batches."""
 
     @property
     def everything(self) -> bool:
@@ -48,7 +50,13 @@ class FailureChoice:
 
     def query(self) -> dict[str, str | int | None]:
         """The parameters of a request about failures."""
-        return {"batch": self.batch, "operation": self.stage, "reason_code": self.reason_code, "image": self.image}
+        return {
+            "owner": self.owner,
+            "batch": self.batch,
+            "operation": self.stage,
+            "reason_code": self.reason_code,
+            "image": self.image,
+        }
 
 
 def commands_for(
@@ -56,21 +64,26 @@ def commands_for(
 ) -> list[Command]:
     """The commands that treat what is chosen: one for all failed images, and one for each letter.
 
+    Of an owner there is one for each batch, as a command names no owner.
+
     Args:
         treatment: what to do.
         choice: what is meant.
         groups: the failures that are there; without any, no command is needed.
         letters: those that are meant.
     """
-    commands = []
-    if groups:
-        command = Command(
+    batches = [choice.batch or ""] if groups else []
+    if choice.owner is not None and choice.batch is None:
+        batches = list(dict.fromkeys(group.batch_id for group in groups))
+    commands = [
+        Command(
             action="reopen" if treatment == "replay" else "drop",
-            batch=choice.batch or "",
+            batch=batch,
             image=choice.image,
             operation=choice.stage,
             reason_code=choice.reason_code,
         )
-        commands.append(command)
+        for batch in batches
+    ]
     action: Literal["replay_letter", "drop_letter"] = "replay_letter" if treatment == "replay" else "drop_letter"
     return commands + [Command(action=action, letter=letter.number) for letter in letters]
