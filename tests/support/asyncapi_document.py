@@ -26,11 +26,15 @@ from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.topology import (
     AUDIT,
     BATCHES,
+    CHANGES,
     CONTROL,
     EVENTS,
     EXCHANGE,
     LOST,
+    NEWS,
     NOTIFY_EXCHANGE,
+    PROGRESS,
+    SKIPPED,
     dead_queue,
     express_queue,
     notice_key,
@@ -139,7 +143,12 @@ def _topic() -> dict[str, Any]:
         "description": f"Changes in the life of batches: bind a queue to the exchange `{NOTIFY_EXCHANGE}`. "
         f"Of an owner other than `{DEFAULT_OWNER}` the key is `{notice_key('{event}', '{owner}')}`.",
         "parameters": {
-            "event": {"enum": ["accepted", "done", "partial", "failed", "cancelled", "rejected"]},
+            "event": {
+                "enum": [*CHANGES, *NEWS],
+                "description": f"`{PROGRESS}`: 5% more of its images are settled, or one more after 10 s; `{SKIPPED}`: "
+                "files below its source that are no images; both with the state `running`. `running`: failed images of "
+                "a batch that had ended run again. Bind `batch.<event>.#` for each event that you want.",
+            },
         },
         "messages": {"notice": {"$ref": "#/components/messages/notice"}},
         "bindings": {"amqp": {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}},

@@ -19,7 +19,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from muniflow.model.messages import Events, Settled, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import BATCHES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
+from muniflow.model.topology import BATCHES, CHANGES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.declare import declare
 from muniflow_cli.stack.ports import free_ports
@@ -156,7 +156,8 @@ class User:
         declare(self.channel, topology(installed_operations()))
         self.channel.confirm_delivery()
         self._inbox = self.channel.queue_declare("", exclusive=True).method.queue
-        self.channel.queue_bind(self._inbox, NOTIFY_EXCHANGE, "#")
+        for event in CHANGES:
+            self.channel.queue_bind(self._inbox, NOTIFY_EXCHANGE, f"batch.{event}.#")
 
     def submit(self, batch_id: str, **document: Any) -> None:
         base = {"batch_id": batch_id, "source": "in", "operations": [["blur", "gaussian"]], "output": "jpg"}

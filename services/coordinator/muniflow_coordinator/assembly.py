@@ -27,6 +27,7 @@ from muniflow_coordinator.handlers.events import Actions, EventHandler
 from muniflow_coordinator.handlers.finalizer import Finisher
 from muniflow_coordinator.handlers.list_reader import Intakes, ListReader
 from muniflow_coordinator.handlers.progress import Progress
+from muniflow_coordinator.handlers.progress_notices import ProgressNotices
 from muniflow_coordinator.handlers.redispatch import Redispatcher
 from muniflow_coordinator.handlers.restart import Restarter
 from muniflow_coordinator.notifier import Notifier
@@ -81,17 +82,17 @@ def assemble(
     runs, intakes, scheduler = Runs(), Intakes(), _scheduler(settings)
     notifier, probe = Notifier(loop, clock, transport), Probe(loop, transport, runs)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    cleaner, audit = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), _audit(given, transport, retry)
+    cleaner, sweeper = _cleanup(given, executors, settings, retry, runs)
+    audit = AuditTrail(loop, clock, transport, state, retry, metrics, given.senders)
     # fmt: off
-    sweeper = Sweeper(loop, clock, executors.orphans, stores.output, settings.unfinished_after_s, state, retry, runs,
-                      cleaner)
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
                             given.stages, settings.max_weight, settings.express_images, given.takes_express)
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
-    progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
     forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
                             service_times.profile, service_times.own, windows, forecasts, settings.shared_cores)
+    progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times,
+                        ProgressNotices(loop, clock, notifier, forecaster.deadlines))
     finisher = Finisher(loop, clock, executors.finish, state, stores, retry, notifier, metrics, failpoints,
                         forecaster.entry, forecasts.ended, progress.finished)
     actions = Actions(progress.settled, Restarter(clock, state, retry, metrics, dispatcher).restart, cleaner.add,
@@ -99,8 +100,8 @@ def assemble(
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
                           settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
-                           ListReader(loop, executors.intake, state, retry, stores.source, stores.output), operations,
-                           audit, forecaster.deadlines, (dispatcher.resume, forecaster.accepted), settings.kept_s)
+                           _list_reader(given, executors.intake, retry), operations, audit, forecaster.deadlines,
+                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), settings.kept_s)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit)
@@ -115,8 +116,17 @@ def assemble(
     # fmt: on
 
 
-def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:
-    return AuditTrail(given.loop, given.clock, transport, given.state, retry, given.metrics, given.senders)
+def _list_reader(given: Resources, executor: Executor, retry: RetryQueue) -> ListReader:
+    return ListReader(given.loop, executor, given.state, retry, given.stores.source, given.stores.output)
+
+
+def _cleanup(
+    given: Resources, executors: Executors, settings: CoordinatorSettings, retry: RetryQueue, runs: Runs
+) -> tuple[Cleaner, Sweeper]:
+    cleaner, output = Cleaner(given.stores.work, executors.cleanup, CLEANUP_THREADS), given.stores.output
+    after_s = settings.unfinished_after_s
+    sweeper = Sweeper(given.loop, given.clock, executors.orphans, output, after_s, given.state, retry, runs, cleaner)
+    return cleaner, sweeper
 
 
 def _scheduler(settings: CoordinatorSettings) -> Scheduler:

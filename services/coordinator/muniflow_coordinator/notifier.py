@@ -9,7 +9,7 @@ from muniflow.errors import Fault
 from muniflow.model.batch import Batch
 from muniflow.model.messages import TERMINAL, Notice
 from muniflow.model.owners import DEFAULT_OWNER
-from muniflow.model.topology import NOTIFY_EXCHANGE, notice_key
+from muniflow.model.topology import ACCEPTED, NOTIFY_EXCHANGE, notice_key
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import OutgoingMessage, PublishProblem, Transport
@@ -43,6 +43,10 @@ class Notifier:
     def stop(self) -> None:
         """Publish nothing more."""
         self._stopped = True
+
+    def idle(self, batch: str) -> bool:
+        """Return whether a notice of a batch would go out at once."""
+        return batch not in self._waiting and self.transport.connected
 
     def send(self, notice: Notice, then: Then = lambda: None, *, event: str | None = None) -> None:
         """Publish `notice` under the key of `event` (its state, if not given), then call `then`."""
@@ -79,7 +83,7 @@ class Notifier:
 
 def event_of(notice: Notice) -> str:
     """Return `accepted` while a batch is not in a terminal state, else that state."""
-    return notice.state if notice.state in TERMINAL else "accepted"
+    return notice.state if notice.state in TERMINAL else ACCEPTED
 
 
 def notice_of_row(row: BatchRow, message_id: str | None = None) -> Notice:
@@ -95,7 +99,7 @@ def notice_of_row(row: BatchRow, message_id: str | None = None) -> Notice:
         failed=counts.failed,
         cancelled=counts.cancelled,
         report=row.report,
-        **_of_its_list(batch),
+        **_of_its_document(batch),
         deadline_at=batch.deadline_at,
         message_id=message_id,
     )
@@ -112,15 +116,16 @@ def notice_of_run(run: Run, message_id: str | None = None, feasibility: Feasibil
         done=run.counts.done,
         failed=run.counts.failed,
         cancelled=run.counts.cancelled,
-        **_of_its_list(run.batch),
+        **_of_its_document(run.batch),
         **feasibility._asdict(),
         message_id=message_id,
     )
 
 
-def _of_its_list(batch: Batch) -> dict[str, Any]:
-    """Return what is known since its list was read; what is not worth a word is left out."""
+def _of_its_document(batch: Batch) -> dict[str, Any]:
+    """Return what it is called, and what is known since its list was read; what is not worth a word is left out."""
     return {
+        "name": batch.name or None,
         "skipped": batch.skipped.count or None,
         "skipped_reasons": dict(batch.skipped.reasons) or None,
         "replaced": batch.replaced or None,

@@ -38,6 +38,15 @@ def test_the_end_has_a_clock_time_or_a_reason():
     assert log_line(snapshot_of(why)).endswith("12.3/s images, end not known: waits for a worker of blur")
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("", "b"), ("b", "b"), ("De Bilt, [autumn]", "De Bilt, [autumn] (b)"), ("a\x1b[2J", "a\\x1b[2J (b)")],
+)
+def test_a_batch_is_shown_by_its_name_and_its_id(name, title):
+    status = STATUS.model_copy(update={"batch_id": "b", "name": name})
+    assert log_line(snapshot_of(status)).startswith(f"{title}: ")
+
+
 def snapshot(done):
     return Snapshot("b", "running", Bar("images", done, 9))
 

@@ -20,8 +20,10 @@ from muniflow.model.messages import Command, Events, Notice, Settled, Tally, Tas
 from muniflow.model.operation import Operation, Operations
 from muniflow.model.topology import (
     BATCHES,
+    CHANGES,
     CONTROL,
     EVENTS,
+    NEWS,
     NOTIFY_EXCHANGE,
     Exchange,
     Queue,
@@ -105,6 +107,8 @@ class CoordinatorHarness:
         (root / "source").mkdir()
         self.stores = Stores(LocalStore(root / "source"), LocalStore(root / "work"), LocalStore(root / "output"))
         self.notices: list[Notice] = []
+        """Changes, without the news of a batch that goes on."""
+        self.news: list[Notice] = []
         self.keys: list[str] = []
         self.tasks: list[Task] = []
         self.answer: Answer = all_done
@@ -137,14 +141,19 @@ class CoordinatorHarness:
 
     def _listener(self) -> MemoryTransport:
         user = self.broker.transport("user")
-        inbox = Queue("test.notices", {}, ((NOTIFY_EXCHANGE, "#"),))
-        user.start(Topology((Exchange(NOTIFY_EXCHANGE, "topic"),), (inbox,)), lambda: None, lambda _: None)
+        changes, news = (
+            Queue(name, {}, tuple((NOTIFY_EXCHANGE, f"batch.{event}.#") for event in events))
+            for name, events in (("test.changes", CHANGES), ("test.news", NEWS))
+        )
+        user.start(Topology((Exchange(NOTIFY_EXCHANGE, "topic"),), (changes, news)), lambda: None, lambda _: None)
 
         def on_notice(delivery: Delivery) -> None:
-            self.notices.append(Notice.from_bytes(delivery.body))
+            heard = self.notices if delivery.queue == changes.name else self.news
+            heard.append(Notice.from_bytes(delivery.body))
             user.ack([delivery])
 
-        user.consume("test.notices", 1000, on_notice)
+        for queue in (changes, news):
+            user.consume(queue.name, 1000, on_notice)
         return user
 
     def _on_task(self, delivery: Delivery) -> None:

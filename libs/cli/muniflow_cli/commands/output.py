@@ -132,6 +132,13 @@ def size(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TB"
 
 
+def titled(batch: str, name: str) -> str:
+    """A batch by its name and its id: `De Bilt, autumn (20261122-093015)`; only the id where it has no name."""
+    from muniflow.runtime.logs import one_line
+
+    return one_line(f"{name} ({batch})" if name and name != batch else batch)
+
+
 def exit_code(state: str) -> int:
     """0 for a batch that is entirely done, else 1."""
     return exits.OK if state == "done" else exits.FAILED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from muniflow.model.api import BatchStatus
-from muniflow_cli.commands.output import clock, console, duration, number, rate, why_no_eta
+from muniflow_cli.commands.output import clock, console, duration, number, rate, titled, why_no_eta
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -50,7 +50,7 @@ def snapshot_of(status: BatchStatus) -> Snapshot:
     if reason := why_no_eta(status):
         notes.append(reason)
     return Snapshot(
-        batch=status.batch_id,
+        batch=titled(status.batch_id, status.name),
         state=status.state,
         images=Bar("images", status.done + status.failed + status.cancelled, status.total, status.failed),
         steps=tuple(

@@ -8,7 +8,7 @@ import click
 from muniflow.model.api import BatchStatus
 from muniflow.model.skipped import reasons_text
 from muniflow_cli.commands.client import CoordinatorApi
-from muniflow_cli.commands.output import duration, number, plain, show_table, styled_state
+from muniflow_cli.commands.output import duration, number, plain, show_table, styled_state, titled
 
 MAX_SHOWN = 20
 """Failed images listed; the report has all."""
@@ -23,8 +23,9 @@ def show_end(status: BatchStatus, coordinator: CoordinatorApi | None = None) -> 
         ("batch", "state", "images>", "done>", "failed>", "cancelled>", "outputs>", "time>"),
         [
             (
-                plain(status.batch_id), styled_state(status.state), number(status.total), number(status.done),
-                number(status.failed), number(status.cancelled), number(outputs), duration(seconds),
+                plain(titled(status.batch_id, status.name)), styled_state(status.state), number(status.total),
+                number(status.done), number(status.failed), number(status.cancelled), number(outputs),
+                duration(seconds),
             )
         ],
     )  # fmt: skip

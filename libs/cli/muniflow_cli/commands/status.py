@@ -100,14 +100,17 @@ def _show_list(batches: "tuple[BatchStatus, ...]") -> None:
         click.echo("no batches yet; send one: muniflow submit examples/demo.json --wait")
         return
     now_at = time.time()
+    named = any(status.name for status in batches)  # no column for what nobody uses
+    columns = ("municipality", "state", "images>", "done>", "failed>", "in flight>", "rate>", "left>", "ends at>")
     show_table(
         "",
-        ("batch", "municipality", "state", "images>", "done>", "failed>", "in flight>", "rate>", "left>", "ends at>"),
+        ("batch", *(("name",) if named else ()), *columns),
         (
             (
-                plain(status.batch_id), plain(status.municipality), styled_state(status.state), number(status.total),
-                number(status.done), number(status.failed), number(status.in_flight), rate(status.rate_images_per_s),
-                duration(status.eta_s), clock(status.eta_at, now_at),
+                plain(status.batch_id), *((plain(status.name),) if named else ()), plain(status.municipality),
+                styled_state(status.state), number(status.total), number(status.done), number(status.failed),
+                number(status.in_flight), rate(status.rate_images_per_s), duration(status.eta_s),
+                clock(status.eta_at, now_at),
             )
             for status in batches
         ),

@@ -174,6 +174,8 @@ class Notice(Message):
     state: BatchState
     owner: str = DEFAULT_OWNER
     """Who sent the batch."""
+    name: str | None = None
+    """What people call it."""
     municipality: str = ""
     total: int = 0
     done: int = 0

@@ -141,6 +141,7 @@ def report_header(
     return {
         "v": VERSION,
         "batch_id": batch.batch_id,
+        **({"name": batch.name} if batch.name else {}),
         "municipality": batch.municipality,
         "state": state,
         **({"revision": batch.revision} if batch.revision > 1 else {}),

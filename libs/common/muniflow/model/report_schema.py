@@ -79,6 +79,7 @@ class Report(_Part):
 
     v: Literal[1]
     batch_id: str
+    name: str | None = Field(None, description="What people call it; left out where it has no name.")
     municipality: str
     state: Ended
     destination: str

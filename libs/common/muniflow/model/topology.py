@@ -35,6 +35,12 @@ DELAY_SPREAD = 5
 """The lanes of a delay are a fifth of it apart."""
 
 EVERY_NOTICE = "batch.#"
+ACCEPTED, PROGRESS, SKIPPED = "accepted", "progress", "skipped"
+"""Events of notices that are no state of a batch."""
+CHANGES = (ACCEPTED, "running", "done", "partial", "failed", "cancelled", "rejected")
+"""Events of notices of which a batch has few: it began, was re-opened, ended, or was refused."""
+NEWS = (PROGRESS, SKIPPED)
+"""Events of notices about a batch that goes on."""
 
 NOTICES_EXPIRE_MS = 300_000
 """The queue of a gateway that is gone for longer is removed by the broker."""
@@ -187,7 +193,7 @@ def notice_key(event: str, owner: str) -> str:
     So topic permissions of the broker can keep owners apart.
 
     Args:
-        event: the state of the batch, but `accepted` while it has not ended; a `*` stands for any.
+        event: one of `CHANGES` or `NEWS`; a `*` stands for any.
         owner: of the batch.
     """
     return f"batch.{event}" if owner == DEFAULT_OWNER else f"batch.{event}.{owner}"

@@ -10,6 +10,7 @@ from muniflow.runtime.tracing import ImageId, Tracing
 from muniflow_coordinator.cleanup.cleaner import Cleaner
 from muniflow_coordinator.cleanup.orphans import Sweeper
 from muniflow_coordinator.foresight.service_times import ServiceTimes
+from muniflow_coordinator.handlers.progress_notices import ProgressNotices
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.runs.runs import Flight, Run, Runs
@@ -30,6 +31,7 @@ class Progress:
     sweeper: Sweeper
     rates: StepRates
     service_times: ServiceTimes
+    notices: ProgressNotices
 
     def settled(self, run: Run, update: LedgerUpdate) -> None:
         """Release the window of settled images and remove their intermediates."""
@@ -49,6 +51,7 @@ class Progress:
         self.metrics.images_settled.labels("failed").inc(failed)
         run.rate.add(len(update.settled))
         self.scheduler.release(run.number, released)
+        self.notices.settled(run)
 
     def tallied(self, run: Run, tally: Tally) -> None:
         """Add a worker's tally to the sums, the service times and the rates of a batch."""
@@ -62,6 +65,7 @@ class Progress:
     def finished(self, run: Run) -> None:
         """Forget a batch in a terminal state, and carry out the commands that waited for it."""
         self.runs.remove(run)
+        self.notices.forget(run)
         self.sweeper.add(run.id, run.batch.destination)
         self.scheduler.remove(run.number)
         self.service_times.forget(run.id)
