@@ -50,6 +50,8 @@ class Dependencies:
     """Set when the process drains: open streams end."""
     streams: int = 0
     """Event streams that are open."""
+    waiting: int = 0
+    """Requests that wait for the end of a batch."""
     plans: int = 0
     """Plans that are being made."""
     destinations: OrderedDict[str, str] = field(default_factory=OrderedDict)
@@ -58,6 +60,10 @@ class Dependencies:
     def why_not_ready(self) -> str | None:
         """Why no batch can be handed in now, or `None`; called from any thread."""
         return "draining" if self.stopping.is_set() else self.broker.unavailable_reason
+
+    async def given_up(self, request: Request) -> bool:
+        """Whether a request that waits should wait no longer: its client is gone, or the process drains."""
+        return self.stopping.is_set() or await request.is_disconnected()
 
 
 def _dependencies(request: Request) -> Dependencies:

@@ -62,9 +62,11 @@ class GatewaySettings(GatewayAddress):
     answer_s: float = Field(2.0, ge=0)
     """Longest wait for the coordinator's word on a JSON batch, before 202 without it."""
     max_wait_s: float = Field(300.0, gt=0)
-    """Largest `wait` of `/v1/process`."""
+    """Largest `wait` of a request; a larger one is cut to it."""
     max_streams: int = Field(256, ge=1)
     """Open event streams."""
+    max_waiting: int = Field(1024, ge=1)
+    """Requests that wait for the end of a batch."""
 
     def keys_path(self, env: Mapping[str, str]) -> Path:
         """Where the API keys are, in a process with these variables.

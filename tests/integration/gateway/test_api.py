@@ -70,6 +70,16 @@ def test_results_and_the_images_sent_can_be_looked_through(stack, http):
     assert http.get(f"/static/{batch_id}/report.json").json()["state"] == "done"
 
 
+def test_a_running_batch_is_waited_for(http):
+    name, body = picture()
+    files = [(f"{number}.{name.rpartition('.')[2]}", body) for number in range(30)]
+    batch_id = http.post("/v1/batches", **form(*files, actions=ROUTE)).json()["batch_id"]
+    ended = http.get(f"/v1/batches/{batch_id}", params={"wait": "60"}).json()
+    assert (ended["state"], ended["done"]) == ("done", 30)
+    assert http.get(f"/v1/batches/{batch_id}?wait=60").json() == ended, "at once, of one that has ended"
+    assert http.get(f"/v1/batches/{batch_id}?wait=-1").status_code == 422
+
+
 def test_equal_names_and_many_requests_at_once_never_touch_each_other(stack):
     def send(number):
         with web.Client(base_url=stack.url, timeout=60) as client:

@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
-from muniflow.errors import MuniflowError, NotFound
+from muniflow.errors import MuniflowError, NotFound, Unavailable
 from muniflow.model.api import BatchStatus, ImageList
 from muniflow.model.api_failures import FaultEntry, Rejection
 from muniflow.model.messages import TERMINAL
@@ -17,10 +17,17 @@ from muniflow_gateway.schemas import BatchView, batch_view, rejected_view
 
 POLL_S = 0.5
 SLOW_POLL_S = 2.0
+WAIT_POLL_S = 5.0
+"""Who waits for an end asks so seldom: only for the case that its notice was missed."""
+END_POLL_S = 0.1
 KEEP_ALIVE_S = 15.0
 STOP_CHECK_S = 1.0
 PAGE = 500
 OWNERS_KEPT = 10_000
+
+
+GivenUp = Callable[[], Awaitable[bool]]
+"""Whether nobody waits for the answer any more, or the process drains."""
 
 
 class Follower:
@@ -80,14 +87,32 @@ class Follower:
                 raise
             return view
 
-    async def wait(self, batch_id: str, timeout_s: float, only: str | None) -> BatchView:
-        """A batch at its end, or as it is after `timeout_s`."""
-        view = await self.now(batch_id, only)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                async for view in self.changes(batch_id, only):  # noqa: B007 - the last one is the answer
-                    pass
-        return view
+    async def wait(self, batch_id: str, timeout_s: float, given_up: GivenUp, only: str | None) -> BatchView:
+        """A batch at its end; or as it is after `timeout_s`, or once the request is given up.
+
+        It waits for the notice of the end, and asks the coordinator seldom: a thousand may wait.
+
+        Raises:
+            MuniflowError: as `now` does, at the beginning and after the time; a coordinator that is away meanwhile is
+                no error.
+        """
+        with self._notices.listening(batch_id) as subscription:
+            view, asked_s, hurry_until_s = await self.now(batch_id, only), time.monotonic(), 0.0
+            end_s = asked_s + timeout_s
+            while view.state not in TERMINAL and not await given_up():
+                now_s = time.monotonic()
+                if now_s >= end_s:
+                    return await self.now(batch_id, only)
+                pause_s = END_POLL_S if now_s < hurry_until_s else WAIT_POLL_S
+                notice = await subscription.first(min(pause_s, end_s - now_s, STOP_CHECK_S))
+                if notice is not None and notice.state in TERMINAL:
+                    # The coordinator records the end once this notice is confirmed.
+                    hurry_until_s, pause_s = now_s + WAIT_POLL_S, 0.0
+                if time.monotonic() - asked_s >= pause_s:
+                    with suppress(Unavailable):
+                        view = await self.now(batch_id, only)
+                    asked_s = time.monotonic()
+            return view
 
     async def changes(self, batch_id: str, only: str | None) -> AsyncIterator[BatchView]:
         """A batch now, and again whenever something has changed, until it is in a terminal state.

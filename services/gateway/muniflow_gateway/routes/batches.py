@@ -1,10 +1,11 @@
 """`/v1/batches`: state, images and outputs of batches."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -83,9 +84,28 @@ def _rejected(page: RejectionList, caller: Caller) -> list[BatchView]:
 
 
 @router.get("/{batch_id}", operation_id="getBatch", summary="Look at a batch", responses=problems(404))
-async def get_batch(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> BatchView:
-    """State, progress, counts of each step, rate and ETA."""
-    return await deps.follower.now(batch_id, caller.sees_only)
+async def get_batch(
+    request: Request,
+    batch_id: OwnBatch,
+    deps: DependenciesDep,
+    caller: Reader,
+    wait: Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for its end at most; 0: answer now.")] = 0,
+) -> BatchView:
+    """State, progress, counts of each step, rate and ETA.
+
+    With `wait` of a batch that runs, the answer comes when it ends, or after that time (300 s at most) with the batch
+    as it is then: look at `state`, and ask again.
+    """
+    if not wait:
+        return await deps.follower.now(batch_id, caller.sees_only)
+    if deps.waiting >= deps.settings.max_waiting:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests wait for a batch", retry_after_s=RETRY_S)
+    deps.waiting += 1
+    try:
+        longest_s = min(wait, deps.settings.max_wait_s)
+        return await deps.follower.wait(batch_id, longest_s, partial(deps.given_up, request), caller.sees_only)
+    finally:
+        deps.waiting -= 1
 
 
 @router.get("/{batch_id}/images", operation_id="listImages", summary="List its images", responses=problems(404))

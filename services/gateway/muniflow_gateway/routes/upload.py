@@ -1,6 +1,7 @@
 """Handing in: `POST /process` as the predecessor had it, `POST /v1/batches`, and the synchronous `POST /v1/process`."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -154,7 +155,8 @@ async def process_now(
     422 says why.
     """
     batch_id = await deps.uploads.take_form(request, caller)
-    view = await deps.follower.wait(batch_id, min(wait, deps.settings.max_wait_s), caller.sees_only)
+    longest_s = min(wait, deps.settings.max_wait_s)
+    view = await deps.follower.wait(batch_id, longest_s, partial(deps.given_up, request), caller.sees_only)
     if view.state not in TERMINAL:
         return _batch_answer(view, HTTPStatus.ACCEPTED)
     return await _result(deps, view)
