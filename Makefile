@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-brokers test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -25,6 +25,10 @@ demo: ## run a batch through a private RabbitMQ, and again without one; compare 
 
 test: lint ## lint, then all tests, against a real RabbitMQ
 	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --durations=30 --durations-min=4 $(PYTEST_ARGS) || tests/again $$? $(PYTEST_ARGS)
+
+test-examples: ## the programs of examples/clients in Python, Node and Go against a stack; installs amqplib and amqp091-go
+	@scripts/bootstrap dev
+	$(BIN)/python -m pytest tests/integration/gateway/test_publish.py -m "clients or not clients" -n 0 $(PYTEST_ARGS)
 
 test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two need root
 	@scripts/bootstrap dev

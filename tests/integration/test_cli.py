@@ -5,12 +5,17 @@ import os
 import shutil
 import signal
 import sys
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support import web
 from tests.support.waiting import eventually
 
+from muniflow.model.topology import AUDIT, CONTROL, EVENTS, EXCHANGE, LOST, step_queue
+from muniflow.runtime.settings import BrokerSettings
+from muniflow.transport.admin import open_channel
 from muniflow_cli.stack.broker import find_server
 from muniflow_cli.stack.processes import is_running
 from muniflow_cli.stack.state import read_state
@@ -29,6 +34,8 @@ def muniflow(tmp_path_factory):
     done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert f"keys make NAME --file {cli.state_dir / 'api-keys'}" in done.stdout
+    assert "AMQP: amqp://muniflow:***@127.0.0.1:" in done.stdout
+    assert urlsplit(read_state(cli.state_dir).amqp_url).password not in done.stdout
     yield cli
     cli("down", timeout_s=200)
 
@@ -58,6 +65,35 @@ def test_the_same_batch_again_is_not_run_again(muniflow):
     second = muniflow.read("submit", batch, "--wait")
 
     assert second["submitted_at"] == first["submitted_at"]
+
+
+def test_the_whole_address_of_the_broker_is_printed_where_it_is_asked_for(muniflow):
+    assert muniflow("url").stdout == f"{state_of(muniflow).amqp_url}\n"
+    assert muniflow.read("url") == {"amqp_url": state_of(muniflow).amqp_url}
+
+
+def test_every_example_of_the_asyncapi_document_is_taken_as_it_stands(muniflow):
+    components = yaml.safe_load((ROOT / "docs/reference/asyncapi.yaml").read_text())["components"]["messages"]
+    examples = {name: message["examples"][0]["payload"] for name, message in components.items()}
+    batch = muniflow.folder / "example.json"
+    batch.write_text(json.dumps(examples.pop("batch")))
+    ended = muniflow.read("submit", str(batch), "--wait")
+    assert (ended["state"], ended["done"]) == ("done", 6)
+    queues = {"command": [CONTROL], "auditentry": [AUDIT], "events": [EVENTS], "task": [step_queue("blur"), LOST]}
+    assert set(examples) == {*queues, "notice"}, "a notice is what the coordinator sends"
+    with open_channel(BrokerSettings(amqp_url=state_of(muniflow).amqp_url), "test") as channel:
+        for name, addresses in queues.items():
+            for queue in addresses:
+                channel.basic_publish(EXCHANGE, queue, json.dumps(examples[name]), mandatory=True)
+
+    def seen():
+        entries = muniflow.read("audit", "--batch", ended["batch_id"])["entries"]
+        return {"download", "replay"} <= {entry["action"] for entry in entries}
+
+    eventually(seen, what="a command and an entry of the audit trail")
+    eventually(lambda: not [stage["ready"] for stage in muniflow.read("stages")["stages"] if stage["ready"]])
+    assert muniflow.read("dead", "list")["letters"] == []
+    assert muniflow.read("status", ended["batch_id"])["state"] == "done"
 
 
 def test_progress_in_a_log_is_lines_and_a_table(muniflow):

@@ -41,19 +41,20 @@ from muniflow.model.topology import (
     step_queue,
 )
 
-BLOB = "utrecht-2026-11/0/7/0-0-whole.raw"
+BLOB = "utrecht-2026-11/0/2/0-1-whole.raw"
 TASK_EXAMPLE = Task(
     batch="utrecht-2026-11",
-    image=7,
-    source="images/a.jpg",
-    stem="a",
+    image=2,
+    source="examples/images/coffee.png",
+    stem="coffee",
     destination="utrecht-2026-11",
     encoding=Encoding(format="jpg"),
     route=(
+        RouteStep(op="resize", params={"width": 200, "height": 300, "fit": "exact"}),
         RouteStep(op="split", params={"columns": 2, "rows": 2}, fan_out=4),
-        RouteStep(op="blur", params={"method": "median", "kernel": 5}),
+        RouteStep(op="blur", params={"method": "gaussian", "kernel": 5, "sigma": 0.0}),
     ),
-    step=1,
+    step=2,
     tiles=tuple(
         Tile(
             lineage=((place, 4),),
@@ -66,10 +67,10 @@ TASK_EXAMPLE = Task(
 EXAMPLES: dict[type[Message], Message] = {
     Task: TASK_EXAMPLE,
     Events: Events(
-        settled=(Settled(batch="utrecht-2026-11", image=7, lineage=((2, 4),)),),
-        tallies=(Tally(batch="utrecht-2026-11", step=1, done=1, pixels=15000, compute_s=0.002),),
+        settled=(Settled(batch="utrecht-2026-11", image=2, lineage=((2, 4),)),),
+        tallies=(Tally(batch="utrecht-2026-11", step=2, done=1, pixels=15000, compute_s=0.002),),
     ),
-    Command: Command(action="reopen", batch="utrecht-2026-11", image=7),
+    Command: Command(action="reopen", batch="utrecht-2026-11", image=2),
     AuditEntry: AuditEntry(
         id="download-3f9c2a1b",
         at=1795339999.5,
@@ -79,7 +80,9 @@ EXAMPLES: dict[type[Message], Message] = {
         origin="10.1.2.3",
         batch="utrecht-2026-11",
     ),
-    Notice: Notice(batch="utrecht-2026-11", state="partial", total=120, done=119, failed=1, at=1795339999.5),
+    Notice: Notice(
+        batch="utrecht-2026-11", state="done", total=6, done=6, report="utrecht-2026-11/report.json", at=1795339999.5
+    ),
 }
 QUEUE_BINDING = {"durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
 
@@ -110,7 +113,8 @@ def document() -> dict[str, Any]:
             "title": "muniflow: the queues",
             "version": __version__,
             "description": "Messages are small JSON; pixels never travel in one. Publish persistent, mandatory and "
-            "confirmed. Queues are durable quorum queues (`muniflow.model.topology`). Unknown fields are refused.",
+            "confirmed. The examples can be sent as they stand to a stack in the folder of the repository. Queues are "
+            "durable quorum queues (`muniflow.model.topology`). Unknown fields are refused.",
         },
         "servers": {"broker": {"host": "localhost:5672", "protocol": "amqp", "description": "RabbitMQ 3.10 to 4.x"}},
         "defaultContentType": "application/json",

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from muniflow.errors import Invalid
+from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import MAX_DOCUMENT_BYTES, Batch, read_batch
-from muniflow.model.batch_document import MAX_STEPS
+from muniflow.model.batch_document import MAX_STEPS, BatchDocument
 from muniflow.model.batch_schema import batch_schema
 from muniflow.model.deadline import past_faults, show_time
-from muniflow.model.operation import Operation, Params, Size
+from muniflow.model.operation import Operation, Params, Size, installed_operations
 from muniflow.model.rendering import Rendering
 
 
@@ -128,6 +128,12 @@ def test_what_a_batch_becomes() -> None:
         ({"deadline": "9999-12-31T23:59:59-12:00"}, ["deadline"]),
         ({"deadline": "0001-01-01T00:00:00+12:00"}, ["deadline"]),
         ({"batch_id": "-", "output": "gif", "operations": [["x", 1]]}, ["operations[0]", "batch_id", "output"]),
+        (
+            {"weight": 0, "colour": 1, "operations": [["x", 1]], "batch_id": "-", "output": "gif", "manifest": "/m"},
+            ["weight", "colour", "operations[0]", "batch_id", "manifest", "output"],
+        ),
+        ({"operations": 7, "source": "../up"}, ["operations", "source"]),
+        ({"source": 7, "alpha": 1, "background": "#ffffff", "output": "png"}, ["source", "alpha"]),
     ],
 )
 def test_every_fault_is_named_by_its_place(changes: dict[str, Any], places: list[str]) -> None:
@@ -241,6 +247,35 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
         jsonschema.validate(good, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document(operations=[{"op": "cut", "deep": 1}]), schema)
+
+
+def undescribed(schema: Any, place: str = "") -> list[str]:
+    found = []
+    if isinstance(schema, dict):
+        fields = schema.get("properties")
+        for name, field in (fields or {}).items():
+            if not field.get("description"):
+                found.append(f"{place}.{name}")
+        for name, inner in schema.items():
+            found += undescribed(inner, f"{place}.{name}")
+    elif isinstance(schema, list):
+        for inner in schema:
+            found += undescribed(inner, place)
+    return found
+
+
+def test_every_field_of_the_schema_has_a_description() -> None:
+    assert undescribed(batch_schema(installed_operations())) == []
+
+
+def test_what_is_wrong_beside_its_fields_is_told_with_them_and_only_then() -> None:
+    def also(read: BatchDocument) -> list[Fault]:
+        return [Fault("source", f"no {read.source}"), Fault("weight", str(read.weight))]
+
+    assert read_batch(json.dumps(document()), OPERATIONS, also=also).weight == 1
+    with pytest.raises(Invalid) as raised:
+        read_batch(json.dumps(document(weight="2")), OPERATIONS, also=also)
+    assert [str(fault) for fault in raised.value.faults[1:]] == ["source: no in", "weight: 1"]
 
 
 def test_a_deadline_is_a_moment_however_it_is_written() -> None:

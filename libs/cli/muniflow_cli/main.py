@@ -28,6 +28,7 @@ COMMANDS = {
     "calibrate": CommandEntry("calibrate", "Measure operations and formats here, for plans."),
     "up": CommandEntry("up", "Start the whole stack on this machine."),
     "down": CommandEntry("down", "Stop the stack that runs on this machine."),
+    "url": CommandEntry("url", "Print the AMQP URL of the stack, for programs."),
     "demo": CommandEntry("demo", "Run a batch on both engines and compare every byte."),
     "submit": CommandEntry("submit", "Send a batch to the coordinator."),
     "watch": CommandEntry("watch", "Follow a batch until its end."),

@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, Mapping[str, int | float]] = {
 class BlurParams(Params):
     """A method and its parameters; those left out get their defaults, those of another method are refused."""
 
-    method: Method
+    method: Method = Field(description="Which blur.")
     kernel: int | None = Field(
         default=None, ge=3, le=MAX_KERNEL, description="gaussian, median: side of the window in pixels; odd."
     )

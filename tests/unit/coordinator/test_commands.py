@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from muniflow.model.messages import Events, Settled
 from muniflow_coordinator.state.types import Commit
 
@@ -36,6 +38,21 @@ def test_cancelling_twice_and_a_batch_that_ended_is_nothing(harness: "Coordinato
     harness.submit(batch_id="next", destination="next")
     harness.finish("next")
     assert cancelled(harness) == 0
+
+
+def test_a_command_for_a_batch_that_is_not_known_leaves_a_trace(
+    harness: "CoordinatorHarness", caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.start()
+    for action in ("cancel", "reopen", "drop"):
+        harness.command(action, batch="nobody", sender={"message_id": action})
+    harness.until(lambda: harness.state and len(harness.state.audit()) == 3)
+    assert harness.state
+    assert {(entry.action, entry.batch, entry.detail) for _, entry in harness.state.audit()} == {
+        (action, "nobody", "refused: no such batch") for action in ("cancel", "replay", "drop")
+    }
+    assert harness.metrics.commands_unknown._value.get() == 3
+    assert caplog.text.count("command for a batch that is not known") == 3
 
 
 def test_a_restart_goes_on_cancelling(harness: "CoordinatorHarness") -> None:

@@ -53,6 +53,19 @@ def test_a_wrong_list_is_refused_and_leaves_nothing(
     assert not harness.tasks
 
 
+def test_a_manifest_is_a_whole_key_and_its_lines_are_below_the_source(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    harness.stores.source.write("lists/some.txt", b"0001.jpg\n")
+    harness.start()
+    harness.submit(manifest="lists/some.txt")
+    assert harness.finish().total == 1
+    harness.stores.source.write("in/below.txt", b"0001.jpg\n")
+    harness.submit(batch_id="below", manifest="below.txt")
+    notice = harness.finish("below")
+    assert [fault["place"] for fault in notice.faults] == ["manifest"]
+    assert notice.faults[0]["problem"].endswith("write in/below.txt")
+
+
 def test_a_name_that_cannot_be_used_is_one_image_of_its_batch(harness: "CoordinatorHarness") -> None:
     """The worker that reads it is refused by the store; the other images are done."""
     manifest = "good.jpg\n../bad.jpg\n\n/worse.jpg\nx\udcff.jpg\n4.15\u202fPM.jpg\n"

@@ -147,6 +147,43 @@ def test_notices_carry_the_owner_in_their_key() -> None:
     ]  # fmt: skip
 
 
+def test_a_manifest_is_read_only_where_its_owner_may_read() -> None:
+    grants = read_grants({}, "grants")
+    for manifest, allowed in (("utrecht/list.txt", True), ("delft/secret.txt", False), ("list.txt", False)):
+        faults = source_faults("utrecht", "utrecht/a/", None, grants, manifest)
+        assert [fault.place for fault in faults] == ([] if allowed else ["manifest"])
+    assert not source_faults("default", "", None, grants, "list.txt")
+
+
+def test_an_invalid_document_has_all_its_faults_named_over_amqp(harness: "CoordinatorHarness") -> None:
+    harness.start()
+    wrong: dict[str, Any] = {
+        "weight": 0, "operations": [["copy", 1], ["burn", 1]], "batch_id": "-", "source": "utrecht/",
+        "manifest": "secret.txt", "deadline": "2020-01-01T00:00:00Z",
+    }  # fmt: skip
+    harness.submit(sender=DELFT, **wrong)
+    harness.until(lambda: harness.notices)
+    places = [fault["place"] for fault in harness.notices[0].faults]
+    assert places == ["weight", "operations[1]", "batch_id", "source", "manifest", "deadline"]
+
+
+def test_a_taken_id_names_the_batch_that_has_it_and_what_to_do(harness: "CoordinatorHarness") -> None:
+    harness.pictures(2)
+    harness.start()
+    harness.submit()
+    harness.finish()
+    harness.submit(images=["0000.jpg"], sender={"message_id": "second"})
+    harness.until(lambda: harness.notices[-1].state == "rejected")
+    assert harness.notices[-1].message_id == "second"
+    (fault,) = harness.notices[-1].faults
+    assert "another batch with other content, which stays as it is (done)" in fault["problem"]
+    assert "another `batch_id`, or leave it out" in fault["problem"]
+    assert harness.state
+    row = harness.state.find("b")
+    assert row is not None
+    assert (row.state, row.counts.total) == ("done", 2)
+
+
 @pytest.mark.parametrize(("owner", "source", "images", "allowed"), [
     ("default", "", None, True), ("utrecht", "utrecht/a/", None, True), ("utrecht", "utrechter/", None, False),
     ("utrecht", "", ("utrecht/a.jpg", "b.jpg"), False), ("utrecht", "", ("utrecht/a.jpg",), True),

@@ -9,6 +9,7 @@ import click
 
 from muniflow_cli.commands import exits
 from muniflow_cli.commands.output import examples, json_option, plain, show_json, show_table
+from muniflow_cli.commands.url import without_password
 
 if TYPE_CHECKING:
     from muniflow.runtime.settings import GatewayAddress, StoreSettings
@@ -138,6 +139,7 @@ def _show(state: "StackState", plan: "StackPlan", *, as_json: bool) -> None:
     click.echo(f"sources: {state.stores.source_url}")
     click.echo(f"outputs: {state.stores.output_url}")
     click.echo(f"state: {plan.state_dir}")
+    click.echo(f"AMQP: {without_password(state.amqp_url)} (with its password: muniflow url)")
     if state.gateway_url and plan.gateway:
         click.echo(f"page and API: {state.gateway_url}{_who_is_served(plan)}")
     click.echo("ready: muniflow submit examples/demo.json --wait")

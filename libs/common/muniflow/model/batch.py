@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,11 +30,11 @@ BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 BATCH_EXAMPLE: Final[Mapping[str, Any]] = {
     "batch_id": "utrecht-2026-11",
     "municipality": "Utrecht",
-    "source": "images/",
+    "source": "examples/images/",
     "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
 }
-"""As documents of the API show it."""
+"""As documents of the API show it; it runs as it is, where the sources are the folder of the repository."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,39 @@ class Batch:
     """What people call it."""
 
 
-def read_batch(body: bytes | str, operations: Operations, owner: str = DEFAULT_OWNER) -> Batch:
+def read_batch(
+    body: bytes | str,
+    operations: Operations,
+    owner: str = DEFAULT_OWNER,
+    also: Callable[[BatchDocument], Iterable[Fault]] = lambda _document: (),
+) -> Batch:
     """Check the batch document of an owner against the operations that are installed.
+
+    Args:
+        body: the document.
+        operations: that are installed.
+        owner: who sent it.
+        also: names what else is wrong with an invalid document, so that all of it is told at once; fields that could
+            not be read have their default there.
 
     Raises:
         Invalid: with every fault, each named by its place.
     """
     document = _read_json(body)
     faults: list[Fault] = []
-    parsed = _read_document(document, faults)
+    parsed, unread = _read_document(document, faults)
     raw_operations = document.get("operations")
     route = _read_route(raw_operations, operations, faults) if isinstance(raw_operations, list) else ()
     if parsed is not None:
-        faults += _document_faults(parsed)
+        faults += _document_faults(parsed, unread)
+        if faults:
+            faults += also(parsed)
     if faults or parsed is None:
         raise Invalid(tuple(faults))
+    return _made(parsed, route, owner)
+
+
+def _made(parsed: BatchDocument, route: Route, owner: str) -> Batch:
     encoding = read_encoding(parsed.output)
     rendering = _read_rendering(parsed, encoding)
     fingerprint = fingerprint_of(parsed, route, encoding, rendering)
@@ -104,7 +123,7 @@ def read_batch(body: bytes | str, operations: Operations, owner: str = DEFAULT_O
     return Batch(
         batch_id=batch_id,
         municipality=parsed.municipality,
-        source=_as_prefix(parsed.source),
+        source=as_prefix(parsed.source),
         images=None if parsed.images is None else tuple(parsed.images),
         manifest=parsed.manifest,
         route=route,
@@ -145,12 +164,21 @@ def _read_json(body: bytes | str) -> dict[str, Any]:
     return document
 
 
-def _read_document(document: dict[str, Any], faults: list[Fault]) -> BatchDocument | None:
+def _read_document(document: dict[str, Any], faults: list[Fault]) -> tuple[BatchDocument | None, frozenset[str]]:
+    """Read the fields, those without a fault in any case, so that what is wrong between them is named, too.
+
+    Returns:
+        The document, and the names of the fields that could not be read: these have their default.
+    """
     try:
-        return BatchDocument.model_validate(document)
+        return BatchDocument.model_validate(document), frozenset()
     except ValidationError as error:
         faults += faults_of(error)
-        return None
+        unread = frozenset(str(item["loc"][0]) for item in error.errors() if item["loc"])
+    rest = {name: value for name, value in document.items() if name not in unread}
+    with suppress(ValidationError):
+        return BatchDocument.model_validate({"operations": [None]} | rest), unread
+    return None, unread
 
 
 def faults_of(error: ValidationError, place: str = "") -> list[Fault]:
@@ -212,13 +240,17 @@ def _find(name: str, operations: Operations, place: str) -> Operation:
     return operations[name]
 
 
-def _document_faults(document: BatchDocument) -> list[Fault]:
+_IMAGES = frozenset({"source", "images", "manifest"})
+_ALPHA = frozenset({"output", "alpha", "background", "bands"})
+
+
+def _document_faults(document: BatchDocument, unread: frozenset[str]) -> list[Fault]:
     faults = []
     if document.batch_id is not None and not BATCH_ID.fullmatch(document.batch_id):
         faults.append(Fault("batch_id", "1 to 80 letters, digits, '.', '_' or '-', starting with a letter or digit"))
     if document.images is not None and document.manifest is not None:
         faults.append(Fault("manifest", "give `images` or `manifest`, not both"))
-    if document.source is None and document.images is None and document.manifest is None:
+    if not unread & _IMAGES and (document.source, document.images, document.manifest) == (None, None, None):
         faults.append(Fault("source", "say which images: `source`, `images` or `manifest`"))
     source = None if _is_own_upload(document) else document.source
     for place, value in {"source": source, "destination": document.destination}.items():
@@ -229,12 +261,13 @@ def _document_faults(document: BatchDocument) -> list[Fault]:
     for number, key in enumerate(document.images or ()):
         if problem := key_problem(key):
             faults.append(Fault(f"images[{number}]", problem))
-    return faults + (output_faults(document.output) or _alpha_faults(document))
+    unsure = bool(unread & _ALPHA)
+    return faults + (output_faults(document.output) or ([] if unsure else _alpha_faults(document)))
 
 
 def _is_own_upload(document: BatchDocument) -> bool:
     """Whether its images were sent with it: the one hidden folder that a batch can name."""
-    return document.batch_id is not None and is_upload(_as_prefix(document.source), document.batch_id)
+    return document.batch_id is not None and is_upload(as_prefix(document.source), document.batch_id)
 
 
 def _alpha_faults(document: BatchDocument) -> list[Fault]:
@@ -260,6 +293,7 @@ def _read_rendering(document: BatchDocument, encoding: Encoding) -> Rendering | 
     return rendering if rendering.chosen() else None
 
 
-def _as_prefix(source: str | None) -> str:
+def as_prefix(source: str | None) -> str:
+    """The prefix of keys that a `source` means: empty, or with a `/` at its end."""
     stripped = (source or "").strip("/")
     return f"{stripped}/" if stripped else ""

@@ -27,14 +27,24 @@ class BatchDocument(BaseModel):
     name: str = Field(
         "", max_length=200, description="What people call it; sent again with another, it is the same batch."
     )
-    municipality: str = Field("", max_length=200)
-    source: str | None = Field(None, description="Prefix in the source store; `images` and `manifest` are below it.")
-    images: list[str] | None = Field(None, min_length=1, description="Keys of images.")
-    manifest: str | None = Field(None, description="Key of a text file with one image key a line.")
-    operations: list[Any] = Field(min_length=1, max_length=MAX_STEPS)
-    output: OutputForm = "jpg"
+    municipality: str = Field("", max_length=200, description="A label, in reports, notices and lists.")
+    source: str | None = Field(
+        None, description="Prefix in the source store: keys of images, also those in a manifest, are below it."
+    )
+    images: list[str] | None = Field(None, min_length=1, description="Keys of images, below `source`.")
+    manifest: str | None = Field(
+        None,
+        description="Key, from the root of the source store whatever `source` says, of a text file with one image key "
+        "a line.",
+    )
+    operations: list[Any] = Field(
+        min_length=1, max_length=MAX_STEPS, description="The steps, in the order in which they run."
+    )
+    output: OutputForm = Field("jpg", description="The format of outputs, by its name or with its quality.")
     destination: str | None = Field(None, description="Prefix in the output store; the batch id where it is left out.")
-    decode: Decode = "exact"
+    decode: Decode = Field(
+        "exact", description="`fast` lets JPEG decode smaller where `resize` comes first; other pixels, less time."
+    )
     color: Color = Field("srgb", description="`srgb` converts colours by their ICC profile; `keep` embeds the profile.")
     alpha: Alpha | None = Field(
         None, description="`keep` it (png, webp: default) or `flatten` it over `background` (jpg: always)."
@@ -49,7 +59,9 @@ class BatchDocument(BaseModel):
         "strip",
         description="What outputs keep of EXIF, GPano and density: nothing, all (`keep`), or place and time (`gps`).",
     )
-    weight: Annotated[int, Field(ge=1, le=100)] = 1
+    weight: int = Field(
+        1, ge=1, le=100, description="Share of the turns beside other batches of the same owner and priority."
+    )
     deadline: str | None = Field(
         None,
         description="When it should have ended: an RFC 3339 time with its offset, in the future when it is accepted.",

@@ -15,7 +15,8 @@ def batch_schema(operations: Operations) -> dict[str, Any]:
     items: list[dict[str, Any]] = []
     for operation in operations.values():
         long = operation.params.model_json_schema()
-        long["properties"] = {"op": {"const": operation.name}, **long.get("properties", {})}
+        named = {"const": operation.name, "description": "The name of the operation."}
+        long["properties"] = {"op": named, **long.get("properties", {})}
         long["required"] = ["op", *long.get("required", [])]
         long["description"] = operation.summary
         short = {

@@ -16,8 +16,10 @@ class OutputDocument(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
-    format: str
-    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    format: str = Field(description="The format of every output.")
+    quality: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description="Of jpg and webp, 1 to 100; the encoder's default where it is left out. png takes none."
+    )
 
 
 def _output_form(value: object) -> str:

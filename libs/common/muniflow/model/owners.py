@@ -57,7 +57,9 @@ def granted(owner: str, grants: Grants) -> tuple[str, ...]:
     return grants.get(owner, ("",) if owner == DEFAULT_OWNER else (f"{owner}/",))
 
 
-def source_faults(owner: str, source: str, images: tuple[str, ...] | None, grants: Grants) -> tuple[Fault, ...]:
+def source_faults(
+    owner: str, source: str, images: tuple[str, ...] | None, grants: Grants, manifest: str | None = None
+) -> tuple[Fault, ...]:
     """What is wrong with where a batch reads.
 
     Args:
@@ -65,14 +67,16 @@ def source_faults(owner: str, source: str, images: tuple[str, ...] | None, grant
         source: prefix of every key; empty or ending in `/`.
         images: keys below it; `None` where they come from a manifest or a list.
         grants: of all owners.
+        manifest: the key of its list, which its faults would quote.
     """
     prefixes = granted(owner, grants)
-    if source.startswith(prefixes):
-        return ()
     allowed = ", ".join(map(repr, prefixes)) or "nothing but what it uploads"
     problem = f"not granted to the owner {owner!r}, who may read {allowed}"
+    listed = () if manifest is None or manifest.startswith(prefixes) else (Fault("manifest", problem),)
+    if source.startswith(prefixes):
+        return listed
     if images is None:
-        return (Fault("source", problem),)
+        return (Fault("source", problem), *listed)
     return tuple(
         Fault(f"images[{number}]", problem)
         for number, key in enumerate(images)

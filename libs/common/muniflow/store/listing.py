@@ -182,15 +182,15 @@ def _entries(batch: Batch, source: Store, skipped: SkippedFiles) -> Iterator[_En
     if batch.images is not None:
         return (_Entry(index, key) for index, key in enumerate(batch.images))
     if batch.manifest is not None:
-        return _manifest(batch.manifest, source)
+        return _manifest(batch.manifest, batch.source, source)
     return _listing(batch.source, source, skipped)
 
 
-def _manifest(key: str, source: Store) -> Iterator[_Entry]:
+def _manifest(key: str, prefix: str, source: Store) -> Iterator[_Entry]:
     try:
         stream = source.open(key)
     except NotFound:
-        raise Invalid((Fault("manifest", f"{key} is not in the source store"),)) from None
+        raise Invalid((_no_manifest(key, prefix, source),)) from None
     with stream:
         number = 0
         while line := stream.readline(_LINE_BYTES):
@@ -204,6 +204,14 @@ def _manifest(key: str, source: Store) -> Iterator[_Entry]:
             name = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="backslashreplace").strip(_BLANK)
             if name:
                 yield _Entry(number, name)
+
+
+def _no_manifest(key: str, prefix: str, source: Store) -> Fault:
+    """A manifest that is not there; keys of images are below `source`, its own is not, which is easily mixed up."""
+    if prefix and source.size(prefix + key) is not None:
+        text = f"{key} is not in the source store, but {prefix}{key} is: `manifest` is a whole key, not below `source`"
+        return Fault("manifest", f"{text}; write {prefix}{key}")
+    return Fault("manifest", f"{key} is not in the source store")
 
 
 def _listing(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[_Entry]:

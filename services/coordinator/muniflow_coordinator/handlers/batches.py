@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from muniflow.errors import Fault, Invalid
-from muniflow.model.batch import Batch, read_batch
-from muniflow.model.deadline import past_faults
+from muniflow.model.batch import Batch, as_prefix, read_batch
+from muniflow.model.batch_document import BatchDocument
+from muniflow.model.deadline import past_faults, read_time
 from muniflow.model.messages import TERMINAL, Notice
 from muniflow.model.operation import Operations
 from muniflow.model.owners import DEFAULT_OWNER
@@ -25,6 +26,7 @@ from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
 from muniflow_coordinator.handlers.image_list import few_named
 from muniflow_coordinator.handlers.list_reader import Intake, Intakes, ListReader
+from muniflow_coordinator.handlers.senders import Sender
 from muniflow_coordinator.notifier import Notifier, event_of, notice_of_row, notice_of_run, rejection
 from muniflow_coordinator.resources import Stores
 from muniflow_coordinator.retry_queue import RetryQueue
@@ -95,12 +97,19 @@ class BatchHandler:
         try:
             sender = self.audit.senders.of(delivery)
             owner = sender.owner
-            batch = read_batch(delivery.body, self.operations, owner)
+            batch = read_batch(delivery.body, self.operations, owner, partial(self._also_wrong, delivery, sender))
             self.audit.senders.require(batch, sender)
         except Invalid as invalid:
             self._reject([delivery], stated_batch(delivery.body), invalid.faults, owner)
             return
         self.retry_queue.run(lambda: self._admit(batch, delivery))
+
+    def _also_wrong(self, delivery: Delivery, sender: Sender, document: BatchDocument) -> tuple[Fault, ...]:
+        """Return what is wrong with an invalid document beside its fields: its sender does not learn it one by one."""
+        images = None if document.images is None else tuple(document.images)
+        deadline_at = None if document.deadline is None else read_time(document.deadline)
+        source_faults = self.audit.senders.faults(sender, as_prefix(document.source), images, document.manifest)
+        return (*source_faults, *past_faults(deadline_at, self._sent_at(delivery)))
 
     def _admit(self, batch: Batch, delivery: Delivery) -> None:
         batch = replace(batch, submission=delivery.message_id)
@@ -110,8 +119,7 @@ class BatchHandler:
             text = f"{batch.batch_id} is taken; choose another one"
             self._reject([delivery], _stated(batch), (Fault("batch_id", text),), batch.owner)
         elif known is not None and known.fingerprint != batch.fingerprint:
-            text = f"{batch.batch_id} is the id of another batch with other content"
-            self._reject([delivery], _stated(batch), (Fault("batch_id", text),), batch.owner)
+            self._reject([delivery], _stated(batch), (_other_content(known),), batch.owner)
         elif current is not None:
             current.deliveries.append(delivery)  # most often the same message, over a new connection
         elif known is not None and known.state == "intake":
@@ -123,16 +131,23 @@ class BatchHandler:
             self._work_on(Run.of(known, self.clock), [delivery])
         elif known is not None and not self._asks_anew(batch, known, delivery):
             self._answer(known, delivery, already=True)
-        elif faults := past_faults(batch.deadline_at, self._sent_at(delivery)):
+        elif faults := (
+            *past_faults(batch.deadline_at, self._sent_at(delivery)),
+            *(self._destination_faults(batch) if known is None else ()),
+        ):
             self._reject([delivery], _stated(batch), faults, batch.owner)
         elif known is not None:
             self._run_anew(batch, known, delivery)
-        elif (taken := self.state.find(self.state.owner_of(batch.destination) or "")) is not None:
-            whose = f"batch {taken.id}" if taken.owner == batch.owner else "another owner's batch"
-            text = f"{batch.destination} is, holds or lies in the destination of {whose}; choose another one"
-            self._reject([delivery], _stated(batch), (Fault("destination", text),), batch.owner)
         else:
             self._begin(batch, delivery)
+
+    def _destination_faults(self, batch: Batch) -> tuple[Fault, ...]:
+        taken = self.state.find(self.state.owner_of(batch.destination) or "")
+        if taken is None:
+            return ()
+        whose = f"batch {taken.id}" if taken.owner == batch.owner else "another owner's batch"
+        text = f"{batch.destination} is, holds or lies in the destination of {whose}; choose another one"
+        return (Fault("destination", text),)
 
     def _asks_anew(self, batch: Batch, known: BatchRow, delivery: Delivery) -> bool:
         """Return whether this is a wish to run an ended batch anew, and not the message of its last run again."""
@@ -256,6 +271,15 @@ class BatchHandler:
         self.state.forget_before(new.at - self.kept_s)
         then = (lambda: None) if delivery is None else partial(self.transport.reject, delivery)
         self.notifier.send(rejection(new.batch, new.faults, new.message_id, new.owner), then)
+
+
+def _other_content(known: BatchRow) -> Fault:
+    """Return why an id cannot be used: it is that of a batch of the same owner, which has nothing to do with it."""
+    text = (
+        f"{known.id} is the id of another batch with other content, which stays as it is ({known.state}): give this "
+        "one another `batch_id`, or leave it out, and it is made from the content"
+    )
+    return Fault("batch_id", text)
 
 
 def _stated(batch: Batch) -> StatedBatch:

@@ -129,6 +129,11 @@ class CommandHandler:
             return
         owner = self._owner_of(batch_id)
         if owner is None:
+            log.warning(
+                "command for a batch that is not known", extra={"batch": batch_id[:80], "action": command.action}
+            )
+            self.metrics.commands_unknown.inc()
+            job.tell(batch_id, "refused: no such batch")
             self._end(job)
             return
         if job.owner not in {None, owner}:  # as if there were no such batch

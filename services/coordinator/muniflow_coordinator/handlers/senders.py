@@ -74,12 +74,19 @@ class Senders:
             return
         fault = id_fault(batch.batch_id, derived_id(batch.fingerprint, batch.owner))
         faults = [] if fault is None else [fault]
-        if is_hidden(batch.source):
-            faults.append(Fault("source", HIDDEN))
-        else:
-            faults += source_faults(batch.owner, batch.source, batch.images, self.grants)
+        faults += self.faults(sender, batch.source, batch.images, batch.manifest)
         if faults:
             raise Invalid(tuple(faults))
+
+    def faults(
+        self, sender: Sender, source: str, images: tuple[str, ...] | None, manifest: str | None
+    ) -> tuple[Fault, ...]:
+        """Return what is wrong with where a batch reads; `source` is a prefix."""
+        if sender.checked:
+            return ()
+        if is_hidden(source):
+            return (Fault("source", HIDDEN),)
+        return source_faults(sender.owner, source, images, self.grants, manifest)
 
 
 def _require_owner(place: str, owner: str) -> str:

@@ -143,7 +143,7 @@ def check_document(body: bytes, operations: Operations, rights: Rights, own_id: 
     if is_hidden(batch.source):
         faults.append(Fault("source", HIDDEN))
     else:
-        faults += source_faults(rights.owner, batch.source, batch.images, rights.grants)
+        faults += source_faults(rights.owner, batch.source, batch.images, rights.grants, batch.manifest)
     if fault := id_fault(batch.batch_id, own_id or derived_id(batch.fingerprint, rights.owner)):
         faults.append(fault)
     if faults:
