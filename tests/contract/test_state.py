@@ -21,12 +21,14 @@ from tests.support.waiting import LIMIT_S
 from muniflow.errors import Fault, Invalid, Rejected, Unavailable
 from muniflow.forecast.grade import Forecast
 from muniflow.model.audit import AuditEntry
+from muniflow.model.budget import Amounts
 from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.lineage import Lineage
 from muniflow.runtime.failpoints import LEDGER_COMMITS, Failpoints
 from muniflow_coordinator.errors import Deposed
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
+from muniflow_coordinator.state.charge_types import Charge
 from muniflow_coordinator.state.failure_types import ANY, Chosen, NewLetter, NewRejection
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
@@ -138,6 +140,21 @@ def test_accepting_keeps_the_rest_of_the_images_with_it_and_may_be_repeated(stat
         state.accept_batch(number, 2, [ImageRow(0, "a", ".jpg"), ImageRow(1, "b", "")])
     assert [image.stem for image in state.every_image(number)] == ["a", "b"]
     assert state.find("b").counts == Counts(2)  # type: ignore[union-attr]
+
+
+def test_an_owner_is_charged_once_with_the_batch_that_is_accepted(state: SqlState, url: str) -> None:
+    first, second = state.insert_batch(new()), state.insert_batch(replace(new("c"), destination="c"))
+    for number in (first, first, second):
+        state.accept_batch(number, 2, charge=Charge("utrecht", 20_000, Amounts(2, 8, 1.5, 0.25, 3)))
+    assert state.spent("utrecht", 20_000) == Amounts(4, 16, 3, 0.5, 6)
+    assert state.spent("utrecht", 20_001) == state.spent("delft", 20_000) == Amounts()
+    state.drop_batch(first)
+    again = open_state(url)
+    assert again.spent("utrecht", 20_000).images == 4, "what was done stays charged"
+    again.close()
+    third = state.insert_batch(replace(new("d"), destination="d"))
+    state.accept_batch(third, 1, charge=Charge("utrecht", 20_100, Amounts(1)))
+    assert state.spent("utrecht", 20_000) == Amounts(), "old days are forgotten"
 
 
 def test_ranges_of_done_images_settle_exactly_those_images(state: SqlState) -> None:

@@ -18,6 +18,7 @@ import muniflow_gateway.settings as gateway
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import topology, work_queues
 from muniflow.runtime.addresses import is_loopback
+from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.http import parse_bind
 from muniflow.runtime.settings import (
@@ -221,6 +222,9 @@ def test_the_coordinator_knows_the_gateways_user_and_what_owners_may_read():
     assert settings.unnamed_senders == "refuse"
     for pod in ("StatefulSet/muniflow-coordinator", "Deployment/muniflow-gateway"):
         assert read_env(OwnerSettings, environment(found[pod])).source_grants == {"utrecht": ("utrecht/",)}
+        budgets = read_env(BudgetSettings, environment(found[pod]))
+        assert (budgets.of_batch("delft").images, budgets.of_day("delft").megapixels) == (2_000_000, 500_000)
+        assert (budgets.of_batch("utrecht").images, budgets.of_day("utrecht").megapixels) == (0, 100_000)
     usual = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
     assert usual["MUNIFLOW_GATEWAY_USER"] == "$(AMQP_GATEWAY_USERNAME)"
     assert usual["MUNIFLOW_OPERATOR_USERS"] == "$(AMQP_CLIENT_USERNAME)"

@@ -6,7 +6,7 @@ The type of an error decides what happens to the work (see `muniflow.model.settl
 
 from dataclasses import dataclass
 
-from muniflow.reason_codes import ReasonCode
+from muniflow.reason_codes import ReasonCode, RefusalCode
 
 
 class MuniflowError(Exception):
@@ -49,6 +49,8 @@ class Fault:
     """Where, in the user's words: `operations[1].width`."""
     problem: str
     """What is wrong and what is allowed."""
+    reason_code: RefusalCode | None = None
+    """Why, for programs, where it is no mistake but too much."""
 
     def __str__(self) -> str:
         """One line: place, colon, problem."""

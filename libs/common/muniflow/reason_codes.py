@@ -1,4 +1,6 @@
-"""Why images fail: every reason code, declared once. Stable: a code is never renamed and never changes its meaning.
+"""Why images fail, and batches are too large: every reason code, declared once.
+
+Stable: a code is never renamed and never changes its meaning.
 
 The text of a reason is for people and may change; programs, reports, lists of failures and replays go by the code.
 """
@@ -10,7 +12,7 @@ FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", 
 
 ReasonCode = Literal[
     "file_empty", "not_an_image", "image_unsupported", "image_damaged", "image_too_large", "source_missing",
-    "source_unreadable", "operation_refused", "output_too_large", "output_failed", "operation_unknown",
+    "source_unreadable", "operation_refused", "output_too_large", "too_much_work", "output_failed", "operation_unknown",
     "intermediate_missing", "part_away", "out_of_memory", "timed_out", "crashed", "internal_error", "refused",
     "task_unreadable", "worker_outdated", "deliveries_exhausted", "lost", "unknown",
 ]  # fmt: skip
@@ -34,6 +36,7 @@ REASONS: dict[ReasonCode, Reason] = {
     "source_unreadable": Reason("rejected", "the store refuses the key of a blob, or it is no file"),
     "operation_refused": Reason("rejected", "the operation cannot be applied to an image of this size"),
     "output_too_large": Reason("rejected", "an operation or the output format would pass a limit on pixels"),
+    "too_much_work": Reason("rejected", "the image would take more compute time than one image may"),
     "output_failed": Reason("rejected", "the output could not be encoded"),
     "operation_unknown": Reason("rejected", "the worker has no such operation, or not with these parameters"),
     "intermediate_missing": Reason("missing", "pixels between two steps are gone: a late copy of a settled task"),
@@ -52,3 +55,12 @@ REASONS: dict[ReasonCode, Reason] = {
 """All codes with their meanings."""
 
 UNKNOWN: ReasonCode = "unknown"
+
+RefusalCode = Literal["output_too_large", "too_much_work", "batch_budget", "day_budget"]
+REFUSALS: dict[RefusalCode, str] = {
+    "output_too_large": "each of its images would be made into more pixels than one may",
+    "too_much_work": "each of its images would take more compute time than one may",
+    "batch_budget": "the batch needs more than one batch may",
+    "day_budget": "the batch needs more than its owner has left today; it is taken tomorrow",
+}
+"""Why a batch is refused that has no mistake: all codes with their meanings."""

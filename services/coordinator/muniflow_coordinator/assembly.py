@@ -26,6 +26,7 @@ from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.events import Actions, EventHandler
 from muniflow_coordinator.handlers.finalizer import Finisher
 from muniflow_coordinator.handlers.list_reader import Intakes, ListReader
+from muniflow_coordinator.handlers.pricer import Pricer
 from muniflow_coordinator.handlers.progress import Progress
 from muniflow_coordinator.handlers.progress_notices import ProgressNotices
 from muniflow_coordinator.handlers.redispatch import Redispatcher
@@ -100,8 +101,9 @@ def assemble(
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
                           settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
-                           _list_reader(given, executors.intake, retry), operations, audit, forecaster.deadlines,
-                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), settings.kept_s)
+                           *_readers(given, executors.intake, retry, operations), operations, audit,
+                           forecaster.deadlines, (dispatcher.resume, forecaster.accepted, progress.notices.accepted),
+                           settings.kept_s)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit)
@@ -116,8 +118,14 @@ def assemble(
     # fmt: on
 
 
-def _list_reader(given: Resources, executor: Executor, retry: RetryQueue) -> ListReader:
-    return ListReader(given.loop, executor, given.state, retry, given.stores.source, given.stores.output)
+def _readers(
+    given: Resources, executor: Executor, retry: RetryQueue, operations: Operations
+) -> tuple[ListReader, Pricer]:
+    """Return what reads the lists and the sizes of new batches."""
+    loop, state, source = given.loop, given.state, given.stores.source
+    about = (operations, given.budgets, given.read_pictures)
+    pricer = Pricer(loop, given.clock, executor, state, source, retry, *about)
+    return ListReader(loop, executor, state, retry, source, given.stores.output, pricer.list_faults), pricer
 
 
 def _cleanup(

@@ -140,7 +140,7 @@ MAX_CHARS = 500
 
 def rejection(batch_id: str, faults: tuple[Fault, ...], message_id: str | None, owner: str = DEFAULT_OWNER) -> Notice:
     """Return the notice of a rejected batch."""
-    named = [{"place": cleaned(fault.place), "problem": cleaned(fault.problem)} for fault in faults[:MAX_FAULTS]]
+    named = [_named(fault) for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
         named.append({"place": "", "problem": f"and {len(faults) - MAX_FAULTS} more faults"})
     return Notice(
@@ -150,6 +150,11 @@ def rejection(batch_id: str, faults: tuple[Fault, ...], message_id: str | None, 
         faults=tuple(named),
         message_id=message_id,
     )
+
+
+def _named(fault: Fault) -> dict[str, str]:
+    code = {} if fault.reason_code is None else {"reason_code": fault.reason_code}
+    return {"place": cleaned(fault.place), "problem": cleaned(fault.problem), **code}
 
 
 def cleaned(text: object) -> str:

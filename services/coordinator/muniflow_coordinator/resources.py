@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from muniflow.forecast.stage import Stages
 from muniflow.images.pictures import read_pictures
+from muniflow.planning.budgets import Budgets
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import NewExecutor
 from muniflow.runtime.failpoints import Failpoints
@@ -50,6 +51,7 @@ class Resources:
     """How many consume the tasks of an operation."""
     read_pictures: ReadPictures = read_pictures
     senders: Senders = field(default_factory=lambda: Senders(None, frozenset(), "default", {}))
+    budgets: Budgets = field(default_factory=Budgets)
     failpoints: Failpoints = field(default_factory=Failpoints)
     name: str = "coordinator"
     """Recorded in the database at takeover."""

@@ -12,8 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from muniflow.errors import Fault, Invalid
 from muniflow.forecast.stage import Stages as Deployments
+from muniflow.images.limits import ImageLimits
+from muniflow.images.pictures import read_pictures
 from muniflow.model.operation import Operations, installed_operations
+from muniflow.planning.budgets import Budgets
 from muniflow.runtime import logs
+from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.executor import ThreadExecutor, ThreadRepeater
 from muniflow.runtime.failpoints import Failpoints
@@ -25,6 +29,7 @@ from muniflow.runtime.signals import signals_on
 from muniflow.store.open import open_stores
 from muniflow.transport.connection import user_of
 from muniflow.transport.rabbitmq import RabbitTransport
+from muniflow_coordinator.api.budgets import BudgetAnswers
 from muniflow_coordinator.api.failure_counts import CountedFailures
 from muniflow_coordinator.api.failures import FailureAnswers
 from muniflow_coordinator.api.history import History
@@ -63,7 +68,7 @@ def serve(env: Mapping[str, str]) -> int:
     operations, deployments = _installed(settings)
     loop: Any = new_loop()
     clock, registry, http_bind = SYSTEM_CLOCK, CollectorRegistry(), process_settings.http_bind
-    failpoints, tracing = Failpoints.from_env(env), open_tracing(env, "coordinator")
+    failpoints, tracing, budgets = Failpoints.from_env(env), open_tracing(env, "coordinator"), _budgets(env)
     state, rates = connect_state(settings.database_url, clock, failpoints), StepRates(clock)
     counted, stages = _counts(state, tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
     history = History(stages.answer, clock, ThreadRepeater("history"))
@@ -80,7 +85,9 @@ def serve(env: Mapping[str, str]) -> int:
         takes_express=stages.takes_express,
         stages=deployments,
         consumers=stages.consumers,
+        read_pictures=partial(read_pictures, limits=budgets.limits),
         senders=_senders(settings, broker, read_env(OwnerSettings, env)),
+        budgets=budgets,
         failpoints=failpoints,
         name=peers.signature(f"{socket.gethostname()} {os.getpid()}"),
         tracing=tracing,
@@ -88,11 +95,9 @@ def serve(env: Mapping[str, str]) -> int:
     process = _process(given, operations, settings, broker)
     given.metrics.watch(process.live, lambda: counted.last)
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
-    routes = peers.routes({**answers.routes(), **FailureAnswers(state).routes(), **history.routes()})
+    routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
     _run(process, loop, (stages, counted, history), _server(http_bind, registry, routes, process))
-    state.close()
-    tracing.stop()
-    loop.close()
+    _close(given)
     if process.error is not None:
         raise process.error
     return 0
@@ -104,6 +109,22 @@ def _counts(
     """Return what is counted beside the loop."""
     counted = CountedFailures(state, ThreadRepeater("failures"))
     return counted, Stages(operations, rates, depths, ThreadRepeater("stages"), counted.of)
+
+
+def _close(given: Resources) -> None:
+    given.state.close()
+    given.tracing.stop()
+    given.loop.close()
+
+
+def _budgets(env: Mapping[str, str]) -> Budgets:
+    return Budgets(read_env(BudgetSettings, env), read_env(ImageLimits, env))
+
+
+def _state_routes(given: Resources) -> dict[str, Route]:
+    """Return what is answered from the database alone."""
+    budgets = BudgetAnswers(given.state, given.budgets.settings, given.clock)
+    return {**FailureAnswers(given.state).routes(), **budgets.routes()}
 
 
 def _installed(settings: CoordinatorSettings) -> tuple[Operations, Deployments]:

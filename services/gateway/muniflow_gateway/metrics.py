@@ -19,8 +19,8 @@ REQUEST = histogram(
 REFUSALS = counter(
     "muniflow_gateway_refusals",
     "Requests that were not served. The client's part: `key`, `origin`, `scope`, `quota_requests`, `quota_bytes`, "
-    "`quota_pixels`, `size`, `invalid`, `conflict`, `unknown` (no such thing), `timeout`, `gone` (it hung up). Ours: "
-    "`busy` (too much at once), `backlog` (too much waiting), `broker`, `store`, `coordinator`, `bug`.",
+    "`quota_pixels`, `budget`, `size`, `invalid`, `conflict`, `unknown` (no such thing), `timeout`, `gone` (it hung "
+    "up). Ours: `busy` (too much at once), `backlog` (too much waiting), `broker`, `store`, `coordinator`, `bug`.",
     "reason",
 )  # fmt: skip
 BATCHES = counter(

@@ -14,8 +14,8 @@ RETRY_S = 5
 """What a client is told to wait where nothing better is known."""
 REASONS = frozenset(
     {
-        "key", "origin", "scope", "quota_requests", "quota_bytes", "quota_pixels", "size", "invalid", "conflict",
-        "unknown", "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
+        "key", "origin", "scope", "quota_requests", "quota_bytes", "quota_pixels", "budget", "size", "invalid",
+        "conflict", "unknown", "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
     }
 )  # fmt: skip
 """Why requests are not served, for the metrics: every value there is."""
@@ -38,6 +38,7 @@ class FaultBody(BaseModel):
 
     place: str = Field(description="Where, in your words.", examples=["operations[1].width"])
     problem: str = Field(description="What is wrong and what is allowed.", examples=["write 1 to 65535"])
+    reason_code: str | None = Field(None, description="Where it is no mistake but too much: why, for programs.")
 
 
 class ProblemBody(BaseModel):
@@ -84,13 +85,16 @@ class Problem(Exception):
             title=self.status.phrase,
             status=self.status,
             detail=_printable(self.detail),
-            faults=[FaultBody(place=_printable(f.place), problem=_printable(f.problem)) for f in self.faults],
+            faults=[_body_of(fault) for fault in self.faults],
         )
 
     def response(self) -> Response:
         """The answer."""
         return Response(
-            self.body.model_dump_json(), status_code=self.status, headers=self.headers, media_type=CONTENT_TYPE
+            self.body.model_dump_json(exclude_none=True),
+            status_code=self.status,
+            headers=self.headers,
+            media_type=CONTENT_TYPE,
         )
 
 
@@ -120,6 +124,10 @@ def invalid(faults: Iterable[Fault]) -> Problem:
 def too_large(detail: str, place: str = "") -> Problem:
     """Beyond a cap of size."""
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [Fault(place, detail)] if place else ())
+
+
+def _body_of(fault: Fault) -> FaultBody:
+    return FaultBody(place=_printable(fault.place), problem=_printable(fault.problem), reason_code=fault.reason_code)
 
 
 def _printable(text: str) -> str:

@@ -105,7 +105,7 @@ def rejected_view(rejection: Rejection) -> BatchView:
         submitted_at=rejection.at,
         finished_at=rejection.at,
     )
-    return batch_view(status, [FaultBody(place=fault.place, problem=fault.problem) for fault in rejection.faults])
+    return batch_view(status, [FaultBody(**fault.model_dump()) for fault in rejection.faults])
 
 
 class BatchPage(BaseModel):

@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry
 from muniflow.errors import Fault, Invalid, Unavailable
 from muniflow.images.limits import ImageLimits
 from muniflow.model.operation import Operations, installed_operations
+from muniflow.planning.budgets import Budgets
 from muniflow.runtime import logs
+from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.http import HttpServer, parse_bind
 from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env
@@ -35,6 +37,7 @@ from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.protocol import BoundedProtocol, ConnectionLimits, Connections
 from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.budgets import BudgetCheck
 from muniflow_gateway.upload.service import UploadService
 
 KEEP_ALIVE_S = 75
@@ -73,8 +76,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         Invalid: a setting is wrong.
     """
     settings, stores = read_env(GatewaySettings, env), read_env(StoreSettings, env)
-    limits = read_env(ImageLimits, env)
-    operations = _installed()
+    limits, operations = read_env(ImageLimits, env), _installed()
     notices, coordinator = NoticeHub(loop), CoordinatorClient(settings.coordinator_url)
     metrics = GatewayMetrics(CollectorRegistry())
     broker = Broker(read_env(BrokerSettings, env), notices.on_notice, metrics)
@@ -86,6 +88,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         source=open_store(stores.source_url),
         broker=broker,
         backlog=AcceptedImages(coordinator, settings.max_backlog_images),
+        budgets=BudgetCheck(Budgets(read_env(BudgetSettings, env), limits), operations, coordinator),
         notices=notices,
         failpoints=Failpoints.from_env(env),
         metrics=metrics,

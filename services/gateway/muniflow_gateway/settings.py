@@ -55,7 +55,7 @@ class GatewaySettings(GatewayAddress):
     mebibytes_per_hour: int = Field(100 * 1024, ge=1)
     """Uploaded per key."""
     megapixels_per_hour: int = Field(1_000_000, ge=1)
-    """Uploaded per key."""
+    """Uploaded per key, and made of it by all steps: the price of `muniflow.forecast.price`."""
 
     publish_timeout_s: float = Field(15.0, gt=0)
     """Longest wait for the broker's confirm."""

@@ -1,5 +1,6 @@
 """One whole stack with a gateway, for all tests of this folder; and gateways of their own for tests that kill them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,13 @@ from muniflow.runtime.state_folder import state_folder
 from muniflow_cli.stack.broker import PrivateBroker, find_server
 from muniflow_cli.stack.state import StackState, read_state
 
-LIMITS = {"MUNIFLOW_REQUESTS_PER_MINUTE": "1000000", "MUNIFLOW_MEBIBYTES_PER_HOUR": "1000000"}
+GOUDA = {"batch": {"images": 1000}, "day": {"megapixels": 60}}
+LIMITS = {
+    "MUNIFLOW_REQUESTS_PER_MINUTE": "1000000",
+    "MUNIFLOW_MEBIBYTES_PER_HOUR": "1000000",
+    "MUNIFLOW_OWNER_BUDGETS": json.dumps({"gouda": GOUDA}),
+}
+"""Of the stack; one owner has budgets of its own."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Plans: worked out once for each step and size, in bounded memory, and held against what a step makes."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from tests.support.compute_help import picture, route
 
 from muniflow.compute.plans import MAX_KEPT, Plans
 from muniflow.errors import Rejected
+from muniflow.images.limits import ImageLimits
 from muniflow.model.messages import RouteStep
 
 
@@ -57,3 +59,16 @@ def test_a_step_that_breaks_its_contract_is_found_out(wrong):
     broken = replace(plan, step=replace(plan.step, apply=lambda image, _params: wrong(image)))
     with pytest.raises(RuntimeError, match="step smooth made"):
         broken.run(picture(64, 48))
+
+
+@pytest.mark.parametrize(("source_px", "tiles", "code"), [
+    (10_000, 1, None), (100, 4, None), (100, 6, "output_too_large"), (1_700, 6, None), (20_000, 60, "too_much_work"),
+])  # fmt: skip
+def test_all_tiles_of_an_image_together_are_held_to_its_limits(source_px, tiles, code):
+    """The largest tile, which may be a pixel wider than the others, stands for all of them."""
+    (smooth,) = route("smooth")
+    plan = replace(plans().of(smooth, (50, 50, 3)), seconds=0.1)
+    limits = ImageLimits(max_pixels=10_000, max_growth=8, max_image_seconds=5)
+    with nullcontext() if code is None else pytest.raises(Rejected) as caught:
+        plan.require(limits, source_px, tiles)
+    assert (caught and caught.value.reason_code) == code

@@ -14,6 +14,7 @@ from tests.support.copying import CopyParams
 from tests.support.waiting import run_until
 
 from muniflow.forecast.sizes import Picture
+from muniflow.images.limits import ImageLimits
 from muniflow.images.pictures import OpenBlob, read_picture
 from muniflow.model.lineage import Lineage
 from muniflow.model.messages import Command, Events, Notice, Settled, Tally, Task
@@ -32,6 +33,7 @@ from muniflow.model.topology import (
     topology,
     work_queues,
 )
+from muniflow.planning.budgets import Budgets
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.executor import NewExecutor, ThreadExecutor
 from muniflow.runtime.failpoints import Failpoints
@@ -122,6 +124,8 @@ class CoordinatorHarness:
         self.consumers: dict[str, int | None] = {}
         """Of each operation; not known at first."""
         self.read_pictures: ReadPictures = one_by_one
+        # Most sources of these tests are no images, and an unknown size counts as the largest.
+        self.budgets = Budgets(limits=ImageLimits(max_growth=10_000))
         self.given_up: list[str] = []
         """Why a coordinator gave up."""
         self.coordinator: Coordinator | None = None
@@ -202,6 +206,7 @@ class CoordinatorHarness:
             consumers=self.consumers.get,
             senders=self.senders,
             read_pictures=self.read_pictures,
+            budgets=self.budgets,
         )
         transport = self.broker.transport("coordinator")
         return assemble(given, self.operations, own, transport, give_up)

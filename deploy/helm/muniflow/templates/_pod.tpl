@@ -109,6 +109,19 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* What batches and owners may ask for, as coordinator and gateway both know it. */}}
+{{- define "muniflow.env.budgets" -}}
+{{- with .Values.budgets.batch }}
+- {name: MUNIFLOW_BATCH_BUDGET, value: {{ toJson . | quote }}}
+{{- end }}
+{{- with .Values.budgets.day }}
+- {name: MUNIFLOW_DAY_BUDGET, value: {{ toJson . | quote }}}
+{{- end }}
+{{- with .Values.budgets.owners }}
+- {name: MUNIFLOW_OWNER_BUDGETS, value: {{ toJson . | quote }}}
+{{- end }}
+{{- end -}}
+
 {{/* Whom the coordinator believes what: users by their names, which are those of their Secrets. */}}
 {{- define "muniflow.env.senders" -}}
 {{- $root := . -}}

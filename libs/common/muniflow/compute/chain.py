@@ -28,7 +28,7 @@ from muniflow.model import keys
 from muniflow.model.bundles import bundles
 from muniflow.model.frame import Frame, whole
 from muniflow.model.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
-from muniflow.model.messages import Settled, Task, Tile, output_name
+from muniflow.model.messages import Settled, Task, Tile, leaf_count, output_name
 from muniflow.model.settlement import Disposition, Done, Fail
 
 DECODED = -1
@@ -99,6 +99,8 @@ class Chain:
             self.task = self._sums.read(self.task, data)
             self._source = data, header
             self._reads, self._pixels_in = READS[header.format], header.size.pixels
+            if self._hands_on:
+                self.task = self.task.model_copy(update={"source_px": header.size.pixels})
         measure.load_s += time.perf_counter() - started_s
 
     @property
@@ -203,6 +205,7 @@ class Chain:
 
     def _apply(self, node: StepInput, measure: StepMeasure) -> list[StepInput]:
         plan = self._plan(node)
+        plan.require(self.context.limits, self._source_px, leaf_count(self.task.route[: node.step]))
         started_s = time.perf_counter()
         images = plan.run(node.image)
         measure.compute_s += time.perf_counter() - started_s
@@ -220,6 +223,12 @@ class Chain:
             tiles = [StepInput(image, node.step + 1, lineage, region) for (image, region), lineage in placed]
         node.frame_of(tiles, plan.params)
         return tiles
+
+    @property
+    def _source_px(self) -> int:
+        """Pixels of the source; an earlier build does not tell them, and then the largest one is meant."""
+        here = self.context.limits.max_pixels if self.task.tiles else self._pixels_in
+        return self.task.source_px or here
 
     def _plan(self, node: StepInput) -> StepPlan:
         step, plans = self.task.route[node.step], self.context.plans

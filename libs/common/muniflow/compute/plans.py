@@ -8,12 +8,15 @@ from pydantic import ValidationError
 
 from muniflow.compute.step import Step, Steps
 from muniflow.errors import Rejected
+from muniflow.forecast.price import step_seconds
 from muniflow.images.alpha import WITH_ALPHA
-from muniflow.images.limits import setting
+from muniflow.images.limits import ImageLimits, setting
 from muniflow.images.types import Image
 from muniflow.model.messages import RouteStep
 from muniflow.model.operation import Params, Size, read_params
 
+TILE_SLACK = 1.125
+"""Tiles of one split differ by a pixel a side: the largest one must not stand for all of them."""
 MAX_KEPT = 512
 MAX_KEPT_IMAGES = 64
 """A plan that makes more is dear to keep, and cheap beside what it makes."""
@@ -30,6 +33,26 @@ class StepPlan:
     params: Params
     made: list[tuple[Shape, Any]]
     """Shape and type of each image that it makes."""
+    made_px: int
+    """Pixels of all of them."""
+    seconds: float
+    """What it takes, by the documented costs."""
+
+    def require(self, limits: ImageLimits, source_px: int, tiles: int) -> None:
+        """Refuse what would be too much of one image.
+
+        Args:
+            limits: of one image.
+            source_px: pixels of the source.
+            tiles: parts like this one that the image has here.
+
+        Raises:
+            Rejected: it would be made into too many pixels, or take too long, all parts together.
+        """
+        siblings = tiles if tiles == 1 else tiles / TILE_SLACK
+        problem = limits.too_large(self.made_px * siblings, source_px) or limits.too_long(self.seconds * siblings)
+        if problem is not None:
+            raise problem
 
     def run(self, image: Image) -> list[Image]:
         """Compute the step.
@@ -107,7 +130,8 @@ class Plans:
         if len(sizes) != step.fan_out:
             raise RuntimeError(f"step {step.op} makes {len(sizes)} images, and its route says {step.fan_out}")
         made: list[tuple[Shape, Any]] = [((size.height_px, size.width_px, channels), _UINT8) for size in sizes]
-        return StepPlan(self.steps[step.op], params, made)
+        made_px = sum(size.pixels for size in sizes)
+        return StepPlan(self.steps[step.op], params, made, made_px, step_seconds(step, height_px * width_px, made_px))
 
     def _parse(self, step: RouteStep) -> Params:
         if step.op not in self.steps:

@@ -87,6 +87,8 @@ class FaultEntry(Answer):
 
     place: str
     problem: str
+    reason_code: str | None = None
+    """Where it is no mistake but too much: one of `muniflow.reason_codes.REFUSALS`."""
 
 
 class Rejection(Answer):

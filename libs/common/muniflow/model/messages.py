@@ -77,6 +77,8 @@ class Task(Message):
     """Whether what is read and written is hashed for the report."""
     source_sha256: Digest | None = None
     """Of `source`, from the process that decoded it."""
+    source_px: Annotated[int, Field(ge=1)] | None = None
+    """Pixels of `source`, from the process that decoded it; steps hold what they make against them."""
     attempt: Annotated[int, Field(ge=1)] = 1
     published_at: float = 0.0
     """Unix time, seconds: when this task was published, for the wait in the queue."""

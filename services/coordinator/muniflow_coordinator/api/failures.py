@@ -121,7 +121,9 @@ def _letter(row: LetterRow) -> StrayLetter:
 
 
 def _rejection(row: RejectionRow) -> Rejection:
-    faults = tuple(FaultEntry(place=fault.place, problem=fault.problem) for fault in row.faults)
+    faults = tuple(
+        FaultEntry(place=fault.place, problem=fault.problem, reason_code=fault.reason_code) for fault in row.faults
+    )
     return Rejection(batch_id=row.batch, owner=row.owner, municipality=row.municipality, at=row.at, faults=faults)
 
 

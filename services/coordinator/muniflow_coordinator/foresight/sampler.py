@@ -17,7 +17,7 @@ from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Loop
 from muniflow.store.types import Store
 from muniflow_coordinator.runs.runs import Run, Runs
-from muniflow_coordinator.state.types import State
+from muniflow_coordinator.state.types import ImageRow, State
 
 log = logging.getLogger(__name__)
 
@@ -67,23 +67,34 @@ class Sampler:
             log.exception("reading the sizes of images failed; they are guessed", extra={"batch": run.id})
 
     def _sample(self, number: int, batch_id: str, source: str, count: int, path: Path) -> BatchSample:
-        places = sample_places(count, dice_of(batch_id))
-        rows = [row for row, _ in self.state.opened(number, places)]
-        keys = [f"{source}{row.stem}{row.suffix}" for row in rows]
-        blobs = _Blobs(self.source, self.executor)
-        sample = SizeSample.of(count, (row.image for row in rows), self.read_pictures(blobs.open, keys))
+        rows = [row for row, _ in self.state.opened(number, sample_places(count, dice_of(batch_id)))]
+        sample = read_sizes(count, rows, source, Blobs(self.source, self.executor), self.read_pictures)
         return BatchSample(sample, BatchWork.of(sample, path), mean_intermediate_bytes(sample, path))
 
 
-class _Blobs:
+def read_sizes(
+    count: int, rows: Sequence[ImageRow], source: str, blobs: "Blobs", read_pictures: ReadPictures
+) -> SizeSample:
+    """Return the sizes of these images of a batch of `count`, which lie below `source`."""
+    keys = [f"{source}{row.stem}{row.suffix}" for row in rows]
+    return SizeSample.of(count, (row.image for row in rows), read_pictures(blobs.open, keys))
+
+
+class Blobs:
     """The source store for one sample: once it was away, it is not asked for each of the other images, too."""
 
     def __init__(self, source: Store, executor: Executor) -> None:
+        """Nothing is known to be away."""
         self._source = source
         self._executor = executor
         self._problem: Unavailable | None = None
 
     def open(self, key: str) -> BinaryIO:
+        """Return a blob as a stream.
+
+        Raises:
+            Unavailable: the store is away, or was before.
+        """
         if self._executor.stopped:
             self._problem = Unavailable("the source store", "stopping")
         if self._problem is not None:

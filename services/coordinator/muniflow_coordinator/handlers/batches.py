@@ -17,6 +17,7 @@ from muniflow.model.deadline import past_faults, read_time
 from muniflow.model.messages import TERMINAL, Notice
 from muniflow.model.operation import Operations
 from muniflow.model.owners import DEFAULT_OWNER
+from muniflow.planning.budgets import Needed
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
@@ -26,6 +27,7 @@ from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
 from muniflow_coordinator.handlers.image_list import few_named
 from muniflow_coordinator.handlers.list_reader import Intake, Intakes, ListReader
+from muniflow_coordinator.handlers.pricer import Pricer
 from muniflow_coordinator.handlers.senders import Sender
 from muniflow_coordinator.notifier import Notifier, event_of, notice_of_row, notice_of_run, rejection
 from muniflow_coordinator.resources import Stores
@@ -53,6 +55,7 @@ class BatchHandler:
     runs: Runs
     intakes: Intakes
     reader: ListReader
+    pricer: Pricer
     operations: Operations
     audit: AuditTrail
     deadlines: Deadlines
@@ -208,7 +211,7 @@ class BatchHandler:
     def _begin(self, batch: Batch, delivery: Delivery) -> None:
         now = self.clock.now_s()
         new = _new_batch(batch, delivery.body, now)
-        if (rows := few_named(batch, self.stores.source, self.stores.output)) is not None:
+        if (rows := self._few_free(batch)) is not None:
             # No list to read: one transaction records everything.
             self._before_accept()
             number = self.state.insert_batch(new, rows)
@@ -219,17 +222,31 @@ class BatchHandler:
         self.intakes[batch.batch_id] = intake
         self._read(intake)
 
+    def _few_free(self, batch: Batch) -> list[ImageRow] | None:
+        """Return all images of a batch that can be accepted at once."""
+        rows = few_named(batch, self.stores.source, self.stores.output)
+        free = rows is not None and not self.pricer.list_faults(batch, len(rows)) and self.pricer.is_free(batch)
+        return rows if free else None
+
     def _read(self, intake: Intake) -> None:
-        self.reader.read(intake, self._accept, self._end_rejected)
+        self.reader.read(intake, self._price, self._end_rejected)
 
     def _end_rejected(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
         self.state.drop_batch(intake.number)
         self._end(intake)
         self._reject(intake.deliveries, _stated(intake.batch), faults, intake.batch.owner)
 
-    def _accept(self, intake: Intake, total: int, rows: Sequence[ImageRow]) -> None:
+    def _price(self, intake: Intake, total: int, rows: Sequence[ImageRow]) -> None:
+        self.pricer.price(intake, total, rows, partial(self._on_priced, intake, total, rows))
+
+    def _on_priced(self, intake: Intake, total: int, rows: Sequence[ImageRow], needed: Needed) -> None:
+        faults = needed.faults or self.pricer.day_faults(intake.batch, needed.amounts)
+        if faults:
+            self.reader.remove_images(intake.number, partial(self._end_rejected, intake, faults))
+            return
         self._before_accept()
-        self.state.accept_batch(intake.number, total, rows, spec=write_spec(intake.batch))
+        charge = self.pricer.charge(intake.batch, needed.amounts)
+        self.state.accept_batch(intake.number, total, rows, spec=write_spec(intake.batch), charge=charge)
         self._after_accept()
         run = Run.fresh(intake.number, intake.batch, total, intake.submitted_at, self.clock)
         self._end(intake)

@@ -77,6 +77,8 @@ class ListReader:
     retry_queue: RetryQueue
     source: Store
     output: Store
+    too_many: Callable[[Batch, int], tuple[Fault, ...]] = lambda _batch, _count: ()
+    """Why a batch may not have so many images; asked while its list is read."""
 
     def read(self, intake: Intake, on_read: OnRead, on_rejected: OnRejected) -> None:
         """Read and record all images of a batch, then call one of both in the retry queue."""
@@ -101,6 +103,9 @@ class ListReader:
             return
         first = not reading.total
         reading.total += len(chunk)
+        if faults := self.too_many(reading.intake.batch, reading.total):
+            self._reject(reading, faults if reading.chunks.ended else _at_least(faults))
+            return
         reading.ended = reading.chunks.ended
         if reading.ended:
             found = reading.chunks
@@ -156,6 +161,11 @@ class ListReader:
     def _fail(self, reading: _Reading, then: Callable[[], object]) -> None:
         reading.failed = True
         self.retry_queue.run(lambda: self.remove_images(reading.intake.number, then))
+
+
+def _at_least(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Return the faults of a list that is not read to its end, as there is no use in that."""
+    return tuple(replace(fault, problem=f"{fault.problem}, and its list goes on") for fault in faults)
 
 
 def _check(reading: _Reading, intake: Intake, state: State) -> tuple[Fault, ...]:

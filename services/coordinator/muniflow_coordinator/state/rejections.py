@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import zip_longest
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,7 +16,7 @@ from muniflow_coordinator.state.tables import letters, rejections
 
 MAX_FAULTS = 10_000
 """Faults kept of one batch; a wrong list of images may repeat the same fault a million times."""
-_COLUMNS = [rejections.c[name] for name in ("number", "batch", "municipality", "at", "owner", "faults")]
+_COLUMNS = [rejections.c[name] for name in ("number", "batch", "municipality", "at", "owner", "faults", "codes")]
 
 
 class SqlRejections(SqlFailures):
@@ -33,6 +34,7 @@ class SqlRejections(SqlFailures):
             "at": new.at,
             "owner": new.owner,
             "faults": faults,
+            "codes": _codes(new.faults),
         }
         with self._write(None) as connection:
             connection.execute(dialect.insert(rejections).on_conflict_do_nothing(), [values])
@@ -62,13 +64,22 @@ class SqlRejections(SqlFailures):
             query = query.where(rejections.c.number < after)
         with self._read() as connection:
             return [
-                RejectionRow(row.number, row.batch, row.municipality, row.at, row.owner, _read_faults(row.faults))
+                RejectionRow(
+                    row.number, row.batch, row.municipality, row.at, row.owner, _read_faults(row.faults, row.codes)
+                )
                 for row in connection.execute(query)
             ]
 
 
-def _read_faults(written: str) -> tuple[Fault, ...]:
-    return tuple(Fault(place, problem) for place, problem in json.loads(written))
+def _read_faults(written: str, codes: str | None) -> tuple[Fault, ...]:
+    pairs = zip_longest(json.loads(written), json.loads(codes or "[]"))
+    return tuple(Fault(place, problem, code) for (place, problem), code in pairs)
+
+
+def _codes(faults: tuple[Fault, ...]) -> str | None:
+    """Return them beside the faults: an earlier coordinator reads pairs of place and problem."""
+    codes = [fault.reason_code for fault in faults[:MAX_FAULTS]]
+    return json.dumps(codes) if any(codes) else None
 
 
 def _faults(faults: tuple[Fault, ...]) -> str:

@@ -11,11 +11,12 @@ from muniflow.model.audit import AuditEntry
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow_coordinator.state import rows
+from muniflow_coordinator.state.charge_types import Charge
+from muniflow_coordinator.state.charges import SqlCharges
 from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.failure_types import ANY, Chosen
 from muniflow_coordinator.state.failures import failure_of
 from muniflow_coordinator.state.many import Many
-from muniflow_coordinator.state.rejections import SqlRejections
 from muniflow_coordinator.state.tables import (
     audit,
     batches,
@@ -57,7 +58,7 @@ _RESTART = update(images).where(*_ONE_PENDING).values(run=images.c.run + 1)
 _COUNTS = select(batches.c.total, batches.c.done, batches.c.failed, batches.c.cancelled)
 
 
-class SqlState(SqlRejections):
+class SqlState(SqlCharges):
     """`muniflow_coordinator.state.types.State` on a database."""
 
     def __init__(self, writer: Engine, readers: Engine, clock: Clock, failpoints: Failpoints) -> None:
@@ -123,11 +124,21 @@ class SqlState(SqlRejections):
     def _insert_images(self, connection: Connection, batch: int, new: Sequence[ImageRow]) -> None:
         self._keep_images.execute(connection, [rows.image_values(batch, image) for image in new])
 
-    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = (), *, spec: str | None = None) -> None:
-        """Insert the `rest` of the images of a batch, set its state to `running`, and delete its document."""
+    def accept_batch(
+        self,
+        batch: int,
+        total: int,
+        rest: Sequence[ImageRow] = (),
+        *,
+        spec: str | None = None,
+        charge: Charge | None = None,
+    ) -> None:
+        """Insert the `rest` of the images of a batch, set its state to `running`, delete its document, and charge."""
         values: rows.Values = {"state": "running", **rows.count_values(Counts(total))}
         values |= {} if spec is None else {"spec": spec}
         with self._write("accept_batch") as connection:
+            if charge is not None:
+                self._charge(connection, batch, charge)
             if rest:
                 self._insert_images(connection, batch, rest)
             self._update_batch(connection, batch, values)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal_column,
 )
 
+from muniflow.model.budget import Amounts
 from muniflow.model.owners import DEFAULT_OWNER
 
 SCHEMA_VERSION = 2
@@ -154,6 +155,8 @@ rejections = Table(
     Column("at", Double, nullable=False),
     Column("faults", Text, nullable=False),
     Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
+    # The reason codes of its faults, as a JSON list; where none has one, nothing.
+    Column("codes", Text),
     Index("rejections_by_batch", "batch", "number"),
     Index("rejections_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
@@ -173,6 +176,15 @@ audit = Table(
     Column("batch", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Index("audit_by_batch", "batch", "number"),
+)
+
+# What owners were charged on each day of UTC (days since 1970), by `muniflow.model.budget.Amounts`.
+spending = Table(
+    "spending",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    *(Column(name, Double, nullable=False) for name in Amounts._fields),
 )
 
 # The SHA-256 of the source and of each output of a done image, 32 bytes each, in split order. No foreign key: a build
@@ -219,6 +231,7 @@ ADDED = (
     leaves.c.code,
     leaves.c.sums,
     rejections.c.owner,
+    rejections.c.codes,
 )
 """Columns that came after their tables. Each may be empty or has a default, and an earlier version does not name it."""
 
@@ -243,4 +256,5 @@ __all__ = [
     "rejections",
     "schema",
     "service_times",
+    "spending",
 ]

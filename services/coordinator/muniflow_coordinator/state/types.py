@@ -16,7 +16,8 @@ from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.messages import BatchState, ImageState
 from muniflow.model.owners import DEFAULT_OWNER
-from muniflow_coordinator.state.failure_types import ANY, Chosen, FailureState
+from muniflow_coordinator.state.charge_types import ChargeState
+from muniflow_coordinator.state.failure_types import ANY, Chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Commit:
     report: str | None = None
 
 
-class State(FailureState, Protocol):
+class State(ChargeState, Protocol):
     """Durable records of batches, images and leaves of open images."""
 
     # The writer
@@ -165,13 +166,6 @@ class State(FailureState, Protocol):
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Insert images; existing ones are not changed."""
-        ...
-
-    def accept_batch(self, batch: int, total: int, rest: Sequence[ImageRow] = (), *, spec: str | None = None) -> None:
-        """Insert the `rest` of the images of a batch, set its state to `running`, and delete its document.
-
-        `spec` replaces that of its insertion: more is known once its list is read.
-        """
         ...
 
     def commit(self, changes: Sequence[Commit]) -> None:

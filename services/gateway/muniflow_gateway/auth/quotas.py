@@ -70,12 +70,12 @@ class Allowance:
         self._take(self.bytes, count, "uploaded bytes", "mebibytes_per_hour", "quota_bytes")
 
     def take_pixels(self, count: int) -> None:
-        """Count the pixels of an uploaded image.
+        """Count the pixels of uploaded images, and those that are made of them.
 
         Raises:
             Problem: 429.
         """
-        self._take(self.pixels, count, "uploaded pixels", "megapixels_per_hour", "quota_pixels")
+        self._take(self.pixels, count, "uploaded and made pixels", "megapixels_per_hour", "quota_pixels")
 
     def _take(self, bucket: Bucket, amount: float, what: str, field: str, reason: str) -> None:
         if wait_s := bucket.take(amount, self.clock()):

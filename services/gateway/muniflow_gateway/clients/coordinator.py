@@ -25,6 +25,7 @@ from muniflow.model.api import (
     images_path,
     query_of,
 )
+from muniflow.model.api_budgets import BUDGETS, BudgetStatus
 from muniflow.model.api_failures import FAILURE_COUNTS, MAX_REJECTIONS, REJECTIONS, FailureCounts, RejectionList
 
 TIMEOUT_S = 10.0
@@ -134,6 +135,10 @@ class CoordinatorClient:
     ) -> FailureCounts:
         """How many images have failed, by batch, reason code and operation; with `owner` only of its batches."""
         return await self._get(FailureCounts, FAILURE_COUNTS, batch=batch, operation=operation, owner=owner)
+
+    async def budgets(self, owner: str) -> BudgetStatus:
+        """What an owner may still ask for today."""
+        return await self._get(BudgetStatus, BUDGETS, owner=owner)
 
     async def fleet(self) -> bytes:
         """What a new batch meets, for `muniflow.planning.fleet.read_fleet`.

@@ -215,7 +215,7 @@ class Follower:
             return None
         submitted_at = self._notices.submitted_at(batch_id)
         if (notice := self._notices.rejected(batch_id)) is not None and isinstance(error, NotFound):
-            faults = tuple(FaultEntry(place=f.get("place", ""), problem=f.get("problem", "")) for f in notice.faults)
+            faults = tuple(FaultEntry.model_validate({"place": "", "problem": ""} | fault) for fault in notice.faults)
             return rejected_view(Rejection(batch_id=batch_id, owner=notice.owner, at=notice.at, faults=faults))
         if submitted_at is None:
             return None

@@ -4,16 +4,20 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.forecast.route import PIXELS_PER_MP
+from muniflow.forecast.sizes import Picture
+from muniflow.forecast.task_class import READS
 from muniflow.images.header import ImageLimits, ImageStart, read_start
 from muniflow.model.keys import upload_folder
 from muniflow.model.messages import Command
@@ -32,6 +36,7 @@ from muniflow_gateway.problems import Problem, problem_of
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload import documents
 from muniflow_gateway.upload.body import chunks, drain, whole
+from muniflow_gateway.upload.budgets import BudgetCheck, refusal
 from muniflow_gateway.upload.documents import IdempotencyRecord, Rights
 from muniflow_gateway.upload.multipart import Form, FormReader, Sink, StoredFile, boundary_of
 
@@ -52,6 +57,7 @@ class UploadService:
     source: Store
     broker: Broker
     backlog: AcceptedImages
+    budgets: BudgetCheck
     notices: NoticeHub
     failpoints: Failpoints
     metrics: GatewayMetrics
@@ -123,8 +129,7 @@ class UploadService:
             # Others may hand in something else under the same id at the same time, so it is not any answer.
             notice = await subscription.answer_to(message_id, self.settings.answer_s)
         if notice is not None and notice.state == "rejected":
-            faults = tuple(Fault(fault.get("place", ""), fault.get("problem", "")) for fault in notice.faults)
-            raise Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
+            raise refusal(notice)
         return batch.batch_id, None if notice is None else notice.already_run_at
 
     async def sent_folder(self, batch_id: str) -> str:
@@ -220,14 +225,32 @@ class UploadService:
         return await FormReader(boundary, sink, settings, self.limits).read(body)
 
     async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
+        pictures: list[Picture | None] = []
         for file in form.files:
             start = await self._start_of(sink, file)
             if start.refused is not None:
                 form.fault(file.place, f"{file.name}: {start.refused}")
-            elif start.header is not None and not form.faults:
-                caller.allowance.take_pixels(start.header.size.pixels)
+            pictures.append(None if start.header is None else Picture(start.header.size, READS[start.header.format]))
         rights = self._rights(caller)
-        return documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
+        body = documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
+        await self._require_affordable(form, body, pictures, caller)
+        return body
+
+    async def _require_affordable(
+        self, form: Form, body: bytes, pictures: Sequence[Picture | None], caller: Caller
+    ) -> None:
+        """Refuse what is too much of one image, of one batch, or for its key and owner now.
+
+        Raises:
+            Invalid: an image or the batch.
+            Problem: 429.
+        """
+        places = [Fault(file.place, file.name) for file in form.files]
+        work = partial(self.budgets.needed, body, caller.owner, places, pictures)
+        needed = await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        await self.budgets.require_left(caller.owner, needed)
+        sent_px = sum(picture.size.pixels for picture in pictures if picture is not None)
+        caller.allowance.take_pixels(sent_px + round(needed.megapixels * PIXELS_PER_MP))
 
     async def _start_of(self, sink: Sink, file: StoredFile) -> ImageStart:
         def look() -> ImageStart:

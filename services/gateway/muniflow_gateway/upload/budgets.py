@@ -1,0 +1,98 @@
+"""Budgets at the gateway: says early, and with the right status, what the coordinator would refuse."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from muniflow.errors import Fault, Invalid, MuniflowError
+from muniflow.forecast.price import PriceList
+from muniflow.forecast.sizes import Picture, SizeSample
+from muniflow.model.batch import read_batch
+from muniflow.model.budget import Amounts, day_ends_in_s
+from muniflow.model.messages import Notice
+from muniflow.model.operation import Operations
+from muniflow.planning.budgets import Budgets, image_fault
+from muniflow.reason_codes import REFUSALS
+from muniflow_gateway.clients.coordinator import CoordinatorClient
+from muniflow_gateway.problems import Problem, invalid
+
+
+@dataclass(frozen=True)
+class BudgetCheck:
+    """Holds forms against the budgets, and turns what the coordinator refuses into answers."""
+
+    budgets: Budgets
+    operations: Operations
+    coordinator: CoordinatorClient
+
+    def needed(
+        self, document: bytes, owner: str, places: Sequence[Fault], pictures: Sequence[Picture | None]
+    ) -> Amounts:
+        """What a checked document with these images needs. Takes milliseconds, more for many tiles.
+
+        Args:
+            document: the batch.
+            owner: who sends it.
+            places: of each image, with its name as the problem.
+            pictures: what the header of each says; `None`: not known, so it counts as the largest.
+
+        Raises:
+            Invalid: an image, or the batch, is too large; each image is named.
+        """
+        batch = read_batch(document, self.operations, owner)
+        prices = PriceList.of(batch, self.operations)
+        largest = prices.largest(self.budgets.limits.max_pixels)
+        faults = []
+        for file, picture in zip(places, pictures, strict=True):
+            price, size = (prices.price(picture), picture.size) if picture else (largest, None)
+            if (problem := self.budgets.image_problem(price, size)) is not None:
+                faults.append(image_fault(file.place, f"{file.problem}: {problem}", problem))
+        needed = self.budgets.needed(batch, prices, SizeSample.of(len(pictures), range(len(pictures)), pictures))
+        if faults or needed.faults:
+            raise Invalid(tuple(faults) or needed.faults)
+        return needed.amounts
+
+    async def require_left(self, owner: str, needed: Amounts) -> None:
+        """Refuse what an owner has not enough left for today. The coordinator decides; where it is away, it will.
+
+        Raises:
+            Problem: 429.
+        """
+        if not self.budgets.is_charged(owner):
+            return
+        try:
+            status = await self.coordinator.budgets(owner)
+        except MuniflowError:
+            return
+        if faults := self.budgets.day_faults(owner, needed, status.spent):
+            raise _tomorrow(faults)
+
+
+def refusal(notice: Notice) -> Problem:
+    """What the refusal of a batch by the coordinator means over HTTP."""
+    faults = refused_faults(notice)
+    codes = {fault.reason_code for fault in faults}
+    if "day_budget" in codes:
+        return _tomorrow(faults)
+    if codes - {None}:
+        return invalid(faults)
+    return Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
+
+
+def refused_faults(notice: Notice) -> tuple[Fault, ...]:
+    """The faults of a refused batch; a code of a later build is left out."""
+    return tuple(
+        Fault(
+            fault.get("place", ""),
+            fault.get("problem", ""),
+            next((code for code in REFUSALS if code == fault.get("reason_code")), None),
+        )
+        for fault in notice.faults
+    )
+
+
+def _tomorrow(faults: tuple[Fault, ...]) -> Problem:
+    detail = "; ".join(str(fault) for fault in faults)
+    wait_s = day_ends_in_s(time.time())
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, faults, reason="budget", retry_after_s=wait_s)
