@@ -30,10 +30,10 @@ from muniflow_coordinator.errors import Deposed
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
 from muniflow_coordinator.state.charge_types import Charge
 from muniflow_coordinator.state.failure_types import ANY, Chosen, NewLetter, NewRejection
+from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
 from muniflow_coordinator.state.tables import ADDED, SCHEMA_VERSION, batches, forecasts, schema, service_times
-from muniflow_coordinator.state.types import ForecastRow, ServiceTimeRow
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -137,7 +137,7 @@ def test_a_batch_with_its_images_is_accepted_in_one_transaction(state: SqlState)
 def test_accepting_keeps_the_rest_of_the_images_with_it_and_may_be_repeated(state: SqlState) -> None:
     number = state.insert_batch(new())
     for _ in range(2):
-        state.accept_batch(number, 2, [ImageRow(0, "a", ".jpg"), ImageRow(1, "b", "")])
+        state.accept_batch(number, Counts(2), [ImageRow(0, "a", ".jpg"), ImageRow(1, "b", "")])
     assert [image.stem for image in state.every_image(number)] == ["a", "b"]
     assert state.find("b").counts == Counts(2)  # type: ignore[union-attr]
 
@@ -145,7 +145,7 @@ def test_accepting_keeps_the_rest_of_the_images_with_it_and_may_be_repeated(stat
 def test_an_owner_is_charged_once_with_the_batch_that_is_accepted(state: SqlState, url: str) -> None:
     first, second = state.insert_batch(new()), state.insert_batch(replace(new("c"), destination="c"))
     for number in (first, first, second):
-        state.accept_batch(number, 2, charge=Charge("utrecht", 20_000, Amounts(2, 8, 1.5, 0.25, 3)))
+        state.accept_batch(number, Counts(2), charge=Charge("utrecht", 20_000, Amounts(2, 8, 1.5, 0.25, 3)))
     assert state.spent("utrecht", 20_000) == Amounts(4, 16, 3, 0.5, 6)
     assert state.spent("utrecht", 20_001) == state.spent("delft", 20_000) == Amounts()
     state.drop_batch(first)
@@ -153,8 +153,28 @@ def test_an_owner_is_charged_once_with_the_batch_that_is_accepted(state: SqlStat
     assert again.spent("utrecht", 20_000).images == 4, "what was done stays charged"
     again.close()
     third = state.insert_batch(replace(new("d"), destination="d"))
-    state.accept_batch(third, 1, charge=Charge("utrecht", 20_100, Amounts(1)))
+    state.accept_batch(third, Counts(1), charge=Charge("utrecht", 20_100, Amounts(1)))
     assert state.spent("utrecht", 20_000) == Amounts(), "old days are forgotten"
+
+
+def test_images_that_are_kept_are_done_from_the_start_and_a_batch_of_them_is_about_to_end(state: SqlState) -> None:
+    number = state.insert_batch(new())
+    sums = ImageSums("1" * 64, ("2" * 64,))
+    kept = ImageRow(0, "a", ".jpg", "done", 7, sums=sums, version="3-4", metadata=("place", "time"))
+    nothing = ImageRow(1, "b", ".jpg", "done", version="5-6", metadata=())
+    state.accept_batch(number, Counts(2, done=2), [kept, nothing])
+    assert list(state.every_image(number)) == [kept, nothing]
+    row = state.find("b")
+    assert row is not None
+    assert (row.state, row.counts.pending, row.finished_at is None) == ("finishing", 0, False)
+
+
+def test_what_outputs_keep_of_metadata_is_settled_with_each_image(state: SqlState) -> None:
+    number = running(state, 5)
+    words = [("place",), ("place",), (), None, ("time",)]
+    settled = [replace(done(n), metadata=metadata) for n, metadata in enumerate(words)]
+    state.commit([Commit(number, settled=settled)])
+    assert [image.metadata for image in state.images(number)] == words
 
 
 def test_ranges_of_done_images_settle_exactly_those_images(state: SqlState) -> None:
@@ -236,7 +256,7 @@ def test_beginning_again_raises_the_run_of_pending_images_once_and_drops_their_l
 def test_what_was_in_flight_when_a_batch_was_cancelled_is_kept(state: SqlState) -> None:
     number, other = running(state, 4), running(state, 2, "c")
     for batch, total in ((number, 4), (other, 2)):
-        state.accept_batch(batch, total)
+        state.accept_batch(batch, Counts(total))
         assert state.kept_images(batch) == []
     for _ in range(2):  # the second time as after a commit whose answer was lost
         state.commit([Commit(number, cancelling=True, in_flight={2, 0})])
@@ -348,7 +368,7 @@ def test_who_was_followed_writes_nothing_more(state: SqlState, url: str) -> None
         "commit": lambda: state.commit([Commit(number, settled=[done(0)])]),
         "insert_batch": lambda: state.insert_batch(new("c")),
         "insert_images": lambda: state.insert_images(number, [ImageRow(9, "x", "")]),
-        "accept_batch": lambda: state.accept_batch(number, 3),
+        "accept_batch": lambda: state.accept_batch(number, Counts(3)),
         "cancel_images": lambda: state.cancel_images(number, range(5), ()),
         "reopen_images": lambda: state.reopen_images(number, range(5)),
         "restart_images": lambda: state.restart_images(number, {0: 0}),
@@ -418,7 +438,7 @@ def test_a_transaction_that_is_frozen_does_not_keep_its_successor_out(postgres_u
 def test_a_document_is_kept_until_its_batch_is_accepted(state: SqlState) -> None:
     number = state.insert_batch(replace(new(), document=b"\x00{}"))
     assert state.document(number) == b"\x00{}"
-    state.accept_batch(number, 3)
+    state.accept_batch(number, Counts(3))
     assert state.document(number) is None
     (row,) = state.unfinished()
     assert (row.state, row.counts) == ("running", Counts(3))
@@ -643,7 +663,7 @@ def test_each_named_commit_passes_its_failpoints_before_and_after_it_is_durable(
     state = open_state(f"sqlite:///{tmp_path / 'state.sqlite'}", failpoints=Failpoints(armed))
     state.take_over("a test")
     number = running(state)
-    state.accept_batch(number, 5)
+    state.accept_batch(number, Counts(5))
     state.commit([Commit(number, settled=[done(0)], counts=Counts(5, 1))])
     state.commit([Commit(number, cancelling=True)])
     state.cancel_images(number, range(5), [])

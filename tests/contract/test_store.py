@@ -23,7 +23,7 @@ from tests.support.waiting import LIMIT_S
 
 from muniflow.errors import NotFound, Rejected, Unavailable
 from muniflow.model.keys import upload_folder
-from muniflow.store import Blob, Store, open_store
+from muniflow.store import Store, open_store
 from muniflow.store.objects import ObjectStore
 from muniflow.store.places import destination_in
 
@@ -329,9 +329,20 @@ def test_a_list_is_in_the_order_of_key_bytes(store: Store) -> None:
         with suppress(Rejected):
             store.write(f"p/{name}", name.encode())
     found = list(store.list("p/"))
-    assert found == [Blob(f"p/{name}", len(name.encode())) for name in sorted(names, key=str.encode)]
+    expected = [(f"p/{name}", len(name.encode())) for name in sorted(names, key=str.encode)]
+    assert [(blob.key, blob.size_bytes) for blob in found] == expected
     assert keys(store) == [blob.key for blob in found]
     assert keys(store, "p/a/") == ["p/a/b", "p/a/b-/d", "p/a/b.c"]
+
+
+def test_a_blob_has_one_version_however_it_is_asked_until_it_changes(store: Store) -> None:
+    store.write("p/a", b"one")
+    (listed,) = store.list("p/")
+    assert listed.version
+    assert store.version("p/a") == listed.version
+    store.write("p/a", b"other")
+    assert store.version("p/a") != listed.version
+    assert store.version("p/nothing") is None
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

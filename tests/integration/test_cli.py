@@ -35,7 +35,9 @@ def muniflow(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert f"keys make NAME --file {cli.state_dir / 'api-keys'}" in done.stdout
     assert "AMQP: amqp://muniflow:***@127.0.0.1:" in done.stdout
-    assert urlsplit(read_state(cli.state_dir).amqp_url).password not in done.stdout
+    state = read_state(cli.state_dir)
+    assert state is not None
+    assert urlsplit(state.amqp_url).password not in done.stdout
     yield cli
     cli("down", timeout_s=200)
 

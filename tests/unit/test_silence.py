@@ -1,6 +1,7 @@
 """When a broker that says nothing any more is given up."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ class _Broker:
     def __init__(self, heartbeat_s: int = HEARTBEAT_S) -> None:
         self.clock = VirtualClock()
         self.loop = VirtualLoop(self.clock)
-        self.both = [SimpleNamespace(bytes_received=0, params=SimpleNamespace(heartbeat=heartbeat_s)) for _ in range(2)]
+        self.both: list[Any] = [
+            SimpleNamespace(bytes_received=0, params=SimpleNamespace(heartbeat=heartbeat_s)) for _ in range(2)
+        ]
         self.given_up_s: list[float] = []
         self.watch = SilenceWatch(self.loop, self.both, lambda: self.given_up_s.append(self.clock.monotonic_s()))
 

@@ -30,6 +30,7 @@ from muniflow_coordinator.handlers.pricer import Pricer
 from muniflow_coordinator.handlers.progress import Progress
 from muniflow_coordinator.handlers.progress_notices import ProgressNotices
 from muniflow_coordinator.handlers.redispatch import Redispatcher
+from muniflow_coordinator.handlers.rejecter import Rejecter
 from muniflow_coordinator.handlers.restart import Restarter
 from muniflow_coordinator.notifier import Notifier
 from muniflow_coordinator.recovery import Recovery
@@ -100,10 +101,11 @@ def assemble(
                       forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
                           settings.events_linger_s)
+    rejecter = Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
-                           *_readers(given, executors.intake, retry, operations), operations, audit,
+                           *_readers(given, executors.intake, retry, operations), operations, audit, rejecter,
                            forecaster.deadlines, (dispatcher.resume, forecaster.accepted, progress.notices.accepted),
-                           settings.kept_s)
+                           actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit)

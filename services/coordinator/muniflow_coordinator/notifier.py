@@ -129,6 +129,7 @@ def _of_its_document(batch: Batch) -> dict[str, Any]:
         "skipped": batch.skipped.count or None,
         "skipped_reasons": dict(batch.skipped.reasons) or None,
         "replaced": batch.replaced or None,
+        **batch.changes.counts(),
         "revision": batch.revision if batch.revision > 1 else None,
     }
 

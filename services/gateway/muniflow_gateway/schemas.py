@@ -19,6 +19,8 @@ BATCH_EXAMPLE: dict[str, Any] = {
     "municipality": "Utrecht",
     "state": "running",
     "revision": 1,
+    "kept": 0,
+    "gone": 0,
     "destination": "20261122-093015-3f9c2a1b",
     "total": 120,
     "done": 45,

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from tests.integration.gateway.help import OwnGateway, own_gateways
@@ -43,10 +44,14 @@ def ask(gateway, secret=None, **headers):
     return answer.status_code, answer.json().get("detail", "")
 
 
+def _is(status, gateway, secret):
+    return ask(gateway, secret)[0] == status
+
+
 def stays(status, *gateways, secret=None, at_least_s=1.5):
     """It is so from the moment they follow a change of the file, and stays so."""
     for gateway in gateways:
-        eventually(lambda gateway=gateway: ask(gateway, secret)[0] == status, FOLLOWED_S)
+        eventually(partial(_is, status, gateway, secret), FOLLOWED_S)
     end_s = time.monotonic() + at_least_s
     while time.monotonic() < end_s:
         assert {ask(gateway, secret)[0] for gateway in gateways} == {status}

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from tests.integration.stacks import ROOT
 from tests.support.waiting import eventually
 
@@ -154,3 +155,45 @@ def test_the_local_engine_says_the_same_of_images_that_fail(muniflow, faulty_ove
     expected, expected_report = faulty_over_the_broker
     assert report_of(out / "faulty") == expected_report
     assert outputs_of(out / "faulty") == expected
+
+
+def test_both_engines_keep_the_same_of_yesterday(muniflow, folder):
+    """`again: changed`, with metadata and digests in the report; some of it is new, changed, gone or cannot be read."""
+    source = folder / "nightly"
+    source.mkdir()
+    exif = Pillow.Exif()
+    exif[0x0132], exif[0x8825] = "2026:11:29 07:00:00", {2: (52.0, 5.0, 0.0), 4: (5.0, 7.0, 0.0)}
+    for number in range(8):
+        picture = Pillow.new("RGB", (64, 48), (number * 30, 0, 0))
+        picture.save(source / f"{number}.jpg", exif=exif if number % 2 else Pillow.Exif())
+    (source / "broken.jpg").write_text("really not")
+    nightly = {"batch_id": "nightly", "source": "nightly/", "operations": ROUTE[:3], "output": "jpg"}
+    chosen = {"again": "changed", "checksums": True, "metadata": "keep"}
+    (folder / "nightly.json").write_text(json.dumps({**nightly, **chosen}))
+
+    def both():
+        made = submit(muniflow, folder, "nightly", exits.FAILED) / "nightly"
+        done = muniflow("run", "nightly.json", "--jobs", "2", "--out", "here", timeout_s=300)
+        assert done.returncode == exits.FAILED, done.stderr
+        return (outputs_of(made), report_of(made)), (
+            outputs_of(folder / "here/nightly"),
+            report_of(folder / "here/nightly"),
+        )
+
+    first, here = both()
+    assert first == here
+    Pillow.new("RGB", (64, 48)).save(source / "3.jpg")
+    Pillow.new("RGB", (64, 48)).save(source / "new.jpg")
+    (source / "0.jpg").unlink()
+    (outputs, report), (outputs_here, report_here) = both()
+    assert report == report_here
+    assert (report["kept"], report["gone"]) == (6, {"count": 1, "sources": ["nightly/0.jpg"]})
+    reports = {"report-r1.json"}
+    assert {name: outputs[name] for name in outputs.keys() - reports} == {
+        name: outputs_here[name] for name in outputs_here.keys() - reports
+    }
+    said = {entry["source"]: (entry.get("revision"), entry.get("metadata")) for entry in report["images"]}
+    assert said["nightly/1.jpg"] == (1, ["place", "time"])
+    assert said["nightly/2.jpg"] == (1, [])
+    assert said["nightly/new.jpg"] == (None, [])
+    assert said["nightly/broken.jpg"] == (None, None)

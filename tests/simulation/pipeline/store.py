@@ -77,11 +77,15 @@ class SimStore:
         self._ask("size")
         return len(self.blobs[key]) if key in self.blobs else None
 
+    def version(self, key: str) -> str | None:
+        self._ask("size")
+        return f"{len(self.blobs[key])}-0" if key in self.blobs else None
+
     def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:  # noqa: ARG002
         self._ask("list")
         for key in sorted(self.blobs):
             if key.startswith(prefix) and not key.startswith("."):
-                yield Blob(key, len(self.blobs[key]))
+                yield Blob(key, len(self.blobs[key]), f"{len(self.blobs[key])}-0")
 
     def delete(self, key: str) -> None:
         self._ask("delete")

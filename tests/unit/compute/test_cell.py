@@ -43,7 +43,7 @@ def test_whenever_the_parent_looks_it_sees_one_whole_entry(progress):
             progress.idle()
     try:
         end_s = time.monotonic() + LOOKS_S
-        seen = set()
+        seen: set[int] = set()
         while time.monotonic() < end_s or len(seen) < 3:
             assert time.monotonic() < end_s + LIMIT_S, "the child never runs"
             if (current := progress.current()) is not None:

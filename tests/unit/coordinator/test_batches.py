@@ -11,8 +11,8 @@ from muniflow.model.report import image_entry, report_chunks
 from muniflow.model.topology import BATCHES, CONTROL, EVENTS, LOST, step_queue
 from muniflow.store.folders import LINK
 from muniflow.transport.types import OutgoingMessage, PublishProblem
-from muniflow_coordinator.handlers.image_list import RUNS_OF_REVISION
 from muniflow_coordinator.notifier import notice_of_row
+from muniflow_coordinator.runs.revisions import RUNS_OF_REVISION
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

@@ -68,5 +68,6 @@ def test_a_batch_that_wants_none_has_tasks_and_a_report_without(harness):
     harness.submit(operations=[["copy", 3]])
     harness.until(harness.ended)
     assert "checksums" not in harness.report()
-    assert list(harness.report()["images"][0]) == ["image", "source", "state", "outputs", "reasons", "reason_code"]
+    named = ["image", "source", "state", "outputs", "reasons", "reason_code", "source_version"]
+    assert list(harness.report()["images"][0]) == named
     assert [task.checksums for task in harness.tasks] == [None]

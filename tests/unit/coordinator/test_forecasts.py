@@ -16,7 +16,7 @@ from muniflow.testing.virtual_time import START_S
 from muniflow_coordinator.api.forecasts import forecast_list
 from muniflow_coordinator.foresight.forecaster import TURN_S
 from muniflow_coordinator.metrics import Metrics
-from muniflow_coordinator.state.types import ForecastRow
+from muniflow_coordinator.state.learned_types import ForecastRow
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

@@ -27,6 +27,7 @@ from muniflow_coordinator.foresight.outlook import Outlook
 from muniflow_coordinator.foresight.sampler import RETRY_DELAY_S, BatchSample, OnSampled, Sampler
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_coordinator.runs.runs import Run, Runs
+from muniflow_coordinator.state.types import Counts
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -247,7 +248,7 @@ def test_a_turn_with_100_batches_of_1000_sizes_and_10_stages_takes_less_than_50_
             "operations": [[name, 1] for name in operations],
         }
         batch = read_batch(json.dumps(document).encode(), operations)
-        runs.add(Run.fresh(number, batch, 1000, here.clock.now_s() - number, here.clock))
+        runs.add(Run.fresh(number, batch, Counts(1000), here.clock.now_s() - number, here.clock))
     given = coordinator.forecaster
     sampler = Known(**{one.name: getattr(given.sampler, one.name) for one in fields(given.sampler)})
     found = replace(given, runs=runs, sampler=sampler, operations=operations, stages=stages)

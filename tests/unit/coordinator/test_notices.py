@@ -41,7 +41,7 @@ class _Batch:
         self.clock, self.notifier = VirtualClock(), _Notifier()
         stub: Any = self.notifier
         self.notices = ProgressNotices(VirtualLoop(self.clock), self.clock, stub, stub)
-        self.run = Run.fresh(1, BATCH, TOTAL, 0.0, self.clock)
+        self.run = Run.fresh(1, BATCH, Counts(TOTAL), 0.0, self.clock)
 
     def settle(self, done: int, after_s: float) -> int:
         """Returns how many notices there are now."""

@@ -16,7 +16,7 @@ from muniflow.model.messages import Encoding, Events, RouteStep, Tally, Task, Ta
 from muniflow.testing.virtual_time import VirtualClock, VirtualLoop
 from muniflow_coordinator.foresight.service_times import MAX_CLASSES, SAVE_S, ServiceTimes, class_of, kept_profile
 from muniflow_coordinator.retry_queue import RetryQueue
-from muniflow_coordinator.state.types import ServiceTimeRow
+from muniflow_coordinator.state.learned_types import ServiceTimeRow
 
 ROUTE = (RouteStep(op="copy", params={"of": 1}), RouteStep(op="paste", params={"of": 1}))
 BATCH = Batch(

@@ -208,8 +208,11 @@ def test_metadata_is_the_same_in_a_chain_and_one_by_one(tmp_path, output):
         (tmp_path / name / "source/a.jpg").write_bytes(source("JPEG", upright=True))
     chosen = first(output)
     assert json.loads(chosen.to_bytes())["v"] == 2
-    assert process(chosen, context(tmp_path / "chained")).disposition == Done()
-    run_hop_by_hop(chosen, tmp_path / "hops")
+    outcome = process(chosen, context(tmp_path / "chained"))
+    assert outcome.disposition == Done()
+    names = ("place", "heading", "time", "camera", "author", "exposure", "density", "panorama")
+    events = (*outcome.settled, *run_hop_by_hop(chosen, tmp_path / "hops"))
+    assert {event.metadata for event in events} == {names}
     made = files(tmp_path / "chained/output")
     assert made == files(tmp_path / "hops/output")
     lefts = [(int(pano["CroppedAreaLeftPixels"]), int(pano["CroppedAreaTopPixels"]))
@@ -230,7 +233,9 @@ def test_both_engines_give_the_same_bytes_and_the_report_says_what_was_chosen(tm
     tasks = [first_task(chosen, ref) for ref in iter_images(chosen, context(tmp_path).source)]
     run_over_memory_broker(tmp_path, tasks, spec(tmp_path, output_url=str(tmp_path / "broker")))
     found = dict(files(tmp_path / "local/out"))
-    assert json.loads(found.pop("report.json"))["metadata"] == "gps"
+    report = json.loads(found.pop("report.json"))
+    assert report["metadata"] == "gps"
+    assert report["images"][0]["metadata"] == ["place", "heading", "time", "density", "panorama"]
     assert found == files(tmp_path / "broker/out")
     assert all(OWNER.encode() not in data for data in found.values())
 
@@ -240,7 +245,9 @@ def test_nothing_passes_by_default(tmp_path):
     (tmp_path / "source/a.jpg").write_bytes(source("JPEG"))
     chosen = task("a.jpg", "half", encoding=Encoding(format="jpg"))
     assert json.loads(chosen.to_bytes())["v"] == 1
-    assert process(chosen, context(tmp_path)).disposition == Done()
+    outcome = process(chosen, context(tmp_path))
+    assert outcome.disposition == Done()
+    assert [event.metadata for event in outcome.settled] == [None]
     (made,) = files(tmp_path / "output").values()
     block, pano, _ = opened(made)
     assert (dict(block), pano) == ({}, {})

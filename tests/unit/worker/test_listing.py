@@ -43,12 +43,14 @@ def store(tmp_path):
 
 def test_named_images_come_in_their_order_below_the_source(store):
     found = list(iter_images(batch(source="s/", images=("b.jpg", "n/a.png")), store()))
-    assert found == [(0, "s/b.jpg", "b"), (1, "s/n/a.png", "n/a")]
+    assert found == [(0, "s/b.jpg", "b", None), (1, "s/n/a.png", "n/a", None)]
 
 
 def test_a_listing_takes_images_only(store):
     blobs = {"s__b_dot_JPG": b"", "s__a_dot_txt": b"", "s__n__c_dot_webp": b"", "t__d_dot_jpg": b"", "s__jpg": b""}
-    assert list(iter_images(batch(source="s/"), store(**blobs))) == [(0, "s/b.JPG", "b"), (1, "s/n/c.webp", "n/c")]
+    found = list(iter_images(batch(source="s/"), store(**blobs)))
+    assert [ref[:3] for ref in found] == [(0, "s/b.JPG", "b"), (1, "s/n/c.webp", "n/c")]
+    assert all(ref.version for ref in found)
 
 
 JPEG, TIFF = b"\xff\xd8\xff\xe0rest", b"II*\0rest"
@@ -105,13 +107,13 @@ def test_a_listing_leaves_out_what_is_hidden(tmp_path):
     for name in ("s/a.jpg", "s/.b.jpg", "s/.c/d.jpg", "s/n/.e.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert [key for _, key, _ in iter_images(batch(source="s/"), LocalStore(tmp_path))] == ["s/a.jpg"]
+    assert [key for _, key, *_ in iter_images(batch(source="s/"), LocalStore(tmp_path))] == ["s/a.jpg"]
 
 
 def test_a_manifest_is_read_line_by_line(store):
     manifest = "\ufeffa.jpg\r\n\r\n  n/b.jpg  \nc d.png".encode()
     found = list(iter_images(batch(source="s/", manifest="m"), store(m=manifest)))
-    assert [key for _, key, _ in found] == ["s/a.jpg", "s/n/b.jpg", "s/c d.png"]
+    assert [key for _, key, *_ in found] == ["s/a.jpg", "s/n/b.jpg", "s/c d.png"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import click
 
 from muniflow.model.deadline import EXAMPLE
 
+AGAIN = ("all", "changed")
+"""As `muniflow.model.batch_document.Again`, which is not imported here: `--help` must not wait for pydantic."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -37,8 +39,8 @@ def replace_option(function: Function) -> Function:
 
 def again_option(function: Function) -> Function:
     """`--again` of a command."""
-    text = "Run a batch that has ended before anew, under the next revision: all, every image."
-    return click.option("--again", type=click.Choice(["all"]), help=text)(function)
+    text = "Run a batch that has ended before anew, under the next revision: all of it, or what changed."
+    return click.option("--again", type=click.Choice(AGAIN), help=text)(function)
 
 
 def checksums_option(function: Function) -> Function:

@@ -31,6 +31,7 @@ def show_end(status: BatchStatus, coordinator: CoordinatorApi | None = None) -> 
     )  # fmt: skip
     if status.failed and coordinator is not None:
         show_failures([(image.source, image.reasons) for image in coordinator.images(status.batch_id, "failed")])
+    show_changes(status.kept, status.gone)
     show_skipped(status.skipped, status.skipped_reasons)
     if status.report:
         click.echo(f"report: {status.report}")
@@ -50,6 +51,7 @@ def show_totals(report: Mapping[str, Any]) -> None:
             )
         ],
     )  # fmt: skip
+    show_changes(report.get("kept", 0), report.get("gone", {}).get("count", 0))
     show_replaced(report.get("replaced", 0))
     if skipped := report.get("skipped"):
         show_skipped(skipped["count"], skipped["reasons"])
@@ -60,6 +62,14 @@ def show_skipped(count: int, reasons: Mapping[str, int]) -> None:
     if count:
         files = "1 file" if count == 1 else f"{number(count)} files"
         click.echo(f"skipped, no images: {files}: {reasons_text(reasons)}; the report names them")
+
+
+def show_changes(kept: int, gone: int) -> None:
+    """Say what an earlier run had made already, and what it had that is gone."""
+    if kept:
+        click.echo(f"kept: {number(kept)} images have not changed since an earlier run")
+    if gone:
+        click.echo(f"gone: {number(gone)} sources of the run before; the report names them")
 
 
 def show_replaced(count: int) -> None:

@@ -232,7 +232,7 @@ def _has_image(engine: str, name: str) -> bool:
 
 
 def _show(result: "BatchResult", failures: "list[ImageResult]", stores: "StoreSettings") -> None:
-    from muniflow_cli.commands.result import show_failures, show_replaced, show_skipped
+    from muniflow_cli.commands.result import show_changes, show_failures, show_replaced, show_skipped
 
     show_table(
         "",
@@ -247,6 +247,7 @@ def _show(result: "BatchResult", failures: "list[ImageResult]", stores: "StoreSe
     )  # fmt: skip
     if failures:
         show_failures([(image.source, image.reasons) for image in failures])
+    show_changes(result.kept, result.gone)
     show_replaced(result.replaced)
     show_skipped(result.skipped, result.skipped_reasons)
     folder = result.report.rpartition("/")[0]

@@ -95,7 +95,7 @@ def _say_already_run(notice: "Notice") -> None:
 
     if notice.already_run_at is not None:
         text = f"already run at {clock(notice.already_run_at, time.time())}; nothing was run now"
-        click.echo(f"{notice.batch}: {text}. --again all runs it anew", err=True)
+        click.echo(f"{notice.batch}: {text}. --again changed runs what changed, --again all all of it", err=True)
 
 
 def _checked(document: bytes) -> "Batch | None":
@@ -118,7 +118,7 @@ def _rejected(notice: "Notice", *, as_json: bool) -> int:
 
 
 def _queued(notice: "Notice | None", batch: "Batch | None", *, as_json: bool) -> int:
-    from muniflow_cli.commands.result import show_skipped
+    from muniflow_cli.commands.result import show_changes, show_skipped
 
     name = notice.batch if notice else batch.batch_id if batch else ""
     if as_json:
@@ -133,6 +133,7 @@ def _queued(notice: "Notice | None", batch: "Batch | None", *, as_json: bool) ->
         click.echo(f"{name}: {notice.state}; follow it: muniflow watch {name}")
         if text := deadline_text(notice):
             click.echo(f"{name}: {text}")
+        show_changes(notice.kept or 0, notice.gone or 0)
         show_skipped(notice.skipped or 0, notice.skipped_reasons or {})
     return exits.OK
 
@@ -147,7 +148,7 @@ def _watch(target: "Target", name: str, *, as_json: bool) -> int:
 def _wait_for_end(session: "SubmitSession", notice: "Notice", *, as_json: bool) -> int:
     """Wait without the coordinator's HTTP interface: its notices say when the accepted batch ends."""
     from muniflow.model.messages import TERMINAL
-    from muniflow_cli.commands.result import show_skipped
+    from muniflow_cli.commands.result import show_changes, show_skipped
 
     while notice.state not in TERMINAL:
         for heard in session.heard(timeout_s=60):
@@ -159,5 +160,6 @@ def _wait_for_end(session: "SubmitSession", notice: "Notice", *, as_json: bool) 
     if as_json:
         show_json(notice)
     else:
+        show_changes(notice.kept or 0, notice.gone or 0)
         show_skipped(notice.skipped or 0, notice.skipped_reasons or {})
     return exit_code(notice.state)

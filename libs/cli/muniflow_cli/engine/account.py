@@ -7,13 +7,15 @@ from typing import Any
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch
+from muniflow.model.changes import Kept
 from muniflow.model.checksums import NO_SUMS, ImageSums
 from muniflow.model.keys import REPORT, output_key, share_report_name, work_prefix
 from muniflow.model.ledger import Ledger, SettledImage
 from muniflow.model.messages import BatchState, ImageState, Settled, Task, leaf_count
-from muniflow.model.report import final_state, image_entry, output_keys, report_chunks, report_header
+from muniflow.model.report import About, final_state, image_entry, output_keys, report_chunks, report_header
 from muniflow.model.share import WHOLE_BATCH, Share, ShareOfList, digest_of_keys
 from muniflow.model.skipped import SkippedFiles
+from muniflow.store.earlier_run import EarlierRun
 from muniflow.store.listing import ImageRef, first_task, iter_images
 from muniflow.store.old_outputs import OldOutputs
 from muniflow.store.revisions import keep_report
@@ -53,6 +55,10 @@ class BatchResult:
     """Which run of the batch it is, where it was run `again`."""
     replaced: int = 0
     """Outputs of an earlier run that were removed first."""
+    kept: int = 0
+    """Images that had not changed since the last run, and were not run; they are among the done ones."""
+    gone: int = 0
+    """Sources of the last run that the batch no longer has; the report names them."""
     skipped: int = 0
     """Files below its `source` that were not taken; the report names them."""
     skipped_reasons: Mapping[str, int] = field(default_factory=dict)
@@ -68,18 +74,30 @@ class Account:
     on_image: Callable[[ImageResult], None]
     part: ShareOfList | None = None
     """The share of the batch that this is; `None`: the whole batch."""
+    kept: Mapping[int, Kept] = field(default_factory=dict)
+    """Images of which an earlier run has made the outputs."""
     started_at: float = field(default_factory=time.time)
     _ledger: Ledger = field(init=False)
     _failed: dict[int, SettledImage] = field(default_factory=dict)
     _sums: dict[int, bytes] = field(default_factory=dict)
     """Packed digests of done images."""
+    _metadata: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """What outputs of done images keep of it, where that is known."""
     _settled: set[int] = field(default_factory=set)
     _in_steps: set[int] = field(default_factory=set)
     """Images that may have left intermediates."""
 
     def __post_init__(self) -> None:
-        """Begin with no image."""
+        """Begin with the images that are kept."""
         self._ledger = Ledger(self.batch.route)
+        self._settled.update(self.kept)
+        for n, kept in self.kept.items():
+            self._note(n, kept.sums, kept.metadata)
+
+    @property
+    def to_run(self) -> Sequence[ImageRef]:
+        """Return those that are run now."""
+        return [ref for ref in self.refs if ref.n not in self.kept] if self.kept else self.refs
 
     @property
     def complete(self) -> bool:
@@ -98,11 +116,16 @@ class Account:
             self._settled.add(image.image)
             if not image.direct:
                 self._in_steps.add(image.image)
-            if image.sums is not None:
-                self._sums[image.image] = image.sums.pack()
+            self._note(image.image, image.sums, image.metadata)
             if image.state == "failed":
                 self._failed[image.image] = image
             self.on_image(self.result_of(image.image))
+
+    def _note(self, n: int, sums: ImageSums | None, metadata: tuple[str, ...] | None) -> None:
+        if sums is not None:
+            self._sums[n] = sums.pack()
+        if metadata is not None:
+            self._metadata[n] = metadata
 
     def result_of(self, n: int) -> ImageResult:
         """The result of one image; one that is not settled counts as cancelled."""
@@ -157,6 +180,8 @@ class Account:
             shard=None if self.part is None else str(self.part.share),
             revision=self.batch.revision,
             replaced=self.batch.replaced,
+            kept=self.batch.changes.kept,
+            gone=self.batch.changes.gone,
             skipped=self.batch.skipped.count,
             skipped_reasons=self.batch.skipped.reasons,
         )
@@ -169,7 +194,11 @@ class Account:
         for ref in self.refs:
             result = self.result_of(ref.n)
             said = (ref.n, result.source, result.state, result.outputs, result.reasons)
-            yield image_entry(*said, code=result.code, sums=self._sums_of(ref.n))
+            yield image_entry(*said, code=result.code, sums=self._sums_of(ref.n), about=self._about(ref))
+
+    def _about(self, ref: ImageRef) -> About:
+        kept = self.kept.get(ref.n)
+        return About(ref.version, None if kept is None else kept.revision, self._metadata.get(ref.n))
 
     def _sums_of(self, n: int) -> ImageSums | None:
         if not self.batch.checksums:
@@ -189,8 +218,16 @@ def open_account(
     skipped = SkippedFiles()
     if share is not None and batch.replace:
         raise Invalid((Fault("replace", "not for a share: the others may have begun; remove old outputs before"),))
+    if share is not None and batch.again == "changed":
+        raise Invalid((Fault("again", "`changed` is not for a share, which has no report of the whole batch"),))
     refs = tuple(iter_images(batch, source, output, skipped=skipped))
-    batch = replace(batch, skipped=skipped.result(), replaced=_clear(batch, refs, output))
+    batch = replace(batch, skipped=skipped.result())
+    if share is None and (earlier := EarlierRun.find(batch, output)) is not None:
+        found = ((ref.n, earlier.kept(ref)) for ref in refs)
+        kept = {n: made for n, made in found if made is not None}
+        batch = replace(batch, changes=earlier.changes(), replaced=earlier.remove_gone())
+        return Account(replace(batch, revision=keep_report(batch, output)), refs, on_image, kept=kept)
+    batch = replace(batch, replaced=_clear(batch, refs, output))
     batch = replace(batch, revision=keep_report(batch, output) if share is None else 1)
     if share is None:
         return Account(batch, refs, on_image)

@@ -52,7 +52,7 @@ def run_batch(
     """
     source, work, output = open_stores(spec.source_url, spec.work_url, spec.output_url)
     account = open_account(batch, source, output, share, on_image)
-    on_start(account.refs)
+    on_start(account.to_run)
     if jobs == 1:
         _run_serial(account, spec)
     else:
@@ -76,7 +76,7 @@ def _run_serial(account: Account, spec: ChildSpec) -> None:
 
 def run_one_by_one(account: Account, work: Store, execute: Callable[[Task], Outcome]) -> None:
     """Run all tasks of all images in order, depth-first, with `execute`; an image's intermediates go when it ends."""
-    for ref in account.refs:
+    for ref in account.to_run:
         waiting = [account.begin(ref)]
         while waiting:
             outcome = execute_patiently(waiting.pop(), execute)

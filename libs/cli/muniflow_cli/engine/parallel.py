@@ -30,7 +30,7 @@ def run_parallel(
         Invalid: the step packages cannot be used.
     """
     loop = new_loop()
-    run = _Run(loop, account, deque(account.refs), jobs, pauses_s)
+    run = _Run(loop, account, deque(account.to_run), jobs, pauses_s)
     events = PoolEvents(run.hand_out, run.hand_out, run.failed)
     run.pool = ComputePool(loop, spec, jobs, events, python_path)
     run.pool.start()

@@ -87,7 +87,7 @@ def run_in_containers(
     """
     source, work, output = open_stores(stores.source_url, stores.work_url, stores.output_url)
     account = open_account(batch, source, output, share, on_image)
-    on_start(account.refs)
+    on_start(account.to_run)
     env = {**os.environ, **to_env(stores)}
     run_one_by_one(account, work, lambda task: run_task(task, command(task.op), env))
     return account.finish(output, durable=stores.durable_outputs)

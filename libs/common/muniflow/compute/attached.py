@@ -25,6 +25,7 @@ class Attached:
 
     profile: bytes | None = None
     metadata: "Metadata | None" = None
+    keeps_metadata: bool = False
 
     @property
     def has_frames(self) -> bool:
@@ -48,6 +49,14 @@ class Attached:
             task = task.model_copy(update={"metadata": key})
         return task
 
+    def names(self, frame: Frame | None) -> tuple[str, ...] | None:
+        """What an output that lies at `frame` keeps of the metadata of its source; `None`: its batch keeps none."""
+        if not self.keeps_metadata:
+            return None
+        if self.metadata is None:
+            return ()
+        return tuple(name for name in self.metadata.names if frame is not None or name != PANORAMA)
+
     def carried(self, frame: Frame | None, size: Size) -> Carried:
         """What an output of `size` carries."""
         if self.metadata is None:
@@ -55,6 +64,8 @@ class Attached:
         return Carried(self.profile, self.metadata.exif, self.metadata.xmp(frame, size), self.metadata.density)
 
 
+PANORAMA = "panorama"
+"""What needs a frame: `muniflow.images.metadata` names it."""
 NONE = Attached()
 
 
@@ -69,16 +80,15 @@ def attached_to(data: memoryview, header: ImageHeader, task: Task) -> Attached:
     # Pillow takes its time to load, and most batches keep none.
     from muniflow.images.metadata import metadata_of
 
-    return Attached(profile, metadata_of(data, header, rendering.metadata, rendering.color))
+    return Attached(profile, metadata_of(data, header, rendering.metadata, rendering.color), keeps_metadata=True)
 
 
 def attached_by(task: Task, work: Store) -> Attached:
     """What the source of a task with tiles had, from the work store."""
-    if task.profile is None and task.metadata is None:
-        return NONE
+    keeps = task.rendering is not None and task.rendering.metadata != "strip"
     profile = None if task.profile is None else bytes(work.read(task.profile))
     if task.metadata is None:
-        return Attached(profile)
+        return Attached(profile, keeps_metadata=keeps)
     from muniflow.images.metadata import Metadata
 
-    return Attached(profile, Metadata.from_bytes(bytes(work.read(task.metadata))))
+    return Attached(profile, Metadata.from_bytes(bytes(work.read(task.metadata))), keeps_metadata=keeps)

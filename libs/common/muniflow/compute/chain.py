@@ -60,6 +60,8 @@ class Chain:
     """What was read of a source."""
     _attached: Attached = NONE
     """What outputs carry."""
+    _kept: tuple[str, ...] | None = None
+    """What they keep of metadata."""
     _reads: Reads = RAW
     _pixels_in: int = 0
     _pixels_out: int = 0
@@ -145,7 +147,7 @@ class Chain:
 
     def outcome(self) -> Outcome:
         """The result, once all phases returned."""
-        done = tuple(self._sums.settled(self.task, lineage) for lineage in joined(self._done))
+        done = tuple(self._settled(lineage) for lineage in joined(self._done))
         return Outcome(
             disposition=self._disposition,
             follow=tuple(self._following(tiles) for tiles in bundles(self._left)),
@@ -155,6 +157,10 @@ class Chain:
             failed_step=self._failures[0].step if self._failures else 0,
             work=None if self._failures else self._work(),
         )
+
+    def _settled(self, lineage: Lineage) -> Settled:
+        event = self._sums.settled(self.task, lineage)
+        return event if self._kept is None else event.model_copy(update={"metadata": self._kept})
 
     def _work(self) -> Work:
         first = self.task.step
@@ -269,6 +275,7 @@ class Chain:
         for tile in tiles:
             try:
                 carried = self._attached.carried(tile.frame, tile.size)
+                self._kept = self._attached.names(tile.frame)
                 self._encoded.append((tile.lineage, encode(tile.image, self.task.encoding, carried)))
             except Exception as error:  # noqa: BLE001 - one tile fails, its siblings go on
                 self._failed(tile.lineage, measure.step, error)

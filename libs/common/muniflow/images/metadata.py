@@ -10,6 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from PIL import Image as Pillow
@@ -17,6 +18,7 @@ from PIL import TiffImagePlugin
 
 from muniflow.images.fields import UPRIGHT, ImageHeader
 from muniflow.images.gpano import Pano, packet_of, read_pano
+from muniflow.images.kept_names import exif_names
 from muniflow.images.metadata_blocks import Density, blocks_of
 from muniflow.model.frame import Frame
 from muniflow.model.operation import Size
@@ -54,6 +56,13 @@ class Metadata:
     """A TIFF structure."""
     density: Density | None = None
     pano: Pano | None = None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What is kept, for the report."""
+        others = {"density": self.density, "panorama": self.pano}
+        exif = () if self.exif is None else exif_names(self.exif)
+        return (*exif, *(name for name, value in others.items() if value is not None))
 
     def xmp(self, frame: Frame | None, size: Size) -> bytes | None:
         """The packet of an output of `size` that lies at `frame`; none where that is not known."""

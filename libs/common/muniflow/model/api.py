@@ -88,6 +88,10 @@ class BatchStatus(Answer):
     revision: int = 1
     """Which run of the batch this is; more than 1 where it was run `again`."""
     destination: str
+    kept: int = 0
+    """Images that had not changed since the last run, and were not run."""
+    gone: int = 0
+    """Sources of the last run that the batch no longer has; the report names them."""
     total: int = 0
     done: int = 0
     failed: int = 0

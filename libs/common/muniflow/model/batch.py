@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch_document import MAX_STEPS, Again, BatchDocument, Priority
+from muniflow.model.changes import Changes
 from muniflow.model.deadline import read_time
 from muniflow.model.fingerprint import fingerprint_of
 from muniflow.model.json_text import read_json
@@ -70,7 +71,9 @@ class Batch:
     replaced: int = 0
     """How many these were; known once its list is read."""
     again: Again | None = None
-    """Whether it is run anew where it has ended before."""
+    """Whether it is run anew where it has ended before, and what of it."""
+    changes: Changes = field(default_factory=Changes)
+    """What it kept of its last run; known once its list is read."""
     revision: int = 1
     """Which run of it this is, from 1."""
     submission: str | None = None
@@ -81,6 +84,11 @@ class Batch:
     """Who sent it; no part of its document."""
     name: str = ""
     """What people call it."""
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether it is everything below its source, and not what it names."""
+        return self.images is None and self.manifest is None
 
 
 def read_batch(

@@ -13,7 +13,7 @@ MAX_STEPS = 32
 Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 """The lowest first."""
-Again = Literal["all"]
+Again = Literal["all", "changed"]
 
 
 class BatchDocument(BaseModel):
@@ -76,7 +76,8 @@ class BatchDocument(BaseModel):
         default=False, description="Remove the outputs of an earlier run in the destination before this one begins."
     )
     again: Again | None = Field(
-        None, description="Run the batch anew where it has ended before; `all`: every image. Else it is not run again."
+        None,
+        description="Run the batch anew where it has ended before: `all` images, or those that are new or `changed`.",
     )
 
     checksums: bool = Field(default=False, description="Whether the report has the SHA-256 of sources and outputs.")

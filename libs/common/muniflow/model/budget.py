@@ -32,6 +32,10 @@ class Amounts(NamedTuple):
         """Both together."""
         return Amounts(*map(add, self, other))
 
+    def times(self, part: float) -> "Amounts":
+        """A part of them."""
+        return Amounts(*(amount * part for amount in self))
+
 
 PLACES: Mapping[str, str] = {"images": "images", **dict.fromkeys(Amounts._fields[1:], "operations")}
 """The field of a batch that an amount comes from."""

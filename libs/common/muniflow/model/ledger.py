@@ -52,6 +52,8 @@ class SettledImage:
     """For `failed`: the operation at which that came."""
     sums: ImageSums | None = None
     """For `done`: where all digests are known."""
+    metadata: tuple[str, ...] | None = None
+    """For `done`: what its outputs keep of the metadata of its source, where that is known."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class _Open:
     has_leaves: bool = False
     sums: dict[Lineage, ImageSums] = field(default_factory=dict)
     """Of the parts that are done."""
+    metadata: tuple[str, ...] | None = None
 
 
 class Ledger:
@@ -185,6 +188,8 @@ class Ledger:
             image.reasons = tuple(sorted((*image.reasons, failure))[:MAX_REASONS])
         elif (sums := part.sums) is not None:
             image.sums[lineage] = sums
+        if isinstance(part, Settled) and part.metadata is not None:
+            image.metadata = part.metadata  # the same in all parts of an image
         return True
 
     def _sentence(self, lineage: Lineage, reason: str, step: int) -> str:
@@ -196,7 +201,9 @@ class Ledger:
         direct = direct and image.coverage is None
         if not image.failures:
             sums = combined(image.sums, self._leaves)
-            return SettledImage(number, image.run, "done", (), image.has_leaves, direct, sums=sums)
+            return SettledImage(
+                number, image.run, "done", (), image.has_leaves, direct, sums=sums, metadata=image.metadata
+            )
         reasons = [failure.sentence for failure in image.reasons]
         first = image.reasons[0]
         if image.failures > MAX_REASONS:

@@ -146,6 +146,9 @@ class Settled(BaseModel):
     outputs_sha256: tuple[Digest, ...] | None = None
     """Of the outputs of this part, in split order. `None`, like the source's: it failed, the batch wants none, or a
     worker of an earlier build took part."""
+    metadata: tuple[str, ...] | None = None
+    """What its outputs keep of the metadata of the source. `None`: it failed, the batch keeps none, or an earlier
+    build."""
 
     @property
     def sums(self) -> ImageSums | None:
@@ -201,6 +204,10 @@ class Notice(Message):
     """When it could end with these; unix time, seconds."""
     revision: int | None = None
     """Which run of the batch this is, from 2 on."""
+    kept: int | None = None
+    """Images that had not changed since the last run, and were not run."""
+    gone: int | None = None
+    """Sources of the last run that the batch no longer has."""
     already_run_at: float | None = None
     """In an answer to a batch that had ended before it was sent: when it ended, unix time; nothing was run anew."""
     message_id: str | None = None

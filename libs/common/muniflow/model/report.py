@@ -62,6 +62,25 @@ class ForecastEntry(NamedTuple):
         return values if self.reason is not None else {name: values[name] for name in ("p50_s", "p90_s", "actual_s")}
 
 
+class About(NamedTuple):
+    """What a report says of an image beside its end; what is `None` is left out."""
+
+    version: str | None = None
+    """`Blob.version` of its source when the list was read."""
+    revision: int | None = None
+    """The earlier run that made its outputs."""
+    metadata: tuple[str, ...] | None = None
+    """What its outputs keep of the metadata of its source."""
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in the report."""
+        values = {"metadata": self.metadata, "source_version": self.version, "revision": self.revision}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+UNKNOWN_ABOUT = About()
+
+
 class Times(NamedTuple):
     """When a batch began and ended, unix seconds."""
 
@@ -96,6 +115,7 @@ def image_entry(
     *,
     code: str | None = None,
     sums: ImageSums | None = None,
+    about: About = UNKNOWN_ABOUT,
 ) -> dict[str, Any]:
     """The entry of one image. `outputs` are keys in the output store, given only when the image is done.
 
@@ -110,6 +130,7 @@ def image_entry(
         "reasons": list(reasons),
         "reason_code": (code or UNKNOWN) if state == "failed" else None,
         **digests,
+        **about.document(),
     }
 
 
@@ -146,11 +167,8 @@ def report_header(
         "state": state,
         **({"revision": batch.revision} if batch.revision > 1 else {}),
         "destination": batch.destination,
-        "operations": [{"op": step.op, **step.params} for step in batch.route],
-        "output": batch.encoding.model_dump(mode="json", exclude_none=True),
-        "decode": batch.decode,
+        **making_of(batch),
         **({"checksums": ALGORITHM} if batch.checksums else {}),
-        **(batch.rendering.chosen() if batch.rendering else {}),
         "totals": {
             "images": done + failed + cancelled,
             "done": done,
@@ -161,8 +179,19 @@ def report_header(
         },
         **({"skipped": batch.skipped.document()} if batch.skipped.count else {}),
         **({"replaced": batch.replaced} if batch.replaced else {}),
+        **batch.changes.document(),
         "times": times.document(),
         "forecast": (forecast or ForecastEntry.of_the_local_engine(times.seconds)).document(),
+    }
+
+
+def making_of(batch: Batch) -> dict[str, Any]:
+    """What decides the bytes of outputs, as a report has it."""
+    return {
+        "operations": [{"op": step.op, **step.params} for step in batch.route],
+        "output": batch.encoding.model_dump(mode="json", exclude_none=True),
+        "decode": batch.decode,
+        **(batch.rendering.chosen() if batch.rendering else {}),
     }
 
 

@@ -16,8 +16,11 @@ from muniflow.model.report_end import is_last
 RowFormat = Literal["ndjson", "csv"]
 ROW_FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
 CONTENT_TYPES: Mapping[RowFormat, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
-COLUMNS = ("image", "source", "state", "reason_code", "reasons", "outputs", "source_sha256", "outputs_sha256")
-"""Of the CSV; reasons, outputs and their digests are JSON lists."""
+COLUMNS = (
+    "image", "source", "state", "reason_code", "reasons", "outputs", "source_sha256", "outputs_sha256",
+    "metadata", "source_version", "revision",
+)  # fmt: skip
+"""Of the CSV; reasons, outputs, their digests and metadata are JSON lists."""
 CHUNK_BYTES = 256 * 1024
 MAX_LINE_BYTES = 64 * 2**20
 """An image has at most some thousand outputs; what is longer is no report of ours."""
@@ -84,7 +87,9 @@ def _csv_row(entry: bytes) -> bytes:
         lists = (json.dumps(image[name], ensure_ascii=False) for name in ("reasons", "outputs"))
         head = (image["image"], image["source"], image["state"], image.get("reason_code") or "", *lists)
         digests = json.dumps(image.get("outputs_sha256", []))
-        return _csv_line((*head, image.get("source_sha256") or "", digests))
+        kept = json.dumps(image.get("metadata") or [])
+        last = (image.get(name) or "" for name in ("source_version", "revision"))
+        return _csv_line((*head, image.get("source_sha256") or "", digests, kept, *last))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Rejected("not a report: an entry of an image cannot be read") from None
 

@@ -33,6 +33,15 @@ class ReportEntry(_Part):
 
     source_sha256: str | None = Field(None, description="Of its encoded source; null where it is not done.")
     outputs_sha256: list[str] = Field([], description="Of its outputs, in their order.")
+    metadata: list[str] | None = Field(
+        None, description="What its outputs keep of the metadata of its source; only where the batch keeps any."
+    )
+    source_version: str | None = Field(
+        None, description="Size, time and ETag of its source when the list was read; only to be compared."
+    )
+    revision: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Only where an earlier run made its outputs: which."
+    )
 
 
 class _Totals(_Part):
@@ -68,6 +77,11 @@ class _Shard(_Part):
     images_sha256: str
 
 
+class _Gone(_Part):
+    count: Count
+    sources: list[str] = Field(description="The first 1,000 of them.")
+
+
 class _Missing(_Part):
     shards: list[int]
     of: int
@@ -88,6 +102,8 @@ class Report(_Part):
     decode: str
     checksums: Literal["sha256"] | None = Field(None, description="Only where images have digests, and of which kind.")
     totals: _Totals
+    kept: Count | None = Field(None, description="Images that had not changed since an earlier run.")
+    gone: _Gone | None = Field(None, description="Sources of the run before that the batch no longer has.")
     times: _Times
     forecast: _Forecast
     shard: _Shard | None = Field(None, description="Only in the report of a share.")

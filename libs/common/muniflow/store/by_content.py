@@ -18,8 +18,8 @@ FEW = 4
 EMPTY, UNKNOWN = "an empty file", "unknown data"
 
 
-def images_below(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[tuple[str, bool]]:
-    """Keys of images in the order of the listing, and whether their extension is a known one.
+def images_below(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[tuple[Blob, bool]]:
+    """Images in the order of the listing, and whether their extension is a known one.
 
     A file with a known extension is taken without a read. `skipped` gathers all others that are no image.
 
@@ -31,14 +31,14 @@ def images_below(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[
         unknown = [blob for blob in block if not has_known_extension(blob.key)]
         if not unknown:
             for blob in block:
-                yield blob.key, True
+                yield blob, True
             continue
         problems = dict(zip((blob.key for blob in unknown), _problems(source, unknown), strict=True))
         for blob in block:
             if blob.key not in problems:
-                yield blob.key, True
+                yield blob, True
             elif (problem := problems[blob.key]) is None:
-                yield blob.key, False
+                yield blob, False
             else:
                 skipped.add(blob.key, problem)
 

@@ -5,11 +5,12 @@ Functions take or give folder descriptors and raise plain `OSError`.
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from muniflow.errors import Unavailable
+from muniflow.errors import Rejected, Unavailable
 from muniflow.model.keys import is_hidden
 from muniflow.store.checks import require_key
 from muniflow.store.syncs import Sync
@@ -95,6 +96,30 @@ def folder(root: str, parts: Sequence[str]) -> Iterator[int]:
         os.close(fd)
 
 
+def open_file(root: str, parts: Sequence[str], name: str) -> tuple[int, int]:
+    """Descriptor and size of a regular file.
+
+    Raises:
+        Rejected: it is a pipe, a socket or a device.
+    """
+    with folder(root, parts) as parent:
+        fd = os.open(name, READ, dir_fd=parent)
+    try:
+        return fd, _file_size(fd, "/".join([*parts, name]))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _file_size(fd: int, key: str) -> int:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file", reason_code="source_unreadable")
+    return status.st_size
+
+
 def list_folder(fd: int, prefix: str, on_other: OnOther) -> Iterator[Blob]:
     """All blobs below an open folder but hidden ones, in the order of their keys' bytes.
 
@@ -112,7 +137,13 @@ def list_folder(fd: int, prefix: str, on_other: OnOther) -> Iterator[Blob]:
                 os.close(below)
         else:
             with suppress(FileNotFoundError):
-                yield Blob(_text(prefix + name), os.stat(name, dir_fd=fd, follow_symlinks=False).st_size)
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                yield Blob(_text(prefix + name), status.st_size, version_of(status))
+
+
+def version_of(status: os.stat_result) -> str:
+    """`Blob.version` of a file."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def remove_folder(parent: int, name: str) -> None:

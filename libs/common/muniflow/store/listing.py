@@ -4,9 +4,11 @@ Everything is read as a stream: a manifest of a million lines takes constant mem
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
-from muniflow.errors import Fault, Invalid, NotFound
+from muniflow.errors import Fault, Invalid, NotFound, Rejected
 from muniflow.model.batch import Batch
 from muniflow.model.keys import MAX_KEY_BYTES, key_problem, stem_of, stored_key_problem
 from muniflow.model.messages import Task
@@ -19,6 +21,8 @@ MAX_FAULTS = 20
 """Faults reported at once; a wrong manifest would repeat the same one a million times."""
 _BLANK = " \t\r\n\f\v"
 """What is not part of a name at the ends of a line; all other kinds of spaces may be."""
+LOOKS_TOGETHER, LOOKS_IN_FLIGHT = 1000, 16
+"""Named sources that are looked at: in an object store each is a round trip."""
 _LINE = "manifest line"
 _LINE_BYTES = MAX_KEY_BYTES + 4
 """A key, its line end and a byte order mark."""
@@ -33,6 +37,8 @@ class ImageRef(NamedTuple):
     """Its key in the source store."""
     stem: str
     """The key relative to the batch's `source`, without extension: `<stem>-<i>.<ext>` names the outputs."""
+    version: str | None = None
+    """`Blob.version` of its source; `None`: not asked for, or it is not there."""
 
 
 class _Entry(NamedTuple):
@@ -42,6 +48,7 @@ class _Entry(NamedTuple):
     """Key relative to the batch's `source`."""
     whole_stem: bool = False
     """Whether its outputs keep all of its name: what it ends in says nothing of a format."""
+    version: str | None = None
 
 
 def iter_images(
@@ -74,9 +81,12 @@ def iter_images(
     seen: dict[str, str] = {}
     skipped = SkippedFiles() if skipped is None else skipped
     number = 0
-    for entry, given, whole_stem in _checked_entries(batch, source, output, skipped):
+    entries = _checked_entries(batch, source, output, skipped)
+    if batch.again == "changed" and not batch.lists_all:
+        entries = _with_versions(batch, entries, source)
+    for entry, given, whole_stem, version in entries:
         name = _refusable(batch, given)
-        ref = ImageRef(number, batch.source + name, name if whole_stem else stem_of(name))
+        ref = ImageRef(number, batch.source + name, name if whole_stem else stem_of(name), version)
         number += 1
         if check_names and ref.stem in seen:
             faults.append(same_name(_place(batch, entry), name, seen[ref.stem]))
@@ -146,6 +156,21 @@ def _checked_entries(batch: Batch, source: Store, output: Store | None, skipped:
     return entries if outputs is None else _apart(batch, entries, outputs)
 
 
+def _with_versions(batch: Batch, entries: Iterator[_Entry], source: Store) -> Iterator[_Entry]:
+    """The entries with the versions of their sources, which no listing has told."""
+
+    def version(entry: _Entry) -> str | None:
+        try:
+            return source.version(batch.source + _refusable(batch, entry.name))
+        except Rejected:
+            return None  # its image fails, and says why
+
+    with ThreadPoolExecutor(LOOKS_IN_FLIGHT, "versions") as threads:
+        while block := tuple(islice(entries, LOOKS_TOGETHER)):
+            for entry, found in zip(block, threads.map(version, block), strict=True):
+                yield entry._replace(version=found)
+
+
 def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_Entry]:
     """The entries, checked: no output replaces one, and no later batch over their folder takes outputs for sources.
 
@@ -157,7 +182,7 @@ def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_E
     Raises:
         Invalid: outputs would be among the sources.
     """
-    listed = batch.images is None and batch.manifest is None
+    listed = batch.lists_all
     if listed and is_among(outputs, batch.source):
         raise Invalid((_among(batch, f"{batch.source or 'the whole source store'} (source)"),))
     if batch.manifest is not None and batch.manifest.startswith(outputs):
@@ -215,8 +240,8 @@ def _no_manifest(key: str, prefix: str, source: Store) -> Fault:
 
 
 def _listing(prefix: str, source: Store, skipped: SkippedFiles) -> Iterator[_Entry]:
-    for key, known in images_below(prefix, source, skipped):
-        yield _Entry(0, key[len(prefix) :], not known)
+    for blob, known in images_below(prefix, source, skipped):
+        yield _Entry(0, blob.key[len(prefix) :], not known, blob.version or None)
 
 
 def _place(batch: Batch, number: int) -> str:

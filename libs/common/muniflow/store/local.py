@@ -16,14 +16,15 @@ from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_prefix
 from muniflow.store.folders import (
-    READ,
     folder,
     list_folder,
     make_folder,
+    open_file,
     open_folder,
     parts_of,
     remove_folder,
     require_root,
+    version_of,
 )
 from muniflow.store.oserrors import meaning, translated
 from muniflow.store.places import Location
@@ -129,6 +130,15 @@ class LocalStore:
 
     def size(self, key: str) -> int | None:
         """Size by `stat`."""
+        status = self._status(key)
+        return None if status is None else status.st_size
+
+    def version(self, key: str) -> str | None:
+        """Size and time by `stat`."""
+        status = self._status(key)
+        return None if status is None else version_of(status)
+
+    def _status(self, key: str) -> os.stat_result | None:
         *parts, name = parts_of(key)
         try:
             with folder(self._root, parts) as fd:
@@ -139,7 +149,7 @@ class LocalStore:
             raise meaning(error, self._root, key) from error
         if stat.S_ISLNK(status.st_mode):
             raise meaning(OSError(errno.ELOOP, ""), self._root, key)
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:
         """Blobs below `prefix`; the names of one folder at a time are held in memory (about 100 bytes each)."""
@@ -234,7 +244,7 @@ class LocalStore:
         """Descriptor and size of a blob that is there."""
         *parts, name = parts_of(key)
         try:
-            return _open_file(self._root, parts, name)
+            return open_file(self._root, parts, name)
         except FileNotFoundError as error:
             require_root(self._root)
             raise meaning(error, self._root, key) from error
@@ -275,23 +285,3 @@ class _File(io.FileIO):
     def readall(self) -> bytes:
         with translated(*self._place):
             return super().readall()
-
-
-def _open_file(root: str, parts: Sequence[str], name: str) -> tuple[int, int]:
-    """Descriptor and size of a regular file."""
-    with folder(root, parts) as parent:
-        fd = os.open(name, READ, dir_fd=parent)
-    try:
-        return fd, _file_size(fd, "/".join([*parts, name]))
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _file_size(fd: int, key: str) -> int:
-    status = os.fstat(fd)
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(status.st_mode):
-        raise Rejected(f"blob {key!r}: it is a pipe, a socket or a device, not a file", reason_code="source_unreadable")
-    return status.st_size

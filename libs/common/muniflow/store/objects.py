@@ -147,10 +147,19 @@ class ObjectStore:
 
     def size(self, key: str) -> int | None:
         """Size by a HEAD request."""
+        meta = self._head(key)
+        return None if meta is None else meta["size"]
+
+    def version(self, key: str) -> str | None:
+        """Size, time and ETag by a HEAD request."""
+        meta = self._head(key)
+        return None if meta is None else _version(meta)
+
+    def _head(self, key: str) -> "obstore.ObjectMeta | None":
         require_key(key)
         try:
             with self._translated("read", key):
-                return obstore.head(self._backend, key)["size"]
+                return obstore.head(self._backend, key)
         except NotFound:
             return None
 
@@ -187,7 +196,7 @@ class ObjectStore:
                 page = next(pages, None)
             if page is None:
                 return
-            yield [Blob(meta["path"], meta["size"]) for meta in page]
+            yield [Blob(meta["path"], meta["size"], _version(meta)) for meta in page]
 
     def _delete_all(self, keys: Sequence[str], what: str) -> None:
         try:
@@ -249,6 +258,11 @@ class _Reader(io.RawIOBase):
             data = self._reader.read(len(buffer))
         buffer[: len(data)] = memoryview(data)
         return len(data)
+
+
+def _version(meta: "obstore.ObjectMeta") -> str:
+    # In whole seconds, as a HEAD has them; a listing has fractions.
+    return f"{meta['size']}-{int(meta['last_modified'].timestamp())}-{(meta['e_tag'] or '').strip(chr(34))}"
 
 
 def _meaning(error: Exception, name: str, action: str, key: str) -> MuniflowError:

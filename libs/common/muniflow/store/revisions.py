@@ -28,11 +28,16 @@ def keep_report(batch: Batch, output: Store) -> int:
         return batch.revision
     with output.open(key) as stream:
         found = _revision(stream.readline())
-    output.write(output_key(batch.destination, revision_report_name(found)), _content(output, key), durable=True)
+    output.write(output_key(batch.destination, revision_report_name(found)), content_of(output, key), durable=True)
     return max(found + 1, batch.revision)
 
 
-def _content(output: Store, key: str) -> Iterator[bytes]:
+def content_of(output: Store, key: str) -> Iterator[bytes]:
+    """A blob in chunks.
+
+    Raises:
+        Unavailable: the store is away.
+    """
     with output.open(key) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk

@@ -14,6 +14,8 @@ class Blob:
 
     key: str
     size_bytes: int
+    version: str = ""
+    """Its size, the time of its last change and its ETag, as far as the store knows them; only to be compared."""
 
 
 OnOther = Callable[[str, str], object]
@@ -77,6 +79,10 @@ class Store(Protocol):
 
     def size(self, key: str) -> int | None:
         """Size of a blob in bytes, or `None` when it is not there."""
+        ...
+
+    def version(self, key: str) -> str | None:
+        """`Blob.version` of a blob, or `None` when it is not there."""
         ...
 
     def list(self, prefix: str = "", on_other: OnOther = ignored) -> Iterator[Blob]:

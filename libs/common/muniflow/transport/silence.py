@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pika.connection import Connection
-
 from muniflow.runtime.loop import Loop
 
 BEAT_S = 1.0
 GRACE_BEATS = 2
+
+
+WatchedConnection = Any
+"""A connection of pika: its type stubs do not name `bytes_received`."""
 
 
 class SilenceWatch:
@@ -18,7 +20,7 @@ class SilenceWatch:
     looks every `heartbeat_s + 5` seconds and needs a whole such interval without a byte: up to twice as long.
     """
 
-    def __init__(self, loop: Loop, connections: Sequence[Connection], on_silence: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, connections: Sequence[WatchedConnection], on_silence: Callable[[], None]) -> None:
         """Watch open connections from `start` on; call `on_silence` once, when one has been silent for too long."""
         self._loop = loop
         self._connections = connections

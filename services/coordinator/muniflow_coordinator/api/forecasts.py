@@ -4,7 +4,8 @@ from muniflow.forecast.grade import Grade, coverage, learned
 from muniflow.forecast.interval import WINDOW
 from muniflow.model.api import ForecastList, GradedForecast
 from muniflow_coordinator.foresight.forecasts import grades_of
-from muniflow_coordinator.state.types import ForecastRow, State
+from muniflow_coordinator.state.learned_types import ForecastRow
+from muniflow_coordinator.state.types import State
 
 
 def forecast_list(state: State, limit: int) -> ForecastList:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -189,11 +190,10 @@ class Answers:
             revision=batch.revision,
             destination=row.destination,
             **asdict(counts),
-            skipped=batch.skipped.count,
-            skipped_reasons=dict(batch.skipped.reasons),
+            **_of_its_list(batch),
             in_flight=0 if run is None else len(run.in_flight),
             waiting_for=waiting_for,
-            steps=tallies.progress(batch, counts.total),
+            steps=tallies.progress(batch, counts.total - batch.changes.kept),
             operations=tuple({"op": step.op, **step.params} for step in batch.route),
             output=batch.encoding.model_dump(mode="json", exclude_none=True),
             outputs_per_image=leaf_count(batch.route),
@@ -264,3 +264,9 @@ def _image(batch: Batch, row: ImageRow) -> ImageStatus:
         reason_code=(row.code or UNKNOWN) if row.state == "failed" else None,
         outputs=tuple(outputs),
     )
+
+
+def _of_its_list(batch: Batch) -> dict[str, Any]:
+    changes, skipped = batch.changes, batch.skipped
+    reasons = dict(skipped.reasons)
+    return {"kept": changes.kept, "gone": changes.gone, "skipped": skipped.count, "skipped_reasons": reasons}

@@ -13,7 +13,8 @@ from muniflow_coordinator.foresight.saver import Saver
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Run
-from muniflow_coordinator.state.types import ForecastRow, State
+from muniflow_coordinator.state.learned_types import ForecastRow
+from muniflow_coordinator.state.types import State
 
 SAVE_S = 1.0
 """Time between two writes: the batches of one second share a transaction."""

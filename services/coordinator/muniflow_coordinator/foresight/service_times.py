@@ -19,7 +19,8 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow_coordinator.foresight.saver import Saver
 from muniflow_coordinator.retry_queue import RetryQueue
-from muniflow_coordinator.state.types import ServiceTimeRow, State
+from muniflow_coordinator.state.learned_types import ServiceTimeRow
+from muniflow_coordinator.state.types import State
 
 SAVE_S = 10.0
 """Time between two writes to the database."""

@@ -14,7 +14,7 @@ from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, as_prefix, read_batch
 from muniflow.model.batch_document import BatchDocument
 from muniflow.model.deadline import past_faults, read_time
-from muniflow.model.messages import TERMINAL, Notice
+from muniflow.model.messages import TERMINAL, UNFINISHED, Notice
 from muniflow.model.operation import Operations
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.planning.budgets import Needed
@@ -28,14 +28,14 @@ from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
 from muniflow_coordinator.handlers.image_list import few_named
 from muniflow_coordinator.handlers.list_reader import Intake, Intakes, ListReader
 from muniflow_coordinator.handlers.pricer import Pricer
+from muniflow_coordinator.handlers.rejecter import Rejecter
 from muniflow_coordinator.handlers.senders import Sender
-from muniflow_coordinator.notifier import Notifier, event_of, notice_of_row, notice_of_run, rejection
+from muniflow_coordinator.notifier import Notifier, event_of, notice_of_row, notice_of_run
 from muniflow_coordinator.resources import Stores
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Run, Runs
 from muniflow_coordinator.runs.spec import read_spec, write_spec
-from muniflow_coordinator.state.failure_types import NewRejection
-from muniflow_coordinator.state.types import BatchRow, ImageRow, NewBatch, State
+from muniflow_coordinator.state.types import BatchRow, Counts, ImageRow, NewBatch, State
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,12 @@ class BatchHandler:
     pricer: Pricer
     operations: Operations
     audit: AuditTrail
+    rejecter: Rejecter
     deadlines: Deadlines
     on_accepted: Sequence[Callable[[Run], None]]
     """Called with each new batch once it is recorded, in order."""
-    kept_s: float
-    """How long rejections and letters are kept, in seconds."""
+    on_complete: Callable[[Run], None]
+    """Called with a new batch whose images are all done already."""
 
     def __post_init__(self) -> None:
         """Look up the failpoints."""
@@ -90,7 +91,7 @@ class BatchHandler:
         def end() -> None:
             self.state.drop_batch(row.number)
             if faults:
-                self._reject([], StatedBatch(row.id, row.municipality), faults, row.owner)
+                self.rejecter.reject([], StatedBatch(row.id, row.municipality), faults, row.owner)
 
         self.reader.remove_images(row.number, end)
 
@@ -103,7 +104,7 @@ class BatchHandler:
             batch = read_batch(delivery.body, self.operations, owner, partial(self._also_wrong, delivery, sender))
             self.audit.senders.require(batch, sender)
         except Invalid as invalid:
-            self._reject([delivery], stated_batch(delivery.body), invalid.faults, owner)
+            self.rejecter.reject([delivery], stated_batch(delivery.body), invalid.faults, owner)
             return
         self.retry_queue.run(lambda: self._admit(batch, delivery))
 
@@ -120,16 +121,16 @@ class BatchHandler:
         known = self.state.find(batch.batch_id)
         if known is not None and known.owner != batch.owner:
             text = f"{batch.batch_id} is taken; choose another one"
-            self._reject([delivery], _stated(batch), (Fault("batch_id", text),), batch.owner)
+            self.rejecter.refuse([delivery], batch, (Fault("batch_id", text),))
         elif known is not None and known.fingerprint != batch.fingerprint:
-            self._reject([delivery], _stated(batch), (_other_content(known),), batch.owner)
+            self.rejecter.refuse([delivery], batch, (_other_content(known),))
         elif current is not None:
             current.deliveries.append(delivery)  # most often the same message, over a new connection
         elif known is not None and known.state == "intake":
             # An earlier attempt committed its insertion, but the answer of the database was lost.
             batch = replace(batch, revision=read_spec(known.spec).revision)
             self._restart(Intake(batch, known.number, [delivery], known.submitted_at))
-        elif known is not None and known.state == "running" and self.runs.get(known.id) is None:
+        elif known is not None and known.state in UNFINISHED and self.runs.get(known.id) is None:
             # The same, for a batch that was inserted and accepted in one transaction.
             self._work_on(Run.of(known, self.clock), [delivery])
         elif known is not None and not self._asks_anew(batch, known, delivery):
@@ -138,7 +139,7 @@ class BatchHandler:
             *past_faults(batch.deadline_at, self._sent_at(delivery)),
             *(self._destination_faults(batch) if known is None else ()),
         ):
-            self._reject([delivery], _stated(batch), faults, batch.owner)
+            self.rejecter.refuse([delivery], batch, faults)
         elif known is not None:
             self._run_anew(batch, known, delivery)
         else:
@@ -216,7 +217,7 @@ class BatchHandler:
             self._before_accept()
             number = self.state.insert_batch(new, rows)
             self._after_accept()
-            self._work_on(Run.fresh(number, batch, len(rows), now, self.clock), [delivery], rows)
+            self._work_on(Run.fresh(number, batch, Counts(len(rows)), now, self.clock), [delivery], rows)
             return
         intake = Intake(batch, self.state.insert_batch(new), [delivery], now)
         self.intakes[batch.batch_id] = intake
@@ -234,26 +235,28 @@ class BatchHandler:
     def _end_rejected(self, intake: Intake, faults: tuple[Fault, ...]) -> None:
         self.state.drop_batch(intake.number)
         self._end(intake)
-        self._reject(intake.deliveries, _stated(intake.batch), faults, intake.batch.owner)
+        self.rejecter.refuse(intake.deliveries, intake.batch, faults)
 
     def _price(self, intake: Intake, total: int, rows: Sequence[ImageRow]) -> None:
         self.pricer.price(intake, total, rows, partial(self._on_priced, intake, total, rows))
 
     def _on_priced(self, intake: Intake, total: int, rows: Sequence[ImageRow], needed: Needed) -> None:
-        faults = needed.faults or self.pricer.day_faults(intake.batch, needed.amounts)
+        counts = Counts(total, done=intake.batch.changes.kept)
+        amounts = needed.amounts.times(counts.pending / total if total else 0.0)  # of what is run
+        faults = needed.faults or self.pricer.day_faults(intake.batch, amounts)
         if faults:
             self.reader.remove_images(intake.number, partial(self._end_rejected, intake, faults))
             return
         self._before_accept()
-        charge = self.pricer.charge(intake.batch, needed.amounts)
-        self.state.accept_batch(intake.number, total, rows, spec=write_spec(intake.batch), charge=charge)
+        charge = self.pricer.charge(intake.batch, amounts)
+        self.state.accept_batch(intake.number, counts, rows, spec=write_spec(intake.batch), charge=charge)
         self._after_accept()
-        run = Run.fresh(intake.number, intake.batch, total, intake.submitted_at, self.clock)
+        run = Run.fresh(intake.number, intake.batch, counts, intake.submitted_at, self.clock)
         self._end(intake)
-        self._work_on(run, intake.deliveries, rows)
+        self._work_on(run, intake.deliveries, [row for row in rows if row.state == "pending"])
 
     def _work_on(self, run: Run, deliveries: Sequence[Delivery], rows: Sequence[ImageRow] = ()) -> None:
-        """Start an accepted batch; `rows` are all its images, or empty if they must be read from the database."""
+        """Start an accepted batch; `rows` are all its pending images, or empty where they must be read."""
         if rows:
             run.read_ahead(rows, all_of_them=True)
         self.runs.add(run)
@@ -264,30 +267,13 @@ class BatchHandler:
             self.audit.asked(delivery, "submit", run.id)
         for delivery in deliveries:
             self.deadlines.when_known(run, partial(self._answer_new, run, delivery))
+        if run.state == "finishing":
+            self.on_complete(run)
 
     def _end(self, intake: Intake) -> None:
         del self.intakes[intake.batch.batch_id]
         for held in intake.held:
             self.loop.call_later(0, held)
-
-    def _reject(
-        self, deliveries: Sequence[Delivery], stated: StatedBatch, faults: tuple[Fault, ...], owner: str
-    ) -> None:
-        """Record a rejection with all its faults, then tell who listens, then give the messages up."""
-        first = faults[0] if faults else ""
-        log.warning("batch rejected: %s", first, extra={"batch": stated.batch_id, "faults": len(faults)})
-        for delivery in deliveries:
-            self.audit.asked(delivery, "submit", stated.batch_id, f"refused: {first}" if faults else "refused")
-        for given in deliveries or (None,):  # after a restart its message may be gone
-            message_id = None if given is None else given.message_id
-            new = NewRejection(stated.batch_id, stated.municipality, message_id, self.clock.now_s(), faults, owner)
-            self.retry_queue.run(partial(self._record_rejection, given, new))
-
-    def _record_rejection(self, delivery: Delivery | None, new: NewRejection) -> None:
-        self.state.keep_rejection(new)
-        self.state.forget_before(new.at - self.kept_s)
-        then = (lambda: None) if delivery is None else partial(self.transport.reject, delivery)
-        self.notifier.send(rejection(new.batch, new.faults, new.message_id, new.owner), then)
 
 
 def _other_content(known: BatchRow) -> Fault:
@@ -297,10 +283,6 @@ def _other_content(known: BatchRow) -> Fault:
         "one another `batch_id`, or leave it out, and it is made from the content"
     )
     return Fault("batch_id", text)
-
-
-def _stated(batch: Batch) -> StatedBatch:
-    return StatedBatch(batch.batch_id, batch.municipality)
 
 
 def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:

@@ -15,7 +15,15 @@ from muniflow.model.batch import Batch
 from muniflow.model.checksums import NO_SUMS, ImageSums
 from muniflow.model.keys import REPORT, output_key, work_prefix
 from muniflow.model.messages import BatchState, leaf_count
-from muniflow.model.report import ForecastEntry, final_state, image_entry, output_keys, report_chunks, report_header
+from muniflow.model.report import (
+    About,
+    ForecastEntry,
+    final_state,
+    image_entry,
+    output_keys,
+    report_chunks,
+    report_header,
+)
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Executor
 from muniflow.runtime.failpoints import Failpoints
@@ -25,6 +33,7 @@ from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.notifier import Notifier, notice_of_run
 from muniflow_coordinator.resources import Stores
 from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.revisions import revision_of
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.state.types import Commit, Counts, ImageRow, State
 
@@ -58,7 +67,15 @@ def entries(batch: Batch, images: Iterator[ImageRow]) -> Iterator[dict[str, Any]
         outputs = output_keys(batch.destination, row.stem, batch.encoding, leaves) if row.state == "done" else ()
         source = f"{batch.source}{row.stem}{row.suffix}"
         sums = _sums_of(row) if batch.checksums else None
-        yield image_entry(row.image, source, row.state, outputs, row.reasons, code=row.code, sums=sums)
+        said = (row.image, source, row.state, outputs, row.reasons)
+        yield image_entry(*said, code=row.code, sums=sums, about=_about(batch, row))
+
+
+def _about(batch: Batch, row: ImageRow) -> About:
+    if row.state != "done":
+        return About(row.version)
+    made = revision_of(row.run)
+    return About(row.version, made if made < batch.revision else None, row.metadata)
 
 
 def _sums_of(row: ImageRow) -> ImageSums:

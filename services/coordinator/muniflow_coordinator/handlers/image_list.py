@@ -5,25 +5,27 @@ from itertools import islice
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch
+from muniflow.model.changes import Changes, Kept
 from muniflow.model.skipped import Skipped, SkippedFiles
+from muniflow.store.earlier_run import EarlierRun
 from muniflow.store.listing import MAX_FAULTS, ImageRef, iter_images, place_of, same_name
 from muniflow.store.old_outputs import OldOutputs
 from muniflow.store.revisions import keep_report
 from muniflow.store.types import Store
+from muniflow_coordinator.runs.revisions import first_run
 from muniflow_coordinator.state.types import ImageRow, State
 
 CHUNK = 2000
 """Images inserted in one transaction: about 20 ms of the loop's time."""
 
 
-RUNS_OF_REVISION = 2**16
-"""Runs of an image in one revision of its batch: late events of an earlier revision are of none of its runs."""
-
-
-def row_of(batch: Batch, ref: ImageRef, revision: int = 1) -> ImageRow:
-    """Return the row of an image."""
+def row_of(batch: Batch, ref: ImageRef, revision: int = 1, kept: Kept | None = None) -> ImageRow:
+    """Return the row of an image; one that is `kept` is done already."""
     suffix = ref.key[len(batch.source) + len(ref.stem) :]
-    return ImageRow(ref.n, ref.stem, suffix, run=(revision - 1) * RUNS_OF_REVISION)
+    row = ImageRow(ref.n, ref.stem, suffix, run=first_run(revision), version=ref.version)
+    if kept is None:
+        return row
+    return row._replace(state="done", run=first_run(kept.revision), sums=kept.sums, metadata=kept.metadata)
 
 
 def names_differ(rows: Sequence[ImageRow]) -> bool:
@@ -44,7 +46,10 @@ class Chunks:
         """Which run of the batch this is; known with the first chunk."""
         self._batch = batch
         self._output = output
+        self.changes = Changes()
+        """What is kept of the last run, and what is gone; known with the last chunk."""
         self._old: OldOutputs | None = None
+        self._earlier: EarlierRun | None = None
         self._chunks = 0
         self._skipped = SkippedFiles()
         self._refs = iter_images(batch, source, output, check_names=False, skipped=self._skipped)
@@ -63,10 +68,13 @@ class Chunks:
         """
         if not self._chunks:
             self.revision = keep_report(self._batch, self._output)
+            self._earlier = EarlierRun.find(self._batch, self._output)
             self._old = OldOutputs.find(self._batch, self._output)
         self._chunks += 1
-        rows = [row_of(self._batch, ref, self.revision) for ref in islice(self._refs, CHUNK)]
+        rows = [self._row(ref) for ref in islice(self._refs, CHUNK)]
         self.ended = len(rows) < CHUNK
+        if self.ended and self._earlier is not None:
+            self.changes = self._earlier.changes()
         if self._old is not None:
             for row in rows:
                 self._old.expect(row.stem)
@@ -78,8 +86,14 @@ class Chunks:
 
     def clear(self) -> None:
         """Remove the outputs of an earlier run, where the batch says so; the list must have no fault."""
-        if self._old is not None:
+        if self._earlier is not None:
+            self.replaced = self._earlier.remove_gone()
+        elif self._old is not None:
             self.replaced = self._old.remove()
+
+    def _row(self, ref: ImageRef) -> ImageRow:
+        kept = None if self._earlier is None else self._earlier.kept(ref)
+        return row_of(self._batch, ref, self.revision, kept)
 
 
 def few_named(batch: Batch, source: Store, output: Store) -> list[ImageRow] | None:

@@ -110,7 +110,11 @@ class ListReader:
         if reading.ended:
             found = reading.chunks
             reading.intake.batch = replace(
-                reading.intake.batch, skipped=found.skipped, replaced=found.replaced, revision=found.revision
+                reading.intake.batch,
+                skipped=found.skipped,
+                replaced=found.replaced,
+                revision=found.revision,
+                changes=found.changes,
             )
         if first and reading.ended and names_differ(chunk):
             self.retry_queue.run(lambda: reading.on_read(reading.intake, reading.total, chunk))

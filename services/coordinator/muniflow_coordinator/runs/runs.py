@@ -92,15 +92,15 @@ class Run:
         )
 
     @classmethod
-    def fresh(cls, number: int, batch: Batch, total: int, submitted_at: float, clock: Clock) -> "Run":
-        """Return a new batch of `total` images."""
+    def fresh(cls, number: int, batch: Batch, counts: Counts, submitted_at: float, clock: Clock) -> "Run":
+        """Return a new batch; one whose images are all done already is about to end."""
         return cls(
             number=number,
             batch=without_images(batch),
-            state="running",
-            counts=Counts(total),
+            state="running" if counts.pending else "finishing",
+            counts=counts,
             submitted_at=submitted_at,
-            finished_at=None,
+            finished_at=None if counts.pending else clock.now_s(),
             cancelling=False,
             ledger=Ledger(batch.route),
             tallies=Tallies(len(batch.route)),

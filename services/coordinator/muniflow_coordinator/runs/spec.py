@@ -20,7 +20,8 @@ TaskWriter = Callable[[int, str, str, int, float], bytes]
 
 def write_spec(batch: Batch) -> str:
     """Return a batch as JSON for the database, without its images, which are rows; `v` is the version of its tasks."""
-    kept = _BATCH.dump_json(without_images(batch)).decode()
+    # `again` asks for one run, and is no part of it; an earlier build may not know what it says.
+    kept = _BATCH.dump_json(replace(without_images(batch), again=None)).decode()
     return f'{{"v":{needed_version(_example(batch))},{kept.removeprefix("{")}'
 
 

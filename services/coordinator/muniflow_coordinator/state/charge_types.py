@@ -7,7 +7,7 @@ from muniflow.model.budget import Amounts
 from muniflow_coordinator.state.failure_types import FailureState
 
 if TYPE_CHECKING:
-    from muniflow_coordinator.state.types import ImageRow
+    from muniflow_coordinator.state.types import Counts, ImageRow
 
 
 class Charge(NamedTuple):
@@ -25,15 +25,16 @@ class ChargeState(FailureState, Protocol):
     def accept_batch(
         self,
         batch: int,
-        total: int,
+        counts: "Counts",
         rest: Sequence["ImageRow"] = (),
         *,
         spec: str | None = None,
         charge: Charge | None = None,
     ) -> None:
-        """Insert the `rest` of the images of a batch, set its state to `running`, and delete its document.
+        """Insert the `rest` of the images of a batch, set its state, and delete its document.
 
-        `spec` replaces that of its insertion: more is known once its list is read. Its owner is charged once.
+        It is `running`, or `finishing` if all images are done already. `spec` replaces that of its insertion: more is
+        known once its list is read. Its owner is charged once.
         """
         ...
 

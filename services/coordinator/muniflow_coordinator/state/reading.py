@@ -12,6 +12,7 @@ from muniflow.model.ledger import Leaf
 from muniflow.model.messages import UNFINISHED
 from muniflow_coordinator.state import rows
 from muniflow_coordinator.state.db_errors import translated
+from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 from muniflow_coordinator.state.tables import (
     audit,
     batches,
@@ -23,7 +24,7 @@ from muniflow_coordinator.state.tables import (
     leaves,
     service_times,
 )
-from muniflow_coordinator.state.types import BatchRow, ForecastRow, ImageRow, ServiceTimeRow
+from muniflow_coordinator.state.types import BatchRow, ImageRow
 
 _MANY = 500
 """Keys in one `in (…)`."""

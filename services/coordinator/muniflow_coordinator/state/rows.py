@@ -13,7 +13,8 @@ from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.lineage import label, lineage_of
 from muniflow.reason_codes import UNKNOWN
-from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ForecastRow, ImageRow, NewBatch
+from muniflow_coordinator.state.learned_types import ForecastRow
+from muniflow_coordinator.state.types import BatchRow, Commit, Counts, ImageRow, NewBatch
 
 Values = dict[str, object]
 
@@ -87,15 +88,27 @@ def batch_row(row: Row[Any]) -> BatchRow:
 
 def image_values(batch: int, image: ImageRow) -> tuple[object, ...]:
     """Return the columns of an image, in the order of its table."""
-    number, stem, suffix, state, run, reasons, code, _ = image
-    return batch, number, stem, suffix, state, run, _reasons(reasons), code, None, None, None
+    number, stem, suffix, state, run, reasons, code, _, version, metadata = image
+    said = _reasons(reasons), code, None, None, None
+    return batch, number, stem, suffix, state, run, *said, version, _words(metadata)
 
 
 def image_rows(found: Iterable[Any]) -> list[ImageRow]:
     """Return images from all columns of their table in order: access by name would take more time than the rest."""
     return [
-        ImageRow(number, stem, suffix, state, run, tuple(json.loads(reasons)) if reasons else (), code)
-        for _, number, stem, suffix, state, run, reasons, code, *_ in found
+        ImageRow(
+            number,
+            stem,
+            suffix,
+            state,
+            run,
+            tuple(json.loads(reasons)) if reasons else (),
+            code,
+            None,
+            version,
+            None if metadata is None else tuple(metadata.split(",") if metadata else ()),
+        )
+        for _, number, stem, suffix, state, run, reasons, code, _, _, _, version, metadata in found
     ]
 
 
@@ -106,15 +119,15 @@ def settle_values(batch: int, settled: Sequence[SettledImage], now: float) -> tu
     """
     ranges: list[Values] = []
     single: list[Values] = []
-    last, last_run, upper = -1, -1, {}  # type: int, int, Values
+    last, last_run, last_words, upper = -1, -1, None, {}  # type: int, int, str | None, Values
     for image in sorted(settled, key=attrgetter("image")):
         if image.state != "done" or image.reasons:
             single.append(settled_values(batch, image, now))
-        elif image.image == last + 1 and image.run == last_run:
+        elif (image.image, image.run, _words(image.metadata)) == (last + 1, last_run, last_words):
             last = upper["last_"] = image.image
         else:
-            last, last_run = image.image, image.run
-            upper = {"batch_": batch, "first_": last, "last_": last, "run_": last_run}
+            last, last_run, last_words = image.image, image.run, _words(image.metadata)
+            upper = {"batch_": batch, "first_": last, "last_": last, "run_": last_run, "metadata_": last_words}
             ranges.append(upper)
     return ranges, single
 
@@ -137,6 +150,10 @@ def _reasons(reasons: tuple[str, ...]) -> str | None:
     return json.dumps(reasons) if reasons else None
 
 
+def _words(metadata: tuple[str, ...] | None) -> str | None:
+    return None if metadata is None else storable(",".join(metadata))
+
+
 def leaf_values(batch: int, leaf: Leaf) -> Values:
     """Return the columns of a leaf."""
     return {
@@ -151,9 +168,9 @@ def leaf_values(batch: int, leaf: Leaf) -> Values:
     }
 
 
-def checksum_values(change: Commit) -> list[tuple[object, ...]]:
-    """Return the columns of the checksums of images that a commit settles."""
-    return [(change.batch, image.image, image.sums.pack()) for image in change.settled if image.sums is not None]
+def checksum_values(batch: int, images: Iterable[SettledImage | ImageRow]) -> list[tuple[object, ...]]:
+    """Return the columns of the checksums of images that have any."""
+    return [(batch, image.image, image.sums.pack()) for image in images if image.sums is not None]
 
 
 def forecast_values(row: ForecastRow) -> Values:

@@ -16,6 +16,7 @@ from muniflow_coordinator.state.charges import SqlCharges
 from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.failure_types import ANY, Chosen
 from muniflow_coordinator.state.failures import failure_of
+from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 from muniflow_coordinator.state.many import Many
 from muniflow_coordinator.state.tables import (
     audit,
@@ -28,7 +29,7 @@ from muniflow_coordinator.state.tables import (
     leaves,
     service_times,
 )
-from muniflow_coordinator.state.types import Commit, Counts, ForecastRow, ImageRow, NewBatch, ServiceTimeRow
+from muniflow_coordinator.state.types import Commit, Counts, ImageRow, NewBatch
 from muniflow_coordinator.state.upgrade import check_version, upgrade
 
 _OF_RUN = (images.c.batch == bindparam("batch_"), images.c.run == bindparam("run_"), images.c.state == "pending")
@@ -48,7 +49,7 @@ _SETTLE = (
 _SETTLE_DONE = (
     update(images)
     .where(*_OF_RUN, images.c.n.between(bindparam("first_"), bindparam("last_")))
-    .values(state="done", reasons=None)
+    .values(state="done", reasons=None, metadata=bindparam("metadata_"))
 )
 _UPDATE_BATCH = update(batches).where(batches.c.number == bindparam("number_"))
 _KEEP_BATCH = insert(batches)
@@ -123,18 +124,21 @@ class SqlState(SqlCharges):
 
     def _insert_images(self, connection: Connection, batch: int, new: Sequence[ImageRow]) -> None:
         self._keep_images.execute(connection, [rows.image_values(batch, image) for image in new])
+        if sums := rows.checksum_values(batch, new):
+            self._keep_checksums.execute(connection, sums)
 
     def accept_batch(
         self,
         batch: int,
-        total: int,
+        counts: Counts,
         rest: Sequence[ImageRow] = (),
         *,
         spec: str | None = None,
         charge: Charge | None = None,
     ) -> None:
-        """Insert the `rest` of the images of a batch, set its state to `running`, delete its document, and charge."""
-        values: rows.Values = {"state": "running", **rows.count_values(Counts(total))}
+        """Insert the `rest` of the images of a batch, set its state, delete its document, and charge."""
+        values: rows.Values = {"state": "running", **rows.count_values(counts)}
+        values |= {} if counts.pending else {"state": "finishing", "finished_at": self._clock.now_s()}
         values |= {} if spec is None else {"spec": spec}
         with self._write("accept_batch") as connection:
             if charge is not None:
@@ -151,7 +155,7 @@ class SqlState(SqlCharges):
         settled = [rows.settle_values(change.batch, change.settled, now) for change in changes]
         done = [values for ranges, _ in settled for values in ranges]
         single = [values for _, others in settled for values in others]
-        sums = [values for change in changes for values in rows.checksum_values(change)]
+        sums = [values for change in changes for values in rows.checksum_values(change.batch, change.settled)]
         forgotten = [
             {"batch_": change.batch, "n_": image.image}
             for change in changes

@@ -86,6 +86,10 @@ images = Table(
     Column("operation", Text),
     Column("failed_at", Double),
     Column("dropped", Boolean),
+    # `Blob.version` of the source when the list was read.
+    Column("version", Text),
+    # What outputs keep of the metadata of the source: words with commas between.
+    Column("metadata", Text),
     sqlite_with_rowid=False,
 )
 
@@ -228,6 +232,8 @@ ADDED = (
     images.c.operation,
     images.c.failed_at,
     images.c.dropped,
+    images.c.version,
+    images.c.metadata,
     leaves.c.code,
     leaves.c.sums,
     rejections.c.owner,

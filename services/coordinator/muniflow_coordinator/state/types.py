@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from muniflow.forecast.grade import Forecast
 from muniflow.model.audit import AuditEntry
 from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
@@ -18,6 +17,7 @@ from muniflow.model.messages import BatchState, ImageState
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow_coordinator.state.charge_types import ChargeState
 from muniflow_coordinator.state.failure_types import ANY, Chosen
+from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,35 +94,10 @@ class ImageRow(NamedTuple):
     """For `failed`: its reason code."""
     sums: ImageSums | None = None
     """For `done`, where `every_image` gives it and digests are known."""
-
-
-class ServiceTimeRow(NamedTuple):
-    """What was observed of one class of tasks."""
-
-    key: str
-    """Of the class."""
-    task_class: str
-    """`muniflow.forecast.task_class.TaskClass` as JSON."""
-    sums: str
-    """`muniflow.forecast.service_time.ImageSums` as a JSON list."""
-    updated_at: float
-    """Unix time of the last observation, seconds."""
-
-
-class ForecastRow(NamedTuple):
-    """The forecast of one batch, and what came."""
-
-    batch: str
-    """Its id."""
-    submitted_at: float
-    """Here and below: Unix time, seconds."""
-    forecast: Forecast | None = None
-    actual_s: float | None = None
-    """From submission to its first end; `None`: not graded."""
-    ended_at: float | None = None
-    """Its last end."""
-    reopened_at: float | None = None
-    """Since then its horizon counts."""
+    version: str | None = None
+    """`Blob.version` of its source."""
+    metadata: tuple[str, ...] | None = None
+    """For `done`: what its outputs keep of the metadata of its source, where that is known."""
 
 
 @dataclass(slots=True)
