@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-examples test-brokers test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -42,6 +42,10 @@ test-cluster: ## the chart on a real Kubernetes control plane, 20 minutes, as ro
 test-upgrade: ## the build before and this one together, replaced in every order: OLD=, NEW= commit or folder
 	@scripts/bootstrap dev
 	@$(BIN)/python -m tests.upgrade $(if $(OLD),--old $(OLD)) $(if $(NEW),--new $(NEW)) $(UPGRADE_ARGS)
+
+test-security: ## attacks on a live stack at length: 1,500 slow clients, and made-up requests to every route, with two seeds
+	@scripts/bootstrap dev
+	$(BIN)/python -m pytest tests/security -m "not cluster" -n 0 -s $(PYTEST_ARGS)
 
 chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=2000 CHAOS_SEED=7
 	@scripts/bootstrap dev

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root, and Debian's nftables"),
 ]
-PORTS = (22, 53, 80, 443, 988, 4369, 5432, 5671, 5672, 6443, 7070, 8080, 9100, 15672, 15692, 25672)
+PORTS = (22, 53, 80, 443, 988, 4369, 5432, 5671, 5672, 6443, 7070, 8080, 9100, 9101, 15672, 15692, 25672)
 NAME = "app.kubernetes.io/name"
 OTHERS = (
     Place("prometheus", "10.99.1.1", "monitoring", {NAME: "prometheus"}),
@@ -37,7 +37,7 @@ CLIENTS = (*STEPS, "coordinator", "gateway", "test")
 PODS = ("prometheus", "keda", "scaler", "stranger", "neighbour", "dns")
 DEFAULT = {
     *(f"{client} > {server}:53" for client in CLIENTS for server in ("dns", "node-dns")),
-    *(f"prometheus > {client}:9100" for client in CLIENTS),
+    *(f"prometheus > {client}:{port}" for client in CLIENTS for port in (9100, 9101)),
     "prometheus > broker:15692",
     *(f"{pod} > gateway:8080" for pod in PODS),
 }

@@ -7,12 +7,16 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.integration.gateway.help import form, picture, resident_bytes
+from tests.integration.gateway.help import resident_bytes
+from tests.security.siege import besieged
 from tests.support import web
 from tests.support.waiting import eventually
+
+from muniflow_gateway.auth.api_keys import make_key
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -160,21 +164,114 @@ def test_after_its_refusal_a_client_cannot_go_on_sending(own_gateway):
     assert answer_s(gateway.url) < SERVED_S
 
 
-def test_who_does_not_read_is_not_waited_for(own_gateway, stack):
-    actions = {"operations": [["resize", "5000x5000"]], "output": "png"}
-    sent = web.post(f"{stack.url}/v1/batches", **form(picture(0), actions=actions))
-    batch_id = sent.json()["batch_id"]
-    assert stack.settled(batch_id)["state"] == "done"
+def test_a_body_of_json_that_creeps_is_refused(own_gateway):
+    gateway = own_gateway(**SHORT)
+    for path in ("/v1/session", "/v1/plans", "/v1/batches"):
+        with connected(gateway.url) as (client,):
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            client.sendall(f"{head}Content-Length: 4000\r\n\r\n".encode())
+            answer = until_it_answers(client, b" ", every_s=0.3)
+            assert answer.startswith(b"HTTP/1.1 408"), f"{path}: {answer}"
+
+
+def until_it_answers(client, piece, every_s):
+    """What a client is told that sends one piece after the other."""
+    client.settimeout(0.05)
+    told = bytearray()
+
+    def answered():
+        try:
+            client.sendall(piece)
+            told.extend(client.recv(65536))
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+        return bool(told)
+
+    eventually(answered, 2 * SOON_S, every_s=every_s)
+    return bytes(told)
+
+
+def test_who_does_not_read_is_not_waited_for(own_gateway, large_answer):
     gateway = own_gateway(**SHORT)
     place = urlsplit(gateway.url)
-    path = f"/v1/batches/{batch_id}/outputs.zip"
-    assert len(web.get(f"{gateway.url}{path}", timeout=60).content) > 8 * MIB, "more than the kernel keeps"
+    assert len(web.get(f"{gateway.url}{large_answer}", timeout=60).content) > 8 * MIB, "more than the kernel keeps"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((place.hostname, place.port))
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        client.sendall(f"GET {large_answer} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         eventually(lambda: gateway.metric("muniflow_gateway_connections") >= 1, SOON_S, "a connection")
         eventually(lambda: gateway.metric("muniflow_gateway_connections") == 0, 2 * SOON_S, "its end")
+
+
+def test_strangers_that_do_not_read_make_room(own_gateway):
+    gateway = own_gateway(**{**SHORT, "MUNIFLOW_SEND_TIMEOUT_S": "60", "MUNIFLOW_MAX_CONNECTIONS": "50"})
+    place = urlsplit(gateway.url)
+    with ExitStack() as stack:
+        for _ in range(100):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((place.hostname, place.port))
+            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 20)
+        assert answer_s(gateway.url) < SOON_S
+
+
+def test_a_download_that_is_given_up_leaves_nothing_open(own_gateway, large_answer):
+    gateway = own_gateway(**SHORT)
+    web.get(f"{gateway.url}/v1/operations")
+    open_files = Path(f"/proc/{gateway.process.pid}/fd")
+    before = len(list(open_files.iterdir()))
+    with connected(gateway.url, 20) as clients:
+        for client in clients:
+            client.sendall(f"GET {large_answer} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert client.recv(1)
+    eventually(lambda: len(list(open_files.iterdir())) < before + 10, SOON_S, "files are closed")
+
+
+def test_one_key_has_so_many_requests_at_a_time(own_gateway, large_answer):
+    gateway = own_gateway(**{**SHORT, "MUNIFLOW_MAX_REQUESTS_PER_KEY": "2", "MUNIFLOW_SEND_TIMEOUT_S": "60"})
+    request = f"GET {large_answer} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    with connected(gateway.url, 3) as (first, second, third):
+        for client in (first, second):
+            client.sendall(request)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        third.sendall(request)
+        refusal = third.recv(65536)
+        assert refusal.startswith(b"HTTP/1.1 503")
+        assert b"MUNIFLOW_MAX_REQUESTS_PER_KEY" in refusal
+        assert web.get(f"{gateway.url}/livez").is_success
+    eventually(lambda: web.get(f"{gateway.url}/v1/operations").is_success, SOON_S, "their slots are free again")
+
+
+def test_one_address_has_so_many_connections(own_gateway):
+    gateway = own_gateway(**{**SHORT, "MUNIFLOW_MAX_CONNECTIONS_PER_ADDRESS": "3", "MUNIFLOW_HEAD_TIMEOUT_S": "60"})
+    with connected(gateway.url, 10) as clients:
+        until_ended(*clients[:7])
+        assert not any(ended(client) for client in clients[7:])
+        assert answer_s(gateway.url) < SOON_S, "its newest one is served"
+
+
+def test_behind_a_trusted_proxy_the_address_is_what_it_says(own_gateway, large_answer):
+    gateway = own_gateway(
+        **{**SHORT, "MUNIFLOW_MAX_CONNECTIONS_PER_ADDRESS": "2", "MUNIFLOW_SEND_TIMEOUT_S": "60"},
+        MUNIFLOW_TRUSTED_PROXIES="127.0.0.0/8",
+        MUNIFLOW_GATEWAY_OPEN="false",
+    )
+    secret = make_key(gateway.keys, "behind", {})
+
+    def request(address):
+        head = f"GET {large_answer} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: {secret}\r\n"
+        return f"{head}X-Forwarded-For: 203.0.113.9, {address}\r\n\r\n".encode()
+
+    with connected(gateway.url, 5) as clients:
+        answers = []
+        for client, address in zip(clients, ["192.0.2.1"] * 3 + ["192.0.2.2"] * 2, strict=True):
+            client.sendall(request(address))
+            answers.append(client.recv(12))
+        assert answers == [b"HTTP/1.1 200", b"HTTP/1.1 200", b"HTTP/1.1 503", b"HTTP/1.1 200", b"HTTP/1.1 200"]
+    log = gateway.log.read_text()
+    assert "origin=192.0.2.1" in log, "the audit names it, too"
 
 
 def test_no_body_is_read_before_the_key_is_checked(own_gateway):
@@ -203,3 +300,17 @@ def test_one_key_cannot_take_all_slots_of_uploads(own_gateway):
         answer = third.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"with this key" in answer
+
+
+def test_a_small_crowd_keeps_nobody_out(stack, tmp_path, large_answer):
+    figures = besieged(stack, tmp_path, large_answer, count=140, seconds=10)
+    assert max(figures.worst_s.values()) < SOON_S, figures
+    assert max(figures.grown_bytes.values()) < 100 * MIB, figures
+
+
+@pytest.mark.security
+@pytest.mark.timeout(300)
+def test_1500_slow_clients_keep_nobody_out(stack, tmp_path, large_answer):
+    figures = besieged(stack, tmp_path, large_answer, count=1500, seconds=90)
+    assert max(figures.worst_s.values()) < 1, figures
+    assert max(figures.grown_bytes.values()) < 50 * MIB, figures

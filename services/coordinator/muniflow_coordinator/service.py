@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -96,7 +97,7 @@ def serve(env: Mapping[str, str]) -> int:
     given.metrics.watch(process.live, lambda: counted.last)
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
-    _run(process, loop, (stages, counted, history), _server(http_bind, registry, routes, process))
+    _run(process, loop, (stages, counted, history), _servers(settings, http_bind, registry, routes, process))
     _close(given)
     if process.error is not None:
         raise process.error
@@ -153,14 +154,25 @@ def _process(
     return Process(given.loop, given.clock, given.state, lock=lock, repeater=repeater, make=make)
 
 
-def _server(bind: str, registry: CollectorRegistry, routes: Mapping[str, Route], process: Process) -> HttpServer:
-    return HttpServer(bind, registry, routes, live=process.alive, ready=process.why_not_ready, status=process.part)
+def _servers(
+    settings: CoordinatorSettings,
+    http_bind: str,
+    registry: CollectorRegistry,
+    routes: Mapping[str, Route],
+    process: Process,
+) -> Sequence[HttpServer]:
+    """Health, and the API with health."""
+    make = partial(HttpServer, live=process.alive, ready=process.why_not_ready, status=process.part)
+    return make(settings.health_bind, registry), make(http_bind, registry, routes)
 
 
 def _run(
-    process: Process, loop: Loop, pollers: Sequence[Stages | CountedFailures | History], server: HttpServer
+    process: Process, loop: Loop, pollers: Sequence[Stages | CountedFailures | History], servers: Sequence[HttpServer]
 ) -> None:
-    with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), process.stop):
+    with ExitStack() as serving:
+        for server in servers:
+            serving.enter_context(server)
+        serving.enter_context(signals_on(loop, (signal.SIGTERM, signal.SIGINT), process.stop))
         try:
             process.start()
             for poller in pollers:

@@ -37,6 +37,9 @@ class CoordinatorSettings(Settings):
     """Default: the namespace of the pod."""
     pod_name: str | None = None
     """Identity for the lease. Default: the host name."""
+    health_bind: str = "127.0.0.1:0"
+    """Address of `/metrics`, `/livez` and `/readyz` alone, on a thread of its own: whoever loads the API does not reach
+    it. They are at `http_bind`, too. Port 0 takes a free one."""
     peer_host: str | None = None
     """The address at which other coordinators reach this one: a standby forwards requests to the leader.
 

@@ -57,8 +57,7 @@ def make_app(deps: Dependencies) -> FastAPI:
         SafeHeaders,
         access=deps.access,
         metrics=deps.metrics,
-        max_header_bytes=deps.settings.max_header_bytes,
-        max_body_bytes=deps.settings.max_field_bytes,
+        settings=deps.settings,
     )
     document = openapi_of(app, deps.operations)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-from starlette.concurrency import iterate_in_threadpool
 from zipstream import ZIP_STORED, ZipStream  # type: ignore[import-untyped]
 
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import read_chunks
+from muniflow_gateway.streaming import in_threads
 
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """In a ZIP that is unpacked on Windows, a backslash would be another folder."""
@@ -27,7 +28,8 @@ async def zip_chunks(store: Store, keys: AsyncIterator[str], prefix: str) -> Asy
     archive = ZipStream(compress_type=ZIP_STORED)
     async for key in keys:
         archive.add(read_chunks(store, key), member_name(key, prefix))
-        async for chunk in iterate_in_threadpool(archive.all_files()):
-            yield chunk
-    async for chunk in iterate_in_threadpool(archive.finalize()):
+        async with aclosing(in_threads(archive.all_files())) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    async for chunk in in_threads(archive.finalize()):
         yield chunk

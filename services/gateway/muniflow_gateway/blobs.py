@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain
 from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
 
 from muniflow.errors import NotFound
 from muniflow.images.fields import Damaged
@@ -15,8 +13,9 @@ from muniflow.model.report_rows import CONTENT_TYPES as ROW_TYPES
 from muniflow.model.report_rows import RowFormat, rows_of
 from muniflow.model.source_formats import SourceFormat, format_of
 from muniflow.store.types import Store
+from muniflow_gateway.streaming import StreamedAnswer
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 2**20
 """Of an image that is sent, in memory for its content type; dozens are sent at a time."""
 CONTENT_TYPES: dict[SourceFormat, str] = {
@@ -31,7 +30,7 @@ OUTPUT_TYPES = tuple(kind for name, kind in CONTENT_TYPES.items() if name in {"j
 JSON = "application/json"
 
 
-async def send_image(store: Store, key: str) -> StreamingResponse:
+async def send_image(store: Store, key: str) -> StreamedAnswer:
     """An image as it is, with the content type of its bytes, whatever its name. One that is truncated is sent, too.
 
     Raises:
@@ -41,7 +40,7 @@ async def send_image(store: Store, key: str) -> StreamingResponse:
     return await run_in_threadpool(_image, store, key)
 
 
-async def send_report(store: Store, key: str) -> StreamingResponse:
+async def send_report(store: Store, key: str) -> StreamedAnswer:
     """A report that muniflow wrote.
 
     Raises:
@@ -52,7 +51,7 @@ async def send_report(store: Store, key: str) -> StreamingResponse:
     return _answer(size_bytes, _chunks(stream), JSON)
 
 
-async def send_rows(store: Store, key: str, form: RowFormat, name: str) -> StreamingResponse:
+async def send_rows(store: Store, key: str, form: RowFormat, name: str) -> StreamedAnswer:
     """A report as NDJSON or CSV, one row for each image, made while it is sent: in constant memory.
 
     Raises:
@@ -61,7 +60,7 @@ async def send_rows(store: Store, key: str, form: RowFormat, name: str) -> Strea
     """
     _, stream = await run_in_threadpool(_opened, store, key)
     headers = {"Cache-Control": "private, max-age=60", "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(rows_of(_chunks(stream), form), media_type=ROW_TYPES[form], headers=headers)
+    return StreamedAnswer(rows_of(_chunks(stream), form), media_type=ROW_TYPES[form], headers=headers)
 
 
 def read_chunks(store: Store, key: str) -> Iterator[bytes]:
@@ -69,7 +68,7 @@ def read_chunks(store: Store, key: str) -> Iterator[bytes]:
     yield from _chunks(store.open(key))
 
 
-def _image(store: Store, key: str) -> StreamingResponse:
+def _image(store: Store, key: str) -> StreamedAnswer:
     size_bytes, stream = _opened(store, key)
     with ExitStack() as opened:
         opened.enter_context(stream)
@@ -78,7 +77,7 @@ def _image(store: Store, key: str) -> StreamingResponse:
         if content_type is None:
             raise NotFound(f"{key} is not an image, and only images are sent")
         opened.pop_all()
-    return _answer(size_bytes, chain((start.data,), _chunks(stream)), content_type)
+    return _answer(size_bytes, _chunks(stream, start.data), content_type)
 
 
 def content_type_of(start: ImageStart) -> str | None:
@@ -98,12 +97,15 @@ def _opened(store: Store, key: str) -> tuple[int, BinaryIO]:
     return size_bytes, store.open(key)
 
 
-def _answer(size_bytes: int, chunks: Iterator[bytes], content_type: str) -> StreamingResponse:
+def _answer(size_bytes: int, chunks: Iterator[bytes], content_type: str) -> StreamedAnswer:
     headers = {"Content-Length": str(size_bytes), "Cache-Control": "private, max-age=60"}
-    return StreamingResponse(chunks, media_type=content_type, headers=headers)
+    return StreamedAnswer(chunks, media_type=content_type, headers=headers)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _chunks(stream: BinaryIO, start: bytes = b"") -> Iterator[bytes]:
+    """What was read already, and the rest."""
     with stream:
+        if start:
+            yield start
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk

@@ -10,8 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muniflow.runtime.settings import variable
 from muniflow_gateway.auth.access import Access
+from muniflow_gateway.auth.addresses import one_client
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import Problem
+from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.pace import BodyPace
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -32,6 +35,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+HSTS = "max-age=31536000"
+"""A year. Other names below this one are somebody else's business."""
 UPLOADS = frozenset({"/process", "/v1/batches", "/v1/process"})
 """Paths that limit their bodies themselves, once the key is known."""
 SIGN_IN = "/v1/session"
@@ -51,14 +56,11 @@ def _policy(path: str) -> str:
 class SafeHeaders:
     """ASGI middleware; passes bodies through as they come."""
 
-    def __init__(
-        self, app: ASGIApp, access: Access, metrics: GatewayMetrics, max_header_bytes: int, max_body_bytes: int
-    ) -> None:
+    def __init__(self, app: ASGIApp, access: Access, metrics: GatewayMetrics, settings: GatewaySettings) -> None:
         """Wrap `app`; refuse longer heads, longer bodies where no images are taken, and bodies of who is not served."""
         self._app = app
         self._access = access
-        self._max_header_bytes = max_header_bytes
-        self._max_body_bytes = max_body_bytes
+        self._settings = settings
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +77,8 @@ class SafeHeaders:
                     headers[name] = value
                 headers["Content-Security-Policy"] = _policy(scope["path"])
                 headers.setdefault("Cache-Control", "no-store")
+                if self._settings.behind_tls:
+                    headers["Strict-Transport-Security"] = HSTS
                 # The template, never the path: nobody can make up labels. What is no route counts together.
                 route = getattr(scope.get("route"), "path", "other")
                 self._metrics.answered(scope["method"], route, message["status"], time.monotonic() - began_s)
@@ -82,29 +86,34 @@ class SafeHeaders:
 
         try:
             self._check_head(scope)
+            await self._app(scope, self._checked_body(scope["path"], receive), send_with_headers)
         except Problem as refusal:
             self._metrics.refused(refusal.reason)
             refusal.headers["Connection"] = "close"
             await refusal.response()(scope, receive, send_with_headers)
-            return
-        await self._app(scope, self._checked_body(scope["path"], receive), send_with_headers)
+        finally:
+            self._access.slots.leave(scope)
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse a request before its body is read.
 
         FastAPI reads a body before it asks whose it is.
         """
-        if _head_bytes(scope) > self._max_header_bytes:
+        if _head_bytes(scope) > self._settings.max_header_bytes:
             # uvicorn's own limit holds only for a head that comes in pieces.
-            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise Problem(status, f"the limit is {self._max_header_bytes} bytes ({variable('max_header_bytes')})")
-        if scope["path"] not in UPLOADS | {SIGN_IN} and _has_body(scope):
-            self._access.admit(HTTPConnection(scope), scope["method"])
+            status, limit = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._settings.max_header_bytes
+            raise Problem(status, f"the limit is {limit} bytes ({variable('max_header_bytes')})")
+        request = HTTPConnection(scope)
+        if request.client and self._access.addresses.is_proxy(request.client.host):
+            self._access.slots.take_for_address(scope, one_client(self._access.addresses.of(request)))
+        if scope["path"] != SIGN_IN and _has_body(scope):
+            self._access.admit(request, scope["method"])
 
     def _checked_body(self, path: str, receive: Receive) -> Receive:
         if path in UPLOADS:
             return _counted(receive, self._metrics)
-        return _limited(receive, SIGN_IN_BYTES if path == SIGN_IN else self._max_body_bytes)
+        pace = BodyPace.of(self._settings)
+        return _limited(receive, SIGN_IN_BYTES if path == SIGN_IN else self._settings.max_field_bytes, pace)
 
 
 def _counted(receive: Receive, metrics: GatewayMetrics) -> Receive:
@@ -118,13 +127,20 @@ def _counted(receive: Receive, metrics: GatewayMetrics) -> Receive:
     return counted
 
 
-def _limited(receive: Receive, limit_bytes: int) -> Receive:
-    """Refuse a body that FastAPI would keep in memory, whatever its size."""
-    size_bytes = 0
+def _limited(receive: Receive, limit_bytes: int, pace: BodyPace) -> Receive:
+    """Refuse a body that FastAPI would keep in memory whatever its size, and wait for as long as it takes."""
+    size_bytes, more = 0, True
 
     async def counted() -> Message:
-        nonlocal size_bytes
-        message = await receive()
+        nonlocal size_bytes, more
+        if not more:  # what comes now is the end of the connection
+            return await receive()
+        try:
+            message = await pace.next(receive())
+            pace.came(len(message.get("body", b"")))
+        except Problem as slow:  # FastAPI makes a 400 of what it does not know
+            raise HTTPException(slow.status, headers=slow.headers) from None
+        more = message.get("more_body", False)
         size_bytes += len(message.get("body", b""))
         if size_bytes > limit_bytes:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})

@@ -4,16 +4,26 @@ uvicorn itself waits for ever for a head, for a reader, and for the rest of a bo
 """
 
 import asyncio
-from collections import OrderedDict
+import socket
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-READ_BYTES = 64 * 1024
-LINGER_S, LINGER_BYTES = 5.0, 2**20
-"""After its answer, so much of a body that was not read is still taken: who is sending would not see the answer."""
+from muniflow.runtime.listener import cut
+from muniflow_gateway.auth.addresses import one_client
+
+HEAD_BYTES, READ_BYTES = 8 * 1024, 64 * 1024
+"""One read: of whom we do not know, and of a body that is wanted."""
+SEND_BUFFER_BYTES = 256 * 1024
+"""What the kernel keeps of an answer. By itself it goes up to megabytes for each client that does not read."""
+LINGER_S, LINGER_BYTES, MAX_LINGERING = 5.0, 2**20, 64
+"""After its answer, so much of a body that was not read is still taken: who is sending would not see the answer. Of so
+many clients at a time: where there are more, few are in good faith."""
 COUNTED_CHUNKS, LEAST_CHUNK_BYTES = 1000, 32
 """Chunks of a body that are shorter in the mean, over so many, are refused: each costs as much as a long one."""
 
@@ -27,7 +37,9 @@ class ConnectionLimits:
     send_timeout_s: float
     """Longest time in which a client reads nothing of its answer."""
     max_connections: int
-    """Open at a time; beyond it, the one that waits longest for a request is closed."""
+    """Open at a time; beyond it, of those without a key's request the one that is silent longest is closed."""
+    max_per_address: int
+    """Of these, from one address that is no trusted proxy; 0: as many as of all."""
 
 
 @dataclass(eq=False)
@@ -35,30 +47,53 @@ class Connections:
     """All connections of a process."""
 
     limits: ConnectionLimits
+    is_proxy: Callable[[str], bool] = field(default=lambda _address: False)
     count: int = 0
-    _waiting: "OrderedDict[BoundedProtocol, None]" = field(default_factory=OrderedDict)
-    """Those without a request, the longest waiting first."""
+    _strangers: "OrderedDict[BoundedProtocol, None]" = field(default_factory=OrderedDict)
+    """Those that serve no key now, whatever they do; the longest silent first."""
+    _lingering: "OrderedDict[BoundedProtocol, None]" = field(default_factory=OrderedDict)
+    _by_address: Counter[str] = field(default_factory=Counter)
 
     def opened(self, one: "BoundedProtocol") -> None:
         """Count one more; make room where there are too many."""
         self.count += 1
-        self.waits(one)
-        if self.count > self.limits.max_connections:
-            oldest, _ = self._waiting.popitem(last=False)
-            oldest.transport.abort()
+        self._by_address[one.address] += 1
+        self.wait(one)
+        most = self.limits.max_per_address
+        if most and self._by_address[one.address] > most and not self.is_proxy(one.address):
+            self._cut(next(other for other in self._strangers if other.address == one.address))
+        elif self.count > self.limits.max_connections:
+            self._cut(next(iter(self._strangers)))
+
+    def linger(self, one: "BoundedProtocol") -> None:
+        """It still sends a body that nobody reads."""
+        self._lingering[one] = None
+        if len(self._lingering) > MAX_LINGERING:
+            oldest, _ = self._lingering.popitem(last=False)
+            oldest.cut()
 
     def closed(self, one: "BoundedProtocol") -> None:
         """Count one less."""
         self.count -= 1
-        self._waiting.pop(one, None)
+        self._by_address[one.address] -= 1
+        if not self._by_address[one.address]:
+            del self._by_address[one.address]
+        self._strangers.pop(one, None)
+        self._lingering.pop(one, None)
 
-    def waits(self, one: "BoundedProtocol") -> None:
-        """It has no request now."""
-        self._waiting.setdefault(one)
+    def wait(self, one: "BoundedProtocol") -> None:
+        """It serves nobody now, or nobody that is known."""
+        self._lingering.pop(one, None)
+        self._strangers[one] = None
+        self._strangers.move_to_end(one)
 
-    def works(self, one: "BoundedProtocol") -> None:
-        """It has a request."""
-        self._waiting.pop(one, None)
+    def serve(self, one: "BoundedProtocol") -> None:
+        """It serves a request whose key is known: nobody takes its place."""
+        self._strangers.pop(one, None)
+
+    def _cut(self, one: "BoundedProtocol") -> None:
+        self._strangers.pop(one)
+        one.cut()
 
 
 class _Connection(h11.Connection):
@@ -90,6 +125,9 @@ class BoundedProtocol(H11Protocol):
     def __init__(self, *, connections: Connections, **given: Any) -> None:
         """Be one of these connections; the rest is uvicorn's."""
         super().__init__(**given)
+        self.app_state = {**self.app_state, "connection": self}  # each request has it as its state
+        self.address = ""
+        """What counts as one client."""
         self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or 2**16)
         self._connections = connections
         self._limits = connections.limits
@@ -102,9 +140,12 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
-        if hasattr(transport, "max_size"):
-            transport.max_size = READ_BYTES  # asyncio's own 256 KiB are copied several times on their way
+        # As long as one byte is not read, we wait: nothing is forgotten in a buffer, and little lies there.
+        transport.set_write_buffer_limits(0)
+        self._limit_kernel(transport.get_extra_info("socket"))
         super().connection_made(transport)
+        self._read_at_most(HEAD_BYTES)
+        self.address = one_client(self.client[0]) if self.client else ""
         self._connections.opened(self)
         self._expect_head()
 
@@ -116,16 +157,40 @@ class BoundedProtocol(H11Protocol):
         self._connections.closed(self)
         super().connection_lost(exc)
 
+    def _limit_kernel(self, connection: socket.socket) -> None:
+        """It keeps little, and not for long, also of a connection that is closed already."""
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * self._limits.send_timeout_s)
+            )
+
+    def trust(self) -> None:
+        """The key of its request is known."""
+        self._connections.serve(self)
+        self._read_at_most(READ_BYTES)
+
+    def _read_at_most(self, count: int) -> None:
+        """Of asyncio's own 256 KiB a hundred clients are 25 MiB, copied several times on their way."""
+        if hasattr(self.transport, "max_size"):
+            self.transport.max_size = count
+
+    def cut(self) -> None:
+        """End it now."""
+        cut(self.transport)
+
     def data_received(self, data: bytes) -> None:
         """Take bytes: of a head, of a body, or of a body that nobody reads any more."""
         if self._linger_timer is not None:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > LINGER_BYTES:
-                self.transport.abort()
+                self.cut()
                 return
         super().data_received(data)
         if self.transport.is_closing():
             return
+        if self.cycle is not None and self.cycle.body:
+            self.flow.pause_reading()  # until somebody wants it: uvicorn alone would take 64 KiB more
         if self.conn.their_state is not h11.SEND_BODY or self.cycle is not self._answered:
             self._stop_lingering()
         if self.conn.their_state is h11.IDLE:
@@ -137,24 +202,28 @@ class BoundedProtocol(H11Protocol):
         """Wait for the next head; but not long for the rest of a body."""
         self._answered = self.cycle
         super().on_response_complete()
+        self._connections.wait(self)
         if self.transport.is_closing():
             return
         if self.conn.their_state is h11.SEND_BODY and self.cycle is self._answered:
             self._unset_keepalive_if_required()
-            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
-        elif self.conn.their_state is h11.IDLE:
-            self._connections.waits(self)
+            self._linger_timer = self.loop.call_later(LINGER_S, self.cut)
+            self._read_at_most(READ_BYTES)
+            self._connections.linger(self)
+        else:
+            self._read_at_most(HEAD_BYTES)
 
     def _stop_lingering(self) -> None:
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer, self._lingered_bytes = None, 0
-            self._connections.waits(self)
+            self._read_at_most(HEAD_BYTES)
+            self._connections.wait(self)
 
     def pause_writing(self) -> None:
         """Wait for a reader, but not for ever."""
         super().pause_writing()
-        self._send_timer = self.loop.call_later(self._limits.send_timeout_s, self.transport.abort)
+        self._send_timer = self.loop.call_later(self._limits.send_timeout_s, self.cut)
 
     def resume_writing(self) -> None:
         """It reads."""
@@ -165,10 +234,9 @@ class BoundedProtocol(H11Protocol):
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self.transport.abort)
+            self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self.cut)
 
     def _head_came(self) -> None:
-        self._connections.works(self)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

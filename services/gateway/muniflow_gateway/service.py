@@ -26,7 +26,6 @@ from muniflow.store.open import open_store
 from muniflow_gateway.app import make_app
 from muniflow_gateway.auth.access import OPEN, Access
 from muniflow_gateway.auth.api_keys import KeyRing
-from muniflow_gateway.auth.quotas import Quotas
 from muniflow_gateway.clients.audit import AuditTeller
 from muniflow_gateway.clients.backlog import AcceptedImages
 from muniflow_gateway.clients.broker import Broker
@@ -105,7 +104,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         coordinator=coordinator,
         follower=Follower(coordinator, notices),
         uploads=uploads,
-        access=Access(keys, Quotas(settings), asked_open=settings.gateway_open),
+        access=Access(keys, settings),
         notices=notices,
         metrics=metrics,
         audit=audit,
@@ -131,6 +130,7 @@ def serve(env: Mapping[str, str]) -> int:
         Unavailable: a port cannot be had.
     """
     process = read_env(ProcessSettings, env)
+    os.umask(0o077)  # uploads are for muniflow alone
     logs.configure(process.log_format, process.log_level, "gateway")
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -142,7 +142,7 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
     app = make_app(deps)
     app.router.lifespan_context = _lifespan
     host, port = parse_bind(deps.settings.gateway_bind)
-    connections = Connections(_limits(deps.settings))
+    connections = Connections(_limits(deps.settings), deps.access.addresses.is_proxy)
     config = uvicorn.Config(
         app,
         host=host or "0.0.0.0",  # noqa: S104 - `:8080` asks for every address
@@ -179,7 +179,8 @@ async def _serve(env: Mapping[str, str], process: ProcessSettings) -> int:
 def _limits(settings: GatewaySettings) -> ConnectionLimits:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(settings.max_connections, max(descriptors - SPARE_DESCRIPTORS, 1))
-    return ConnectionLimits(settings.head_timeout_s, settings.send_timeout_s, most)
+    per_address = settings.max_connections_per_address
+    return ConnectionLimits(settings.head_timeout_s, settings.send_timeout_s, most, per_address)
 
 
 @asynccontextmanager

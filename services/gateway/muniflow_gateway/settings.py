@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from muniflow.model.keys import UPLOADS, key_problem
 from muniflow.runtime.settings import GatewayAddress
 from muniflow.runtime.state_folder import keys_file
+from muniflow_gateway.auth.addresses import read_networks
 
 
 class GatewaySettings(GatewayAddress):
@@ -23,6 +24,10 @@ class GatewaySettings(GatewayAddress):
     no batch can name what was sent with another."""
     durable_uploads: bool = True
     """Whether an upload survives a power failure once it is answered (fsync)."""
+
+    public_url: str = ""
+    """Where browsers find the gateway, `https://imagery.example.org`. With `https:` the cookie of the page is `Secure`,
+    and browsers are told to use nothing else."""
 
     max_request_bytes: int = Field(2 * 2**30, ge=1)
     """Body of one request; counted while it streams in."""
@@ -41,10 +46,20 @@ class GatewaySettings(GatewayAddress):
     max_connections: int = Field(2000, ge=1)
     """Open connections; beyond it, the one that waits longest for a request is closed. Never more than the process may
     have file descriptors."""
+    max_connections_per_address: int = Field(0, ge=0)
+    """Of these, connections of one address (requests, where a trusted proxy passes them on); 0: as many as of all. Only
+    for clients who connect directly or through `trusted_proxies`: behind another proxy all have its address."""
+    trusted_proxies: str = ""
+    """Networks and addresses of proxies, with commas, whose `X-Forwarded-For` says the address of a client."""
+    max_requests_per_key: int = Field(128, ge=1)
+    """Requests under one key that are served at the same time, downloads and event streams too; further ones get
+    503."""
     head_timeout_s: float = Field(10.0, gt=0)
     """From connecting, or from the first byte, to the end of a request's head."""
     body_timeout_s: float = Field(30.0, gt=0)
-    """Longest silence of a client in the middle of its body; in the mean over it, a body brings 1 KiB a second."""
+    """Longest silence of a client in the middle of its body."""
+    body_bytes_per_s: int = Field(1024, ge=0)
+    """What a body brings at least, in the mean over each time of that length."""
     send_timeout_s: float = Field(60.0, gt=0)
     """Longest time in which a client reads nothing of its answer."""
     max_backlog_images: int = Field(2_000_000, ge=1)
@@ -67,6 +82,27 @@ class GatewaySettings(GatewayAddress):
     """Open event streams."""
     max_waiting: int = Field(1024, ge=1)
     """Requests that wait for the end of a batch."""
+
+    @property
+    def behind_tls(self) -> bool:
+        """Whether browsers come over HTTPS, which ends before the gateway."""
+        return self.public_url.startswith("https:")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_a_url(cls, text: str) -> str:
+        if text and not text.startswith(("http://", "https://")):
+            raise ValueError("write where browsers find the gateway, for example https://imagery.example.org")
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        try:
+            read_networks(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks with commas, for example 10.0.0.0/8") from None
+        return text
 
     def keys_path(self, env: Mapping[str, str]) -> Path:
         """Where the API keys are, in a process with these variables.

@@ -74,7 +74,7 @@ def test_the_coordinator_is_told_what_the_stack_runs():
     assert (front.name, front.operations, front.children) == ("resize-split", ("resize", "split"), 4)
     assert (front.min_replicas, front.max_replicas) == (2, 2)
     assert (blur.name, blur.operations) == ("blur", ("blur",)), "an operation that two carry counts once"
-    assert read_stages(coordinator_plan(7001, (front, blur)).variables["MUNIFLOW_STAGES"]) == (front, blur)
+    assert read_stages(coordinator_plan(7001, 7002, (front, blur)).variables["MUNIFLOW_STAGES"]) == (front, blur)
 
 
 def test_one_process_for_each_replica_with_its_own_port():

@@ -3,7 +3,6 @@ from starlette.requests import Request
 
 from muniflow_gateway.auth.access import COOKIE, Access, mode_of, why_not_local
 from muniflow_gateway.auth.api_keys import KeyRing, make_key
-from muniflow_gateway.auth.quotas import Quotas
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.settings import GatewaySettings
 
@@ -17,7 +16,7 @@ def request(**headers):
 
 
 def access(path, *, asked_open=False):
-    return Access(KeyRing(path), Quotas(GatewaySettings()), asked_open=asked_open)
+    return Access(KeyRing(path), GatewaySettings(gateway_open=asked_open))
 
 
 @pytest.fixture

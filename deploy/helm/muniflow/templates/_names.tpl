@@ -152,6 +152,14 @@ app.kubernetes.io/name: {{ include "muniflow.part" (list . "broker") }}
 {{- printf "%s.%s.svc" (include "muniflow.part" (list . "broker")) .Release.Namespace -}}
 {{- end -}}
 
+{{- define "muniflow.public.url" -}}
+{{- if .publicUrl -}}
+{{- .publicUrl -}}
+{{- else if and .ingress.enabled .ingress.tlsSecretName -}}
+{{- printf "https://%s" .ingress.host -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "muniflow.coordinator.url" -}}
 {{- printf "http://%s.%s.svc:9100" (include "muniflow.part" (list . "coordinator")) .Release.Namespace -}}
 {{- end -}}

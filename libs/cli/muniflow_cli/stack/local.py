@@ -94,14 +94,14 @@ class LocalStack:
             self._broker = local_broker(folder / "broker")
             broker = self._broker.processes()
         taken = {port for process in broker for port in (process.port, *process.own_ports)}
-        ports = free_ports(2 + replica_count(self.plan.groups), besides=taken)
+        http_port, *ports = free_ports(3 + replica_count(self.plan.groups), besides=taken)
         gateway = self._gateway()
         self._state = self._describe(
-            f"http://127.0.0.1:{ports[0]}", f"http://{gateway.gateway_bind}" if gateway else None
+            f"http://127.0.0.1:{http_port}", f"http://{gateway.gateway_bind}" if gateway else None
         )
         self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
         stages = stages_of(self.plan.groups, read_env(WorkerSettings, self.environment))
-        services = [coordinator_plan(ports[0], stages), *worker_plans(self.plan.groups, ports[2:])]
+        services = [coordinator_plan(http_port, ports[0], stages), *worker_plans(self.plan.groups, ports[2:])]
         if gateway:
             services.append(gateway_plan(ports[1], gateway, self.plan.keys))
         return broker, services

@@ -133,19 +133,23 @@ def stages_of(groups: Sequence[WorkerGroup], worker: WorkerSettings) -> Stages:
     return tuple(stages)
 
 
-def coordinator_plan(http_port: int, stages: Stages = ()) -> ProcessPlan:
-    """The coordinator, serving at this port; without stages it counts on one for each operation, on this machine."""
+def coordinator_plan(http_port: int, health_port: int, stages: Stages = ()) -> ProcessPlan:
+    """The coordinator, serving its API and its health at these ports.
+
+    Without stages it counts on one for each operation, on this machine.
+    """
     return ProcessPlan(
         name="coordinator",
         role="coordinator",
         command=(sys.executable, "-m", COORDINATOR_MODULE),
         variables={
             "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}",
+            "MUNIFLOW_HEALTH_BIND": f"127.0.0.1:{health_port}",
             "MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0))),
             **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
         },
-        port=http_port,
-        own_ports=(http_port,),
+        port=health_port,
+        own_ports=(http_port, health_port),
     )
 
 

@@ -6,22 +6,24 @@
 | `/livez` | 200 while the process's loop runs, else 503; never depends on the broker |
 | `/readyz` | 200 when it works, else 503 with why not |
 
-Everything else is a JSON route of the owner. It runs in threads of its own: what it calls must be safe there.
+Everything else is a JSON route of the owner. It runs in threads of its own: what it calls must be safe there. Health is
+answered without waiting for any of them, nor for a client: `muniflow.runtime.listener`.
 """
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
+from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected
+from muniflow.runtime.listener import Listener, ListenerLimits
 from muniflow.runtime.startable import Startable
 
 Query = Mapping[str, str]
@@ -32,9 +34,8 @@ Route = Callable[[Query, tuple[str, ...]], BaseModel | None]
 """
 
 MAX_QUERY_PARAMETERS = 32
-MAX_THREADS = 32
-SOCKET_TIMEOUT_S = 10.0
-"""A client that sends its request more slowly than this is cut off."""
+HEALTH = frozenset({b"/livez", b"/readyz"})
+"""Answered at once: they look, and wait for nothing."""
 CONTENT_JSON = "application/json"
 HEADERS = {
     "Cache-Control": "no-store",
@@ -96,6 +97,7 @@ class HttpServer(Startable):
         live: Callable[[], bool],
         ready: Callable[[], str | None],
         status: Callable[[], str] = lambda: "ok",
+        limits: ListenerLimits | None = None,
     ) -> None:
         """Take the port.
 
@@ -106,6 +108,7 @@ class HttpServer(Startable):
             live: whether the process's loop runs.
             ready: why the process is not ready, or `None` when it is.
             status: what a ready process is, in a word: `ok`, `leader`, `standby`.
+            limits: what clients may take.
 
         Raises:
             Invalid: `bind` is not an address.
@@ -117,26 +120,31 @@ class HttpServer(Startable):
         self._live = live
         self._ready = ready
         self._status = status
-        try:
-            self._server = _Server((host, port), _handler(self.reply))
-        except OSError as error:
-            raise Unavailable(f"the address {bind}", error.strerror or str(error)) from None
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
+        self._listener = Listener(host, port, _renderer(self.reply), _is_health, limits or ListenerLimits())
+        self.port: int = self._listener.port
 
     def start(self) -> None:
         """Answer from now on, in a thread."""
-        self._thread.start()
+        self._listener.start()
 
     def stop(self) -> None:
         """Stop and close the port."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._listener.stop()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._listener.connections
 
     def reply(self, target: str) -> Reply:
         """The answer to a GET of `target`, a path with its query."""
+        try:
+            return self._reply(target)
+        except Exception:
+            logger.exception("cannot answer", extra={"path": target})
+            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
+
+    def _reply(self, target: str) -> Reply:
         parts = urlsplit(target)
         match parts.path:
             case "/metrics":
@@ -179,47 +187,37 @@ def _answer(route: Route, values: Query, parts: tuple[str, ...]) -> Reply:
     return HTTPStatus.OK, CONTENT_JSON, answer.model_dump_json().encode()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+def _is_health(head: bytes) -> bool:
+    """Whether a request asks for health: that is never waited for."""
+    target = head.split(b" ", 2)[1:2]
+    return bool(target) and target[0].partition(b"?")[0] in HEALTH
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._slots = threading.BoundedSemaphore(MAX_THREADS)
-        super().__init__(address, handler)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """One thread for a request, and no more of them than `MAX_THREADS`: others wait in the listening queue."""
-        self._slots.acquire()
-        try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self._slots.release()
-            raise
+def _renderer(reply: Callable[[str], Reply]) -> Callable[[bytes], bytes]:
+    """The standard library's reading of HTTP, from memory to memory."""
+    handler: Any = _handler(reply)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, in the thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
+    def render(head: bytes) -> bytes:
+        answer: BytesIO = handler(head, ("", 0), None).wfile
+        return answer.getvalue()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the base class
-        """A client that goes away is not an error; anything else was answered and logged already."""
-        logger.debug("a client went away", extra={"client": client_address})
+    return render
 
 
 def _handler(reply: Callable[[str], Reply]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = SOCKET_TIMEOUT_S
         server_version = "muniflow"
         sys_version = ""
 
+        def setup(self) -> None:
+            """Read the head from memory, and write the answer there."""
+            self.rfile, self.wfile = BytesIO(cast("bytes", self.request)), BytesIO()
+
+        def finish(self) -> None:
+            """All is in memory."""
+
         def do_GET(self) -> None:
-            try:
-                answer = reply(self.path)
-            except Exception:
-                logger.exception("cannot answer", extra={"path": self.path})
-                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
-            self._send(answer)
+            self._send(reply(self.path))
 
         do_HEAD = do_GET  # noqa: N815 - a name of the standard library
 

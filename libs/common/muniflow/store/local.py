@@ -39,7 +39,8 @@ Done = TypeVar("Done")
 
 WRITE_ATTEMPTS = 16
 """How often a write starts again when another process removes its folder meanwhile."""
-STREAM_BUFFER_BYTES = 1 << 20
+STREAM_BUFFER_BYTES = 1 << 16
+"""Of each download that runs; hundreds may."""
 SYNC_FILES = 256
 """Descriptors open at once."""
 COPY_MAX_BYTES = 1 << 21

@@ -28,8 +28,8 @@ PART_BYTES = 8 << 20
 PARTS_IN_FLIGHT = 4
 PUTS_IN_FLIGHT = 8
 """Blobs that are put at the same time."""
-STREAM_BUFFER_BYTES = 4 << 20
-"""What one request of a stream reads ahead."""
+STREAM_BUFFER_BYTES = 1 << 20
+"""What one request of a stream reads ahead, for each download that runs; hundreds may."""
 _LIST_PAGE = 1000
 _RETRIES = 3
 _RETRY_TIMEOUT = timedelta(seconds=15)

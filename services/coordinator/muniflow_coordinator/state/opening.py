@@ -1,6 +1,7 @@
 """Opens the database: SQLite or PostgreSQL, with the settings of its connections."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ def _sqlite_engine(url: URL, cache_kb: int, *, synced: bool = True, **options: A
     engine = create_engine(url, connect_args=arguments, **options)
 
     def configure(connection: Any, _record: object) -> None:
+        _hide_new(Path(url.database or ""))
         cursor = connection.cursor()
         _use_wal(cursor)
         for pragma in (f"synchronous={'FULL' if synced else 'OFF'}", "foreign_keys=ON", f"cache_size=-{cache_kb}"):
@@ -149,6 +151,13 @@ def _sqlite_engine(url: URL, cache_kb: int, *, synced: bool = True, **options: A
 
     event.listen(engine, "connect", configure)
     return engine
+
+
+def _hide_new(path: Path) -> None:
+    """Let nobody else read a new file; SQLite gives its log the same rights. An earlier file keeps its own."""
+    with suppress(FileNotFoundError):  # in memory
+        if path.stat().st_size == 0:
+            path.chmod(0o600)
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:

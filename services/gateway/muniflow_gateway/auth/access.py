@@ -14,9 +14,12 @@ from muniflow.model.audit import BY_HEADER, FROM_HEADER
 from muniflow.model.owners import DEFAULT_OWNER, OWNER_HEADER, SCOPES, Scope
 from muniflow.runtime.addresses import is_loopback
 from muniflow.runtime.settings import variable
+from muniflow_gateway.auth.addresses import ClientAddresses
 from muniflow_gateway.auth.api_keys import MAKE_ONE, ApiKey, KeyRing
 from muniflow_gateway.auth.quotas import Allowance, Quotas
+from muniflow_gateway.auth.slots import RequestSlots
 from muniflow_gateway.problems import Problem
+from muniflow_gateway.settings import GatewaySettings
 
 COOKIE = "muniflow_key"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -87,7 +90,7 @@ class Caller:
     """Whose batches it sends."""
     scopes: frozenset[Scope] = frozenset(SCOPES)
     origin: str = ""
-    """The address of the connection."""
+    """The address of the client, as far as it is known."""
 
     def headers(self, owner: str | None = None) -> dict[str, str]:
         """What a message to the coordinator says of the caller, for a batch of `owner`; left out, of its own."""
@@ -121,11 +124,13 @@ class Caller:
 class Access:
     """Decides who asks, from a request's head alone."""
 
-    def __init__(self, keys: KeyRing, quotas: Quotas, *, asked_open: bool) -> None:
-        """`asked_open`: whether this machine is served without a key, as long as there is no key file."""
+    def __init__(self, keys: KeyRing, settings: GatewaySettings) -> None:
+        """Serve who has one of these keys, within the limits of `settings`."""
         self._keys = keys
-        self._quotas = quotas
-        self._asked_open = asked_open
+        self._quotas = Quotas(settings)
+        self.slots = RequestSlots(settings)
+        self.addresses = ClientAddresses(settings.trusted_proxies)
+        self._asked_open = settings.gateway_open
 
     @property
     def mode(self) -> Mode:
@@ -158,7 +163,10 @@ class Access:
         name = key.name if key else "local"
         allowance = self._quotas.of(name, key)
         allowance.take_request()
-        origin = request.client.host if request.client else ""
+        self.slots.take_for_key(request.scope, f"{key.owner}\0{name}" if key else name)
+        if (connection := request.scope.get("state", {}).get("connection")) is not None:
+            connection.trust()
+        origin = self.addresses.of(request)
         if key is None:
             return Caller(name, allowance, origin=origin)
         return Caller(name, allowance, key.owner, frozenset(key.scopes), origin)
@@ -178,8 +186,7 @@ class Access:
             Problem: 401, 403 or 429.
         """
         _require_own_page(request, "POST")
-        client = request.client.host if request.client else ""
-        self._quotas.of(f"sign-in {client}", None).take_request()
+        self._quotas.of(f"sign-in {self.addresses.of(request)}", None).take_request()
         return self._known(secret)
 
     def _key(self, request: HTTPConnection, method: str) -> ApiKey | None:

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.errors import NotFound
@@ -38,6 +37,7 @@ from muniflow_gateway.schemas import (
     output_views,
     rejected_view,
 )
+from muniflow_gateway.streaming import StreamedAnswer
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -177,7 +177,7 @@ async def get_archive(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader)
     view = batch_view(await deps.coordinator.batch(batch_id))
     deps.audit.did("download", batch=batch_id, owner=view.owner, by=caller.name, origin=caller.origin)
     headers = {"Content-Disposition": f'attachment; filename="{batch_id}.zip"', "X-Batch-State": view.state}
-    return StreamingResponse(archive_of(deps, view), media_type="application/zip", headers=headers)
+    return StreamedAnswer(archive_of(deps, view), media_type="application/zip", headers=headers)
 
 
 @router.delete(
@@ -270,7 +270,7 @@ async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> R
     await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
     if deps.streams >= deps.settings.max_streams:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
-    return StreamingResponse(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
+    return StreamedAnswer(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
 
 
 async def _stream(deps: Dependencies, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:

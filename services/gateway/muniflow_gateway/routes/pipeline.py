@@ -62,16 +62,15 @@ async def sign_in(
     """Sets a cookie that no script can read and no other site can use."""
     key, needs_key = deps.access.check(request, given.key), not deps.access.is_open
     view = SessionView(name=key.name, needs_key=needs_key, owner=key.owner, scopes=list(key.scopes))
-    response.set_cookie(
-        COOKIE, given.key, max_age=COOKIE_S, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-    )
+    secure = deps.settings.behind_tls
+    response.set_cookie(COOKIE, given.key, max_age=COOKIE_S, httponly=True, samesite="strict", secure=secure)
     return view
 
 
 @router.delete("/v1/session", operation_id="signOut", summary="Forget the API key", status_code=204)
-async def sign_out(response: Response) -> None:
+async def sign_out(response: Response, deps: DependenciesDep) -> None:
     """Removes the cookie."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=deps.settings.behind_tls)
 
 
 class Health(BaseModel):

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -23,6 +23,7 @@ from muniflow.model.keys import REPORT, key_problem, output_key
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import send_image, send_report
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader
+from muniflow_gateway.streaming import StreamedAnswer
 
 
 class _AnyConvertor(PathConvertor):
@@ -32,6 +33,7 @@ class _AnyConvertor(PathConvertor):
 
 
 register_url_convertor("any", _AnyConvertor())
+
 router = APIRouter(prefix="/static", include_in_schema=False)
 NEWEST = 500
 KEPT = 10_000
@@ -100,7 +102,7 @@ def _names(store: Store, prefix: str) -> Iterator[str]:
 async def _listed(path: str, folders: list[str], names: Iterator[str]) -> Response:
     """A listing as a stream, however long; trouble with the store is told before it begins."""
     first = await run_in_threadpool(lambda: list(islice(names, 1)))
-    return StreamingResponse(_listing(path, chain(folders, first, names)), media_type=HTML)
+    return StreamedAnswer(_listing(path, chain(folders, first, names)), media_type=HTML)
 
 
 def _listing(path: str, names: Iterable[str]) -> Iterator[str]:

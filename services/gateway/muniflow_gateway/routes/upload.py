@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 
 from muniflow.errors import Fault, NotFound
 from muniflow.model.messages import TERMINAL
@@ -15,6 +15,7 @@ from muniflow_gateway.blobs import OUTPUT_TYPES, send_image
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitter, problems
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
+from muniflow_gateway.streaming import StreamedAnswer
 
 router = APIRouter(tags=["hand in"])
 REFUSALS = problems(400, 408, 409, 413, 415)
@@ -174,7 +175,7 @@ async def _result(deps: Dependencies, view: BatchView) -> Response:
         answer.headers.update(headers)
         return answer
     headers["Content-Disposition"] = f'attachment; filename="{view.batch_id}.zip"'
-    return StreamingResponse(archive_of(deps, view), media_type="application/zip", headers=headers)
+    return StreamedAnswer(archive_of(deps, view), media_type="application/zip", headers=headers)
 
 
 def archive_of(deps: Dependencies, view: BatchView) -> AsyncIterator[bytes]:

@@ -1,23 +1,20 @@
 """A request's body as chunks, counted as they arrive, with a limit to each wait."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
 from muniflow_gateway.auth.quotas import Allowance
-from muniflow_gateway.problems import Problem, too_large
+from muniflow_gateway.problems import too_large
+from muniflow_gateway.upload.pace import BodyPace
 
-LEAST_BYTES_PER_S = 1024
-"""Of a body, in the mean over each time of the length of the longest silence."""
 DRAIN_BYTES = 16 * 2**20
 DRAIN_S = 5.0
 
 
 async def chunks(
-    request: Request, *, limit_bytes: int, silence_s: float, allowance: Allowance, limit_name: str = ""
+    request: Request, *, limit_bytes: int, pace: BodyPace, allowance: Allowance, limit_name: str = ""
 ) -> AsyncIterator[bytes]:
     """The body, chunk by chunk; `limit_name` is the setting of the limit, where there is one.
 
@@ -30,22 +27,14 @@ async def chunks(
     if told.isdecimal() and int(told) > limit_bytes:
         raise too_large(f"the body has {told} bytes; the limit is {limit_bytes}{named}")
     stream = request.stream().__aiter__()
-    size_bytes = came_bytes = 0
-    began_s = time.monotonic()
+    size_bytes = 0
     while True:
-        if (passed_s := time.monotonic() - began_s) > silence_s:
-            if came_bytes < LEAST_BYTES_PER_S * passed_s:
-                raise _too_slow(f"only {came_bytes} bytes of the body came in {passed_s:.0f} s")
-            came_bytes, began_s = 0, time.monotonic()
         try:
-            async with asyncio.timeout(silence_s):
-                chunk = await anext(stream)
-        except TimeoutError:
-            raise _too_slow(f"nothing came for {silence_s:g} s in the middle of the body") from None
+            chunk = await pace.next(anext(stream))
         except StopAsyncIteration:
             return
         size_bytes += len(chunk)
-        came_bytes += len(chunk)
+        pace.came(len(chunk))
         if size_bytes > limit_bytes:
             raise too_large(f"the body has more than {limit_bytes} bytes, the limit{named}")
         if chunk:
@@ -53,19 +42,13 @@ async def chunks(
             yield chunk
 
 
-def _too_slow(text: str) -> Problem:
-    return Problem(HTTPStatus.REQUEST_TIMEOUT, text, headers={"Connection": "close"})
-
-
-async def whole(request: Request, *, limit_bytes: int, silence_s: float, allowance: Allowance) -> bytes:
+async def whole(request: Request, *, limit_bytes: int, pace: BodyPace, allowance: Allowance) -> bytes:
     """The body of a small request.
 
     Raises:
         Problem: 408, 413 or 429.
     """
-    return b"".join(
-        [c async for c in chunks(request, limit_bytes=limit_bytes, silence_s=silence_s, allowance=allowance)]
-    )
+    return b"".join([c async for c in chunks(request, limit_bytes=limit_bytes, pace=pace, allowance=allowance)])
 
 
 async def drain(request: Request) -> bool:

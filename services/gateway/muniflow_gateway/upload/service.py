@@ -39,6 +39,7 @@ from muniflow_gateway.upload.body import chunks, drain, whole
 from muniflow_gateway.upload.budgets import BudgetCheck, refusal
 from muniflow_gateway.upload.documents import IdempotencyRecord, Rights
 from muniflow_gateway.upload.multipart import Form, FormReader, Sink, StoredFile, boundary_of
+from muniflow_gateway.upload.pace import BodyPace
 
 BUSY_S = 5.0
 READ_THREADS = 2
@@ -112,9 +113,9 @@ class UploadService:
             Problem: it is refused.
             Unavailable: the broker is away.
         """
-        limit_bytes, silence_s = self.settings.max_field_bytes, self.settings.body_timeout_s
+        limit_bytes, pace = self.settings.max_field_bytes, BodyPace.of(self.settings)
         try:
-            body = await whole(request, limit_bytes=limit_bytes, silence_s=silence_s, allowance=caller.allowance)
+            body = await whole(request, limit_bytes=limit_bytes, pace=pace, allowance=caller.allowance)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "the client went away", reason="gone") from None
         self.broker.require()
@@ -218,7 +219,7 @@ class UploadService:
             request,
             limit_bytes=settings.max_request_bytes,
             limit_name=variable("max_request_bytes"),
-            silence_s=settings.body_timeout_s,
+            pace=BodyPace.of(settings),
             allowance=caller.allowance,
         )
         boundary = boundary_of(request.headers.get("content-type", ""))
