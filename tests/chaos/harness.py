@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from tests.chaos.ledger import LEDGERS
 from tests.chaos.service import Service
 from tests.chaos.truth import Document, GuaranteeReport, Truth, judge, total, truth_of
+from tests.support.declared import declared
 from tests.support.waiting import eventually
 
 from muniflow.errors import NotFound, Unavailable
@@ -20,7 +21,6 @@ from muniflow.model.topology import BATCHES, CONTROL, topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.store.folders import TEMPORARY
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths, queue_metrics, republish
-from muniflow.transport.declare import declare as declare_on
 from muniflow.transport.types import OutgoingMessage
 from muniflow_cli.commands.client import CoordinatorApi
 from muniflow_cli.stack.broker import PrivateBroker
@@ -91,11 +91,10 @@ class Harness:
 
     def __enter__(self) -> Self:
         """Begin with an empty broker."""
-        declared = topology({*installed_operations(), *self.workers})
+        queues = topology({*installed_operations(), *self.workers})
         with suppress(NotFound):
-            delete_queues(self.settings, [queue.name for queue in declared.queues])
-        with open_channel(self.settings) as channel:
-            declare_on(channel, declared)
+            delete_queues(self.settings, [queue.name for queue in queues.queues])
+        declared(self.settings, queues)
         for name in self.services if self.autostart is None else self.autostart:
             self.services[name].start()
         return self

@@ -14,7 +14,6 @@ from tests.contract.transport_harness import (
     RabbitHarness,
     TransportHarness,
     delay_exchange,
-    make_queues,
     other_queue,
     rabbit_harness,
     run_for,
@@ -23,6 +22,7 @@ from tests.contract.transport_harness import (
     stop_all,
     work_queue,
 )  # fmt: skip
+from tests.support.declared import declared
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 
 from muniflow.model.settlement import jittered
@@ -417,7 +417,7 @@ class TestRabbitMQ(TransportContract):
         peer.consume(work, 100)
         peer.wait_for(50)
         assert sorted(peer.bodies()) == sorted(b"%d" % number for number in range(50))
-        make_queues(harness.direct, topology)
+        declared(harness.direct, topology, probed=True)
 
     def test_a_deleted_queue_ends_its_consumer_and_is_made_again(
         self, peer: Peer, harness: RabbitHarness, work: str

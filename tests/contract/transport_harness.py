@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from pika.exceptions import ChannelClosedByBroker, NackError
 from tests.contract.tcp_proxy import Proxy
 from tests.support import waiting
+from tests.support.declared import declared
 
-from muniflow.errors import Unavailable
 from muniflow.model.topology import DEAD_EXCHANGE, EXCHANGE, Exchange, Queue, Topology, dead_queue
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.settings import BrokerSettings
@@ -18,7 +17,6 @@ from muniflow.testing.memory import MemoryBroker
 from muniflow.transport import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.transport.admin import delete_queues, open_channel
 from muniflow.transport.confirms import REFUSED
-from muniflow.transport.declare import declare
 from muniflow.transport.rabbitmq import RabbitTransport
 
 WAIT_S = 30.0
@@ -208,32 +206,11 @@ def stop_all(harness: TransportHarness, peers: list[Peer]) -> None:
     run_until(harness, lambda: len(stopped) == len(peers), "every transport has stopped")
 
 
-def make_queues(settings: BrokerSettings, topology: Topology) -> None:
-    """Declare the topology, and wait until each of its queues takes a message.
-
-    RabbitMQ 3.10 loses the supervisor of at-least-once dead-lettering when such a queue is deleted while its worker
-    starts, and for a moment answers with internal errors (541) whoever declares a queue or publishes. Tests here count
-    connections and what was settled on them: they begin after it, and do not delete queues of a node that just started.
-    """
-    waiting.eventually(lambda: _made(settings, topology), WAIT_S, "every queue takes messages", every_s=REFUSAL_PAUSE_S)
-
-
-def _made(settings: BrokerSettings, topology: Topology) -> bool:
-    try:
-        with open_channel(settings) as channel:
-            declare(channel, topology)
-            for queue in topology.queues:
-                channel.basic_publish("", queue.name, b"probe", mandatory=True)
-                channel.queue_purge(queue.name)
-    except (Unavailable, NackError, ChannelClosedByBroker):
-        return False
-    return True
-
-
 @contextmanager
 def rabbit_harness(settings: BrokerSettings) -> Iterator[RabbitHarness]:
     harness = RabbitHarness(settings)
-    make_queues(settings, small_topology(harness.name))
+    # Tests here count connections and what was settled on them, so they begin after the troubles of new queues.
+    declared(settings, small_topology(harness.name), probed=True)
     try:
         yield harness
     finally:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,14 @@ def test_the_guide_names_every_file_of_the_package(guide):
     ]
 
 
-def test_the_new_operation_runs_on_both_engines_with_the_same_bytes(muniflow):
+def test_the_new_operation_runs_on_both_engines_with_the_same_bytes(muniflow, broker):
     here = muniflow("run", "mirror.json", "--out", "here")
     assert here.returncode == 0, here.stderr
-    up = muniflow("up", "--detach", timeout_s=200)
+    stack = replace(muniflow, variables={**muniflow.variables, "MUNIFLOW_AMQP_URL": broker.amqp_url})
+    up = stack("up", "--detach", timeout_s=200)
     assert up.returncode == 0, up.stderr
     try:
-        submitted = muniflow("submit", "mirror.json", "--wait")
+        submitted = stack("submit", "mirror.json", "--wait")
     finally:
         kill_stack(muniflow.state_dir)
     assert submitted.returncode == 0, submitted.stderr

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from tests.conftest import BrokerOfTests
 from tests.support.coordinators import CoordinatorProcess
+from tests.support.declared import declared
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 from tests.support.waiting import eventually
 
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import LOST, step_queue, topology
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import open_channel
-from muniflow.transport.declare import declare
 from muniflow_cli.commands.doctor import diagnose
 from muniflow_cli.commands.findings import Finding
 from muniflow_cli.commands.target import find_target
@@ -34,8 +33,7 @@ Env = dict[str, str]
 @pytest.fixture
 def env(broker: BrokerSettings, tmp_path: Path) -> Env:
     """A broker with the queues, and a coordinator that is away."""
-    with open_channel(broker) as channel:
-        declare(channel, topology(installed_operations()))
+    declared(broker, topology(installed_operations()))
     (tmp_path / "source").mkdir()
     [port] = free_ports(1)
     return {

@@ -16,12 +16,12 @@ from typing import Any, Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from tests.support.declared import declared
 
 from muniflow.model.messages import Events, Settled, Task
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import BATCHES, CHANGES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.declare import declare
 from muniflow_cli.stack.ports import free_ports
 
 LIMIT_S = 60.0
@@ -151,9 +151,9 @@ class User:
     """Submits batches and reads notices, over plain AMQP."""
 
     def __init__(self, broker: BrokerSettings) -> None:
+        declared(broker, topology(installed_operations()))
         self._connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
         self.channel = self._connection.channel()
-        declare(self.channel, topology(installed_operations()))
         self.channel.confirm_delivery()
         self._inbox = self.channel.queue_declare("", exclusive=True).method.queue
         for event in CHANGES:

@@ -3,12 +3,12 @@
 import time
 
 import pika
+from tests.support.declared import declared
 
 from muniflow.model.lineage import Coverage
 from muniflow.model.messages import Events
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import EVENTS, step_queue, topology
-from muniflow.transport.declare import declare
 
 LIMIT_S = 60.0
 
@@ -17,9 +17,9 @@ class WorkerClient:
     """The other side of a worker, with a plain client."""
 
     def __init__(self, settings):
+        declared(settings, topology(installed_operations()))
         self.connection = pika.BlockingConnection(pika.URLParameters(settings.amqp_url))
         self.channel = self.connection.channel()
-        declare(self.channel, topology(installed_operations()))
         self.channel.confirm_delivery()
         self.coverage = {}
         self.reasons = {}

@@ -21,6 +21,7 @@ from muniflow.model.messages import TERMINAL
 from muniflow.runtime.settings import BrokerSettings, to_env
 from muniflow.runtime.state_folder import state_folder
 from muniflow_cli.stack.broker import PrivateBroker, find_server
+from muniflow_cli.stack.ports import free_ports
 from muniflow_cli.stack.state import StackState, read_state
 
 GOUDA = {"batch": {"images": 1000}, "day": {"megapixels": 60}}
@@ -110,6 +111,7 @@ def stack(tmp_path_factory):
         **LIMITS,
         "MUNIFLOW_WINDOW_IMAGES": "16",
         "XDG_STATE_HOME": str(tmp_path_factory.mktemp("gateway-state")),
+        "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{free_ports(1)[0]}",  # 8080 is what other stacks want at this moment
     }
     make_daemon(folder, environment)
     state_dir = state_folder(environment, folder)
