@@ -84,8 +84,8 @@ daemon: ## the whole stack in the background
 	@scripts/bootstrap
 	@$(BIN)/muniflow up --detach $(UP_ARGS)
 
-monitor: ## Prometheus with our rules next to the running stack; Ctrl-C ends it
-	@scripts/bootstrap dev
+monitor: ## Prometheus (and Grafana, if installed) next to the running stack; Ctrl-C ends it
+	@scripts/bootstrap monitor
 	@$(BIN)/python scripts/monitor
 
 stop: ## drain and stop what `make daemon` or `make run` started

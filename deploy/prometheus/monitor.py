@@ -1,15 +1,16 @@
 """Prometheus with our rules beside a stack of this machine: for `make monitor`, and for the tests of the dashboards."""
 
 import json
+import os
 import shutil
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -23,7 +24,7 @@ RUNBOOKS = "docs/guides/operate.md"
 """Where the rules say that runbooks are: the file's path in the repository. The chart puts an address in its place."""
 FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 START_TIMEOUT_S = 30.0
-INSTALL = "Prometheus is not installed: apt-get install prometheus (scripts/bootstrap dev does it)"
+INSTALL = "Prometheus is not installed: apt-get install prometheus (scripts/bootstrap monitor does it)"
 
 
 def targets_of(state: StackState) -> list[str]:
@@ -82,14 +83,29 @@ def write_targets(path: Path, targets: Iterable[str]) -> None:
 
 
 @dataclass
-class Prometheus(Startable):
-    """A Prometheus of our own: `with Prometheus(folder, configuration, port) as prometheus: prometheus.query("up")`."""
+class LocalServer(Startable):
+    """A server of this machine that ends with us."""
 
     folder: Path
     """Its configuration, data and log."""
-    configuration: Mapping[str, Any]
     port: int
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    name: ClassVar[str]
+    ready_path: ClassVar[str]
+    """Answered with 200 once it is ready."""
+
+    def command(self) -> Sequence[str]:
+        """Prepare `folder`; return how it is called.
+
+        Raises:
+            MuniflowError: it is not installed; the text says what to do.
+        """
+        raise NotImplementedError
+
+    def environment(self) -> Mapping[str, str]:
+        """Variables beside our own."""
+        return {}
 
     @property
     def url(self) -> str:
@@ -102,23 +118,17 @@ class Prometheus(Startable):
         Raises:
             MuniflowError: it is not installed, or does not start; the text says what to do.
         """
-        program = shutil.which("prometheus")
-        if program is None:
-            raise MuniflowError(INSTALL)
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "prometheus.yml"
-        config.write_text(yaml.safe_dump(dict(self.configuration)))
-        log = self.folder / "prometheus.log"
+        command, log = self.command(), self.folder / f"{self.name.lower()}.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [program, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
-                 f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"],
+                command, env={**os.environ, **self.environment()},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         in_time = wait_until(lambda: self._answers() or not self.running, START_TIMEOUT_S)
         if not in_time or not self.running:
             self.stop()
-            raise MuniflowError(f"Prometheus does not start:\n{log.read_text()[-2000:]}")
+            raise MuniflowError(f"{self.name} does not start:\n{log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
         """End it."""
@@ -130,6 +140,35 @@ class Prometheus(Startable):
     def running(self) -> bool:
         """Whether it lives."""
         return self._process is not None and self._process.poll() is None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}{self.ready_path}", timeout=2) as answer:  # noqa: S310 - our own
+                return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
+        except OSError:
+            return False
+
+
+@dataclass
+class Prometheus(LocalServer):
+    """A Prometheus of our own: `with Prometheus(folder, port, configuration) as prometheus: prometheus.query("up")`."""
+
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    name = "Prometheus"
+    ready_path = "/-/ready"
+
+    def command(self) -> Sequence[str]:
+        """Write the configuration; return how it is called."""
+        program = shutil.which("prometheus")
+        if program is None:
+            raise MuniflowError(INSTALL)
+        config = self.folder / "prometheus.yml"
+        config.write_text(yaml.safe_dump(dict(self.configuration)))
+        return [
+            program, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn",
+        ]  # fmt: skip
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """What Prometheus answers now: series with their labels and value.
@@ -156,13 +195,6 @@ class Prometheus(Startable):
                 raise MuniflowError(f"{values['query']}: {json.load(error).get('error')}") from None
         data: dict[str, Any] = document["data"]
         return data
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:  # noqa: S310 - our own
-                return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
-        except OSError:
-            return False
 
 
 def _host(url: str) -> str:

@@ -40,7 +40,7 @@ class Supplies(Startable):
         self._targets.write_text("[]")
         self._writing = threading.Lock()
         (port,) = free_ports(1)
-        self.prometheus = enter(Prometheus(self.folder / "prometheus", self._scraping(), port))
+        self.prometheus = enter(Prometheus(self.folder / "prometheus", port, self._scraping()))
         bench.kubelet.listeners.append(self._write_targets)
         self._stack.callback(bench.kubelet.listeners.remove, self._write_targets)
         certificate = bench.plane.authority.signed("external-metrics")

@@ -1,6 +1,6 @@
 """Batches: progress, time to the end, throughput; what the gateway takes in; what the coordinator itself does."""
 
-from deploy.grafana.generator.panels import NAMESPACE, RATE, Page, Panel, Query, Row, quantiles, stat
+from deploy.grafana.generator.panels import NAMESPACE, OWNERS, RATE, Link, Page, Panel, Query, Row, quantiles, stat
 
 NOW = Row(
     "Now",
@@ -117,6 +117,72 @@ FLOW = Row(
         ),
     ),
 )
+ITS_STAGES = (Link("Its stages", "pipeline", (("owner", "${__field.labels.owner}"),)),)
+"""No metric names a batch: there are too many. From a municipality's batches a click leads to their stages."""
+BY_OWNER = Row(
+    "Municipalities",
+    (
+        Panel(
+            "Images to do",
+            "stack",
+            "short",
+            "Of the batches of each municipality; a click leads to their stages.",
+            (Query(f"sum by (owner) (muniflow_owner_images_pending{{{OWNERS}}})", "{{owner}}"),),
+            width=8,
+            links=ITS_STAGES,
+        ),
+        Panel(
+            "Images settled",
+            "stack",
+            "suffix: images/s",
+            "How the stages are shared.",
+            (Query(f"sum by (owner) (rate(muniflow_owner_images_settled_total{{{OWNERS}}}{RATE}))", "{{owner}}"),),
+            width=8,
+            links=ITS_STAGES,
+        ),
+        Panel(
+            "Time to the end",
+            "lines",
+            "s",
+            "Of the slowest batch of each, by the forecast; a gap where one waits for something.",
+            (Query(f"max by (owner) (muniflow_owner_eta_seconds{{{OWNERS}}})", "{{owner}}"),),
+            width=8,
+            links=ITS_STAGES,
+        ),
+        Panel(
+            "Batches",
+            "stack",
+            "short",
+            "That have not ended.",
+            (Query(f"sum by (owner) (muniflow_owner_batches{{{OWNERS}}})", "{{owner}}"),),
+            width=8,
+            links=ITS_STAGES,
+        ),
+        Panel(
+            "Remaining work by stage",
+            "stack",
+            "s",
+            "Seconds that one compute child would need for the batches of the chosen municipalities.",
+            (Query(f"sum by (stage) (muniflow_owner_remaining_work_seconds{{{OWNERS}}})", "{{stage}}"),),
+            width=8,
+            links=(Link("All of its stages", "pipeline", (("", "${owner:queryparam}"),)),),
+        ),
+        Panel(
+            "Images failed",
+            "stack",
+            "suffix: images/s",
+            "By municipality. `muniflow dead list --owner …` names them.",
+            (
+                Query(
+                    f'sum by (owner) (rate(muniflow_owner_images_settled_total{{{OWNERS},state="failed"}}{RATE}))',
+                    "{{owner}}",
+                ),
+            ),
+            width=8,
+            links=(Link("Failures", "failures"),),
+        ),
+    ),
+)
 API = f'{NAMESPACE},route!~"/livez|/readyz"'
 GATEWAY = Row(
     "Gateway",
@@ -227,5 +293,6 @@ PAGE = Page(
     "batches",
     "muniflow / Batches",
     "How far the municipalities' batches are, and when they end.",
-    (NOW, FLOW, GATEWAY, COORDINATOR),
+    (NOW, FLOW, BY_OWNER, GATEWAY, COORDINATOR),
+    owners=True,
 )

@@ -1,7 +1,7 @@
 """From a page to Grafana's JSON, with Grafana's foundation SDK."""
 
-from deploy.grafana.generator.panels import Page, Panel, Row
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+from deploy.grafana.generator.panels import Link, Page, Panel, Row
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as dashboards
@@ -30,9 +30,10 @@ def _dashboard(page: Page) -> dashboard.Dashboard:
         .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(_labels("namespace", "Namespace").include_all(include_all=True).all_value(".*").current(_all()))
     )
-    if any(row.repeat for row in page.rows):
-        stages = _labels("step", "Stage").include_all(include_all=True).multi(multi=True)
-        made = made.with_variable(stages.current(_all()))
+    if page.steps:
+        made = made.with_variable(_several("step", "Stage", "muniflow_prefetch"))
+    if page.owners:
+        made = made.with_variable(_several("owner", "Municipality", "muniflow_owner_images_settled_total"))
     if page.prices:
         made = made.with_variable(
             dashboard.TextBoxVariable("price").label("Price of a core and hour").default_value(PRICE)
@@ -44,12 +45,16 @@ def _dashboard(page: Page) -> dashboard.Dashboard:
     return made
 
 
-def _labels(name: str, label: str) -> dashboard.QueryVariable:
+def _several(name: str, label: str, metric: str) -> dashboard.QueryVariable:
+    return _labels(name, label, metric).include_all(include_all=True).multi(multi=True).current(_all())
+
+
+def _labels(name: str, label: str, metric: str = "muniflow_prefetch") -> dashboard.QueryVariable:
     return (
         dashboard.QueryVariable(name)
         .label(label)
         .datasource(SOURCE)
-        .query(f"label_values(muniflow_prefetch, {name})")
+        .query(f"label_values({metric}, {name})")
         .refresh(dashboards.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboards.VariableSort.ALPHABETICAL_ASC)
     )
@@ -64,12 +69,29 @@ def _row(row: Row) -> dashboard.Row:
     return made.repeat(row.repeat) if row.repeat else made
 
 
-def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
-    made: stat.Panel | timeseries.Panel = _stat(panel) if panel.kind == "stat" else _lines(panel)
+def _panel(panel: Panel) -> stat.Panel | timeseries.Panel | bargauge.Panel:
+    make = {"stat": _stat, "bars": _bars}.get(panel.kind, _lines)
+    made: stat.Panel | timeseries.Panel | bargauge.Panel = make(panel)
     for index, query in enumerate(panel.queries):
         target = prometheus.Dataquery().expr(query.expr).ref_id(chr(ord("A") + index))
+        if panel.kind == "bars":
+            target = target.instant()
         made = made.with_target(target.legend_format(query.legend) if query.legend else target)
+    if panel.links:
+        made = made.data_links([_link(link) for link in panel.links])
     return made.title(panel.title).description(panel.text).datasource(SOURCE).unit(panel.unit).span(panel.width)
+
+
+def _link(link: Link) -> dashboard.DashboardLink:
+    kept = ("${datasource:queryparam}", "${namespace:queryparam}", "${__url_time_range}")
+    chosen = [value if value.startswith("${") and not name else f"var-{name}={value}" for name, value in link.variables]
+    return dashboard.DashboardLink(link.title).url(f"/d/muniflow-{link.page}?{'&'.join((*kept, *chosen))}")
+
+
+def _bars(panel: Panel) -> bargauge.Panel:
+    made = bargauge.Panel().height(PANEL_HEIGHT).orientation(models.VizOrientation.HORIZONTAL).min(0)
+    made = made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+    return made.display_mode(models.BarGaugeDisplayMode.BASIC).no_value("-").thresholds(_thresholds(panel.good_below))
 
 
 def _stat(panel: Panel) -> stat.Panel:

@@ -1,5 +1,5 @@
 """All dashboards."""
 
-from deploy.grafana.generator import batches, broker, capacity, pipeline
+from deploy.grafana.generator import batches, broker, capacity, failures, pipeline, workers
 
-PAGES = (pipeline.PAGE, batches.PAGE, broker.PAGE, capacity.PAGE)
+PAGES = (pipeline.PAGE, batches.PAGE, failures.PAGE, workers.PAGE, broker.PAGE, capacity.PAGE)

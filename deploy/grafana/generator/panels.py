@@ -7,9 +7,15 @@ from typing import Literal
 NAMESPACE = 'namespace=~"$namespace"'
 """In every query; where nothing has that label, `$namespace` is `.*`."""
 STEP = f'{NAMESPACE},step="$step"'
+STEPS = f'{NAMESPACE},step=~"$step"'
+"""The chosen stages together."""
+OWNERS = f'{NAMESPACE},owner=~"$owner"'
+"""The chosen municipalities: those who send batches. At most 50 have a name, the others are one."""
+THIS_STEP = "${__field.labels.step}"
+"""In a link: the stage of the line or bar that is clicked."""
 RATE = "[$__rate_interval]"
 
-Kind = Literal["stat", "lines", "stack"]
+Kind = Literal["stat", "lines", "stack", "bars"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,25 @@ class Query:
     expr: str
     legend: str = ""
     """With `{{label}}` for a label's value."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a click on a line or a bar leads: to another dashboard, of the same time and namespace."""
+
+    title: str
+    page: str
+    """Its `Page.name`."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """What is chosen there; `THIS_STEP` for what is clicked."""
+
+
+def links_of_step(step: str = THIS_STEP) -> tuple[Link, ...]:
+    """From a stage to what failed in it, and to who works in it."""
+    return tuple(Link(f"{title} of {step}", page, (("step", step),)) for title, page in STAGE_PAGES)
+
+
+STAGE_PAGES = (("Failures", "failures"), ("Workers", "workers"))
 
 
 @dataclass(frozen=True)
@@ -40,6 +65,7 @@ class Panel:
     """For a stat: show the label, not the value."""
     foreign: bool = False
     """Its series come from kube-state-metrics."""
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +88,10 @@ class Page:
     rows: tuple[Row, ...]
     prices: bool = False
     """Whether it asks what a core costs (`$price`)."""
+    steps: bool = False
+    """Whether it asks for stages (`$step`)."""
+    owners: bool = False
+    """Whether it asks for municipalities (`$owner`)."""
 
     @property
     def panels(self) -> Iterator[Panel]:

@@ -78,6 +78,8 @@ def _panel(drawn: Drawn, box: tuple[int, int, int, int], span: tuple[float, floa
     yield f'<text class="title" x="{x + 10}" y="{y + 20}">{escape(drawn.panel.title)}</text>'
     if drawn.panel.kind == "stat":
         yield from _stat(drawn, x, y)
+    elif drawn.panel.kind == "bars":
+        yield from _bars(drawn, box)
     else:
         yield from _lines(drawn, box, span)
 
@@ -94,6 +96,22 @@ def _stat(drawn: Drawn, x: int, y: int) -> Iterator[str]:
     number, _, unit = text.partition(" ")
     small = f'<tspan class="faint" dx="4">{escape(unit)}</tspan>' if unit else ""
     yield f'<text class="{look}" x="{x + 10}" y="{y + 58}">{escape(number)}{small}</text>'
+
+
+def _bars(drawn: Drawn, box: tuple[int, int, int, int]) -> Iterator[str]:
+    """One bar for each series, by its last value."""
+    x, y, width, height = box
+    told = [(series.name, series.points[-1][1]) for series in drawn.series if series.points]
+    most = _round_up(max((value for _, value in told), default=1.0), drawn.panel.unit)
+    left, right = x + 110, x + width - 70
+    line = (height - TITLE_HEIGHT - 12) / max(len(told), 3)
+    for number, (name, value) in enumerate(told):
+        top, thick = y + TITLE_HEIGHT + number * line, line * 0.7
+        middle, length = top + thick / 2 + 4, max((right - left) * value / most, 1.0)
+        yield f'<text class="faint" x="{left - 8}" y="{middle:.1f}" text-anchor="end">{escape(name)}</text>'
+        yield f'<rect x="{left}" y="{top:.1f}" width="{length:.1f}" height="{thick:.1f}" rx="2" fill="{COLORS[0]}"/>'
+        written = escape(_written(value, drawn.panel.unit))
+        yield f'<text class="title" x="{left + length + 8:.1f}" y="{middle:.1f}">{written}</text>'
 
 
 def _lines(drawn: Drawn, box: tuple[int, int, int, int], span: tuple[float, float]) -> Iterator[str]:

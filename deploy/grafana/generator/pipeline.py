@@ -1,7 +1,49 @@
 """Pipeline: which stage holds a municipality back, why, since when, and when it will be done."""
 
-from deploy.grafana.generator.panels import NAMESPACE, RATE, STEP, Page, Panel, Query, Row, quantiles, stat
+from deploy.grafana.generator.panels import (
+    NAMESPACE,
+    OWNERS,
+    RATE,
+    STEP,
+    Page,
+    Panel,
+    Query,
+    Row,
+    links_of_step,
+    quantiles,
+    stat,
+)
 
+PLACES = range(1, 9)
+"""Of stages in the flow; later ones, and those of which no batch runs, come after them."""
+BACKLOG = f"muniflow:stage_backlog_messages{{{NAMESPACE}}}"
+PLACE = "muniflow_stage_place{{{}}}"
+
+
+def at_place(place: int) -> Query:
+    """The backlog of the stage at one place: the queries of a panel are shown in their order."""
+    there = PLACE.format(f'{NAMESPACE},place="{place}"')
+    return Query(f"{BACKLOG} * on (namespace, step) group_left () max by (namespace, step) ({there})", "{{step}}")
+
+
+FLOW = Row(
+    "Backlog",
+    (
+        Panel(
+            "Backlog of each stage, in the order of the flow",
+            "bars",
+            "short",
+            "Tasks that wait or are worked on, express ones too. The longest bar is where work piles up; a click leads "
+            "to the failures and the workers of its stage.",
+            (
+                *map(at_place, PLACES),
+                Query(f"{BACKLOG} unless on (namespace, step) {PLACE.format(NAMESPACE)}", "{{step}}"),
+            ),
+            width=24,
+            links=links_of_step(),
+        ),
+    ),
+)
 TOP = Row(
     "Now",
     (
@@ -87,8 +129,9 @@ STAGES = Row(
             "Remaining work",
             "lines",
             "s",
-            "Seconds that one compute child would need for all accepted images, dispatched or not.",
-            (Query(f"max by (stage) (muniflow_stage_remaining_work_seconds{{{NAMESPACE}}})", "{{stage}}"),),
+            "Seconds that one compute child would need for all accepted images of the chosen municipalities, "
+            "dispatched or not.",
+            (Query(f"sum by (stage) (muniflow_owner_remaining_work_seconds{{{OWNERS}}})", "{{stage}}"),),
             width=12,
         ),
         Panel(
@@ -98,6 +141,7 @@ STAGES = Row(
             "The highest line is the bottleneck.",
             (Query(f"muniflow:stage_drain_seconds{{{NAMESPACE}}}", "{{step}}"),),
             width=8,
+            links=links_of_step(),
         ),
         Panel(
             "Images per second",
@@ -106,6 +150,7 @@ STAGES = Row(
             "Images and tiles that go into each step; a split makes more of them.",
             (Query(f"muniflow:stage_images_per_second{{{NAMESPACE}}}", "{{step}}"),),
             width=8,
+            links=links_of_step(),
         ),
         Panel(
             "Megapixels per second",
@@ -142,6 +187,7 @@ STAGE = Row(
                 Query(f"muniflow:stage_consumers{{{STEP}}}", "consumers"),
             ),
             width=6,
+            links=links_of_step("$step")[1:],
         ),
         Panel(
             "Utilisation",
@@ -192,6 +238,7 @@ STAGE = Row(
                 Query(f"sum by (reason) (rate(muniflow_retries_total{{{STEP}}}{RATE}))", "again: {{reason}}"),
             ),
             width=8,
+            links=links_of_step("$step")[:1],
         ),
     ),
     repeat="step",
@@ -200,5 +247,7 @@ PAGE = Page(
     "pipeline",
     "muniflow / Pipeline",
     "Which stage holds a municipality back, why, since when, and when it will be done.",
-    (TOP, STAGES, STAGE),
+    (FLOW, TOP, STAGES, STAGE),
+    steps=True,
+    owners=True,
 )

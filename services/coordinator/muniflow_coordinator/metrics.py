@@ -1,6 +1,6 @@
-"""Every metric of the coordinator. Labels are bounded: never a batch, image or municipality."""
+"""Every metric of the coordinator. Labels are bounded: never a batch or an image; 50 owners at most."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from muniflow.runtime.broker_metrics import BLOCKED, CONFIRM, CONNECTED, CONNECT
 from muniflow.runtime.metrics import counter, gauge, histogram
 from muniflow.worker.metrics import MALFORMED
 from muniflow_coordinator.api.failure_counts import Counted
+from muniflow_coordinator.api.owner_gauges import OwnerLabels, OwnerLive, folded
 from muniflow_coordinator.foresight.outlook import Outlook
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -92,6 +93,22 @@ STAGE_WANTED = gauge(
 STAGE_RUNNING = gauge(
     "muniflow_stage_running_replicas", "Replicas of a stage that consume tasks, while it is known.", "stage"
 )
+STAGE_PLACE = gauge(
+    "muniflow_stage_place",
+    "1 for each step that running batches have: its place in their order, weighted by their images.",
+    "step",
+    "place",
+)
+OWNER_BATCHES = gauge("muniflow_owner_batches", "Batches that are not in a terminal state.", "owner")
+OWNER_PENDING = gauge("muniflow_owner_images_pending", "Images that are not settled.", "owner")
+OWNER_ETA = gauge(
+    "muniflow_owner_eta_seconds", "Time until the last running batch of the owner ends, while it is known.", "owner"
+)
+OWNER_WORK = gauge(
+    "muniflow_owner_remaining_work_seconds", "Compute time that the owner's batches still need in a stage.", "owner",
+    "stage",
+)  # fmt: skip
+OWNER_SETTLED = counter("muniflow_owner_images_settled", "Images that were settled.", "owner", "state")
 CLEANUP = gauge("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.")
 
 CAUSES = ("broker", "ledger", "store", "report")
@@ -123,11 +140,18 @@ class Live:
     graded: int = 0
     stages: Outlook = field(default_factory=dict)
     """Empty: not known."""
+    owners: Mapping[str, OwnerLive] = field(default_factory=dict)
+    """Those with batches that are not in a terminal state."""
+    flow: Sequence[str] = ()
+    """Operations of running batches, in the order in which images reach them."""
 
 
 class _LiveCollector(Collector):
-    def __init__(self, read: Callable[[], Live], counted: Callable[[], Counted | None]) -> None:
+    def __init__(
+        self, read: Callable[[], Live], counted: Callable[[], Counted | None], label: Callable[[str], str]
+    ) -> None:
         self._read = read
+        self._label = label
         self._counted = counted
 
     def collect(self) -> Iterable[Metric]:
@@ -155,6 +179,8 @@ class _LiveCollector(Collector):
         if live.eta_s is not None:
             yield ETA.family(live.eta_s)
         yield from _stages(live.stages)
+        yield STAGE_PLACE.family({(step, str(place)): 1.0 for place, step in enumerate(live.flow, 1)})
+        yield from _owners(folded(live.owners, self._label))
 
 
 def _stages(stages: Outlook) -> Iterable[Metric]:
@@ -167,6 +193,14 @@ def _stages(stages: Outlook) -> Iterable[Metric]:
     }
     if running:
         yield STAGE_RUNNING.family(running)
+
+
+def _owners(owners: Mapping[str, OwnerLive]) -> Iterable[Metric]:
+    yield OWNER_BATCHES.family({(owner,): live.batches for owner, live in owners.items()})
+    yield OWNER_PENDING.family({(owner,): live.pending for owner, live in owners.items()})
+    yield OWNER_ETA.family({(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None})
+    work_s = {(owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()}
+    yield OWNER_WORK.family(work_s)
 
 
 def _counted(counted: Counted | None) -> Iterable[Metric]:
@@ -183,6 +217,8 @@ class Metrics:
         """Register everything with `registry`."""
         self._registry = registry
         self.images_settled = SETTLED.counter(registry)
+        self._owner_settled = OWNER_SETTLED.counter(registry)
+        self._owners = OwnerLabels()
         self.images_dispatched = DISPATCHED.counter(registry)
         self.images_again = AGAIN.counter(registry)
         self.batches_ended = BATCHES_ENDED.counter(registry)
@@ -204,4 +240,10 @@ class Metrics:
 
     def watch(self, read: Callable[[], Live], counted: Callable[[], Counted | None] = lambda: None) -> None:
         """Call `read` and `counted` for the gauges at each scrape, from another thread."""
-        self._registry.register(_LiveCollector(read, counted))
+        self._registry.register(_LiveCollector(read, counted, self._owners.of))
+
+    def settled(self, owner: str, *, done: int = 0, failed: int = 0, cancelled: int = 0) -> None:
+        """Count settled images."""
+        for state, images in (("done", done), ("failed", failed), ("cancelled", cancelled)):
+            self.images_settled.labels(state).inc(images)
+            self._owner_settled.labels(self._owners.of(owner), state).inc(images)

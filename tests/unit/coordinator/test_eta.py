@@ -179,6 +179,11 @@ def test_while_nothing_is_settled_any_more_the_eta_does_not_climb_but_goes(here:
     assert run
     assert (run.rate.per_s() or 0) > 1
     assert eta(here).eta_s is not None
+    live = coordinator.live()
+    assert (live.flow, set(live.owners)) == (["copy"], {"default"})
+    own = live.owners["default"]
+    assert (own.batches, own.pending, own.eta_s) == (1, run.counts.pending, live.eta_s)
+    assert own.work_s["copy"] > 0
     workers.hang = True
     pass_s(here, 8)
     found = eta(here)

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
+from deploy.grafana.local import Grafana, find_grafana
 from deploy.prometheus.monitor import RULES, configuration, quick_rules, targets_of, write_targets
 
 from muniflow.runtime.settings import StoreSettings
+from muniflow_cli.stack.ports import free_ports
 from muniflow_cli.stack.processes import identify
 from muniflow_cli.stack.state import ProcessState, StackState
 
@@ -86,3 +90,69 @@ def test_without_a_stack_it_says_how_to_start_one(tmp_path):
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "make daemon" in done.stderr
+
+
+FAKE_GRAFANA = """#!{python}
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({{"arguments": sys.argv[1:], "env": dict(os.environ)}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer((os.environ["GF_SERVER_HTTP_ADDR"], int(os.environ["GF_SERVER_HTTP_PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def grafana(tmp_path, monkeypatch):
+    """A program of that name on the path, unpacked as its makers do; it tells how it was called."""
+    unpacked = tmp_path / "grafana-12"
+    for folder in ("bin", "conf"):
+        (unpacked / folder).mkdir(parents=True)
+    (unpacked / "conf" / "defaults.ini").touch()
+    program = unpacked / "bin" / "grafana"
+    program.write_text(FAKE_GRAFANA.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    return unpacked
+
+
+def test_a_grafana_on_the_path_is_started_with_all_dashboards(grafana, tmp_path):
+    [port] = free_ports(1)
+    with Grafana(tmp_path / "own", port, "http://127.0.0.1:9090") as running:
+        with urllib.request.urlopen(f"{running.url}/api/health", timeout=10) as answer:  # noqa: S310  # our own
+            told = json.load(answer)
+        provisioned = Path(told["env"]["GF_PATHS_PROVISIONING"])
+        [source] = yaml.safe_load((provisioned / "datasources" / "prometheus.yaml").read_text())["datasources"]
+        [provider] = yaml.safe_load((provisioned / "dashboards" / "muniflow.yaml").read_text())["providers"]
+    assert told["arguments"] == ["server", f"--homepath={grafana}"]
+    assert told["env"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+    assert told["env"]["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert source["url"] == "http://127.0.0.1:9090"
+    assert {path.stem for path in Path(provider["options"]["path"]).glob("*.json")} >= {"pipeline", "failures"}
+    assert not running.running, "it ends with us"
+
+
+def test_without_a_grafana_nothing_is_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_grafana() is None
+
+
+def test_monitoring_needs_no_tools_of_development():
+    """Prometheus beside what `make run` installs; the tools of `make test` take minutes."""
+    recipe = (ROOT / "Makefile").read_text().partition("\nmonitor:")[2].partition("\n\n")[0]
+    assert "scripts/bootstrap monitor" in recipe
+    bootstrap = (ROOT / "scripts" / "bootstrap").read_text()
+    assert '[ "$kind" = monitor ] && requirements=cli' in bootstrap
+    needed = (ROOT / "deploy/grafana/local.py", ROOT / "deploy/prometheus/monitor.py", ROOT / "scripts/monitor")
+    imported = {
+        name.partition(".")[0]
+        for path in needed
+        for name in re.findall(r"^ *(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE)
+    }
+    assert imported - set(sys.stdlib_module_names) <= {"deploy", "muniflow", "muniflow_cli", "yaml"}

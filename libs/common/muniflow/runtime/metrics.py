@@ -20,6 +20,8 @@ LABELS: Mapping[str, str] = {
     "method": "HTTP method; `other` for rare ones",
     "operations": "all operations that the process carries, joined by `+`",
     "outcome": "`done`, `retry`, `failed`",
+    "owner": "who sent a batch: the first 50 since the start, all later ones together as `(others)`",
+    "place": "1 for the first, at most as many as there are operations",
     "queue": "name of a queue of ours",
     "reason": "a kind, never a text: see the metric",
     "reason_code": "one of `muniflow.reason_codes`",

@@ -5,6 +5,7 @@ from collections import Counter
 from muniflow.errors import Unavailable
 from muniflow.forecast.grade import coverage
 from muniflow_coordinator.api.eta import quiet_s
+from muniflow_coordinator.api.owner_gauges import OwnerLive, in_flow_order
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.foresight.outlook import Outlook
 from muniflow_coordinator.metrics import Live
@@ -34,7 +35,20 @@ def live_of(view: View) -> Live:
         graded=len(grades),
         eta_s=_eta_s(view, runs),
         stages=_outlook(view),
+        owners=_owners(view, runs),
+        flow=in_flow_order((tuple(step.op for step in run.batch.route), run.counts.pending) for run in runs),
     )
+
+
+def _owners(view: View, runs: list[Run]) -> dict[str, OwnerLive]:
+    owners: dict[str, OwnerLive] = {}
+    for owner in {run.batch.owner for run in runs}:
+        own = [run for run in runs if run.batch.owner == owner]
+        owners[owner] = OwnerLive(len(own), sum(run.counts.pending for run in own), _eta_s(view, own))
+    for load in view.forecaster.loads:
+        if load.owner in owners:
+            owners[load.owner].add(OwnerLive(work_s={name: stage.work_s for name, stage in load.stages.items()}))
+    return owners
 
 
 def _outlook(view: View) -> Outlook:

@@ -104,6 +104,11 @@ class Forecaster:
             raise Unavailable("the forecast", reason)
         return outlook
 
+    @property
+    def loads(self) -> Sequence[BatchLoad]:
+        """Return what all running batches still needed at the last turn. From any thread."""
+        return self._loads
+
     def fleet(self) -> Fleet:
         """Return what a batch that may be sent would meet, as of the last turn. From any thread.
 

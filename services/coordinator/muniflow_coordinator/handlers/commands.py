@@ -200,7 +200,7 @@ class CommandHandler:
         before = run.counts.cancelled
         run.counts = self.state.cancel_images(run.number, within, run.in_flight.keys())
         run.ledger.keep_only(run.in_flight)
-        self.metrics.images_settled.labels("cancelled").inc(run.counts.cancelled - before)
+        self.metrics.settled(run.batch.owner, cancelled=run.counts.cancelled - before)
         if within.stop < run.counts.total:
             self._later(0, lambda: self._cancel_slice(job, run, within.stop))
             return

@@ -47,8 +47,7 @@ class Progress:
         if len(run.batch.route) > 1:  # a route of one step has no intermediates
             self.cleaner.add(run.id, (image.image for image in update.settled if not image.direct))
         failed = sum(image.state == "failed" for image in update.settled)
-        self.metrics.images_settled.labels("done").inc(len(update.settled) - failed)
-        self.metrics.images_settled.labels("failed").inc(failed)
+        self.metrics.settled(run.batch.owner, done=len(update.settled) - failed, failed=failed)
         run.rate.add(len(update.settled))
         self.scheduler.release(run.number, released)
         self.notices.settled(run)

@@ -1,0 +1,1 @@
+"""Grafana beside a stack of this machine, and its dashboards."""
