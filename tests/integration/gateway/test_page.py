@@ -44,6 +44,22 @@ def test_from_upload_to_download(open_page):
     assert archive.testzip() is None
 
 
+def test_checksums_and_earlier_runs_are_folded_away_until_they_are_wanted(open_page):
+    page = open_page()
+    json = page.locator("pre.json")
+    expect(page.get_by_label("The same batch once more")).to_be_hidden()
+    expect(json).not_to_contain_text(re.compile("checksums|strict|replace|again"))
+    page.get_by_text("More: checksums and earlier runs").click()
+    page.get_by_label("SHA-256 of every source").check()
+    page.get_by_label("Refuse files that are no images").check()
+    page.get_by_label("Remove outputs of an earlier run first").check()
+    page.get_by_label("The same batch once more").select_option("changed")
+    for text in ('"checksums": true', '"strict": true', '"replace": true', '"again": "changed"'):
+        expect(json).to_contain_text(text)
+    send(page, as_files(picture(0)), "resize")
+    expect(page.locator(".batch-head .pill")).to_have_text("done", timeout=WAIT_MS)
+
+
 def test_colours_transparency_and_bands_are_folded_away_until_they_are_wanted(open_page):
     page = open_page()
     json = page.locator("pre.json")

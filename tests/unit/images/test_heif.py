@@ -95,6 +95,18 @@ def test_what_is_cut_is_refused(data):
             read_header(memoryview(data[:end]))
 
 
+@pytest.mark.parametrize("name", ["plain.heic", "alpha.heic", "gray.heic"])
+@pytest.mark.parametrize("hole_bytes", [3, 200])
+def test_a_hole_in_the_pixels_of_a_heic_is_refused_wherever_it_is(name, hole_bytes):
+    """What was never written to a disk reads as zeros. libde265 would show some picture, and say nothing."""
+    data = (FOLDER / name).read_bytes()
+    first = data.index(b"mdat") + 8
+    for start in range(first, len(data) - hole_bytes, 37):
+        holed = data[:start] + bytes(hole_bytes) + data[start + hole_bytes :]
+        with pytest.raises(Rejected, match="HEIC is damaged"):
+            decode(memoryview(holed), alpha=True)
+
+
 @pytest.mark.parametrize("data", [HEIC, AVIF], ids=["heic", "avif"])
 def test_a_size_beyond_the_limit_is_refused_before_anything_is_decoded(data):
     place = data.index(b"ispe") + 8

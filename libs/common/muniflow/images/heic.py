@@ -5,6 +5,7 @@ from typing import cast
 import numpy as np
 
 from muniflow.errors import Rejected
+from muniflow.images.hevc import check_coded
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
 
@@ -23,6 +24,7 @@ def decode_heic(data: memoryview) -> Image:
     Raises:
         Rejected: damaged, or of a kind that libheif does not decode.
     """
+    check_coded(data)
     import pi_heif  # 10 MB of libraries that most processes never need
 
     pi_heif.options.DECODE_THREADS = 1  # one process per core

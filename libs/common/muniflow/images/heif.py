@@ -148,9 +148,9 @@ def _primary(data: memoryview, kind: Kind, meta: Box) -> _Picture:
     for box in _of_item(data, kind, links, item, properties):
         _apply(data, kind, box, picture)
     if b"iref" in parts:
-        references = list(_references(data, kind, parts[b"iref"]))
-        picture.alpha = _alpha(data, references, item, lambda one: _of_item(data, kind, links, one, properties))
-        first = next((to for name, source, to in references if (name, source) == (b"dimg", item)), None)
+        named = list(references(data, kind, parts[b"iref"]))
+        picture.alpha = _alpha(data, named, item, lambda one: _of_item(data, kind, links, one, properties))
+        first = next((to for name, source, to in named if (name, source) == (b"dimg", item)), None)
         if first is not None and picture.profile is None and picture.primaries is None:
             # A picture of tiles, whose colours may stand with its tiles alone.
             for box in (box for box in _of_item(data, kind, links, first, properties) if box.kind == b"colr"):
@@ -174,7 +174,7 @@ def _is_alpha(urn: memoryview) -> bool:
     return any(bytes(urn[: len(each)]) == each for each in _ALPHA_URNS)
 
 
-def _references(data: memoryview, kind: Kind, outer: Box) -> Iterator[tuple[bytes, int, int]]:
+def references(data: memoryview, kind: Kind, outer: Box) -> Iterator[tuple[bytes, int, int]]:
     """What refers to what: the kind of a reference, from and to which item."""
     (version,) = take(kind, ">B", data, outer.start, "its references")
     number = "I" if version else "H"

@@ -29,12 +29,12 @@ def metadata_items(data: memoryview, kind: Kind) -> tuple[bytes | None, bytes | 
     if b"iinf" not in parts or b"iloc" not in parts:
         return None, None
     exif = xmp = None
-    places = dict(_places(data, parts[b"iloc"]))
-    for item, name, content_type in _items(data, kind, parts[b"iinf"]):
+    places = dict(places_of(data, parts[b"iloc"]))
+    for item, name, content_type in items_of(data, kind, parts[b"iinf"]):
         wanted = name == b"Exif" or (name == b"mime" and content_type == _XMP_TYPE)
         if not wanted or item not in places:
             continue
-        content = _content(data, places[item], parts.get(b"idat"))
+        content = content_of(data, places[item], parts.get(b"idat"))
         if name == b"mime":
             xmp = content
         elif len(content) > 4:  # noqa: PLR2004 - how far before the structure begins
@@ -42,7 +42,8 @@ def metadata_items(data: memoryview, kind: Kind) -> tuple[bytes | None, bytes | 
     return exif, xmp
 
 
-def _content(data: memoryview, extents: list[_Extent], idat: Box | None) -> bytes:
+def content_of(data: memoryview, extents: list[_Extent], idat: Box | None) -> bytes:
+    """The bytes of an item; none where it is in a kind of place nobody uses."""
     content = b""
     for method, start, length in extents:
         if method not in {_FILE, _IN_META} or (method == _IN_META and idat is None):
@@ -52,7 +53,7 @@ def _content(data: memoryview, extents: list[_Extent], idat: Box | None) -> byte
     return content
 
 
-def _items(data: memoryview, kind: Kind, outer: Box) -> Iterator[tuple[int, bytes, bytes]]:
+def items_of(data: memoryview, kind: Kind, outer: Box) -> Iterator[tuple[int, bytes, bytes]]:
     """Number, kind and content type of each item."""
     skip = 8 if data[outer.start] else 6
     for box in inner(data, kind, outer, skip):
@@ -65,7 +66,12 @@ def _items(data: memoryview, kind: Kind, outer: Box) -> Iterator[tuple[int, byte
         yield item, name, rest.partition(b"\0")[0]
 
 
-def _places(data: memoryview, box: Box) -> Iterator[tuple[int, list[_Extent]]]:
+def places_of(data: memoryview, box: Box) -> Iterator[tuple[int, list[_Extent]]]:
+    """Where each item is, as `iloc` says.
+
+    Raises:
+        struct.error: it is broken.
+    """
     version, sizes, more = data[box.start], data[box.start + 4], data[box.start + 5]
     widths = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
     number = 4 if version == 2 else 2  # noqa: PLR2004

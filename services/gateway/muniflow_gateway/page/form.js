@@ -4,6 +4,7 @@ import { ApiProblem, upload } from "./api.js";
 import { Colours } from "./colours.js";
 import { ICONS, h, icon, replace, say, setText, toast } from "./dom.js";
 import { bytes, counted } from "./format.js";
+import { More } from "./more.js";
 import { PlanLine } from "./plan.js";
 import { RouteBuilder } from "./route.js";
 
@@ -34,6 +35,7 @@ export class SendCard {
       id: "quality", type: "number", min: "1", max: "100", placeholder: "standard", oninput: () => this.changed(),
     });
     this.colours = new Colours(formats, () => this.changed());
+    this.more = new More(() => this.changed());
     this.json = h("pre", { class: "json", tabindex: "0", "aria-label": "The route as JSON" });
     this.problems = h("div", { class: "problems", role: "alert", tabindex: "-1" });
     this.bar = h("progress", { class: "sending", max: 1, value: 0, hidden: true, "aria-label": "Sent" });
@@ -56,7 +58,7 @@ export class SendCard {
           h("div", {}, h("label", { for: "quality" }, "Quality (1–100)"), this.quality),
           h("div", { class: "wide" }, h("label", { for: "name" }, "Name (optional)"), this.name),
           h("div", { class: "wide" }, h("label", { for: "municipality" }, "Municipality (optional)"), this.municipality)),
-        this.colours.element,
+        this.colours.element, this.more.element,
         h("details", { open: true }, h("summary", {}, "As JSON"), this.json),
         this.problems, this.bar, this.plan.element, this.why, this.send));
   }
@@ -108,6 +110,7 @@ export class SendCard {
       operations: this.route.operations(),
       output: quality && !this.lossless.has(format) ? { format, quality } : format,
       ...this.colours.options(format),
+      ...this.more.options(),
     };
   }
 
