@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 from muniflow.errors import Rejected
 from muniflow.images.limits import ImageLimits, setting
@@ -17,6 +17,17 @@ UPRIGHT = 1
 """The EXIF orientation of an image that is stored as it is shown."""
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
+
+
+class Space(NamedTuple):
+    """Colours by numbers."""
+
+    primaries: tuple[float, ...]
+    """x and y of white, red, green and blue."""
+    curve: tuple[float, ...]
+    """A gamma, or the five numbers of a curve that begins straight, as that of sRGB."""
+    name: str = "gAMA and cHRM"
+    """For people."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +72,13 @@ class ImageHeader:
     """The gray, in `bits`, that a gray PNG calls transparent."""
     profile: tuple[tuple[int, int], ...] = ()
     """Where the parts of its ICC profile are, from and to: see `muniflow.images.profile`."""
-    display_p3: bool = False
-    """Whether it names Display P3 by a number (HEIC, AVIF), which counts where it has no profile."""
+    space: Space | None = None
+    """What it says of its colours by numbers, which counts where it has no profile."""
 
     @property
     def has_profile(self) -> bool:
         """Whether it says what its colours mean."""
-        return bool(self.profile) or self.display_p3
+        return bool(self.profile) or self.space is not None
 
     @property
     def size(self) -> Size:

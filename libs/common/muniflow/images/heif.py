@@ -8,8 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from muniflow.images.fields import UPRIGHT, Alpha, ImageHeader, check_pixels, damaged, take, truncated, unsupported
+from muniflow.images.fields import (
+    UPRIGHT,
+    Alpha,
+    ImageHeader,
+    Space,
+    check_pixels,
+    damaged,
+    take,
+    truncated,
+    unsupported,
+)
 from muniflow.images.limits import ImageLimits
+from muniflow.images.named_space import SRGB, space_of_numbers
 from muniflow.model.source_formats import FORMAT_NAMES
 
 Kind = Literal["heif", "avif"]
@@ -18,10 +29,6 @@ MAX_BOXES = 65_536
 _SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"msf1"})
 _LARGE, _TO_THE_END = 1, 0
 _PROFILES = frozenset({b"prof", b"rICC"})
-_DISPLAY_P3 = 12
-"""Its primaries, by ITU-T H.273."""
-_HDR = frozenset({16, 18})
-"""Curves that no screen of 8 bits shows as they are: PQ and HLG."""
 _ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _MONOCHROME, _HIGH_BITS, _TWELVE_BITS = 0x10, 0x40, 0x20
 """In `av1C`."""
@@ -54,8 +61,10 @@ class _Picture:
     """Of all items."""
     profile: tuple[int, int] | None = None
     """Where its ICC profile is."""
-    primaries: int | None = None
-    """Those of `nclx`, where its curve is one of usual screens."""
+    space: Space | None = None
+    """That of `nclx`, where it is followed and is not sRGB."""
+    named: bool = False
+    """Whether there is an `nclx`."""
     gray: bool = False
     bits: int = 8
     alpha: Alpha | None = None
@@ -106,7 +115,7 @@ def _header(kind: Kind, picture: _Picture, limits: ImageLimits) -> ImageHeader:
         colours="gray" if picture.gray else "rgb",
         alpha="straight" if kind == "avif" and picture.alpha else picture.alpha,  # libavif divides by itself
         profile=(picture.profile,) if picture.profile else (),
-        display_p3=picture.primaries == _DISPLAY_P3,
+        space=picture.space,
     )
 
 
@@ -151,7 +160,7 @@ def _primary(data: memoryview, kind: Kind, meta: Box) -> _Picture:
         named = list(references(data, kind, parts[b"iref"]))
         picture.alpha = _alpha(data, named, item, lambda one: _of_item(data, kind, links, one, properties))
         first = next((to for name, source, to in named if (name, source) == (b"dimg", item)), None)
-        if first is not None and picture.profile is None and picture.primaries is None:
+        if first is not None and picture.profile is None and not picture.named:
             # A picture of tiles, whose colours may stand with its tiles alone.
             for box in (box for box in _of_item(data, kind, links, first, properties) if box.kind == b"colr"):
                 _colours(data, box, picture)
@@ -239,8 +248,8 @@ def _colours(data: memoryview, box: Box, picture: _Picture) -> None:
     if kind in _PROFILES and picture.profile is None:
         picture.profile = box.start + 4, box.end
     elif kind == b"nclx" and len(content) >= 4:  # noqa: PLR2004
-        primaries, curve = struct.unpack_from(">HH", content)
-        picture.primaries = None if curve in _HDR else primaries
+        space = space_of_numbers(*struct.unpack_from(">HH", content))
+        picture.space, picture.named = None if space == SRGB else space, True
 
 
 def _properties_of(data: memoryview, kind: Kind, links: Box, wanted: int) -> list[int]:

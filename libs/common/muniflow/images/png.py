@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from muniflow.errors import Rejected
 from muniflow.images.exif import orientation_in_xmp, orientation_of, upright_unless
-from muniflow.images.fields import ImageHeader, Mends, check_pixels, damaged, take, truncated, unsupported
+from muniflow.images.fields import ImageHeader, Mends, Space, check_pixels, damaged, take, truncated, unsupported
 from muniflow.images.limits import ImageLimits
+from muniflow.images.named_space import SRGB, space_of_cicp, space_of_png
 from muniflow.images.png_text import EXIF_KEY, XMP_KEY, block_in_hexadecimal, text_of
 
 MAX_CHUNKS = 2**17
@@ -21,6 +22,7 @@ _COLOUR = 2
 """The bit of the colour type that says that pixels have colours; without it they are gray."""
 _ALPHA = 4
 """The bit that says that a channel of alpha follows."""
+_NUMBERS = frozenset({b"cICP", b"sRGB", b"gAMA", b"cHRM"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -37,6 +39,8 @@ class _Found:
     """What it says of transparency without a channel: of a palette, or one gray or colour."""
     profile: tuple[int, int] | None = None
     """Where its ICC profile is."""
+    colours: dict[bytes, memoryview] = field(default_factory=dict)
+    """What it says of them by numbers, by chunk."""
     end: int | None = None
     """Where its IEND belongs, when that is missing."""
 
@@ -55,6 +59,7 @@ def read_png(data: memoryview, limits: ImageLimits, *, start_only: bool = False)
     found = _Found()
     _walk(data, found, start_only=start_only)
     key = found.transparency if kind_of_colour == 0 else None
+    named = space_of_cicp(found.colours[b"cICP"]) if b"cICP" in found.colours else None  # before any profile
     mended = bool(found.dropped) or found.end is not None
     return ImageHeader(
         format="png",
@@ -66,8 +71,15 @@ def read_png(data: memoryview, limits: ImageLimits, *, start_only: bool = False)
         colours="rgb" if kind_of_colour & _COLOUR else "gray",
         alpha="straight" if kind_of_colour & _ALPHA or found.transparency is not None else None,
         gray_key=int.from_bytes(key[:2], "big") if key is not None else None,
-        profile=(found.profile,) if found.profile is not None else (),
+        profile=(found.profile,) if found.profile is not None and named is None else (),
+        space=_space(found) if named is None else None if named == SRGB else named,
     )
+
+
+def _space(found: _Found) -> Space | None:
+    if b"sRGB" in found.colours:
+        return None
+    return space_of_png(found.colours.get(b"gAMA"), found.colours.get(b"cHRM"))
 
 
 def _walk(data: memoryview, found: _Found, *, start_only: bool) -> None:
@@ -83,17 +95,25 @@ def _walk(data: memoryview, found: _Found, *, start_only: bool) -> None:
             return
         if kind == b"acTL":
             unsupported("the PNG is animated; a photograph is one picture")
-        if kind == b"eXIf":
-            found.orientation = orientation_of(data[position + 8 : position + 8 + length])
-        elif kind == b"tRNS" and not found.has_pixels:
-            found.transparency = data[position + 8 : position + 8 + length]
-        elif kind == b"iCCP" and found.profile is None and not found.has_pixels:
-            found.profile = position + 8, position + 8 + length
-        elif kind in _TEXTS:
-            _text(found, data, position, length, kind)
+        _note(found, data, position, length, kind)
         found.has_pixels = found.has_pixels or kind == b"IDAT"
         position += length + _OVERHEAD_BYTES
     raise Rejected(f"the PNG has more than {MAX_CHUNKS} chunks", reason_code="image_too_large")
+
+
+def _note(found: _Found, data: memoryview, position: int, length: int, kind: bytes) -> None:
+    """Take what a chunk says."""
+    body = data[position + 8 : position + 8 + length]
+    if kind == b"eXIf":
+        found.orientation = orientation_of(body)
+    elif kind == b"tRNS" and not found.has_pixels:
+        found.transparency = body
+    elif kind == b"iCCP" and found.profile is None and not found.has_pixels:
+        found.profile = position + 8, position + 8 + length
+    elif kind in _NUMBERS and not found.has_pixels:
+        found.colours.setdefault(kind, body)
+    elif kind in _TEXTS:
+        _text(found, data, position, length, kind)
 
 
 def _lacks_end(data: memoryview, position: int) -> bool:

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
-from muniflow.images.display_p3 import display_p3
 from muniflow.images.fields import Colours, ImageHeader
+from muniflow.images.matrix_profile import profile_of_space
 
 MAX_PROFILE_BYTES = 16 * 2**20
 """What is longer counts as no profile. Those of printing presses have up to about 3 MB."""
@@ -35,7 +35,9 @@ def profile_of(data: memoryview, header: ImageHeader) -> bytes | None:
     Viewers show a photograph with a broken profile, too.
     """
     profile = _stated(data, header)
-    return display_p3() if profile is None and header.display_p3 and header.colours == "rgb" else profile
+    if profile is not None or header.space is None or header.colours == "cmyk":
+        return profile
+    return profile_of_space(header.space, gray=header.colours == "gray")
 
 
 def kept_profile(data: memoryview, header: ImageHeader) -> bytes | None:
