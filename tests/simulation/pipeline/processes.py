@@ -14,8 +14,12 @@ from tests.simulation.pipeline.pool import SimPool
 from tests.simulation.pipeline.simulation import Process, SimExecutor, SimLoop, Simulation
 from tests.simulation.pipeline.transport import SimTransport
 
+from muniflow.images.limits import ImageLimits
+from muniflow.model.budget import Budget
 from muniflow.model.messages import Task
 from muniflow.model.topology import work_queues
+from muniflow.planning.budgets import Budgets
+from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.failpoints import PLACES, Failpoints
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.testing.inline import InlineRepeater
@@ -36,6 +40,8 @@ from muniflow_coordinator.settings import CoordinatorSettings
 AWAKE_S = 15.0
 USER = "operator"
 """The user of the broker who sends batches and commands."""
+CHARGED = Budgets(BudgetSettings(day_budget=Budget(megapixels=1e9)), ImageLimits(max_growth=1_000))
+"""Every batch is priced and charged, and none is too much: bad and missing sources count as the largest."""
 
 
 @cache
@@ -152,6 +158,7 @@ class CoordinatorSlot(Slot):
             consumers=site.consumers,
             read_pictures=compute.read_pictures,
             senders=Senders(None, frozenset({USER}), "refuse", {}, own_user="coordinator"),
+            budgets=CHARGED,
             failpoints=failpoints,
             name=process.name,
         )

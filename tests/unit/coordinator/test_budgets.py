@@ -48,8 +48,8 @@ def test_a_batch_of_too_many_images_leaves_nothing(harness: CoordinatorHarness, 
     harness.pictures(3)
     harness.budgets = budgets(batch_budget={"images": 2})
     harness.start()
-    fields: dict[str, Any] = {} if images is None else {"images": images}
-    harness.submit(**fields)
+    listed: dict[str, Any] = {} if images is None else {"images": images}
+    harness.submit(**listed)
     assert faults_of(harness) == [("images", "batch_budget")]
     assert harness.state is not None
     assert harness.state.find("b") is None
