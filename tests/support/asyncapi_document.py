@@ -6,7 +6,7 @@ import yaml
 
 from muniflow import __version__
 from muniflow.model.audit import AuditEntry
-from muniflow.model.batch import BATCH_EXAMPLE
+from muniflow.model.batch_document import BATCH_EXAMPLE
 from muniflow.model.batch_schema import batch_schema
 from muniflow.model.messages import (
     Command,

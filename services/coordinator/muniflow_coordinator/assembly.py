@@ -81,11 +81,10 @@ def assemble(
     loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
     metrics, tracing, failpoints = given.metrics, given.tracing, given.failpoints
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
-    runs, intakes, scheduler = Runs(), Intakes(), _scheduler(settings)
-    notifier, probe = Notifier(loop, clock, transport), Probe(loop, transport, runs)
+    runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    cleaner, sweeper = _cleanup(given, executors, settings, retry, runs)
-    audit = AuditTrail(loop, clock, transport, state, retry, metrics, given.senders)
+    probe, (cleaner, sweeper) = Probe(loop, transport, runs), _cleanup(given, executors, settings, retry, runs)
+    audit, readers = _audit(given, transport, retry), _readers(given, executors.intake, retry, operations)
     # fmt: off
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
                             given.stages, settings.max_weight, settings.express_images, given.takes_express)
@@ -101,11 +100,10 @@ def assemble(
                       forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
                           settings.events_linger_s)
-    rejecter = Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
-                           *_readers(given, executors.intake, retry, operations), operations, audit, rejecter,
-                           forecaster.deadlines, (dispatcher.resume, forecaster.accepted, progress.notices.accepted),
-                           actions.completed)
+                           *readers, operations, audit, forecaster.deadlines,
+                           Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
+                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit)
@@ -128,6 +126,10 @@ def _readers(
     about = (operations, given.budgets, given.read_pictures)
     pricer = Pricer(loop, given.clock, executor, state, source, retry, *about)
     return ListReader(loop, executor, state, retry, source, given.stores.output, pricer.list_faults), pricer
+
+
+def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:
+    return AuditTrail(given.loop, given.clock, transport, given.state, retry, given.metrics, given.senders)
 
 
 def _cleanup(

@@ -179,7 +179,9 @@ class _LiveCollector(Collector):
         if live.eta_s is not None:
             yield ETA.family(live.eta_s)
         yield from _stages(live.stages)
-        yield STAGE_PLACE.family({(step, str(place)): 1.0 for place, step in enumerate(live.flow, 1)})
+        if live.flow:
+            places: dict[tuple[str, ...], float] = {(step, str(place)): 1.0 for place, step in enumerate(live.flow, 1)}
+            yield STAGE_PLACE.family(places)
         yield from _owners(folded(live.owners, self._label))
 
 
@@ -199,7 +201,9 @@ def _owners(owners: Mapping[str, OwnerLive]) -> Iterable[Metric]:
     yield OWNER_BATCHES.family({(owner,): live.batches for owner, live in owners.items()})
     yield OWNER_PENDING.family({(owner,): live.pending for owner, live in owners.items()})
     yield OWNER_ETA.family({(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None})
-    work_s = {(owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()}
+    work_s: dict[tuple[str, ...], float] = {
+        (owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()
+    }
     yield OWNER_WORK.family(work_s)
 
 

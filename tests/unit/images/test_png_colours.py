@@ -46,7 +46,7 @@ def png(*chunks: bytes, mode: str = "RGB", **options: object) -> bytes:
 
 
 def shown(data: bytes, color: str = "srgb") -> np.ndarray:
-    found = decode(memoryview(data), rendering=Rendering(color=color))  # type: ignore[arg-type]
+    found = decode(memoryview(data), rendering=Rendering(color=color))
     return found[:, :, ::-1].astype(int)
 
 

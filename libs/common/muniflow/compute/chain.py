@@ -27,7 +27,7 @@ from muniflow.images.header import ImageHeader, read_header
 from muniflow.model import keys
 from muniflow.model.bundles import bundles
 from muniflow.model.frame import Frame, whole
-from muniflow.model.lineage import WHOLE, Lineage, children_of, fraction, joined, leaf_index
+from muniflow.model.lineage import WHOLE, Lineage, children_of, joined, leaf_index
 from muniflow.model.messages import Settled, Task, Tile, leaf_count, output_name
 from muniflow.model.settlement import Disposition, Done, Fail
 
@@ -245,7 +245,7 @@ class Chain:
     def _hand_on(self, parent: StepInput, tiles: list[StepInput]) -> None:
         """Store `tiles` for the next operation."""
         regions = [tile.region or self._region_of(parent, tile) for tile in tiles]
-        if regions[0] is regions[-1] and not regions[0].stored and not self._fits(parent, tiles, regions[0]):
+        if regions[0] is regions[-1] and not regions[0].stored and not parent.fills(regions[0], tiles):
             regions = [self._region_of(parent, tile) for tile in tiles]
         for tile, region in zip(tiles, regions, strict=True):
             if not region.stored:
@@ -259,13 +259,6 @@ class Chain:
         """Memory of its own for a tile."""
         tile.image = np.ascontiguousarray(tile.image)
         return raw.region_of(tile.image, self._key(parent.step, tile.lineage), tile.lineage)
-
-    @staticmethod
-    def _fits(parent: StepInput, tiles: list[StepInput], region: raw.Region) -> bool:
-        """Whether the memory that these tiles are in is worth to be written whole."""
-        # Of what other tiles of this task are in, too, only this parent's share counts.
-        share = float(fraction(parent.lineage) / fraction(region.lineage))
-        return region.size_bytes * share <= raw.MAX_WASTE * sum(tile.image.nbytes for tile in tiles)
 
     def _following(self, tiles: tuple[Tile, ...]) -> Task:
         return self.task.model_copy(update={"step": self._end, "tiles": tiles, "attempt": 1})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from muniflow.compute import raw
 from muniflow.images.types import Image
 from muniflow.model.frame import Frame
-from muniflow.model.lineage import Lineage
+from muniflow.model.lineage import Lineage, fraction
 from muniflow.model.operation import Params, Size
 
 
@@ -34,3 +34,9 @@ class StepInput:
         if self.frame is not None and areas is not None:
             for tile, area in zip(tiles, areas, strict=True):
                 tile.frame = self.frame.shown(area, tile.size)
+
+    def fills(self, region: raw.Region, tiles: "list[StepInput]") -> bool:
+        """Whether the memory that the tiles of this are in is worth to be written whole."""
+        # Of what other tiles of this task are in, too, only this one's share counts.
+        share = float(fraction(self.lineage) / fraction(region.lineage))
+        return region.size_bytes * share <= raw.MAX_WASTE * sum(tile.image.nbytes for tile in tiles)

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,14 +28,6 @@ MAX_DOCUMENT_BYTES = 8 * 2**20
 MAX_LEAVES = 4096
 """Outputs of one image."""
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-BATCH_EXAMPLE: Final[Mapping[str, Any]] = {
-    "batch_id": "utrecht-2026-11",
-    "municipality": "Utrecht",
-    "source": "examples/images/",
-    "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
-    "output": "jpg",
-}
-"""As documents of the API show it; it runs as it is, where the sources are the folder of the repository."""
 
 
 @dataclass(frozen=True)

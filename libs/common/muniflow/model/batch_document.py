@@ -1,6 +1,7 @@
 """The document of a batch as users write it: its fields. `muniflow.model.batch` checks it whole."""
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +15,14 @@ Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 """The lowest first."""
 Again = Literal["all", "changed"]
+BATCH_EXAMPLE: Final[Mapping[str, Any]] = {
+    "batch_id": "utrecht-2026-11",
+    "municipality": "Utrecht",
+    "source": "examples/images/",
+    "operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]],
+    "output": "jpg",
+}
+"""As documents of the API show it; it runs as it is, where the sources are the folder of the repository."""
 
 
 class BatchDocument(BaseModel):

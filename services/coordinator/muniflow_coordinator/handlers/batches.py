@@ -58,8 +58,8 @@ class BatchHandler:
     pricer: Pricer
     operations: Operations
     audit: AuditTrail
-    rejecter: Rejecter
     deadlines: Deadlines
+    rejecter: Rejecter
     on_accepted: Sequence[Callable[[Run], None]]
     """Called with each new batch once it is recorded, in order."""
     on_complete: Callable[[Run], None]

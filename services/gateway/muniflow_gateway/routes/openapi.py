@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from muniflow import __version__
-from muniflow.model.batch import BATCH_EXAMPLE
+from muniflow.model.batch_document import BATCH_EXAMPLE
 from muniflow.model.batch_schema import batch_schema
 from muniflow.model.operation import Operations
 from muniflow_gateway.problems import ProblemBody
