@@ -175,3 +175,28 @@ def test_outputs_with_alpha(kept: bytes | None) -> None:
         assert np.array_equal(shown[:, :, 3], STEPS)
         if kind == "png":
             assert np.array_equal(shown[:, :, :3], RGB)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
+def test_four_bands_of_16_bits_are_alpha_where_they_are_a_mask_and_else_left_out(compression, tile):
+    """Orthophotos and drones: RGB and a mask, or RGB and near infrared, called alpha or nothing."""
+    random = np.random.default_rng(20261129)
+    bands = random.integers(4096, 65536, (32, 48, 4), dtype=np.uint16)
+    mask = bands.copy()
+    mask[:, :, 3] = np.where(random.random((32, 48)) < 0.3, 0, 65535)
+
+    def read(pixels, extra, **options):
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, pixels, photometric="rgb", extrasamples=[extra], compression=compression, tile=tile)
+        return decode(memoryview(stream.getvalue()), LIMITS, alpha=True, **options)
+
+    colours = (bands >> 8)[:, :, 2::-1]
+    for extra in (0, 1, 2):
+        assert np.array_equal(read(bands, extra), colours)
+    assert np.array_equal(read(mask, 2), (mask >> 8)[:, :, [2, 1, 0, 3]])
+    assert np.array_equal(read(mask, 0), (mask >> 8)[:, :, 2::-1])
+    infrared = read(bands, 0, rendering=Rendering(bands=(4, 1, 2)))
+    assert np.array_equal(infrared, (bands >> 8)[:, :, [1, 0, 3]])
+    sensor = read(bands >> 4, 0, rendering=Rendering(bands=(4, 1, 2)))
+    assert np.array_equal(sensor, (bands >> 8)[:, :, [1, 0, 3]])

@@ -153,7 +153,11 @@ def _decode(data: memoryview, header: ImageHeader, factor: Reduction, *, all_sam
         return pixels
     if header.format == "heif":
         return decode_heic(data)
-    four = header.alpha is not None or (all_samples and header.format == "tiff" and header.samples == WITH_ALPHA)
+    has_four = header.format == "tiff" and header.samples == WITH_ALPHA
+    if has_four and header.bits == _DEEP_BITS and not all_samples:
+        # Of 16 bits OpenCV leaves no band out by itself.
+        return np.ascontiguousarray(_decode_by_opencv(data, header, factor, all_samples=True)[:, :, :3])
+    four = header.alpha is not None or (all_samples and has_four)
     return _decode_by_opencv(data, header, factor, all_samples=all_samples and four)
 
 
@@ -200,12 +204,12 @@ def _high_bits(image: NDArray[Any]) -> NDArray[Any]:
     """Eight bits of sixteen: the high byte, in every format; libpng does the same, libtiff would round.
 
     Sensors of 12 bits leave the upper four at 0. No photograph is that dark: of such colours the eight
-    below stay.
+    below stay, and of a fourth band that is like them.
     """
     made = (image >> 8).astype(np.uint8)
-    colours = image[:, :, :3]
-    if int(colours.max()) < 1 << _SENSOR_BITS:
-        made[:, :, :3] = colours >> (_SENSOR_BITS - 8)
+    if int(image[:, :, :3].max()) < 1 << _SENSOR_BITS:
+        like = WITH_ALPHA if int(image.max()) < 1 << _SENSOR_BITS else 3
+        made[:, :, :like] = image[:, :, :like] >> (_SENSOR_BITS - 8)
     return made
 
 

@@ -90,8 +90,8 @@ def read_tiff(data: memoryview, limits: ImageLimits) -> ImageHeader:
         unsupported(f"the TIFF has {bits} bits per sample; allowed: 1, 4, 8 or 16, for all samples alike")
     if one(tags, Tag.PHOTOMETRIC, -1) not in _ALLOWED_PHOTOMETRIC:
         unsupported("the colours of the TIFF are not gray, RGB, palette or YCbCr")
-    if samples > (_COLOURS if bits == _DEEP_BITS else _MAX_SAMPLES):
-        unsupported(f"the TIFF has {samples} samples per pixel; allowed: 3, or 4 of 8 bits each (with alpha)")
+    if samples > _MAX_SAMPLES:
+        unsupported(f"the TIFF has {samples} samples per pixel; allowed: 3, or 4 (with alpha, or near infrared)")
     if bits == _DEEP_BITS and samples > 1 and one(tags, Tag.PLANES, 1) != 1:
         # OpenCV reads such planes as if they were interleaved.
         unsupported("the TIFF has 16 bits and one plane per colour; allowed: 8 bits, or interleaved colours")
