@@ -50,9 +50,9 @@ def test_checksums_and_earlier_runs_are_folded_away_until_they_are_wanted(open_p
     expect(page.get_by_label("The same batch once more")).to_be_hidden()
     expect(json).not_to_contain_text(re.compile("checksums|strict|replace|again"))
     page.get_by_text("More: checksums and earlier runs").click()
-    page.get_by_label("SHA-256 of every source").check()
+    page.get_by_label("Checksums (SHA-256) in the report").check()
     page.get_by_label("Refuse files that are no images").check()
-    page.get_by_label("Remove outputs of an earlier run first").check()
+    page.get_by_label("Remove what an earlier run has made first").check()
     page.get_by_label("The same batch once more").select_option("changed")
     for text in ('"checksums": true', '"strict": true', '"replace": true', '"again": "changed"'):
         expect(json).to_contain_text(text)

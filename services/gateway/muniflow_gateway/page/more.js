@@ -10,8 +10,8 @@ export class More {
       h("option", { value: "" }, "not run again"), h("option", { value: "changed" }, "run what changed"),
       h("option", { value: "all" }, "run all of it"));
     const texts = {
-      checksums: "SHA-256 of every source and output in the report", strict: "Refuse files that are no images",
-      replace: "Remove outputs of an earlier run first",
+      checksums: "Checksums (SHA-256) in the report", strict: "Refuse files that are no images",
+      replace: "Remove what an earlier run has made first",
     };
     const checked = (input) => h("label", { class: "check wide", for: input.id }, input, " ", texts[input.id]);
     this.element = h("details", {}, h("summary", {}, "More: checksums and earlier runs"),
