@@ -179,4 +179,5 @@ def test_down_while_it_restarts_is_quick_and_leaves_nothing(muniflow):
 
     assert time.monotonic() - started_s < 30
     assert [each.name for each in state.processes if is_running(each.identity)] == []
-    eventually(lambda: left_of(muniflow) == [])  # their end takes the kernel a moment
+    # Their end takes the kernel a moment.
+    eventually(lambda: left_of(muniflow) == [], what=lambda: f"{left_of(muniflow)} left\n{log_of(muniflow)[-2000:]}")
