@@ -40,7 +40,7 @@ RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 def known_variables() -> set[str]:
     import muniflow.worker.settings as worker
 
-    models: set[type[Settings]] = {BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings}
+    models: set[type[Settings]] = {BrokerSettings, BudgetSettings, OwnerSettings, ProcessSettings, StoreSettings}
     for module in (coordinator, gateway, worker):
         models |= {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Settings)}
     return {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")}
@@ -226,5 +226,10 @@ def test_the_coordinator_knows_the_gateways_user_and_what_owners_may_read():
         assert (budgets.of_batch("delft").images, budgets.of_day("delft").megapixels) == (2_000_000, 500_000)
         assert (budgets.of_batch("utrecht").images, budgets.of_day("utrecht").megapixels) == (0, 100_000)
     usual = environment(pods(rendered("default"))["StatefulSet/muniflow-coordinator"])
+    default = read_env(BudgetSettings, usual)
+    assert (default.of_batch("x"), default.of_day("x")) == (
+        BudgetSettings().of_batch("x"),
+        BudgetSettings().of_day("x"),
+    )
     assert usual["MUNIFLOW_GATEWAY_USER"] == "$(AMQP_GATEWAY_USERNAME)"
     assert usual["MUNIFLOW_OPERATOR_USERS"] == "$(AMQP_CLIENT_USERNAME)"
