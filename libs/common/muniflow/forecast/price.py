@@ -55,6 +55,7 @@ class PriceList:
     bytes_per_pixel: int
     _params: tuple[Params, ...]
     _prices: dict[Picture, ImagePrice] = field(default_factory=dict, compare=False, repr=False)
+    _times: dict[tuple[int, Reads], ServiceTime] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, batch: Batch, operations: Operations) -> Self:
@@ -72,9 +73,9 @@ class PriceList:
     def largest(self, max_pixels: int) -> ImagePrice:
         """The highest price of any image of at most so many pixels, part by part.
 
-        A step may refuse to enlarge the largest ones, so halves, quarters and so on are looked at, too.
+        A step may refuse to enlarge the largest ones, so a quarter, a sixteenth and so on are looked at, too.
         """
-        sides = {isqrt(max_pixels >> halvings) for halvings in range(max_pixels.bit_length())}
+        sides = {isqrt(max_pixels >> halvings) for halvings in range(0, max_pixels.bit_length(), 2)}
         prices = [self.price(Picture(Size(side, side), "jpg")) for side in sides]
         return ImagePrice(*(max(part) for part in zip(*prices, strict=True)))
 
@@ -108,9 +109,11 @@ class PriceList:
         return ImagePrice(made_px, most_px, _pixels(tiles) * self.bytes_per_pixel, seconds)
 
     def _time(self, place: int, reads: Reads) -> ServiceTime:
-        last = place == len(self.route) - 1
-        writes = self.encoding.format if last else RAW
-        return Costs().of(TaskClass.of(self.route[place : place + 1], reads, writes, "cpu", self.decode))
+        if (place, reads) not in self._times:
+            writes = self.encoding.format if place == len(self.route) - 1 else RAW
+            task_class = TaskClass.of(self.route[place : place + 1], reads, writes, "cpu", self.decode)
+            self._times[place, reads] = Costs().of(task_class)
+        return self._times[place, reads]
 
 
 def _made(params: Params, tiles: Counter[Size]) -> Counter[Size]:
