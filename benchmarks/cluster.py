@@ -83,9 +83,8 @@ class Cluster(Startable):
         for name in ("work", "output"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.broker.start()
-        http_port, health_port, *ports = free_ports(2 + replica_count(self._groups))
-        plans = (coordinator_plan(http_port, health_port), *worker_plans(self._groups, ports))
-        self._coordinator_port = http_port
+        self._coordinator_port, health_port, *ports = free_ports(2 + replica_count(self._groups))
+        plans = (coordinator_plan(self._coordinator_port, health_port), *worker_plans(self._groups, ports))
         pids = [self._start(plan) for plan in plans]
         self.coordinator_pid, self.worker_pids = pids[0], pids[1:]
         for plan in plans:

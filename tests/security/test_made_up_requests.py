@@ -20,8 +20,10 @@ CHECKS = "not_a_server_error,ignored_auth,use_after_free"
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_made_up_requests_find_no_way_round_a_key(own_gateway, tmp_path, seed):
-    gateway = own_gateway(MUNIFLOW_GATEWAY_OPEN="false", MUNIFLOW_MAX_WAIT_S="1")
-    secret = make_key(gateway.keys, "tester", {})
+    secret = make_key(tmp_path / "keys", "tester", {})
+    gateway = own_gateway(
+        MUNIFLOW_GATEWAY_OPEN="false", MUNIFLOW_MAX_WAIT_S="1", MUNIFLOW_API_KEYS_FILE=str(tmp_path / "keys")
+    )
     headers = {"X-Api-Key": secret}
     assert web.post(f"{gateway.url}/v1/process?wait=20", headers=headers, timeout=60, **form(picture())).is_success
     document = web.get(f"{gateway.url}/openapi.json").json()

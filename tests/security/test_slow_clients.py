@@ -252,13 +252,14 @@ def test_one_address_has_so_many_connections(own_gateway):
         assert answer_s(gateway.url) < SOON_S, "its newest one is served"
 
 
-def test_behind_a_trusted_proxy_the_address_is_what_it_says(own_gateway, large_answer):
+def test_behind_a_trusted_proxy_the_address_is_what_it_says(own_gateway, large_answer, tmp_path):
+    secret = make_key(tmp_path / "keys", "behind", {})
     gateway = own_gateway(
         **{**SHORT, "MUNIFLOW_MAX_CONNECTIONS_PER_ADDRESS": "2", "MUNIFLOW_SEND_TIMEOUT_S": "60"},
         MUNIFLOW_TRUSTED_PROXIES="127.0.0.0/8",
         MUNIFLOW_GATEWAY_OPEN="false",
+        MUNIFLOW_API_KEYS_FILE=str(tmp_path / "keys"),
     )
-    secret = make_key(gateway.keys, "behind", {})
 
     def request(address):
         head = f"GET {large_answer} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: {secret}\r\n"

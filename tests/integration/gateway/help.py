@@ -62,8 +62,6 @@ class OwnGateway:
     process: subprocess.Popen[bytes]
     log: Path
     metrics_url: str
-    keys: Path
-    """Where its API keys are."""
 
     @classmethod
     def start(cls, environment, folder, variables):
@@ -86,7 +84,7 @@ class OwnGateway:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return cls(f"http://127.0.0.1:{port}", process, log, f"http://127.0.0.1:{metrics_port}", folder / "keys")
+        return cls(f"http://127.0.0.1:{port}", process, log, f"http://127.0.0.1:{metrics_port}")
 
     def ready(self):
         return self.answers("/readyz")

@@ -21,7 +21,9 @@ from muniflow.runtime.startable import Startable
 HEAD_END = b"\r\n\r\n"
 LINGER_S, LINGER_BYTES = 2.0, 2**20
 """After its answer, so much is still read of what a client sends: otherwise it would not see the answer."""
-BACKLOG = 512
+QUEUE, ACCEPTED_AT_ONCE = 1024, 32
+"""Connections that the kernel keeps for us, and how many of them are taken before those that are open are looked at:
+who has just come is not closed for the next before a word was read."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class Listener(Startable):
         self._render = render
         self._at_once = at_once
         try:
-            self._socket = socket.create_server((host, port), backlog=BACKLOG)
+            self._socket = socket.create_server((host, port), backlog=QUEUE)
         except OSError as error:
             raise Unavailable(f"the address {host}:{port}", error.strerror or str(error)) from None
         self.port: int = self._socket.getsockname()[1]
@@ -92,8 +94,9 @@ class Listener(Startable):
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: _Connection(self, self._loop), sock=self._socket, backlog=BACKLOG)
+            self._loop.create_server(lambda: _Connection(self, self._loop), sock=self._socket, backlog=ACCEPTED_AT_ONCE)
         )
+        self._socket.listen(QUEUE)  # asyncio has made it as short as its bites
         self._loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(self._loop):
