@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 STEP_S = 1.0
 """Between two bytes of those that creep."""
-AT_ONCE = 50
+AT_ONCE, AT_ONCE_S = 50, 0.25
 REOPEN_S = 3.0
 """Before a connection that was ended is opened again."""
 TCP_CLOSE = 7
@@ -157,7 +157,7 @@ async def run(given: argparse.Namespace) -> None:
         for number in range(given.count):
             tasks += [group.create_task(crowd.client(kinds[number % len(kinds)])) for crowd in crowds]
             if number % AT_ONCE == 0:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(AT_ONCE_S)
         await asyncio.sleep(given.seconds)
         for task in tasks:
             task.cancel()

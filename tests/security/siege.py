@@ -5,6 +5,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.integration.gateway.help import OwnGateway, form, own_gateways, picture, resident_bytes
 from tests.integration.stacks import ROOT
@@ -17,14 +18,15 @@ EVERY_S = 0.5
 HANGS_S = 30.0
 AT_THE_COORDINATOR = ("half head", "slow head", "deaf", "idle")
 """It takes no bodies, and knows no keys."""
+COORDINATOR_SHARE = 5
+"""It stands behind network policies: 34 clients were enough to close it once."""
 
 
 @dataclass
 class Figures:
     """What others met while the crowd was there."""
 
-    worst_s: dict[str, float] = field(default_factory=dict)
-    answers: int = 0
+    times_s: dict[str, list[float]] = field(default_factory=dict)
     grown_bytes: dict[str, int] = field(default_factory=dict)
 
     def ask(self, name, url, key=None):
@@ -32,18 +34,25 @@ class Figures:
         began_s = time.monotonic()
         answer = web.get(url, timeout=HANGS_S, headers={"X-Api-Key": key} if key else {})
         passed_s = time.monotonic() - began_s
-        assert answer.is_success, f"{name}: {answer.status_code}"
-        self.worst_s[name] = max(passed_s, self.worst_s.get(name, 0.0))
-        self.answers += 1
+        assert answer.is_success, f"{name}: {answer.status_code} {answer.text}"
+        self.times_s.setdefault(name, []).append(passed_s)
 
     def weigh(self, name, pid, before_bytes):
         """Look how much a process has grown."""
         self.grown_bytes[name] = max(resident_bytes(pid) - before_bytes, self.grown_bytes.get(name, 0))
 
     def __str__(self):
-        times = "".join(f"\n  {name:32} {seconds:6.3f} s" for name, seconds in self.worst_s.items())
+        times = "".join(
+            f"\n  {name:32} {median(times):6.3f} s, {max(times):6.3f} s at most, of {len(times)}"
+            for name, times in self.times_s.items()
+        )
         sizes = "".join(f"\n  {name:32} {grown / MIB:+6.0f} MiB" for name, grown in self.grown_bytes.items())
-        return f"slowest of {self.answers} answers:{times}\nmemory:{sizes}"
+        return f"answers, in the median:{times}\nmemory:{sizes}"
+
+    @property
+    def worst_s(self):
+        """The slowest answer."""
+        return max(max(times) for times in self.times_s.values())
 
 
 @contextmanager
@@ -83,7 +92,7 @@ def besieged(stack, folder, path, count, seconds):
             crowd([one.url for one in gateways], count=count, seconds=seconds, key=slow, path=path) as at_gateways,
             crowd(
                 [stack.state.coordinator_url],
-                count=count,
+                count=count // COORDINATOR_SHARE,
                 seconds=seconds,
                 key="",
                 path="/metrics",
@@ -103,6 +112,7 @@ def besieged(stack, folder, path, count, seconds):
                     figures.weigh(name, pid, before[name])
                 time.sleep(EVERY_S)
             came = at_gateways.stdout.read()
-    title = f"{count} slow clients at each of two gateways and at the coordinator, for {seconds:.0f} s"
+    few = count // COORDINATOR_SHARE
+    title = f"{count} slow clients at each of two gateways, {few} at the coordinator, for {seconds:.0f} s"
     sys.stdout.write(f"\n{title}\n{figures}\n{came}")
     return figures

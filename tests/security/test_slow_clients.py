@@ -305,7 +305,7 @@ def test_one_key_cannot_take_all_slots_of_uploads(own_gateway):
 
 def test_a_small_crowd_keeps_nobody_out(stack, tmp_path, large_answer):
     figures = besieged(stack, tmp_path, large_answer, count=140, seconds=10)
-    assert max(figures.worst_s.values()) < SOON_S, figures
+    assert figures.worst_s < SOON_S, figures
     assert max(figures.grown_bytes.values()) < 100 * MIB, figures
 
 
@@ -313,5 +313,5 @@ def test_a_small_crowd_keeps_nobody_out(stack, tmp_path, large_answer):
 @pytest.mark.timeout(300)
 def test_1500_slow_clients_keep_nobody_out(stack, tmp_path, large_answer):
     figures = besieged(stack, tmp_path, large_answer, count=1500, seconds=90)
-    assert max(figures.worst_s.values()) < 1, figures
+    assert figures.worst_s < 1, figures
     assert max(figures.grown_bytes.values()) < 50 * MIB, figures

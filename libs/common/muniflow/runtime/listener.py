@@ -6,6 +6,7 @@ there is always room for one more: of too many connections the oldest is closed.
 
 import asyncio
 import logging
+import resource
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ from muniflow.runtime.startable import Startable
 HEAD_END = b"\r\n\r\n"
 LINGER_S, LINGER_BYTES = 2.0, 2**20
 """After its answer, so much is still read of what a client sends: otherwise it would not see the answer."""
+DESCRIPTORS_SHARE = 4
 QUEUE, ACCEPTED_AT_ONCE = 1024, 32
 """Connections that the kernel keeps for us, and how many of them are taken before those that are open are looked at:
 who has just come is not closed for the next before a word was read."""
@@ -41,8 +43,9 @@ class ListenerLimits:
     """Longest time in which a client reads nothing of its answer."""
     max_head_bytes: int = 2**16
     """A longer head is cut there."""
-    max_connections: int = 256
-    """Open at a time; beyond it the oldest is closed, and first of all those whose answer is not being made."""
+    max_connections: int = 2048
+    """Open at a time; beyond it the oldest is closed, and first of all those whose answer is not being made. Never more
+    than a quarter of the file descriptors that the process may have."""
     max_threads: int = 32
     """Answers that are made at a time; others wait for their turn."""
 
@@ -66,6 +69,7 @@ class Listener(Startable):
             Unavailable: the port is taken.
         """
         self.limits = limits
+        self._most = min(limits.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE)
         self._render = render
         self._at_once = at_once
         try:
@@ -75,6 +79,7 @@ class Listener(Startable):
         self.port: int = self._socket.getsockname()[1]
         self._open: OrderedDict[_Connection, None] = OrderedDict()
         self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
         self._threads = asyncio.Semaphore(limits.max_threads)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
@@ -85,7 +90,7 @@ class Listener(Startable):
     def stop(self) -> None:
         """Stop and close the port."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
         self._socket.close()
         if not self._loop.is_closed():
@@ -93,18 +98,20 @@ class Listener(Startable):
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: _Connection(self, self._loop), sock=self._socket, backlog=ACCEPTED_AT_ONCE)
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        server = await self._loop.create_server(
+            lambda: _Connection(self, self._loop), sock=self._socket, backlog=ACCEPTED_AT_ONCE
         )
         self._socket.listen(QUEUE)  # asyncio has made it as short as its bites
-        self._loop.run_forever()
+        await self._stopping.wait()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         for connection in list(self._open):
             connection.abort()
-        self._loop.run_until_complete(asyncio.sleep(0))  # sockets are closed in the turn after
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        await asyncio.sleep(0)  # sockets are closed in the turn after
 
     @property
     def connections(self) -> int:
@@ -116,7 +123,7 @@ class Listener(Startable):
     def opened(self, connection: "_Connection") -> None:
         """Make room where there are too many."""
         self._open[connection] = None
-        if len(self._open) > self.limits.max_connections:
+        if len(self._open) > self._most:
             oldest = next((one for one in self._open if not one.working), next(iter(self._open)))
             self.closed(oldest)
             oldest.abort()
