@@ -138,6 +138,22 @@ def test_a_stage_that_works_in_bursts_is_not_idle_beside_its_batch(after_s: floa
     assert rates == [pytest.approx(1000.0, rel=0.2)] * 2
 
 
+def test_stages_that_report_together_and_seldom_are_slow_and_not_idle() -> None:
+    clock = VirtualClock()
+    stages, batch = StepRates(clock), Rate(clock)
+    for number in range(12):
+        clock.advance_to(number * 25.0)
+        for operation in ("resize", "split", "blur"):
+            stages.add(operation, 1, 20.0)
+            batch.add(1)
+            clock.advance_to(clock.monotonic_s() + 0.001)
+    assert [stages.of(operation)[0] for operation in ("resize", "split", "blur")] == [
+        pytest.approx(1 / 25, rel=0.4)
+    ] * 3
+    assert batch.per_s() == pytest.approx(3 / 25, rel=0.4)
+    assert batch.paused_s() is None
+
+
 def test_a_stage_that_begins_late_is_measured_over_its_own_time() -> None:
     clock = VirtualClock()
     stages, batch = StepRates(clock), Rate(clock)

@@ -9,6 +9,8 @@ _BUCKET_S = 1.0
 PAUSE_S = 5.0
 PAUSE_GAPS = 10.0
 """No amount for `PAUSE_S`, and for so many times as long as usual: nothing was there to do. Slow tasks are no pause."""
+_TOGETHER_S = 0.25
+"""What comes within this time is of one moment: a report of several stages, or several reports in one transaction."""
 
 
 class Activity:
@@ -18,17 +20,17 @@ class Activity:
         """Begin before anything was done."""
         self._clock = clock
         self._last = 0.0
-        self._counted = 0
-        """Times that something was done since then."""
+        self._counted, self._counted_at = 0, 0.0
+        """Moments in which something was done since then; the last of them."""
         self.since: float | None = None
         """The end of the last pause."""
 
     def mark(self, now: float) -> None:
         """Something was done now."""
         if self.since is None or now - self._last > self._longest_gap_s():
-            self.since, self._counted = now, 0
-        else:
-            self._counted += 1
+            self.since, self._counted, self._counted_at = now, 0, now
+        elif now - self._counted_at >= _TOGETHER_S:
+            self._counted, self._counted_at = self._counted + 1, now
         self._last = now
 
     def paused_s(self) -> float | None:
