@@ -99,9 +99,11 @@ def _stat(drawn: Drawn, x: int, y: int) -> Iterator[str]:
 
 
 def _bars(drawn: Drawn, box: tuple[int, int, int, int]) -> Iterator[str]:
-    """One bar for each series, by its last value."""
+    """One bar for each series that is there at the end, by its last value."""
     x, y, width, height = box
-    told = [(series.name, series.points[-1][1]) for series in drawn.series if series.points]
+    end = max((series.points[-1][0] for series in drawn.series if series.points), default=0.0)
+    there = [series for series in drawn.series if series.points and series.points[-1][0] == end]
+    told = [(series.name, series.points[-1][1]) for series in there]
     most = _round_up(max((value for _, value in told), default=1.0), drawn.panel.unit)
     left, right = x + 110, x + width - 70
     line = (height - TITLE_HEIGHT - 12) / max(len(told), 3)

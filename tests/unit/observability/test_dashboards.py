@@ -120,8 +120,14 @@ def test_a_municipality_can_be_chosen(page):
 
 def test_bars_are_drawn_for_those_who_have_no_grafana():
     panel = next(PAGES[0].panels)
-    series = [Series("resize", [(0.0, 40.0)]), Series("split", []), Series("blur", [(0.0, 10.0), (1.0, 20.0)])]
+    series = [
+        Series("resize", [(1.0, 40.0)]),
+        Series("split", []),
+        Series("blur", [(0.0, 10.0), (1.0, 20.0)]),
+        Series("gone", [(0.0, 70.0)]),
+    ]
     picture = svg("a test", [("Backlog", [Drawn(panel, series)])], (0.0, 60.0))
     assert re.findall(r'class="title"[^>]*>([^<]+)<', picture)[1:] == ["40", "20"]
     assert picture.index(">resize<") < picture.index(">blur<")
     assert ">split<" not in picture
+    assert ">gone<" not in picture
