@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from muniflow.errors import Fault, MuniflowError
+from muniflow_gateway.api_page import routes as api_page
 from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.headers import SafeHeaders
 from muniflow_gateway.page import routes as page
@@ -35,6 +36,7 @@ ROUTERS = tuple(
         routes_pipeline,
         routes_static,
         page,
+        api_page,
     )
 )
 NOT_PLACES = frozenset({"body", "query", "path", "header"})

@@ -146,6 +146,17 @@ _TEXTS = {
 _ALWAYS = (401, 403, 422, 429, 503)
 
 
+OCTETS = "application/octet-stream"
+
+
+def binary(*types: str) -> dict[str, dict[str, Any]]:
+    """The OpenAPI content of an answer that is bytes of one of these types.
+
+    Clients are generated for `application/octet-stream` where a generator does not know the type itself.
+    """
+    return {name: {"schema": {"type": "string", "format": "binary"}} for name in (*types, OCTETS)}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI error answers of a route."""
     return {status: _problem(status) for status in sorted({*_ALWAYS, *statuses})}

@@ -8,9 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from muniflow.model.report_rows import CONTENT_TYPES as ROW_TYPES
 from muniflow.runtime.settings import variable
 from muniflow_gateway.auth.access import Access
 from muniflow_gateway.auth.addresses import one_client
+from muniflow_gateway.blobs import CONTENT_TYPES
+from muniflow_gateway.dependencies import OCTETS
 from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.settings import GatewaySettings
@@ -42,7 +45,9 @@ UPLOADS = frozenset({"/process", "/v1/batches", "/v1/process"})
 SIGN_IN = "/v1/session"
 """The key is in its body."""
 SIGN_IN_BYTES = 4096
-PAGE_PATHS = ("/", "/page/index.html")
+PAGE_PATHS = ("/", "/page/index.html", "/docs")
+BYTE_TYPES = frozenset({*CONTENT_TYPES.values(), "application/zip", ROW_TYPES["ndjson"]})
+"""Sent as `application/octet-stream` to who accepts nothing else: clients that are generated do not know these."""
 LISTINGS = "/static/"
 """Paths below that end in `/` are listings: no name of an image ends so."""
 
@@ -69,6 +74,7 @@ class SafeHeaders:
             await self._app(scope, receive, send)
             return
         began_s = time.monotonic()
+        asks_bytes = Headers(scope=scope).get("accept") == OCTETS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -79,6 +85,8 @@ class SafeHeaders:
                 headers.setdefault("Cache-Control", "no-store")
                 if self._settings.behind_tls:
                     headers["Strict-Transport-Security"] = HSTS
+                if asks_bytes and headers.get("content-type") in BYTE_TYPES:
+                    headers["Content-Type"] = OCTETS
                 # The template, never the path: nobody can make up labels. What is no route counts together.
                 route = getattr(scope.get("route"), "path", "other")
                 self._metrics.answered(scope["method"], route, message["status"], time.monotonic() - began_s)

@@ -38,7 +38,8 @@ def requests_in(openapi: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
 
 def answer_fields(openapi: dict[str, Any]) -> set[str]:
     """Every field of an answer, of what answers are made of, too."""
-    schemas, found, seen = openapi["components"]["schemas"], set[str](), set[str]()
+    schemas, found = openapi["components"]["schemas"], set[str]()
+    seen = {"Report"}  # report.md has its fields, and a test of its own
 
     def walk(node: Any) -> None:
         match node:

@@ -22,6 +22,7 @@ from muniflow_gateway.dependencies import (
     Operator,
     OwnBatch,
     Reader,
+    binary,
     problems,
 )
 from muniflow_gateway.problems import RETRY_S, Problem
@@ -40,9 +41,8 @@ from muniflow_gateway.schemas import (
 from muniflow_gateway.streaming import StreamedAnswer
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-IMAGES = dict.fromkeys(CONTENT_TYPES.values(), BINARY)
-OUTPUTS = dict.fromkeys(OUTPUT_TYPES, BINARY)
+IMAGES = binary(*CONTENT_TYPES.values())
+OUTPUTS = binary(*OUTPUT_TYPES)
 
 
 @router.get("", operation_id="listBatches", summary="List batches, newest first", responses=problems())
@@ -170,7 +170,7 @@ async def list_outputs(
     operation_id="getArchive",
     summary="Get all its outputs as a ZIP",
     response_class=Response,
-    responses={200: {"description": "The ZIP.", "content": {"application/zip": BINARY}}, **problems(404)},
+    responses={200: {"description": "The ZIP.", "content": binary("application/zip")}, **problems(404)},
 )
 async def get_archive(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
     """All outputs there are now, streamed: of a batch that still runs, those done so far."""

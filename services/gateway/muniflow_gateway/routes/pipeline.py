@@ -79,7 +79,7 @@ class Health(BaseModel):
     status: str = Field("ok", examples=["ok"])
 
 
-@router.get("/livez", operation_id="live", summary="Does the process live?", responses={503: problems()[503]})
+@router.get("/livez", operation_id="getLiveness", summary="Does the process live?", responses={503: problems()[503]})
 async def live(deps: DependenciesDep) -> Health:
     """Depends on nothing outside the process."""
     if not deps.broker.alive:
@@ -93,7 +93,7 @@ class Readiness(Health):
     access: str = Field(description="Whom it serves now, for a person.", examples=["an API key is asked for"])
 
 
-@router.get("/readyz", operation_id="ready", summary="Can it take batches?", responses={503: problems()[503]})
+@router.get("/readyz", operation_id="getReadiness", summary="Can it take batches?", responses={503: problems()[503]})
 async def ready(deps: DependenciesDep) -> Readiness:
     """Whether batches can be handed in now, by those who are served."""
     if (why_not := deps.why_not_ready()) is not None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from muniflow.errors import NotFound
 from muniflow.model.report_rows import CONTENT_TYPES, RowFormat
 from muniflow_gateway.blobs import JSON, send_report, send_rows
-from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, binary, problems
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
     summary="Get its report",
     response_class=Response,
     responses={
-        200: {"description": "The report.", "content": {JSON: {"schema": {"type": "object"}}}},
+        200: {"description": "The report.", "content": {JSON: {"schema": {"$ref": "#/components/schemas/Report"}}}},
         **problems(404),
     },
 )
@@ -27,8 +27,7 @@ async def get_report(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader)
     return await send_report(deps.output, await _report_key(deps, batch_id))
 
 
-def _rows_answer(form: RowFormat) -> dict[int | str, dict[str, Any]]:
-    content = {CONTENT_TYPES[form]: {"schema": {"type": "string"}}}
+def _rows_answer(content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "One row for each image.", "content": content}, **problems(404)}
 
 
@@ -37,7 +36,7 @@ def _rows_answer(form: RowFormat) -> dict[int | str, dict[str, Any]]:
     operation_id="getReportNdjson",
     summary="Get its report as NDJSON",
     response_class=Response,
-    responses=_rows_answer("ndjson"),
+    responses=_rows_answer(binary(CONTENT_TYPES["ndjson"])),
 )
 async def get_report_ndjson(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
     """The images of the report as a stream: a line of JSON for each, however many there are."""
@@ -49,7 +48,7 @@ async def get_report_ndjson(batch_id: OwnBatch, deps: DependenciesDep, _caller: 
     operation_id="getReportCsv",
     summary="Get its report as CSV",
     response_class=Response,
-    responses=_rows_answer("csv"),
+    responses=_rows_answer({CONTENT_TYPES["csv"]: {"schema": {"type": "string"}}}),
 )
 async def get_report_csv(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
     """The images of the report as a stream: a row for each, with lists as JSON."""

@@ -12,12 +12,12 @@ from muniflow.errors import Fault, NotFound
 from muniflow.model.messages import TERMINAL
 from muniflow_gateway.archive import zip_chunks
 from muniflow_gateway.blobs import OUTPUT_TYPES, send_image
-from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitter, problems
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitter, binary, problems
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
 from muniflow_gateway.streaming import StreamedAnswer
 
-router = APIRouter(tags=["hand in"])
+router = APIRouter(tags=["submit"])
 REFUSALS = problems(400, 408, 409, 413, 415)
 LOCATION = {"description": "The batch.", "schema": {"type": "string"}}
 BATCH_ID = {"description": "Its id.", "schema": {"type": "string"}}
@@ -65,7 +65,7 @@ EITHER_BODY = {
 @router.post(
     "/process",
     operation_id="process",
-    summary="Hand in images, as the predecessor took them",
+    summary="Submit images, as the predecessor took them",
     response_class=PlainTextResponse,
     responses={
         200: {
@@ -94,7 +94,7 @@ async def process(request: Request, deps: DependenciesDep, caller: Submitter, _k
 @router.post(
     "/v1/batches",
     operation_id="submitBatch",
-    summary="Hand in a batch",
+    summary="Submit a batch",
     status_code=HTTPStatus.ACCEPTED,
     response_model=BatchView,
     responses={202: {"description": "The batch is durable and will be run.", "headers": HEADERS}, **REFUSALS},
@@ -124,14 +124,12 @@ async def submit(request: Request, deps: DependenciesDep, caller: Submitter, _ke
 @router.post(
     "/v1/process",
     operation_id="processNow",
-    summary="Hand in images and wait for the result",
+    summary="Submit images and wait for the result",
     response_class=Response,
     responses={
         200: {
             "description": "The result: one output as an image, several as a ZIP.",
-            "content": {
-                name: {"schema": {"type": "string", "format": "binary"}} for name in (*OUTPUT_TYPES, "application/zip")
-            },
+            "content": binary(*OUTPUT_TYPES, "application/zip"),
             "headers": HEADERS,
         },
         202: {
