@@ -34,6 +34,7 @@ COMMANDS = {
     "watch": CommandEntry("watch", "Follow a batch until its end."),
     "status": CommandEntry("status", "Show a batch, or the newest ones."),
     "cancel": CommandEntry("cancel", "Stop dispatching a batch."),
+    "erase": CommandEntry("erase", "Remove every byte of a batch, or of one image."),
     "report": CommandEntry("report", "Show the report of a batch that ended."),
     "verify": CommandEntry("verify", "Hold outputs and sources against the checksums of a report."),
     "export": CommandEntry("export", "Hand a batch over to an archive, as a bag."),

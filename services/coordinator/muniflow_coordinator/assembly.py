@@ -9,7 +9,9 @@ from muniflow.runtime.executor import Executor
 from muniflow.transport.types import Transport
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.cleanup.orphans import Sweeper
+from muniflow_coordinator.cleanup.retention import Retention
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.forecaster import Forecaster
 from muniflow_coordinator.foresight.forecasts import Forecasts
@@ -53,6 +55,7 @@ class Executors(NamedTuple):
     orphans: Executor
     cleanup: Executor
     sizes: Executor
+    erasing: Executor
 
     @classmethod
     def of(cls, given: Resources, settings: CoordinatorSettings) -> Self:
@@ -63,6 +66,7 @@ class Executors(NamedTuple):
             orphans=given.new_executor("orphans", 1),
             cleanup=given.new_executor("cleanup", CLEANUP_THREADS),
             sizes=given.new_executor("sizes", 1),
+            erasing=given.new_executor("erasing", 1),
         )
 
 
@@ -83,8 +87,8 @@ def assemble(
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
     runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    probe, (cleaner, sweeper) = Probe(loop, transport, runs), _cleanup(given, executors, settings, retry, runs)
-    audit, readers = _audit(given, transport, retry), _readers(given, executors.intake, retry, operations)
+    audit, probe = _audit(given, transport, retry), Probe(loop, transport, runs)
+    cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
                             given.stages, settings.max_weight, settings.express_images, given.takes_express)
@@ -101,20 +105,20 @@ def assemble(
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
                           settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
-                           *readers, operations, audit, forecaster.deadlines,
-                           Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
+                           *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
+                           forecaster.deadlines, _rejecter(given, settings, transport, retry, notifier, audit=audit),
                            (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
-                              cleaner, dispatcher, finisher, letters, audit)
+                              cleaner, dispatcher, finisher, letters, audit, eraser)
     redispatcher = Redispatcher(loop, clock, state, retry, metrics, runs, dispatcher, events.settle,
                                 settings.redispatch_after_s, given.no_task_waits)
-    recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper)
+    recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper, retention)
     view = View(clock, transport, retry, runs, intakes, cleaner, scheduler, forecaster, service_times, forecasts)
-    live = (dispatcher, redispatcher, probe, forecaster, service_times, forecasts, retry, letters, notifier, *executors)
+    live = (retention, dispatcher, redispatcher, probe, forecaster, service_times, forecasts, retry, letters, notifier)
     return Coordinator(letters.topology, transport, retry, recovery, batches, commands, audit, events, letters,
                        dispatcher, redispatcher, probe, forecaster, service_times, forecasts, metrics, view,
-                       live, settings.events_prefetch)
+                       (*live, *executors), settings.events_prefetch)
     # fmt: on
 
 
@@ -128,17 +132,37 @@ def _readers(
     return ListReader(loop, executor, state, retry, source, given.stores.output, pricer.list_faults), pricer
 
 
+def _removal(
+    given: Resources,
+    settings: CoordinatorSettings,
+    executors: Executors,
+    retry: RetryQueue,
+    runs: Runs,
+    *,
+    forecasts: Forecasts,
+) -> tuple[Cleaner, Sweeper, Eraser, Retention]:
+    """Return what removes intermediates, outputs and uploads."""
+    loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
+    cleaner, after_s = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), settings.unfinished_after_s
+    sweeper = Sweeper(loop, clock, executors.orphans, stores.output, after_s, state, retry, runs, cleaner)
+    eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper, given.failpoints)
+    return cleaner, sweeper, eraser, Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days)
+
+
+def _rejecter(
+    given: Resources,
+    settings: CoordinatorSettings,
+    transport: Transport,
+    retry: RetryQueue,
+    notifier: Notifier,
+    *,
+    audit: AuditTrail,
+) -> Rejecter:
+    return Rejecter(given.clock, transport, given.state, retry, notifier, audit, settings.kept_s)
+
+
 def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:
     return AuditTrail(given.loop, given.clock, transport, given.state, retry, given.metrics, given.senders)
-
-
-def _cleanup(
-    given: Resources, executors: Executors, settings: CoordinatorSettings, retry: RetryQueue, runs: Runs
-) -> tuple[Cleaner, Sweeper]:
-    cleaner, output = Cleaner(given.stores.work, executors.cleanup, CLEANUP_THREADS), given.stores.output
-    after_s = settings.unfinished_after_s
-    sweeper = Sweeper(given.loop, given.clock, executors.orphans, output, after_s, given.state, retry, runs, cleaner)
-    return cleaner, sweeper
 
 
 def _scheduler(settings: CoordinatorSettings) -> Scheduler:

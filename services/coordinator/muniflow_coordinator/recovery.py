@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from muniflow.model.ledger import Leaf
 from muniflow.runtime.clock import Clock
 from muniflow_coordinator.cleanup.orphans import LOOK_BACK, Sweeper
+from muniflow_coordinator.cleanup.retention import Retention
 from muniflow_coordinator.handlers.batches import BatchHandler
 from muniflow_coordinator.handlers.commands import CommandHandler
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
@@ -31,6 +32,7 @@ class Recovery:
     dispatcher: Dispatcher
     finisher: Finisher
     sweeper: Sweeper
+    retention: Retention
 
     def run(self) -> None:
         """Take over, and continue all unfinished batches. In the retry queue."""
@@ -46,6 +48,7 @@ class Recovery:
             elif may_run(row):
                 self._continue(Run.of(row, self.clock), leaves[row.number])
         self.sweeper.resume(ended)
+        self.retention.start()
         log.info("working", extra={"epoch": epoch, "unfinished": len(found)})
 
     def _continue(self, run: Run, leaves: Sequence[Leaf]) -> None:

@@ -1,8 +1,10 @@
 """The coordinator's own settings."""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from muniflow.errors import Fault, Invalid
 from muniflow.forecast.stage import Stages, read_stages, write_stages
@@ -23,6 +25,18 @@ def _read_stages(value: object) -> object:
 
 StagesSetting = Annotated[Stages, BeforeValidator(_read_stages), PlainSerializer(write_stages, return_type=str)]
 """Stages as a setting: JSON in the environment."""
+
+
+def _read_days(value: object) -> object:
+    return TypeAdapter(dict[str, float]).validate_json(value) if isinstance(value, str) else value
+
+
+DaysSetting = Annotated[
+    Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
+    BeforeValidator(_read_days),
+    PlainSerializer(lambda days: json.dumps(dict(days)), return_type=str),
+]
+"""Days by owner, as JSON in the environment."""
 
 
 class CoordinatorSettings(Settings):
@@ -76,6 +90,8 @@ class CoordinatorSettings(Settings):
     """
     kept_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     """So many days rejected batches are kept with all their faults, and messages that are no task."""
+    owner_keep_days: DaysSetting = Field(default_factory=dict)
+    """So many days after their end the batches of an owner are erased, as JSON: `{"utrecht": 90}`. Left out: kept."""
     stages: StagesSetting = ()
     """The Deployments of workers, as `muniflow.forecast.stage.read_stages` reads them: what each carries, how it may
     scale. Empty: one for each installed operation, with the defaults of `Stage`."""

@@ -153,6 +153,9 @@ affinity:
 {{- end }}
 - {name: MUNIFLOW_UNNAMED_SENDERS, value: {{ $owners.unnamedSenders }}}
 - {name: MUNIFLOW_MAX_WEIGHT, value: {{ $owners.maxWeight | quote }}}
+{{- with $owners.keepDays }}
+- {name: MUNIFLOW_OWNER_KEEP_DAYS, value: {{ toJson . | quote }}}
+{{- end }}
 {{- end -}}
 
 {{/* What a client adds to its AMQP URL: pika reads it as a Python literal. */}}

@@ -110,6 +110,17 @@ class CoordinatorApi:
                 return
             after = page.next
 
+    def image(self, batch: str, number: int) -> ImageStatus:
+        """One image of a batch.
+
+        Raises:
+            NotFound: there is none with this number.
+        """
+        for image in self._get(ImageList, images_path(batch), after=number - 1, limit=1).images:
+            if image.image == number:
+                return image
+        raise NotFound(f"batch {batch!r} has no image {number}")
+
     def rejections(self, limit: int = 20, batch: str | None = None) -> tuple[Rejection, ...]:
         """The newest rejected batches; none from a coordinator of an earlier build, which keeps none."""
         try:

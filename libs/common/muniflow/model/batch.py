@@ -76,6 +76,8 @@ class Batch:
     """Who sent it; no part of its document."""
     name: str = ""
     """What people call it."""
+    keep_days: float | None = None
+    """So long after its end it is erased; `None`: as its owner has it."""
 
     @property
     def lists_all(self) -> bool:
@@ -141,6 +143,7 @@ def _made(parsed: BatchDocument, route: Route, owner: str) -> Batch:
         owner=owner,
         checksums=parsed.checksums,
         name=parsed.name,
+        keep_days=parsed.keep_days,
     )
 
 

@@ -89,6 +89,13 @@ class BatchDocument(BaseModel):
         description="Run the batch anew where it has ended before: `all` images, or those that are new or `changed`.",
     )
 
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description="So many days after its end the batch is erased, unless its owner's batches are earlier.",
+    )
     checksums: bool = Field(default=False, description="Whether the report has the SHA-256 of sources and outputs.")
 
     @field_validator("deadline")

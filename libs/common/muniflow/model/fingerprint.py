@@ -15,13 +15,25 @@ CONDITIONS: Final = frozenset({"strict", "replace", "again"})
 """Fields that say whether a batch may run: sent again with others, it is the same batch, too."""
 LABELS: Final = frozenset({"name"})
 """Fields for people only: sent again with others, it is the same batch, too."""
+RETENTION: Final = frozenset({"keep_days"})
+"""Fields that say how long it is kept: sent again with others, it is the same batch, too."""
 RECORDS: Final = frozenset({"checksums"})
 """Fields that say what its report has: sent again with others, it is the same batch, too."""
 
 
 def fingerprint_of(document: BatchDocument, route: Route, encoding: Encoding, rendering: Rendering | None) -> str:
-    """SHA-256 of the content of a batch without its id and without `TURNS`, `CONDITIONS`, `LABELS` and `RECORDS`."""
-    apart = {"batch_id", "operations", "output", *TURNS, *CONDITIONS, *LABELS, *RECORDS, *Rendering.model_fields}
+    """SHA-256 of the content of a batch without its id and without the fields named above."""
+    apart = {
+        "batch_id",
+        "operations",
+        "output",
+        *TURNS,
+        *CONDITIONS,
+        *LABELS,
+        *RETENTION,
+        *RECORDS,
+        *Rendering.model_fields,
+    }
     content = document.model_dump(mode="json", exclude=apart)
     # What is left at its default adds nothing, so that documents keep the fingerprints of builds before.
     content.update(rendering.chosen() if rendering is not None else {})

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 
 from muniflow.errors import MuniflowError, NotFound, Rejected, Unavailable
-from muniflow.model.keys import CHECKS, stored_key_problem
+from muniflow.model.keys import CHECKS, UPLOADS, stored_key_problem
 from muniflow.store.types import Store
 
 PROBE = b"muniflow"
@@ -23,7 +23,8 @@ def require_prefix(prefix: str, *, allow_empty: bool) -> None:
         return
     if not prefix.endswith("/"):
         raise Rejected(f"prefix {prefix!r}: a prefix ends in '/'", reason_code="source_unreadable")
-    problem = stored_key_problem(prefix[:-1])
+    # All uploads together are listed, to erase those of one batch, and never removed.
+    problem = None if allow_empty and prefix == f"{UPLOADS}/" else stored_key_problem(prefix[:-1])
     if problem:
         raise Rejected(f"prefix {prefix!r}: {problem}", reason_code="source_unreadable")
 

@@ -129,6 +129,11 @@ class Forecasts:
                 self.metrics.forecast_ratio.observe(grade.ratio)
         self._keep(row._replace(ended_at=ended_at, reopened_at=run.reopened_at or row.reopened_at))
 
+    def forget(self, batch_id: str) -> None:
+        """Keep nothing more of a batch that is erased."""
+        self._rows.pop(batch_id, None)
+        self._changed.discard(batch_id)
+
     def save(self) -> None:
         """Write what is not written yet, unless the ledger itself waits for the database."""
         if self._saver.save():

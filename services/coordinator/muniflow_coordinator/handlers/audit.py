@@ -54,6 +54,11 @@ class AuditTrail:
         self._say(entry)
         self.loop.call_later(0, lambda: self.retry_queue.run(lambda: self.state.keep_audit([entry])))
 
+    def sender_of(self, delivery: Delivery, batch: str) -> tuple[str, str]:
+        """Return who sent a command and from where, as the trail has it."""
+        entry = self._entry(delivery, "delete", batch, "")
+        return entry.by, entry.origin
+
     def _keep(self, entry: AuditEntry, delivery: Delivery) -> None:
         self.state.keep_audit([entry])
         self.transport.ack([delivery])

@@ -22,6 +22,7 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, Transport
+from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.foresight.deadlines import Deadlines
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
@@ -58,6 +59,7 @@ class BatchHandler:
     pricer: Pricer
     operations: Operations
     audit: AuditTrail
+    eraser: Eraser
     deadlines: Deadlines
     rejecter: Rejecter
     on_accepted: Sequence[Callable[[Run], None]]
@@ -120,8 +122,7 @@ class BatchHandler:
         current = self.intakes.get(batch.batch_id)
         known = self.state.find(batch.batch_id)
         if known is not None and known.owner != batch.owner:
-            text = f"{batch.batch_id} is taken; choose another one"
-            self.rejecter.refuse([delivery], batch, (Fault("batch_id", text),))
+            self.rejecter.refuse([delivery], batch, (Fault("batch_id", f"{known.id} is taken; choose another one"),))
         elif known is not None and known.fingerprint != batch.fingerprint:
             self.rejecter.refuse([delivery], batch, (_other_content(known),))
         elif current is not None:
@@ -155,7 +156,7 @@ class BatchHandler:
 
     def _asks_anew(self, batch: Batch, known: BatchRow, delivery: Delivery) -> bool:
         """Return whether this is a wish to run an ended batch anew, and not the message of its last run again."""
-        if batch.again is None or known.state not in TERMINAL or self.runs.get(known.id) is not None:
+        if batch.again is None or known.state not in TERMINAL or self.runs.get(known.id) or self.eraser.has(known.id):
             return False
         if delivery.message_id is None:
             return not delivery.redelivered
@@ -265,7 +266,6 @@ class BatchHandler:
             follow(run)
         for delivery in deliveries:
             self.audit.asked(delivery, "submit", run.id)
-        for delivery in deliveries:
             self.deadlines.when_known(run, partial(self._answer_new, run, delivery))
         if run.state == "finishing":
             self.on_complete(run)
@@ -296,4 +296,5 @@ def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:
         submitted_at=now,
         document=document,
         owner=batch.owner,
+        keep_days=batch.keep_days,
     )

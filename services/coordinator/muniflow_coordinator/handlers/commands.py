@@ -1,4 +1,4 @@
-"""Cancels batches, re-opens or drops failed images: one command after the other, each in slices.
+"""Cancels and erases batches, re-opens or drops failed images: one command after the other, each in slices.
 
 A command is acked when it is done, so a crash repeats it. Repeating is safe: cancelling changes only pending images,
 re-opening only failed ones.
@@ -16,6 +16,7 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, Transport
 from muniflow_coordinator.cleanup.cleaner import Cleaner
+from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
 from muniflow_coordinator.handlers.decode import read_message
@@ -28,6 +29,7 @@ from muniflow_coordinator.notifier import Notifier, notice_of_run
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Flight, Run, Runs, may_run
 from muniflow_coordinator.runs.scheduler import Scheduler
+from muniflow_coordinator.state.erasure_types import Erasure
 from muniflow_coordinator.state.types import Commit, State
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class CommandHandler:
     finisher: Finisher
     letters: LetterHandler
     audit: AuditTrail
+    eraser: Eraser
     _jobs: deque[Job] = field(init=False, default_factory=deque)
     _busy: bool = field(init=False, default=False)
 
@@ -75,7 +78,8 @@ class CommandHandler:
             return
         owner = None if sender.everything else sender.owner
         tell = partial(self.audit.asked, delivery, ACTIONS[command.action])
-        self._take(Job(command, lambda: self.transport.ack([delivery]), owner, tell))
+        sender_of = partial(self.audit.sender_of, delivery, command.batch)
+        self._take(Job(command, lambda: self.transport.ack([delivery]), owner, tell, sender_of))
 
     def cancel_again(self, run: Run) -> None:
         """Continue to cancel a batch after a restart; what was in flight before it goes on to its end."""
@@ -119,8 +123,7 @@ class CommandHandler:
         return None if row is None else row.owner
 
     def _begin(self, job: Job) -> None:
-        command = job.command
-        batch_id = command.batch
+        command, batch_id = job.command, job.command.batch
         if command.letter is not None:
             self._begin_letter(job, command.letter)
             return
@@ -128,12 +131,11 @@ class CommandHandler:
             self._begin_all(job)
             return
         owner = self._owner_of(batch_id)
-        if owner is None:
-            log.warning(
-                "command for a batch that is not known", extra={"batch": batch_id[:80], "action": command.action}
-            )
-            self.metrics.commands_unknown.inc()
-            job.tell(batch_id, "refused: no such batch")
+        if owner is None and command.action == "erase":
+            self.eraser.begin_refused(batch_id, job.owner, job.sender())
+        elif owner is None:
+            self._tell_unknown(job)
+        if owner is None or self.eraser.has(batch_id):
             self._end(job)
             return
         if job.owner not in {None, owner}:  # as if there were no such batch
@@ -141,19 +143,35 @@ class CommandHandler:
             job.tell(batch_id, "refused: the batch of another owner")
             self._end(job)
             return
-        job.tell(batch_id, "")
+        job.tell(batch_id, refusal := job.refusal(runs=batch_id in self.intakes or batch_id in self.runs))
+        if refusal:
+            self._end(job)
+            return
         if (intake := self.intakes.get(batch_id)) is not None:
             self._hold(job, intake.held)
             return
         run = self.runs.get(batch_id)
         if run is not None and (run.state == "finishing" or (run.cancelling and command.action == "reopen")):
             self._hold(job, run.held)
-        elif command.action == "cancel":
-            self._begin_cancel(job, run)
-        elif command.action == "drop":
-            self._begin_drop(job)
         else:
-            self._begin_reopen(job, run)
+            self._act(job, owner, run)
+
+    def _tell_unknown(self, job: Job) -> None:
+        asked = {"batch": job.command.batch[:80], "action": job.command.action}
+        log.warning("command for a batch that is not known", extra=asked)
+        self.metrics.commands_unknown.inc()
+        job.tell(job.command.batch, "refused: no such batch")
+
+    def _act(self, job: Job, owner: str, run: Run | None) -> None:
+        match job.command.action:
+            case "cancel":
+                self._begin_cancel(job, run)
+            case "erase":
+                self._begin_erase(job, owner, run)
+            case "drop":
+                self._begin_drop(job)
+            case _:
+                self._begin_reopen(job, run)
 
     def _begin_all(self, job: Job) -> None:
         """Treat one batch after the other; the command is acked after the last one."""
@@ -178,8 +196,6 @@ class CommandHandler:
         job.tell("", f"letter {letter}")
         act = self.letters.replay if job.command.action == "replay_letter" else self.letters.drop
         act(letter, lambda: self._end(job))
-
-    # Cancelling
 
     def _begin_cancel(self, job: Job, run: Run | None) -> None:
         if run is None:
@@ -208,7 +224,15 @@ class CommandHandler:
             self.finisher.complete(run)
         self._end(job)
 
-    # Re-opening
+    def _begin_erase(self, job: Job, owner: str, run: Run | None) -> None:
+        batch, image = job.command.batch, job.command.image
+        if run is None:
+            self.eraser.begin(Erasure(batch, image, owner, *job.sender(), self.clock.now_s()))
+            self._end(job)
+            return
+        self._hold(job, run.held)
+        if not run.cancelling:
+            self._take(Job(Command(action="cancel", batch=batch), lambda: None))
 
     def _begin_reopen(self, job: Job, run: Run | None) -> None:
         if run is None:
@@ -257,8 +281,6 @@ class CommandHandler:
             log.info("batch re-opened", extra={"batch": run.id})
             self.notifier.send(notice_of_run(run))
         self.dispatcher.resume(run)
-
-    # Dropping
 
     def _begin_drop(self, job: Job) -> None:
         row = self.state.find(job.command.batch)

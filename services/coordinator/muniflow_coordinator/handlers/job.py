@@ -11,10 +11,16 @@ ACTIONS: Mapping[str, AuditAction] = {
     "cancel": "cancel",
     "reopen": "replay",
     "drop": "drop",
+    "erase": "delete",
     "replay_letter": "replay letter",
     "drop_letter": "drop letter",
 }
 """What the audit trail says of each command."""
+
+
+def _nobody() -> tuple[str, str]:
+    """Of a command that nobody has just given."""
+    return "", ""
 
 
 def _nothing(_batch: str, _detail: str) -> None:
@@ -32,11 +38,21 @@ class Job:
     tell: Callable[[str, str], None] = _nothing
     """Adds to the audit trail what became of it for a batch."""
 
+    sender: Callable[[], tuple[str, str]] = _nobody
+    """Who gave it and from where, for the audit trail."""
+
     @property
     def chosen(self) -> Chosen:
         """Return which failures are meant, of its batch or of all."""
         command = self.command
         return Chosen(operation=command.operation, reason_code=command.reason_code, owner=self.owner)
+
+    def refusal(self, *, runs: bool) -> str:
+        """Return why it is not done for a batch that runs, or does not; empty: it is."""
+        one = self.command.action == "erase" and self.command.image is not None
+        return (
+            f"refused: image {self.command.image} of a batch that runs; erase it after the end" if one and runs else ""
+        )
 
     def images(self, total: int) -> range:
         """Return the numbers of the images that are meant, of a batch of `total`."""

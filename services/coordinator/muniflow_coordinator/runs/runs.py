@@ -176,5 +176,8 @@ class Runs:
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._by_id.values()))
 
+    def __contains__(self, batch_id: object) -> bool:
+        return batch_id in self._by_id
+
     def __len__(self) -> int:
         return len(self._by_id)

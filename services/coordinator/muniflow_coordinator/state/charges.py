@@ -5,14 +5,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from muniflow.model.budget import Amounts
 from muniflow_coordinator.state.charge_types import Charge
-from muniflow_coordinator.state.rejections import SqlRejections
+from muniflow_coordinator.state.erasures import SqlErasures
 from muniflow_coordinator.state.rows import storable
 from muniflow_coordinator.state.tables import batches, spending
 
 KEPT_DAYS = 31
 
 
-class SqlCharges(SqlRejections):
+class SqlCharges(SqlErasures):
     """Reads and writes charges."""
 
     def spent(self, owner: str, day: int) -> Amounts:

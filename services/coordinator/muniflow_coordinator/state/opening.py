@@ -145,7 +145,9 @@ def _sqlite_engine(url: URL, cache_kb: int, *, synced: bool = True, **options: A
         _hide_new(Path(url.database or ""))
         cursor = connection.cursor()
         _use_wal(cursor)
-        for pragma in (f"synchronous={'FULL' if synced else 'OFF'}", "foreign_keys=ON", f"cache_size=-{cache_kb}"):
+        sync = f"synchronous={'FULL' if synced else 'OFF'}"
+        # What is deleted is written over: an erased batch is gone from the file, too.
+        for pragma in (sync, "foreign_keys=ON", f"cache_size=-{cache_kb}", "secure_delete=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -38,6 +38,7 @@ def new_batch_values(batch: NewBatch) -> Values:
         "submitted_at": batch.submitted_at,
         "tallies": "[]",
         "owner": batch.owner,
+        "keep_days": batch.keep_days,
         **count_values(Counts()),
     }
 

@@ -59,6 +59,7 @@ batches = Table(
     Column("tallies", Text, nullable=False),
     # Added to version 2: an earlier coordinator knows nothing of it, and what it inserts belongs to `default`.
     Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
+    Column("keep_days", Double),
     Index("batches_by_state", "state", "number"),
     Index("batches_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
@@ -202,6 +203,18 @@ checksums = Table(
     sqlite_with_rowid=False,
 )
 
+# What is being erased, until it is. `image` is -1 for a whole batch.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("batch", String(80), primary_key=True),
+    Column("image", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String(80), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("asked_at", Double, nullable=False),
+)
+
 # What the coordinator has learned. It may be lost without harm to any batch.
 service_times = Table(
     "service_times",
@@ -228,6 +241,7 @@ forecasts = Table(
 
 ADDED = (
     batches.c.owner,
+    batches.c.keep_days,
     images.c.reason_code,
     images.c.operation,
     images.c.failed_at,
@@ -252,6 +266,7 @@ __all__ = [
     "batches",
     "checksums",
     "documents",
+    "erasures",
     "failure",
     "forecasts",
     "images",

@@ -16,6 +16,7 @@ from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.messages import BatchState, ImageState
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow_coordinator.state.charge_types import ChargeState
+from muniflow_coordinator.state.erasure_types import ErasureState
 from muniflow_coordinator.state.failure_types import ANY, Chosen
 from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 
@@ -52,8 +53,9 @@ class NewBatch:
     destination: str
     submitted_at: float
     document: bytes = b""
-    """The received document; stored until the batch is accepted."""
+    """As received; stored until the batch is accepted."""
     owner: str = DEFAULT_OWNER
+    keep_days: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Commit:
     report: str | None = None
 
 
-class State(ChargeState, Protocol):
+class State(ChargeState, ErasureState, Protocol):
     """Durable records of batches, images and leaves of open images."""
 
     # The writer
@@ -141,7 +143,6 @@ class State(ChargeState, Protocol):
 
     def insert_images(self, batch: int, new: Sequence[ImageRow]) -> None:
         """Insert images; existing ones are not changed."""
-        ...
 
     def commit(self, changes: Sequence[Commit]) -> None:
         """Apply all of this in one durable transaction."""
@@ -170,7 +171,6 @@ class State(ChargeState, Protocol):
 
     def drop_batch(self, batch: int) -> None:
         """Delete a batch with its images, leaves and document."""
-        ...
 
     def keep_service_times(self, observed: Sequence[ServiceTimeRow], most: int) -> None:
         """Insert or replace the rows of these classes; of all rows only the `most` newest are kept."""

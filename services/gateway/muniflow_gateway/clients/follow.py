@@ -217,7 +217,7 @@ class Follower:
         if (notice := self._notices.rejected(batch_id)) is not None and isinstance(error, NotFound):
             faults = tuple(FaultEntry.model_validate({"place": "", "problem": ""} | fault) for fault in notice.faults)
             return rejected_view(Rejection(batch_id=batch_id, owner=notice.owner, at=notice.at, faults=faults))
-        if submitted_at is None:
+        if submitted_at is None or (isinstance(error, NotFound) and self._notices.arrived(batch_id)):
             return None
         waiting_for = (
             None if isinstance(error, NotFound) and time.time() - submitted_at < SLOW_POLL_S else "coordinator"

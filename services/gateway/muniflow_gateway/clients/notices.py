@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from muniflow.model.messages import Notice
 
@@ -52,9 +53,11 @@ class NoticeHub:
         self._listeners: dict[str, set[NoticeSubscription]] = {}
         self._submitted: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._rejected: OrderedDict[str, Notice] = OrderedDict()
+        self._arrived: OrderedDict[str, None] = OrderedDict()
 
     def submitted(self, batch_id: str, owner: str) -> None:
         """A batch of this owner was published: the coordinator may need a moment to know it."""
+        self._arrived.pop(batch_id, None)
         self._submitted[batch_id] = time.time(), owner
         _limit(self._submitted)
 
@@ -68,6 +71,14 @@ class NoticeHub:
         if (refusal := self._rejected.get(batch_id)) is not None:
             return refusal.owner
         return None if self.submitted_at(batch_id) is None else self._submitted[batch_id][1]
+
+    def arrived(self, batch_id: str) -> bool:
+        """Whether the coordinator had a batch that was published here: where it has it no more, it was erased."""
+        return batch_id in self._arrived
+
+    def forget(self, batch_id: str) -> None:
+        """Remember nothing of a batch that is erased."""
+        self._rejected.pop(batch_id, None)
 
     def rejected(self, batch_id: str) -> Notice | None:
         """The refusal of a batch, if it came lately."""
@@ -99,10 +110,12 @@ class NoticeHub:
             _limit(self._rejected)
         else:
             self._rejected.pop(notice.batch, None)
+            self._arrived[notice.batch] = None
+            _limit(self._arrived)
         for subscription in self._listeners.get(notice.batch, ()):
             subscription.put(notice)
 
 
-def _limit(kept: "OrderedDict[str, tuple[float, str]] | OrderedDict[str, Notice]") -> None:
+def _limit(kept: "OrderedDict[str, Any]") -> None:
     while len(kept) > KEPT:
         kept.popitem(last=False)

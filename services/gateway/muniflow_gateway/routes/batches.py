@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from muniflow.errors import NotFound
+from muniflow.errors import Fault, NotFound
 from muniflow.model.api_failures import RejectionList
 from muniflow.model.messages import TERMINAL, BatchState, Command, ImageState
 from muniflow_gateway.auth.access import Caller
@@ -25,7 +25,7 @@ from muniflow_gateway.dependencies import (
     binary,
     problems,
 )
-from muniflow_gateway.problems import RETRY_S, Problem
+from muniflow_gateway.problems import RETRY_S, Problem, invalid
 from muniflow_gateway.routes.upload import archive_of
 from muniflow_gateway.schemas import (
     BatchPage,
@@ -183,20 +183,49 @@ async def get_archive(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader)
 @router.delete(
     "/{batch_id}",
     operation_id="cancelBatch",
-    summary="Cancel it",
+    summary="Cancel it, or erase it",
     responses={
         200: {"description": "It had come to its end already; nothing is changed."},
-        202: {"description": "It is being cancelled: what runs finishes, nothing more begins.", "model": BatchView},
-        **problems(404),
+        202: {"description": "It is being cancelled (what runs finishes, nothing more begins), or erased."},
+        **problems(404, 409),
     },
 )
-async def cancel(batch_id: OwnBatch, deps: DependenciesDep, caller: Operator, response: Response) -> BatchView:
-    """Cancel a batch. Its finished outputs stay."""
+async def cancel(
+    batch_id: OwnBatch,
+    deps: DependenciesDep,
+    caller: Operator,
+    response: Response,
+    *,
+    erase: Annotated[bool, Query(description="Remove every byte of it; one that runs is cancelled first.")] = False,
+    image: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="With `erase`: only this image of a batch that has ended.")
+    ] = None,
+) -> BatchView:
+    """Cancel a batch, whose finished outputs stay; with `erase`, remove it from stores and ledger for good.
+
+    It is erased once it answers 404; the audit trail then says what was removed.
+    """
     view = await deps.follower.now(batch_id, caller.sees_only)
-    if view.state not in TERMINAL:
+    if erase:
+        await _erase(deps, caller, view, image)
+        response.status_code = HTTPStatus.ACCEPTED
+    elif image is not None:
+        raise invalid([Fault("image", "only together with `erase=true`: one image cannot be cancelled")])
+    elif view.state not in TERMINAL:
         await deps.uploads.command(Command(action="cancel", batch=batch_id), caller, view.owner)
         response.status_code = HTTPStatus.ACCEPTED
     return view
+
+
+async def _erase(deps: Dependencies, caller: Caller, view: BatchView, image: int | None) -> None:
+    if image is not None:
+        await deps.coordinator.image(view.batch_id, image)  # 404 where there is none
+        if view.state not in TERMINAL:
+            text = f"the batch is {view.state}: an image is erased once it has ended; cancel it, or erase all of it"
+            raise Problem(HTTPStatus.CONFLICT, text)
+    await deps.uploads.command(Command(action="erase", batch=view.batch_id, image=image), caller, view.owner)
+    if image is None:
+        deps.notices.forget(view.batch_id)
 
 
 class ReplayRequest(BaseModel):

@@ -1,0 +1,55 @@
+"""Erases batches that were kept for as long as they may be."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.loop import Loop
+from muniflow_coordinator.cleanup.eraser import Eraser
+from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.runs import Runs
+from muniflow_coordinator.state.erasure_types import Erasure
+from muniflow_coordinator.state.types import State
+
+log = logging.getLogger(__name__)
+EVERY_S = 600.0
+AT_ONCE = 20
+"""Batches that are begun at a time; the next ones as soon as these are erased."""
+BY = "keep_days"
+"""Who erased it, in the audit trail."""
+
+
+@dataclass(eq=False)
+class Retention:
+    """Looks again and again for batches whose time has come."""
+
+    loop: Loop
+    clock: Clock
+    state: State
+    retry_queue: RetryQueue
+    runs: Runs
+    eraser: Eraser
+    keep_days: Mapping[str, float]
+    """Days by owner."""
+    _stopped: bool = field(init=False, default=False)
+
+    def start(self) -> None:
+        """Go on with what is being erased, look now, and from then on."""
+        self.retry_queue.run(self.eraser.resume)
+        self._look_on()
+
+    def _look_on(self) -> None:
+        if not self._stopped:
+            self.retry_queue.run(self._look)
+            self.loop.call_later(EVERY_S, self._look_on)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped = True
+
+    def _look(self) -> None:
+        for batch, owner, days in self.state.expired(self.clock.now_s(), self.keep_days, AT_ONCE):
+            if self.runs.get(batch) is None and not self.eraser.has(batch):
+                log.info("kept for %g days", days, extra={"batch": batch})
+                self.eraser.begin(Erasure(batch, None, owner, BY, f"{days:g} days", self.clock.now_s()))
