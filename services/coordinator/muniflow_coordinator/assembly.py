@@ -145,7 +145,7 @@ def _removal(
     loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
     cleaner, after_s = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), settings.unfinished_after_s
     sweeper = Sweeper(loop, clock, executors.orphans, stores.output, after_s, state, retry, runs, cleaner)
-    eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper, given.failpoints)
+    eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper)
     return cleaner, sweeper, eraser, Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days)
 
 

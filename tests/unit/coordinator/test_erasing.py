@@ -99,9 +99,10 @@ def test_a_batch_that_runs_is_cancelled_first(harness: "CoordinatorHarness") -> 
     assert list(harness.stores.output.list()) == []
 
 
-def test_a_crash_between_stores_and_ledger_is_gone_on_from(run: "CoordinatorHarness", tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["ledger.before_drop_images", "ledger.after_drop_images"])
+def test_a_crash_in_the_middle_is_gone_on_from(run: "CoordinatorHarness", tmp_path: Path, place: str) -> None:
     run.crash()
-    run.start(Failpoints.from_env({"MUNIFLOW_FAILPOINTS": "ledger.before_drop_images=fail@*"}))
+    run.start(Failpoints.from_env({"MUNIFLOW_FAILPOINTS": f"{place}=fail@*"}))
     erase(run)
     run.until(lambda: not list(run.stores.output.list(f"{MARKER}/out/")))
     run.crash()

@@ -33,8 +33,6 @@ LEDGER_COMMITS = (
     "complete",
     "drop_images",
     "drop_batch",
-    "erase_image",
-    "end_erasure",
 )
 """Transactions of the ledger beside those that record events and the end of a batch, which have places of their own."""
 PLACES = (
@@ -56,7 +54,6 @@ PLACES = (
     "coordinator.after_report",
     "coordinator.after_notice",
     "coordinator.after_end",
-    "coordinator.after_erasing_stores",
     *(f"ledger.{when}_{commit}" for commit in LEDGER_COMMITS for when in ("before", "after")),
     "gateway.before_publish",
     "gateway.after_publish",

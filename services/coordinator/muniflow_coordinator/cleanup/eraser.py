@@ -19,7 +19,6 @@ from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.report_redacted import erased_name
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Executor
-from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
 from muniflow.store.erasing import Erased, OutputEraser, erase_unfinished, erase_uploads
 from muniflow_coordinator.cleanup.orphans import Sweeper
@@ -51,12 +50,7 @@ class Eraser:
     retry_queue: RetryQueue
     forecasts: Forecasts
     sweeper: Sweeper
-    failpoints: Failpoints
     _erasing: set[str] = field(init=False, default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Look up the failpoints."""
-        self._after_stores = self.failpoints.at("coordinator.after_erasing_stores")
 
     def has(self, batch_id: str) -> bool:
         """Return whether this batch, or an image of it, is being erased."""
@@ -95,7 +89,6 @@ class Eraser:
             log.exception("erasing failed, retrying", extra={"batch": erasure.batch})
             self.loop.call_later(BUG_DELAY_S, lambda: self._submit(erasure))
         else:
-            self._after_stores()
             self.retry_queue.run(partial(self._erase_rows, erasure, erased))
 
     # In the executor

@@ -45,7 +45,7 @@ class SqlErasures(SqlRejections):
     def erase_image(self, batch: int, image: int, name: str) -> None:
         """Leave nothing of an image but its number: it is `cancelled` then, and has this name."""
         one = (images.c.batch == batch) & (images.c.n == image)
-        with self._write("erase_image") as connection:
+        with self._write(None) as connection:
             was = connection.execute(select(images.c.state).where(one)).scalar_one_or_none()
             if was is None:
                 return
@@ -75,7 +75,7 @@ class SqlErasures(SqlRejections):
         dialect = postgresql if self._writer.dialect.name == "postgresql" else sqlite
         told = dialect.insert(audit).on_conflict_do_nothing(index_elements=["id"])
         named = list(self._letters_of(erasure.batch)) if erasure.image is None else []
-        with self._write("end_erasure") as connection:
+        with self._write(None) as connection:
             if erasure.image is None:
                 _drop(connection, erasure, named)
             connection.execute(told, [rows.audit_values(entry)])
