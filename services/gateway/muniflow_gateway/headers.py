@@ -27,7 +27,8 @@ PAGE_POLICY = (
 DATA_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; sandbox allow-downloads"
 """For everything else: what a browser opens directly can do nothing."""
 LISTING_POLICY = (
-    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; sandbox allow-downloads allow-same-origin"
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; "
+    "sandbox allow-downloads allow-same-origin"
 )
 """For listings of `/static/`: of the page's own origin, else it would not get its style sheets; without any script."""
 HEADERS = {

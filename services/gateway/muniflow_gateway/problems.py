@@ -18,7 +18,7 @@ REASONS = frozenset(
         "conflict", "unknown", "timeout", "gone", "busy", "backlog", "broker", "store", "coordinator", "bug",
     }
 )  # fmt: skip
-"""Why requests are not served, for the metrics: every value there is."""
+"""Why requests are not served, for metrics and clients: every value there is. The page has a text for each."""
 _BY_STATUS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "key",
     HTTPStatus.FORBIDDEN: "origin",
@@ -47,6 +47,7 @@ class ProblemBody(BaseModel):
     type: str = Field("about:blank", description="Always `about:blank`: the status says the kind.")
     title: str = Field(description="The status in words.", examples=["Unprocessable Entity"])
     status: int = Field(description="The HTTP status.", examples=[422])
+    reason: str = Field(description="Why, for programs: stable, where texts may change.", examples=["invalid"])
     detail: str = Field("", description="What happened, for a person.", examples=["the request has 1 fault"])
     faults: list[FaultBody] = Field(default_factory=list, description="Every fault by its place.")
 
@@ -84,6 +85,7 @@ class Problem(Exception):
         return ProblemBody(
             title=self.status.phrase,
             status=self.status,
+            reason=self.reason,
             detail=_printable(self.detail),
             faults=[_body_of(fault) for fault in self.faults],
         )

@@ -48,7 +48,7 @@ def test_failures_are_grouped_by_reason_and_one_group_is_replayed(open_page, sta
     whole = stack.folder / "whole"  # written beside and moved: the page reads the source meanwhile
     whole.write_bytes(body)
     whole.replace(stack.folder / failed["source"])
-    page.get_by_role("button", name=re.compile("^Replay 1 image: the image breaks")).click()
+    page.get_by_role("button", name=re.compile("^Replay 1 image: The image is damaged")).click()
     expect(page.locator(".toast")).to_contain_text("Replay 1 image")
     expect(page.get_by_role("heading", name="2 images failed")).to_be_visible(timeout=WAIT_MS)
     expect(page.locator(".batch-head")).to_contain_text("replay took", timeout=WAIT_MS)

@@ -1,7 +1,6 @@
 from muniflow.model.api import BatchStatus
 from muniflow.model.messages import BATCH_STATES, TERMINAL
 from muniflow.model.output_form import FORMATS
-from muniflow_gateway.page.routes import read_page_file
 from muniflow_gateway.schemas import OperationPage, batch_view
 
 
@@ -17,9 +16,3 @@ def test_the_formats_are_served_with_what_takes_a_quality_and_what_has_alpha():
     assert formats == {"jpg": True, "png": False, "webp": True}
     assert {each.name for each in OperationPage(operations=[]).formats if each.has_alpha} == {"png", "webp"}
     assert set(formats) == set(FORMATS.values())
-
-
-def test_the_page_has_a_text_for_every_state():
-    script, *_ = read_page_file("format.js") or (b"",)
-
-    assert all(f" {state}: ".encode() in script for state in BATCH_STATES)

@@ -1,11 +1,26 @@
-// The gateway's API. A problem (RFC 9457) becomes an ApiProblem with its faults.
+// The gateway's API. A problem (RFC 9457) becomes an ApiProblem: its reason in the reader's language, its details in English.
+
+import { h } from "./dom.js";
+import { known, t } from "./texts.js";
 
 export class ApiProblem extends Error {
   constructor(status, body) {
-    super(body.detail || body.title || `the gateway answered ${status}`);
+    super(known("problem", body.reason) ?? t("problem.other"));
     this.status = status;
     this.faults = body.faults || [];
+    this.detail = this.faults.length ? "" : body.detail || body.title || "";
   }
+}
+
+// What went wrong, as elements: the reason, and what the gateway says of it.
+export function told(problem) {
+  if (!(problem instanceof ApiProblem)) return [h("span", {}, t("problem.silent"))];
+  return [h("span", {}, problem.message), problem.detail ? [" ", english(problem.detail)] : null];
+}
+
+// Details of one error are English in every language.
+export function english(text) {
+  return h("span", { lang: "en" }, text);
 }
 
 const RETRY_MS = 2000;
@@ -53,7 +68,7 @@ export function upload(form, idempotencyKey, onProgress) {
       if (request.status < 300) resolve(request.response);
       else reject(new ApiProblem(request.status, request.response || {}));
     });
-    request.addEventListener("error", () => reject(new Error("the connection was lost; send it again, nothing is run twice")));
+    request.addEventListener("error", () => reject(new ApiProblem(0, { reason: "lost" })));
     request.send(form);
   });
 }

@@ -1,30 +1,34 @@
 // One batch: progress, steps, images before and after, failures and their replay.
 
-import { batchPath, call, follow, get } from "./api.js";
-import { deadlineText, paceText, progressBar, progressText, statePill } from "./batches.js";
+import { batchPath, call, english, follow, get, told } from "./api.js";
+import { deadlineText, paceText, progressBar, progressText, statePill, titleSpan } from "./batches.js";
 import { ICONS, h, icon, replace, say, toast } from "./dom.js";
 import { Failures } from "./failures.js";
-import { STATES, ago, count, counted, percent, stepText, titleOf } from "./format.js";
+import { ago, count, opName, percent, stateText, stepText, titleOf } from "./format.js";
 import { ImageGrid } from "./grid.js";
+import { t } from "./texts.js";
 import { timeTrack } from "./track.js";
 import { Viewer } from "./viewer.js";
 
 const REFRESH_MS = 1200;
 
 export class BatchView {
-  constructor(id) {
+  // `entitle(title)` names the window.
+  constructor(id, entitle) {
     this.id = id;
+    this.entitle = entitle;
     this.batch = null;
-    this.head = h("div", { class: "card batch-head" }, h("p", { class: "empty" }, "Loading …"));
-    this.failures = new Failures(id, (wanted, what) => this.act("POST", `${batchPath(id)}/replay`, what, wanted));
+    this.head = h("div", { class: "card batch-head" }, h("p", { class: "empty" }, t("page.loading")));
+    this.failures = new Failures(id, (wanted, what) => this.act("POST", `${batchPath(id)}/replay`, t("batch.replayAsked", { what }), wanted));
     this.viewer = new Viewer((number) => this.grid.load(number));
     this.grid = new ImageGrid(`${batchPath(id)}/images`, (number) => this.viewer.open(number, this.batch));
-    this.empty = h("p", { class: "empty", hidden: true }, "They are being read in.");
+    this.empty = h("p", { class: "empty", hidden: true }, t("batch.readingIn"));
+    this.images = h("section", { class: "card", "aria-labelledby": "images-title" }, h("h2", { id: "images-title" }, t("batch.imagesTitle")), this.empty, this.grid.element);
     this.problem = h("p", { class: "problem", role: "alert" });
     this.element = h("div", { class: "one-batch" },
-      h("a", { class: "back", href: "#/" }, icon(ICONS.back), "All batches"),
+      h("a", { class: "back", href: "#/" }, icon(ICONS.back), t("batches.all")),
       this.head, this.problem, this.failures.element,
-      h("section", { class: "card", "aria-labelledby": "images-title" }, h("h2", { id: "images-title" }, "Images"), this.empty, this.grid.element), this.viewer.element);
+      this.images, this.viewer.element);
     this.start();
   }
 
@@ -43,7 +47,7 @@ export class BatchView {
       const batch = await get(batchPath(this.id));
       if (!this.told) this.show(batch); // what the stream said is newer, and may be its last word
     } catch (problem) {
-      replace(this.head, h("h1", {}, this.id), h("p", { class: "problem" }, problem.message));
+      replace(this.head, h("h1", { translate: "no" }, this.id), h("p", { class: "problem" }, told(problem)));
       this.stop();
     }
   }
@@ -62,8 +66,10 @@ export class BatchView {
   show(batch) {
     const before = this.batch;
     this.batch = batch;
-    if (before && before.state !== batch.state) say(`${titleOf(batch)}: ${STATES[batch.state]}, ${progressText(batch)}`);
-    if (before?.state !== batch.state) this.problem.textContent = "";
+    if (before && before.state !== batch.state) say(t("batch.said", { title: titleOf(batch), state: stateText(batch.state), progress: progressText(batch) }));
+    if (before?.state !== batch.state) replace(this.problem);
+    this.entitle(titleOf(batch));
+    this.images.hidden = batch.ended && !batch.total;
     this.empty.hidden = batch.total > 0 || batch.ended;
     if (JSON.stringify(before) !== JSON.stringify(batch)) this.showHead();
     if (batch.ended) this.refresh();
@@ -73,47 +79,56 @@ export class BatchView {
   showHead() {
     const { batch } = this;
     const focused = document.activeElement?.dataset?.action;
+    const refused = batch.state === "rejected";
     replace(
       this.head,
-      h("div", { class: "title" }, h("h1", {}, titleOf(batch)), statePill(batch.state)),
-      h("p", { class: "small" }, batch.name && batch.municipality ? `${batch.municipality} · ` : null, h("code", {}, batch.batch_id)),
-      h("p", { class: "chips", "aria-label": "Route" },
-        batch.operations.flatMap((step) => [h("span", { class: "chip" }, stepText(step)), icon(ICONS.arrow)]),
-        h("span", { class: "chip" }, (batch.output.format || "").toUpperCase() + (batch.output.quality ? ` ${batch.output.quality}` : ""))),
-      progressBar(batch),
-      h("p", { class: "small spread" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", {}, `sent ${ago(batch.submitted_at)}`)),
-      batch.feasible === false ? h("p", { class: "problem" }, deadlineText(batch)) : deadlineText(batch) ? h("p", { class: "small" }, deadlineText(batch)) : null,
-      batch.skipped ? h("p", { class: "small" }, skippedText(batch)) : null,
-      timeTrack(batch),
-      batch.faults.length ? h("ul", { class: "problems" }, batch.faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", fault.problem))) : null,
+      h("div", { class: "title" }, h("h1", {}, titleSpan(batch)), statePill(batch.state)),
+      idLine(batch),
+      refused ? null : this.progress(),
+      batch.faults.length ? faultList(batch.faults) : null,
       batch.total && !batch.ended ? h("ul", { class: "steps" }, batch.steps.map(stepBar)) : null,
       h("p", { class: "actions" }, this.buttons()),
     );
     if (focused) this.head.querySelector(`[data-action="${focused}"]`)?.focus();
   }
 
+  progress() {
+    const { batch } = this;
+    const output = (batch.output.format || "").toUpperCase() + (batch.output.quality ? ` ${batch.output.quality}` : "");
+    const deadline = deadlineText(batch);
+    return [
+      h("ul", { class: "chips", "aria-label": t("batch.route") }, batch.operations.map((step) => h("li", {}, h("span", { class: "chip" }, stepText(step)), icon(ICONS.arrow))),
+        h("li", {}, h("span", { class: "chip", translate: "no" }, output))),
+      progressBar(batch),
+      h("p", { class: "small spread" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", {}, t("batch.sent", { ago: ago(batch.submitted_at) }))),
+      deadline ? h("p", { class: batch.feasible === false ? "problem" : "small" }, deadline) : null,
+      batch.skipped ? skippedText(batch) : null,
+      timeTrack(batch),
+    ];
+  }
+
   buttons() {
     const { batch } = this;
     const link = (action, href, mark, text, download) => h("a", { class: "button", href, "data-action": action, download: download || null }, icon(ICONS[mark]), text);
-    const outputs = batch.done * batch.outputs_per_image;
+    const n = batch.done * batch.outputs_per_image;
     return [
-      batch.done ? link("zip", batch.links.archive, "download", `Download ${counted(outputs, "output")} (ZIP)`, `${batch.batch_id}.zip`) : null,
-      batch.report ? link("report", batch.links.report, "report", "Report", `${batch.batch_id}-report.json`) : null,
-      batch.done ? link("files", batch.links.static, "files", "Files") : null,
-      batch.ended ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), "Cancel") }, "Cancel"),
+      batch.done ? link("zip", batch.links.archive, "download", t("batch.download", { n }), `${batch.batch_id}.zip`) : null,
+      batch.report ? link("report", batch.links.report, "report", t("batch.report"), `${batch.batch_id}-report.json`) : null,
+      batch.done ? link("files", batch.links.static, "files", t("batch.files")) : null,
+      batch.ended ? null : h("button", { type: "button", class: "danger", "data-action": "cancel", onclick: () => this.act("DELETE", batchPath(this.id), t("batch.cancelAsked")) }, t("batch.cancel")),
     ];
   }
 
   // Whether it was taken; either way a person sees it.
-  async act(method, path, what, body) {
-    this.problem.textContent = "";
+  async act(method, path, asked, body) {
+    replace(this.problem);
     try {
       await call(method, path, body);
-      toast(`${what}: asked`);
+      toast(asked);
       this.start();
       return true;
     } catch (problem) {
-      this.problem.textContent = problem.message;
+      replace(this.problem, told(problem));
       return false;
     }
   }
@@ -121,20 +136,33 @@ export class BatchView {
   async refresh() {
     this.grid.show(this.batch);
     await this.failures.update(this.batch).catch((problem) => {
-      if (problem.status !== 404) this.problem.textContent = problem.message;
+      if (problem.status !== 404) replace(this.problem, told(problem));
     });
   }
+}
+
+// Below the title: whose it is, and its id, where that is not the title itself.
+function idLine(batch) {
+  const title = titleOf(batch);
+  const parts = [batch.municipality, batch.batch_id].filter((part) => part && part !== title);
+  if (!parts.length) return null;
+  return h("p", { class: "small", translate: "no" }, parts[0] === batch.batch_id ? null : `${parts[0]} · `, h("code", {}, batch.batch_id));
+}
+
+function faultList(faults) {
+  return h("div", { class: "problems" }, h("p", {}, t("batch.refused")),
+    h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", english(fault.problem)))));
 }
 
 // Files below the source that are no images: a link, a GIF, notes.
 function skippedText(batch) {
   const reasons = Object.entries(batch.skipped_reasons).map(([reason, number]) => `${reason} (${count(number)})`);
-  return `Skipped, no images: ${counted(batch.skipped, "file")}: ${reasons.join(", ")}. The report names them.`;
+  return h("p", { class: "small" }, t("batch.skippedFiles"), " ", english(reasons.join(", ")));
 }
 
 function stepBar(step) {
   const bar = h("span", { class: "part done" });
   bar.style.width = `${percent(step.done, step.expected)}%`;
-  return h("li", {}, h("span", {}, step.op), h("div", { class: "bar thin", "aria-hidden": "true" }, bar),
-    h("span", { class: "small" }, `${count(step.done)} of ${count(step.expected)}`));
+  return h("li", {}, h("span", {}, opName(step.op)), h("div", { class: "bar thin", "aria-hidden": "true" }, bar),
+    h("span", { class: "small" }, t("batch.stepDone", { done: step.done, n: step.expected })));
 }

@@ -1,20 +1,21 @@
 // The list of batches.
 
-import { get } from "./api.js";
+import { english, get } from "./api.js";
 import { h, replace } from "./dom.js";
-import { STATES, ago, clock, count, counted, duration, percent, rate, stepText, subtitleOf, titleOf } from "./format.js";
+import { ago, clock, duration, opName, percent, rate, stateText, stepText, subtitleOf, titleOf } from "./format.js";
+import { t } from "./texts.js";
 
 const PAGE = 12;
 
 export function statePill(state) {
-  return h("span", { class: `pill ${state}` }, STATES[state] || state);
+  return h("span", { class: `pill ${state}` }, stateText(state));
 }
 
 // A bar of done, failed and cancelled; for screen readers a progressbar with a text.
 export function progressBar(batch) {
   const settled = batch.done + batch.failed + batch.cancelled;
   const bar = h("div", {
-    class: "bar", role: "progressbar", "aria-label": "Images settled",
+    class: "bar", role: "progressbar", "aria-label": t("batches.settled"),
     "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.floor(percent(settled, batch.total))),
     "aria-valuetext": progressText(batch),
   });
@@ -27,33 +28,41 @@ export function progressBar(batch) {
 }
 
 export function progressText(batch) {
-  if (batch.state === "intake") return batch.total ? `${count(batch.total)} images read in so far` : "being read in";
-  const parts = [`${count(batch.done)} of ${count(batch.total)} images done`];
-  if (batch.failed) parts.push(`${count(batch.failed)} failed`);
-  if (batch.cancelled) parts.push(`${count(batch.cancelled)} cancelled`);
-  if (batch.skipped) parts.push(`${counted(batch.skipped, "file")} skipped`);
+  if (batch.state === "intake") return batch.total ? t("batch.readIn", { n: batch.total }) : t("batch.reading");
+  const parts = [t("batch.doneOf", { done: batch.done, n: batch.total })];
+  for (const kind of ["failed", "cancelled", "skipped"]) if (batch[kind]) parts.push(t(`batch.${kind}`, { n: batch[kind] }));
   return parts.join(", ");
 }
 
 // What is known of a deadline; nothing where there is none, or the batch has ended.
 export function deadlineText(batch) {
   if (!batch.deadline_at || batch.ended) return "";
-  const due = `due ${clock(batch.deadline_at)}`;
-  if (batch.feasible === false) return `${due}: cannot be met; ${clock(batch.earliest_at)} at the earliest`;
-  return batch.feasible ? `${due}: can be met` : due;
+  const due = clock(batch.deadline_at);
+  if (batch.feasible === false) return t("batch.dueMissed", { clock: due, earliest: clock(batch.earliest_at) });
+  return t(batch.feasible ? "batch.dueMet" : "batch.due", { clock: due });
 }
 
+// How fast it goes and when it ends: a text, or elements where a part is English.
 export function paceText(batch) {
-  if (batch.waiting_for) return `waits for ${batch.waiting_for}`;
+  if (batch.waiting_for) return waitText(batch.waiting_for);
   if (batch.ended) {
     if (!batch.finished_at) return "";
-    if (batch.reopened_at) return `replay took ${duration(Math.max(0, batch.finished_at - batch.reopened_at))}`;
-    return `took ${duration(batch.finished_at - batch.submitted_at)}`;
+    if (batch.reopened_at) return t("batch.replayTook", { time: duration(Math.max(0, batch.finished_at - batch.reopened_at)) });
+    return t("batch.took", { time: duration(batch.finished_at - batch.submitted_at) });
   }
-  const parts = batch.rate_images_per_s ? [`${rate(batch.rate_images_per_s)} images/s`] : [];
-  if (batch.eta_s !== null) parts.push(`${duration(batch.eta_s)} left, done at ${clock(batch.eta_at)}`);
-  else if (batch.eta_reason) parts.push(batch.eta_reason);
-  return parts.join(" · ") || (batch.state === "running" ? "starting" : "");
+  const parts = batch.rate_images_per_s ? [t("batch.rate", { n: rate(batch.rate_images_per_s) })] : [];
+  if (batch.eta_s !== null) parts.push(t("batch.left", { time: duration(batch.eta_s), clock: clock(batch.eta_at) }));
+  else if (batch.state === "finishing") parts.push(t("batch.writing"));
+  else if (batch.state !== "intake") parts.push(t(batch.done ? "batch.noEnd" : "batch.starting"));
+  return parts.join(" · ");
+}
+
+const NO_CONSUMER = "no consumer: ";
+
+function waitText(reason) {
+  if (!reason.startsWith(NO_CONSUMER)) return [t("batch.waits"), " ", english(reason)];
+  const operations = reason.slice(NO_CONSUMER.length).split(", ").map(opName).join(", ");
+  return t("batch.waitsWorker", { operation: operations });
 }
 
 export class BatchesCard {
@@ -61,19 +70,19 @@ export class BatchesCard {
     this.limit = PAGE;
     this.shown = "";
     this.state = h("select", { id: "state", onchange: () => this.refresh() },
-      h("option", { value: "" }, "every state"),
-      ["running", "done", "partial", "failed", "cancelled", "rejected"].map((state) => h("option", { value: state }, STATES[state])));
+      h("option", { value: "" }, t("batches.every")),
+      ["running", "done", "partial", "failed", "cancelled", "rejected"].map((state) => h("option", { value: state }, stateText(state))));
     this.municipality = h("input", {
-      id: "municipality-filter", type: "search", placeholder: "municipality", maxlength: "200", onchange: () => this.refresh(),
+      id: "municipality-filter", type: "search", placeholder: t("batches.municipality"), maxlength: "200", onchange: () => this.refresh(),
     });
     this.list = h("ul", { class: "batches" });
-    this.more = h("button", { class: "quiet", type: "button", hidden: true, onclick: () => this.showMore() }, "Show more");
+    this.more = h("button", { class: "quiet", type: "button", hidden: true, onclick: () => this.showMore() }, t("batches.more"));
     this.element = h(
       "section", { class: "card", "aria-labelledby": "batches-title" },
-      h("div", { class: "card-head" }, h("h2", { id: "batches-title" }, "Batches"),
+      h("div", { class: "card-head" }, h("h2", { id: "batches-title" }, t("batches.title")),
         h("div", { class: "filters" },
-          h("label", { class: "unseen", for: "state" }, "State"), this.state,
-          h("label", { class: "unseen", for: "municipality-filter" }, "Municipality"), this.municipality)),
+          h("label", { class: "unseen", for: "state" }, t("batches.state")), this.state,
+          h("label", { class: "unseen", for: "municipality-filter" }, t("batches.municipality")), this.municipality)),
       this.list, this.more,
     );
   }
@@ -99,7 +108,7 @@ export class BatchesCard {
     if (shown === this.shown) return;
     this.shown = shown;
     const focused = document.activeElement?.closest?.("[data-batch]")?.dataset.batch;
-    replace(this.list, page.batches.length ? page.batches.map(batchRow) : h("li", { class: "empty" }, "No batch here yet."));
+    replace(this.list, page.batches.length ? page.batches.map(batchRow) : h("li", { class: "empty" }, t(query.size > 1 ? "batches.noneFound" : "batches.none")));
     if (focused) this.list.querySelector(`[data-batch="${CSS.escape(focused)}"]`)?.focus();
   }
 }
@@ -107,17 +116,23 @@ export class BatchesCard {
 // A refused batch: why, and no progress. Without an id there is nothing to open.
 function refusedRow(batch) {
   const first = batch.faults[0] || { place: "", problem: "" };
-  const more = batch.faults.length > 1 ? ` (and ${count(batch.faults.length - 1)} more)` : "";
-  const name = batch.municipality || batch.batch_id || "without an id"; // a refused one has no more than that
+  const more = batch.faults.length > 1 ? ` ${t("batches.moreFaults", { n: batch.faults.length - 1 })}` : "";
+  const name = batch.municipality || batch.batch_id || t("batches.withoutId"); // a refused one has no more than that
   const inside = [
-    h("span", { class: "batch-name" }, name, batch.municipality && batch.batch_id ? h("small", {}, batch.batch_id) : null),
+    h("span", { class: "batch-name" }, h("span", { translate: "no" }, name), batch.municipality && batch.batch_id ? h("small", { translate: "no" }, batch.batch_id) : null),
     statePill(batch.state),
     h("span", { class: "small" },
-      h("span", {}, first.place ? h("code", {}, first.place) : null, ` ${first.problem}${more}`),
+      h("span", { class: "faults-of" }, first.place ? h("code", {}, first.place) : null, " ", english(first.problem), more),
       h("span", {}, ago(batch.submitted_at))),
   ];
   if (!batch.batch_id) return h("li", {}, h("div", { class: "batch" }, inside));
   return h("li", {}, h("a", { class: "batch", href: `#/batch/${encodeURIComponent(batch.batch_id)}` }, inside));
+}
+
+// A name that a person gave is in no language of the page.
+export function titleSpan(batch) {
+  const title = titleOf(batch);
+  return h("span", { translate: [batch.name, batch.municipality, batch.batch_id].includes(title) ? "no" : null }, title);
 }
 
 export function batchRow(batch) {
@@ -125,7 +140,7 @@ export function batchRow(batch) {
   const quiet = batch.state === "done" || batch.state === "cancelled";
   return h("li", {}, h(
     "a", { class: quiet ? "batch ended" : "batch", href: `#/batch/${encodeURIComponent(batch.batch_id)}`, "data-batch": batch.batch_id },
-    h("span", { class: "batch-name" }, titleOf(batch), h("small", {}, subtitleOf(batch))),
+    h("span", { class: "batch-name" }, titleSpan(batch), h("small", { translate: "no" }, subtitleOf(batch))),
     statePill(batch.state),
     quiet ? null : progressBar(batch),
     h("span", { class: "small" }, h("span", {}, progressText(batch)), h("span", {}, paceText(batch)), h("span", { class: "route-of" }, batch.operations.map(stepText).join(" → ")),

@@ -1,27 +1,22 @@
 // What a batch chooses of colours, alpha, bands and metadata: folded away until it is wanted.
 
 import { h } from "./dom.js";
+import { t } from "./texts.js";
 
 const WHITE = "#ffffff";
 
 export class Colours {
   constructor(formats, onChange) {
     this.withAlpha = new Set(formats.filter((format) => format.has_alpha).map((format) => format.name));
-    this.color = h("select", { id: "color", onchange: onChange },
-      h("option", { value: "srgb" }, "converted to sRGB"), h("option", { value: "keep" }, "kept, with their profile"));
-    this.alpha = h("select", { id: "alpha", onchange: onChange },
-      h("option", { value: "keep" }, "stay transparent"), h("option", { value: "flatten" }, "laid over the background"));
+    const select = (id, values) => h("select", { id, onchange: onChange }, values.map((value) => h("option", { value }, t(`more.${id}.${value}`))));
+    this.color = select("color", ["srgb", "keep"]);
+    this.alpha = select("alpha", ["keep", "flatten"]);
     this.background = h("input", { id: "background", type: "color", value: WHITE, onchange: onChange });
-    this.bands = h("input", { id: "bands", type: "text", placeholder: "as they come, or 4, 1, 2", oninput: onChange });
-    this.metadata = h("select", { id: "metadata", onchange: onChange },
-      h("option", { value: "strip" }, "removed"), h("option", { value: "gps" }, "place, heading and time kept"),
-      h("option", { value: "keep" }, "kept, camera and author too"));
-    const field = (input, text) => h("div", {}, h("label", { for: input.id }, text), input);
-    this.element = h("details", {}, h("summary", {}, "Colours, transparency, bands and metadata"),
-      h("div", { class: "fields" },
-        field(this.color, "Colours of a profile"), field(this.alpha, "Transparent parts"),
-        field(this.background, "Background"), field(this.bands, "Bands for red, green, blue"),
-        field(this.metadata, "Metadata of photographs")));
+    this.bands = h("input", { id: "bands", type: "text", placeholder: t("more.bandsExample"), oninput: onChange });
+    this.metadata = select("metadata", ["strip", "gps", "keep"]);
+    const fields = [this.color, this.alpha, this.background, this.bands, this.metadata];
+    this.element = h("details", { class: "more" }, h("summary", {}, t("more.title")),
+      h("div", { class: "fields" }, fields.map((input) => h("div", {}, h("label", { for: input.id }, t(`more.${input.id}`)), input))));
   }
 
   // Only what is not the default, as a batch says it.

@@ -2,6 +2,7 @@
 
 import { h, replace } from "./dom.js";
 import { IN, OUT } from "./graph.js";
+import { t } from "./texts.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const BEND = 14;
@@ -96,5 +97,5 @@ export class Edges {
 
 // Where images come in and outputs go out.
 export function ends() {
-  return new Map([[IN, h("li", { class: "end" }, "images")], [OUT, h("li", { class: "end" }, "outputs")]]);
+  return new Map([[IN, h("li", { class: "end" }, t("pipeline.images"))], [OUT, h("li", { class: "end" }, t("pipeline.outputs"))]]);
 }

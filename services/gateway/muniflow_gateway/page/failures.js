@@ -1,8 +1,9 @@
 // The failures of a batch by reason, with one replay for each group and for each image.
 
-import { batchPath, get } from "./api.js";
+import { batchPath, english, get } from "./api.js";
 import { ICONS, h, icon, replace } from "./dom.js";
-import { count, counted, fileName } from "./format.js";
+import { fileName } from "./format.js";
+import { known, t } from "./texts.js";
 
 const NAMED = 50;
 
@@ -30,24 +31,24 @@ export class Failures {
     const focused = document.activeElement?.dataset?.replay;
     replace(this.element, h(
       "section", { class: "card failures", "aria-labelledby": "failures-title" },
-      h("div", { class: "card-head" }, h("h2", { id: "failures-title" }, `${counted(batch.failed, "image")} failed`),
-        reasons.length === 1 ? null : this.button({}, "Replay all", `Replay all ${counted(batch.failed, "failed image")}`)),
+      h("div", { class: "card-head" }, h("h2", { id: "failures-title" }, t("failures.title", { n: batch.failed })),
+        reasons.length === 1 ? null : this.button({}, t("failures.replayAll"), t("failures.replayAllLabel", { n: batch.failed }))),
       h("ul", { class: "groups" }, reasons.map((reason) => this.group(reason, images.filter((image) => image.reason_code === reason.reason_code))))));
     if (focused) this.element.querySelector(`[data-replay="${CSS.escape(focused)}"]`)?.focus();
   }
 
   group(reason, images) {
-    const code = reason.reason_code;
+    const { reason_code: code, images: n } = reason;
     const hidden = reason.images - images.length;
     const list = h("details", { open: this.open.has(code) || reason.images <= 3, ontoggle: (event) => this.open[event.target.open ? "add" : "delete"](code) },
-      h("summary", {}, images.length ? `Which: ${fileName(images[0].source)}${reason.images > 1 ? ` and ${count(reason.images - 1)} more` : ""}` : "Which"),
+      h("summary", {}, whichText(reason, images)),
       h("ul", { class: "failed-images" }, images.map((image) => h("li", {},
-        h("div", {}, h("b", {}, fileName(image.source)), h("p", { class: "reason" }, image.reasons.join("; "))),
-        this.button({ image: image.image }, "Replay", `Replay ${fileName(image.source)}`)))),
-      hidden > 0 ? h("p", { class: "small" }, `${count(hidden)} more are in the report.`) : null);
+        h("div", {}, h("b", { translate: "no" }, fileName(image.source)), h("p", { class: "reason", lang: "en" }, image.reasons.join("; "))),
+        n > 1 ? this.button({ image: image.image }, t("failures.replay"), t("failures.replayFile", { file: fileName(image.source) })) : null))),
+      hidden > 0 ? h("p", { class: "small" }, t("failures.inReport", { n: hidden })) : null);
     return h("li", {}, h("div", { class: "group-head" },
-      h("p", {}, h("strong", {}, counted(reason.images, "image")), " ", reason.meaning, " ", h("code", {}, code)),
-      this.button({ reason_code: code }, `Replay ${counted(reason.images, "image")}`, `Replay ${counted(reason.images, "image")}: ${reason.meaning}`)), list);
+      h("p", {}, h("strong", {}, known("reason", code) ?? english(reason.meaning)), " ", h("span", { class: "small" }, t("batch.images", { n }), h("code", {}, code))),
+      this.button({ reason_code: code }, t("failures.replayGroup", { n }), t("failures.replayLabel", { n, why: known("reason", code) ?? reason.meaning }))), list);
   }
 
   button(wanted, text, label) {
@@ -57,7 +58,7 @@ export class Failures {
       onclick: async (event) => {
         const button = event.currentTarget;
         button.disabled = true;
-        words.textContent = "Asked …";
+        words.textContent = t("failures.asked");
         const taken = await this.replay(wanted, label);
         if (!taken) {
           button.disabled = false;
@@ -66,4 +67,10 @@ export class Failures {
       },
     }, icon(ICONS.replay), words);
   }
+}
+
+function whichText(reason, images) {
+  if (!images.length) return t("failures.which");
+  const file = fileName(images[0].source);
+  return reason.images > 1 ? t("failures.whichMore", { file, n: reason.images - 1 }) : t("failures.whichOne", { file });
 }

@@ -1,12 +1,13 @@
 // The form: drop images, build the route, see it as JSON, send.
 
-import { ApiProblem, upload } from "./api.js";
+import { english, told, upload } from "./api.js";
 import { Colours } from "./colours.js";
 import { ICONS, h, icon, replace, say, setText, toast } from "./dom.js";
-import { bytes, counted } from "./format.js";
+import { bytes } from "./format.js";
 import { More } from "./more.js";
 import { PlanLine } from "./plan.js";
 import { RouteBuilder } from "./route.js";
+import { t } from "./texts.js";
 
 const TYPES = ["image/jpeg", "image/png", "image/webp", "image/heic", "image/heif", "image/avif", ".heic", ".avif"];
 const SHOWN = 60;
@@ -24,24 +25,24 @@ export class SendCard {
       onchange: () => { this.add(this.input.files); this.input.value = ""; },
     });
     this.drop = h("label", { class: "drop", for: "files" }, icon(ICONS.upload),
-      h("span", {}, h("b", {}, "Choose images"), " or drop them here"), h("small", {}, "JPEG, PNG, WebP, HEIC or AVIF"));
+      h("span", {}, h("b", {}, t("form.choose")), " ", t("form.drop")), h("small", {}, t("form.formats")));
     this.thumbs = h("ul", { class: "thumbs" });
     this.sum = h("p", { class: "small", role: "status" });
-    this.name = h("input", { id: "name", type: "text", maxlength: "200", placeholder: "Canal houses, spring", oninput: () => this.changed() });
+    this.name = h("input", { id: "name", type: "text", maxlength: "200", placeholder: t("form.nameExample"), oninput: () => this.changed() });
     this.municipality = h("input", { id: "municipality", type: "text", maxlength: "200", oninput: () => this.changed() });
     this.format = h("select", { id: "format", onchange: () => this.changed() },
       formats.map(({ name }) => h("option", { value: name }, name.toUpperCase())));
     this.quality = h("input", {
-      id: "quality", type: "number", min: "1", max: "100", placeholder: "standard", oninput: () => this.changed(),
+      id: "quality", type: "number", min: "1", max: "100", placeholder: t("form.standard"), oninput: () => this.changed(),
     });
     this.colours = new Colours(formats, () => this.changed());
     this.more = new More(() => this.changed());
-    this.json = h("pre", { class: "json", tabindex: "0", "aria-label": "The route as JSON" });
+    this.json = h("pre", { class: "json", tabindex: "0", "aria-label": t("form.jsonLabel"), translate: "no" });
     this.problems = h("div", { class: "problems", role: "alert", tabindex: "-1" });
-    this.bar = h("progress", { class: "sending", max: 1, value: 0, hidden: true, "aria-label": "Sent" });
-    this.send = h("button", { class: "primary", type: "submit", "aria-describedby": "why-not" }, "Send");
+    this.bar = h("progress", { class: "sending", max: 1, value: 0, hidden: true, "aria-label": t("form.progress") });
+    this.send = h("button", { class: "primary", type: "submit", "aria-describedby": "why-not" }, t("form.send"));
     this.why = h("p", { id: "why-not", class: "problem small why", role: "status" });
-    this.reason = "";
+    this.problem = null;
     this.element = this.layout();
     this.listen();
     this.changed();
@@ -49,17 +50,17 @@ export class SendCard {
 
   layout() {
     return h(
-      "section", { class: "card send", "aria-labelledby": "send-title" }, h("h2", { id: "send-title" }, "Send images"),
+      "section", { class: "card send", "aria-labelledby": "send-title" }, h("h2", { id: "send-title" }, t("form.title")),
       h("form", { onsubmit: (event) => { event.preventDefault(); this.submit(); }, novalidate: true },
         this.input, this.drop, this.thumbs, this.sum,
         this.route.element,
         h("div", { class: "fields" },
-          h("div", {}, h("label", { for: "format" }, "Output"), this.format),
-          h("div", {}, h("label", { for: "quality" }, "Quality (1–100)"), this.quality),
-          h("div", { class: "wide" }, h("label", { for: "name" }, "Name (optional)"), this.name),
-          h("div", { class: "wide" }, h("label", { for: "municipality" }, "Municipality (optional)"), this.municipality)),
+          h("div", {}, h("label", { for: "format" }, t("form.output")), this.format),
+          h("div", {}, h("label", { for: "quality" }, t("form.quality")), this.quality),
+          h("div", { class: "wide" }, h("label", { for: "name" }, t("form.name")), this.name),
+          h("div", { class: "wide" }, h("label", { for: "municipality" }, t("form.municipality")), this.municipality)),
         this.colours.element, this.more.element,
-        h("details", { open: true }, h("summary", {}, "As JSON"), this.json),
+        h("details", {}, h("summary", {}, t("form.json")), this.json),
         this.problems, this.bar, this.plan.element, this.why, this.send));
   }
 
@@ -76,7 +77,7 @@ export class SendCard {
 
   add(files) {
     this.files.push(...files);
-    say(`${counted(files.length, "image")} added`);
+    say(t("form.added", { n: files.length }));
     this.changed();
     this.showFiles();
   }
@@ -92,12 +93,14 @@ export class SendCard {
     for (const picture of this.thumbs.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
     replace(this.thumbs, this.files.slice(0, SHOWN).map((file) => h(
       "li", {}, h("img", { src: URL.createObjectURL(file), alt: "", onerror: (event) => event.target.classList.add("broken") }),
-      h("span", {}, file.name),
-      h("button", { type: "button", class: "remove", "aria-label": `Remove ${file.name}`, onclick: () => this.remove(file) },
+      h("span", { translate: "no" }, file.name),
+      h("button", { type: "button", class: "remove", "aria-label": t("form.remove", { file: file.name }), onclick: () => this.remove(file) },
         icon(ICONS.remove)))));
     const total = this.files.reduce((sum, file) => sum + file.size, 0);
     const hidden = this.files.length - SHOWN;
-    setText(this.sum, this.files.length ? `${counted(this.files.length, "image")}, ${bytes(total)}${hidden > 0 ? ` (${hidden} not shown)` : ""}` : "");
+    const chosen = this.files.length ? [t("form.chosen", { n: this.files.length, size: bytes(total) })] : [];
+    if (hidden > 0) chosen.push(t("form.hidden", { n: hidden }));
+    setText(this.sum, chosen.join(" "));
   }
 
   actions() {
@@ -124,15 +127,13 @@ export class SendCard {
     this.quality.disabled = this.lossless.has(this.format.value);
     setText(this.json, pretty(this.actions()));
     this.plan.ask(this.files, this.actions());
-    setText(this.send, this.files.length ? `Send ${counted(this.files.length, "image")}` : "Send");
+    setText(this.send, this.files.length ? t("form.sendImages", { n: this.files.length }) : t("form.send"));
   }
 
   async submit() {
     replace(this.problems);
-    const missing = [];
-    if (!this.files.length) missing.push({ place: "images", problem: "choose at least one" });
-    if (!this.actions().operations.length) missing.push({ place: "route", problem: "add at least one operation" });
-    if (missing.length) return this.refused("Not yet:", missing);
+    const missing = [this.files.length ? null : t("form.noImages"), this.actions().operations.length ? null : t("form.noRoute")].filter(Boolean);
+    if (missing.length) return this.refused([t("form.notYet")], missing);
     // The same key when it is sent again after trouble: nothing is run twice.
     this.key ??= `page-${Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16)).join("")}`;
     const form = new FormData();
@@ -144,32 +145,31 @@ export class SendCard {
       this.files = [];
       this.showFiles();
       this.changed();
-      toast("Sent");
+      toast(t("form.sent"));
       this.onSent(batch);
     } catch (problem) {
-      this.refused(problem.message, problem instanceof ApiProblem ? problem.faults : []);
+      this.refused(told(problem), (problem.faults ?? []).map((fault) => [h("code", {}, fault.place), " ", english(fault.problem)]));
     } finally {
       this.sending(false);
     }
     return undefined;
   }
 
-  // Why nothing can be sent now; empty: it can.
-  away(reason) {
-    if (reason === this.reason) return;
-    this.reason = reason;
-    setText(this.why, reason ? `Cannot send now: ${reason}` : "");
-    if (!reason) replace(this.problems); // what was said of the trouble is over
+  // Why nothing can be sent now; null: it can.
+  away(problem) {
+    if (problem?.message === this.problem?.message) return;
+    this.problem = problem;
+    setText(this.why, problem ? t("form.away", { why: problem.message }) : "");
+    if (!problem) replace(this.problems); // what was said of the trouble is over
     this.enable();
   }
 
   enable() {
-    this.send.disabled = Boolean(this.busy || this.reason);
+    this.send.disabled = Boolean(this.busy || this.problem);
   }
 
-  refused(text, faults) {
-    replace(this.problems, h("p", {}, text),
-      faults.length ? h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", fault.problem))) : null);
+  refused(head, faults) {
+    replace(this.problems, h("p", {}, head), faults.length ? h("ul", {}, faults.map((fault) => h("li", {}, fault))) : null);
     this.problems.focus();
   }
 
@@ -178,7 +178,7 @@ export class SendCard {
     this.bar.value = 0;
     this.busy = busy;
     this.enable();
-    if (busy) setText(this.send, "Sending …");
+    if (busy) setText(this.send, t("form.sending"));
     else this.show();
   }
 }

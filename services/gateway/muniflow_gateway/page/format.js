@@ -1,74 +1,102 @@
-// Numbers, times and routes for people.
+// Numbers, times and routes for people, as their locale writes them.
 
-const whole = new Intl.NumberFormat("en");
+import { known, locale, t } from "./texts.js";
 
-export function count(value) {
-  return value === null || value === undefined ? "–" : whole.format(value);
+const DAY_S = 86400;
+const formats = new Map();
+
+function number(value, options = {}) {
+  const key = JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(locale, options));
+  return formats.get(key).format(value);
 }
 
-export function counted(value, one, many = `${one}s`) {
-  return `${count(value)} ${value === 1 ? one : many}`;
+function unit(value, name, digits = 0) {
+  return number(value, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
+}
+
+export function count(value) {
+  return value === null || value === undefined ? "–" : number(value);
 }
 
 export function rate(value) {
   if (value === null || value === undefined) return "–";
-  if (value >= 100) return count(Math.round(value));
-  return value >= 10 ? value.toFixed(1) : value.toFixed(value >= 0.1 || value === 0 ? 1 : 2);
+  const digits = value >= 100 ? 0 : value >= 0.1 || value === 0 ? 1 : 2;
+  return number(value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 1) return "under 1 s";
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 129600) return `${(seconds / 3600).toFixed(1)} h`;
-  return `${Math.round(seconds / 86400)} days`;
+  return seconds < 1 ? t("time.under", { time: unit(1, "second") }) : unit(...inUnits(seconds));
+}
+
+// The value, the unit and the digits in which people say so many seconds.
+function inUnits(seconds) {
+  if (seconds < 90) return [Math.round(seconds), "second"];
+  if (seconds < 5400) return [Math.round(seconds / 60), "minute"];
+  if (seconds < 1.5 * DAY_S) return [seconds / 3600, "hour", 1];
+  return [Math.round(seconds / DAY_S), "day"];
+}
+
+export function milliseconds(seconds) {
+  if (seconds < 0.001) return t("time.under", { time: unit(1, "millisecond") });
+  return seconds < 1 ? unit(seconds * 1000, "millisecond", seconds < 0.01 ? 1 : 0) : duration(seconds);
 }
 
 // The time of day, with the date where it is not within a day.
 export function clock(unixSeconds) {
-  const moment = new Date(unixSeconds * 1000);
-  const time = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return unixSeconds * 1000 - Date.now() < 86400000 ? time : `${moment.toLocaleDateString()} ${time}`;
+  const near = Math.abs(unixSeconds * 1000 - Date.now()) < DAY_S * 1000;
+  const day = near ? {} : { year: "numeric", month: "short", day: "numeric" };
+  return new Intl.DateTimeFormat(locale, { ...day, hour: "2-digit", minute: "2-digit" }).format(unixSeconds * 1000);
 }
 
 export function ago(unixSeconds) {
   const seconds = Date.now() / 1000 - unixSeconds;
-  return seconds < 5 ? "just now" : `${duration(seconds)} ago`;
+  if (seconds < 5) return t("time.justNow");
+  return before(seconds);
+}
+
+export function before(seconds) {
+  const [value, name] = inUnits(seconds);
+  return new Intl.RelativeTimeFormat(locale, { style: "short" }).format(-Math.round(value), name);
 }
 
 export function bytes(value) {
-  if (value < 1000) return `${value} B`;
-  const units = ["kB", "MB", "GB"];
-  let scaled = value / 1000;
-  let unit = 0;
-  while (scaled >= 999.5 && unit < units.length - 1) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
+  let scaled = value;
+  let place = 0;
+  while (scaled >= 999.5 && place < units.length - 1) {
     scaled /= 1000;
-    unit += 1;
+    place += 1;
   }
-  return `${scaled >= 100 ? Math.round(scaled) : scaled.toFixed(1)} ${units[unit]}`;
+  return unit(scaled, units[place], place && scaled < 100 ? 1 : 0);
 }
 
 export function percent(part, of) {
   return of ? Math.min(100, (100 * part) / of) : 0;
 }
 
-export const STATES = {
-  intake: "reading in", running: "running", finishing: "finishing", done: "done", partial: "partly done",
-  failed: "failed", cancelled: "cancelled", rejected: "refused", pending: "waiting",
-};
+export function stateText(state) {
+  return known("state", state) ?? state;
+}
+
+// An operation of this build has a name in every language; one of your own keeps the name that it has.
+export function opName(name) {
+  return known("operation", name) ?? name;
+}
 
 // One step of a route in a few words; an operation that this page does not know shows its parameters.
 export function stepText(step) {
   const { op, ...given } = step;
+  const name = opName(op);
   if (op === "resize") {
-    if (given.percent) return `resize ${given.percent}%`;
-    return `resize ${given.width ?? ""}×${given.height ?? ""}${given.fit && given.fit !== "exact" ? ` ${given.fit}` : ""}`;
+    if (given.percent) return `${name} ${number(given.percent / 100, { style: "percent", maximumFractionDigits: 2 })}`;
+    return `${name} ${given.width ?? ""}×${given.height ?? ""}${given.fit && given.fit !== "exact" ? ` ${given.fit}` : ""}`;
   }
-  if (op === "split") return `split ${given.columns}×${given.rows}`;
-  if (op === "blur") return `blur ${given.method}`;
+  if (op === "split") return `${name} ${given.columns}×${given.rows}`;
+  if (op === "blur") return `${name} ${given.method}`;
   const values = Object.values(given).filter((value) => typeof value !== "object");
-  return [op, ...values].join(" ");
+  return [name, ...values].join(" ");
 }
 
 const MADE_UP = /^(key-[0-9a-f]{32}|batch-[0-9a-f]{16}|\d{8}-\d{6}-[0-9a-f]{8})$/; // ids that nobody chose
@@ -77,8 +105,9 @@ const MADE_UP = /^(key-[0-9a-f]{32}|batch-[0-9a-f]{16}|\d{8}-\d{6}-[0-9a-f]{8})$
 export function titleOf(batch) {
   if (batch.name || batch.municipality) return batch.name || batch.municipality;
   if (batch.batch_id && !MADE_UP.test(batch.batch_id)) return batch.batch_id;
-  const route = batch.operations.map((step) => step.op).join(", ");
-  return `${batch.total ? counted(batch.total, "image") : "A batch"}${route ? `: ${route}` : ""}`;
+  const route = batch.operations.map((step) => opName(step.op)).join(", ");
+  const images = batch.total ? t("batch.images", { n: batch.total }) : t("batch.untitled");
+  return route ? t("batch.titleOf", { images, route }) : images;
 }
 
 // What stands beside the title.

@@ -71,12 +71,12 @@ export function backlogOf(stage) {
   return stage.ready === null ? null : stage.ready + (stage.unacked ?? 0);
 }
 
-// One word for the eye and one for the reader.
+// One word for the eye, and the key of the text for the reader.
 export function healthOf(stage) {
   const backlog = backlogOf(stage);
-  if (stage.consumers === 0) return { kind: backlog ? "bad" : "warn", text: "no workers" };
-  if (backlog === null || stage.consumers === null) return { kind: "unknown", text: "not known now" };
-  if (backlog && stage.drain_s) return { kind: "good", text: "working" };
-  if (backlog) return { kind: "good", text: "starting" };
-  return stage.rate_tasks_per_s >= 0.05 ? { kind: "good", text: "keeps up" } : { kind: "idle", text: "idle" };
+  if (stage.consumers === 0) return { kind: backlog ? "bad" : "warn", text: "pipeline.noWorkers" };
+  if (backlog === null || stage.consumers === null) return { kind: "unknown", text: "pipeline.unknown" };
+  if (backlog && stage.drain_s) return { kind: "good", text: "pipeline.working" };
+  if (backlog) return { kind: "good", text: "pipeline.starting" };
+  return stage.rate_tasks_per_s >= 0.05 ? { kind: "good", text: "pipeline.keepsUp" } : { kind: "idle", text: "pipeline.idle" };
 }

@@ -3,7 +3,8 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { STATES, fileName } from "./format.js";
+import { fileName, stateText } from "./format.js";
+import { known, t } from "./texts.js";
 import { tiles } from "./tiles.js";
 
 const PAGE = 48;
@@ -124,16 +125,22 @@ export class ImageGrid {
       "li", { class: `image ${image.state}` },
       h("div", { class: "pair" },
         h("figure", {}, h("img", { src: image.source_url, alt: "", loading: "lazy", decoding: "async", onerror: notShown })),
-        h("figure", {}, image.state === "done" ? tiles(this.batch.operations, image.output_urls, image.outputs) : h("div", { class: "waiting" }, STATES[image.state]))),
+        h("figure", {}, image.state === "done" ? tiles(this.batch.operations, image.output_urls, image.outputs) : h("div", { class: "waiting" }, stateText(image.state)))),
       h("p", { class: "name" },
-        h("button", { type: "button", class: "open", "aria-label": `${name}: look at it`, title: name, onclick: () => this.onOpen(image.image) }, name),
-        h("span", { class: "small" }, image.state !== "done" ? "" : image.outputs.length > 1 ? `${image.outputs.length} tiles` : "")),
-      image.reasons.length ? h("p", { class: "reason" }, image.reasons.join("; ")) : null,
+        h("button", { type: "button", class: "open", "aria-label": t("image.look", { file: name }), title: name, translate: "no", onclick: () => this.onOpen(image.image) }, name),
+        h("span", { class: "small" }, image.state !== "done" ? "" : image.outputs.length > 1 ? t("image.tiles", { n: image.outputs.length }) : "")),
+      image.reasons.length ? reasonLine(image) : null,
     );
   }
 }
 
+function reasonLine(image) {
+  const text = known("reason", image.reason_code);
+  const details = image.reasons.join("; ");
+  return h("p", { class: "reason", lang: text ? null : "en", title: details }, text ?? details);
+}
+
 // A source that is no whole image is what failed images often are.
 export function notShown(event) {
-  event.target.replaceWith(h("div", { class: "waiting" }, "cannot be shown"));
+  event.target.replaceWith(h("div", { class: "waiting" }, t("image.notShown")));
 }

@@ -1,7 +1,8 @@
 // A chart of an hour: one series, drawn as SVG, with its largest value and its span beside it.
 
 import { h, replace, setText } from "./dom.js";
-import { duration } from "./format.js";
+import { before, duration } from "./format.js";
+import { t } from "./texts.js";
 
 const [WIDTH, HEIGHT] = [600, 120];
 const SVG = "http://www.w3.org/2000/svg";
@@ -20,18 +21,19 @@ export class HistoryChart {
     this.svg.setAttribute("role", "img");
     this.element = h("figure", { class: "hour" },
       h("figcaption", {}, h("span", {}, title), this.now), h("div", { class: "plot" }, this.svg, this.top),
-      h("p", { class: "small ends" }, this.from, h("span", {}, "now")));
+      h("p", { class: "small ends" }, this.from, h("span", {}, t("stage.now"))));
   }
 
   show(at, values) {
     const known = values.filter((value) => value !== null);
     const most = Math.max(0, ...known);
     const last = values.at(-1) ?? null;
-    const span = at.length > 1 ? duration(at.at(-1) - at[0]) : "";
+    const span = at.length > 1 ? at.at(-1) - at[0] : 0;
     setText(this.top, this.format(most));
     setText(this.now, this.format(last));
-    setText(this.from, span ? `${span} ago` : "just begun");
-    this.svg.setAttribute("aria-label", `${this.title}: ${this.format(last)} now, ${this.format(most)} at most in ${span || "this moment"}`);
+    setText(this.from, span ? before(span) : t("stage.begun"));
+    const said = { title: this.title, now: this.format(last), most: this.format(most), span: duration(span) };
+    this.svg.setAttribute("aria-label", t(span ? "stage.chart" : "stage.chartBegun", said));
     replace(this.svg, pieces(at, values).flatMap((piece) => [area(piece, most), line(piece, most)]));
   }
 }
@@ -48,7 +50,7 @@ function pieces(at, values) {
 }
 
 function points(piece, most) {
-  return piece.map(([x, value]) => `${x.toFixed(1)} ${(HEIGHT - 2 - ((HEIGHT - 10) * value) / (most || 1)).toFixed(1)}`);
+  return piece.map(([x, value]) => `${x.toFixed(1)} ${(HEIGHT - 2 - ((HEIGHT - 28) * value) / (most || 1)).toFixed(1)}`);
 }
 
 function path(kind, d) {

@@ -1,10 +1,12 @@
 // Start, and which view is shown: `#/` the overview, `#/batch/<id>` one batch, `#/stage/<name>` one stage.
 
-import { call, get, onKeyNeeded, poll } from "./api.js";
+import { ApiProblem, call, get, onKeyNeeded, poll, told } from "./api.js";
 import { BatchView } from "./batch.js";
 import { BatchesCard } from "./batches.js";
 import { ICONS, h, icon, replace, setText } from "./dom.js";
 import { SendCard } from "./form.js";
+import { languageChoice, t } from "./texts.js";
+import { opName } from "./format.js";
 import { StageView } from "./stage.js";
 import { StagesCard } from "./stages.js";
 import { theme } from "./theme.js";
@@ -25,27 +27,31 @@ function route() {
 
 function open(view, title) {
   replace(main, view.element);
-  document.title = `${title} · muniflow`;
+  entitle(title);
   main.focus({ preventScroll: true });
   scrollTo(0, 0);
 }
 
+function entitle(title) {
+  document.title = `${title} · muniflow`;
+}
+
 function showStage(name) {
   const view = new StageView(name, overview.summaries.get(name) ?? "");
-  open(view, name);
+  open(view, opName(name));
   return poll(() => Promise.all([check(), view.update()]), STAGE_MS);
 }
 
 function showBatch(id) {
-  const view = new BatchView(id);
+  const view = new BatchView(id, entitle);
   open(view, id);
   const end = poll(check, 5000);
   return () => { view.leave(); end(); };
 }
 
 function showOverview() {
-  document.title = "muniflow";
-  replace(main, h("h1", { class: "unseen" }, "muniflow"), h("div", { class: "columns" },
+  document.title = t("page.title");
+  replace(main, h("h1", { class: "unseen" }, t("page.title")), h("div", { class: "columns" },
     overview.send.element, h("div", { class: "right" }, overview.stages.element, overview.batches.element)));
   return poll(async () => {
     await check();
@@ -55,16 +61,21 @@ function showOverview() {
 
 // Says in the head whether batches can be taken.
 async function check() {
+  const problem = await notReady();
+  health.className = `health ${problem ? "bad" : "good"}`;
+  const text = problem?.message ?? t("health.good");
+  setText(health, text);
+  health.title = problem?.detail || text;
+  overview.send.away(problem);
+}
+
+// Why no batch can be sent now; null: it can.
+async function notReady() {
   try {
     const answer = await fetch("/readyz", { cache: "no-store" });
-    const body = await answer.json();
-    health.className = `health ${answer.ok ? "good" : "bad"}`;
-    setText(health, answer.ok ? "ready" : body.detail);
-    overview.send.away(answer.ok ? "" : body.detail);
+    return answer.ok ? null : new ApiProblem(answer.status, await answer.json());
   } catch {
-    health.className = "health bad";
-    setText(health, "the gateway does not answer");
-    overview.send.away("the gateway does not answer");
+    return new ApiProblem(0, { reason: "silent" });
   }
 }
 
@@ -85,7 +96,7 @@ function askForKey() {
         asking = null;
         resolve();
       } catch (refused) {
-        problem.textContent = refused.message;
+        replace(problem, told(refused)[0]);
         key.focus();
       }
     };
@@ -107,6 +118,7 @@ async function signedIn() {
 
 async function start() {
   theme(document.getElementById("theme"));
+  languageChoice(document.getElementById("language"));
   onKeyNeeded(askForKey);
   try {
     const session = await signedIn();
@@ -121,8 +133,8 @@ async function start() {
       batches: new BatchesCard(),
     };
   } catch (problem) {
-    replace(main, h("div", { class: "card" }, h("h1", {}, "muniflow does not answer"), h("p", { class: "problem" }, problem.message),
-      h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), "Try again")));
+    replace(main, h("div", { class: "card" }, h("h1", {}, t("page.silent")), h("p", { class: "problem" }, told(problem)),
+      h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), t("page.again"))));
     return;
   }
   // "Skip to the content" is no other view: drawn again, the page would lose the focus that it just moved.

@@ -1,23 +1,19 @@
 // What a batch chooses beside its pixels: checksums, and how it meets other files and earlier runs. Folded away until it is wanted.
 
 import { h } from "./dom.js";
+import { t } from "./texts.js";
 
 export class More {
   constructor(onChange) {
-    const check = (id) => h("input", { id, type: "checkbox", onchange: onChange });
-    this.checks = ["checksums", "strict", "replace"].map(check);
+    this.checks = ["checksums", "strict", "replace"].map((id) => h("input", { id, type: "checkbox", onchange: onChange }));
     this.again = h("select", { id: "again", onchange: onChange },
-      h("option", { value: "" }, "not run again"), h("option", { value: "changed" }, "run what changed"),
-      h("option", { value: "all" }, "run all of it"));
-    const texts = {
-      checksums: "Checksums (SHA-256) in the report", strict: "Refuse files that are no images",
-      replace: "Remove what an earlier run has made first",
-    };
-    const checked = (input) => h("label", { class: "check wide", for: input.id }, input, " ", texts[input.id]);
-    this.element = h("details", {}, h("summary", {}, "More: checksums and earlier runs"),
+      h("option", { value: "" }, t("runs.again.none")), h("option", { value: "changed" }, t("runs.again.changed")),
+      h("option", { value: "all" }, t("runs.again.all")));
+    const checked = (input) => h("label", { class: "check wide", for: input.id }, input, " ", t(`runs.${input.id}`));
+    this.element = h("details", { class: "more" }, h("summary", {}, t("runs.title")),
       h("div", { class: "fields" }, this.checks.map(checked),
-        h("div", { class: "wide" }, h("label", { for: "again" }, "The same batch once more"), this.again),
-        h("p", { class: "small wide" }, "All but the checksums matter for batches that read a folder: an upload has a folder of its own.")));
+        h("div", { class: "wide" }, h("label", { for: "again" }, t("runs.again")), this.again),
+        h("p", { class: "small wide" }, t("runs.note"))));
   }
 
   // Only what is not the default, as a batch says it.

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { h, setText } from "./dom.js";
 import { clock, duration } from "./format.js";
+import { t } from "./texts.js";
 
 const PAUSE_MS = 300;
 const LOOKED_AT = 12;
@@ -29,7 +30,7 @@ export class PlanLine {
   }
 
   async answer(asked, files, actions) {
-    const text = await this.text(files, actions).catch((problem) => (problem.status === 503 ? `No forecast now: ${problem.message}` : ""));
+    const text = await this.text(files, actions).catch((problem) => (problem.status === 503 ? t("plan.none") : ""));
     if (asked === this.asked) setText(this.element, text);
   }
 
@@ -39,10 +40,10 @@ export class PlanLine {
     const now = await call("POST", "/v1/plans", { ...actions, sizes });
     const replicas = Object.fromEntries(now.stages.map((stage) => [stage.stage, 2 * stage.replicas]));
     const twice = await call("POST", "/v1/plans", { ...actions, sizes, replicas });
-    const about = now.finish.p50_s < 1 ? "Under 1 s" : `About ${duration(now.finish.p50_s)}`;
-    const said = `${about}, done at ${clock(now.finish.p50_at)}`;
+    const soon = now.finish.p50_s < 1;
+    const said = t(soon ? "plan.under" : "plan.about", { time: duration(soon ? 1 : now.finish.p50_s), clock: clock(now.finish.p50_at) });
     const better = twice.finish.p50_s < WORTH * now.finish.p50_s;
-    return better ? `${said}; ${duration(twice.finish.p50_s)} with twice the workers.` : `${said}.`;
+    return better ? `${said} ${t("plan.twice", { time: duration(twice.finish.p50_s) })}` : said;
   }
 
   // The sizes of some of them stand for all.

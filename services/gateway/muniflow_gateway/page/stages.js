@@ -4,8 +4,9 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { h, replace, setText } from "./dom.js";
 import { Edges, ends } from "./edges.js";
-import { count, counted, duration, rate } from "./format.js";
+import { count, duration, opName, rate } from "./format.js";
 import { IN, OUT, backlogOf, bottleneckOf, graphOf, healthOf } from "./graph.js";
+import { t } from "./texts.js";
 
 const ROUTES_MS = 4000;
 const POINTS = 120; // ten minutes
@@ -35,9 +36,9 @@ export class StagesCard {
     this.element = h(
       "section", { class: "card pipeline", "aria-labelledby": "stages-title" },
       h("div", { class: "card-head" },
-        h("h2", { id: "stages-title" }, "Pipeline"),
+        h("h2", { id: "stages-title" }, t("pipeline.title")),
         h("p", { class: "legend", "aria-hidden": "true" },
-          h("span", { class: "dot backlog" }), "backlog", h("span", { class: "dot rate" }), "tasks per second", h("span", { class: "span" }, "10 min"))),
+          h("span", { class: "dot backlog" }), t("pipeline.backlog"), h("span", { class: "dot rate" }), t("pipeline.rate"), h("span", { class: "span" }, t("pipeline.span")))),
       this.said, this.list,
     );
   }
@@ -86,7 +87,7 @@ export class StagesCard {
     this.list.classList.toggle("no-edges", !edges.length);
     this.list.classList.toggle("returns", edges.some(({ from, to }) => column.get(from) >= column.get(to)));
     if (this.list.contains(focused)) focused.focus();
-    setText(this.said, edges.filter((edge) => edge.from !== IN && edge.to !== OUT).map((edge) => `${edge.from} leads to ${edge.to}`).join("; "));
+    setText(this.said, edges.filter((edge) => edge.from !== IN && edge.to !== OUT).map((edge) => t("pipeline.leads", { from: opName(edge.from), to: opName(edge.to) })).join("; "));
     this.edges.show(edges, column, nodes);
   }
 
@@ -97,17 +98,17 @@ export class StagesCard {
     card.chart.add(backlog, stage.rate_tasks_per_s);
     setText(card.backlog, count(backlog));
     setText(card.rate, rate(stage.rate_tasks_per_s ?? 0));
-    setText(card.workers, stage.consumers === null ? "workers not known" : counted(stage.consumers, "worker"));
-    setText(card.drain, backlog && stage.drain_s ? `empty in ${duration(stage.drain_s)}` : "");
-    setText(card.dead, stage.dead ? `${count(stage.dead)} failed` : "");
+    card.backlog.classList.toggle("zero", !backlog);
+    card.rate.classList.toggle("zero", !(stage.rate_tasks_per_s >= 0.05));
+    setText(card.workers, stage.consumers === null ? t("pipeline.workersUnknown") : t("pipeline.workers", { n: stage.consumers }));
+    setText(card.drain, backlog && stage.drain_s ? t("pipeline.emptyIn", { time: duration(stage.drain_s) }) : "");
+    setText(card.dead, stage.dead ? t("pipeline.failed", { n: stage.dead }) : "");
     card.health.className = `state ${health.kind}`;
-    setText(card.health, health.text);
+    setText(card.health, t(health.text));
     card.mark.hidden = !isBottleneck;
     card.element.classList.toggle("bottleneck", isBottleneck);
-    card.canvas.setAttribute(
-      "aria-label",
-      `${stage.op}: backlog ${count(backlog)}, ${rate(stage.rate_tasks_per_s ?? 0)} tasks per second, last ten minutes`,
-    );
+    const said = { stage: opName(stage.op), backlog: count(backlog), rate: rate(stage.rate_tasks_per_s ?? 0) };
+    card.canvas.setAttribute("aria-label", t("pipeline.chart", said));
   }
 
   stop() {
@@ -123,17 +124,17 @@ function stageCard(name) {
     backlog: h("strong", { class: "backlog-number" }),
     rate: h("strong", { class: "rate-number" }),
     health: h("span", { class: "state" }),
-    mark: h("span", { class: "pill mark", hidden: true }, "bottleneck"),
+    mark: h("span", { class: "pill mark", hidden: true }, t("pipeline.bottleneck")),
     workers: h("span"),
     drain: h("span"),
     dead: h("span", { class: "bad" }),
   };
   card.element = h(
     "li", { class: "stage" },
-    h("div", { class: "stage-head" }, h("h3", {}, h("a", { href: stagePath(name) }, name)), card.mark),
+    h("div", { class: "stage-head" }, h("h3", {}, h("a", { href: stagePath(name) }, opName(name))), card.mark),
     card.health,
     h("p", { class: "numbers" },
-      h("span", {}, card.backlog, h("small", {}, "backlog")), h("span", {}, card.rate, h("small", {}, "tasks/s"))),
+      h("span", {}, card.backlog, h("small", {}, t("pipeline.backlog"))), h("span", {}, card.rate, h("small", {}, t("pipeline.tasks")))),
     canvas,
     h("p", { class: "small" }, card.workers, card.drain, card.dead),
   );

@@ -1,10 +1,10 @@
 // Light, dark, or as the system has it; remembered in this browser.
 
 import { ICONS, icon, replace } from "./dom.js";
+import { t } from "./texts.js";
 
 const CHOICES = ["auto", "light", "dark"];
 const MARKS = { auto: ICONS.both, light: ICONS.sun, dark: ICONS.moon };
-const NAMES = { auto: "as the system", light: "light", dark: "dark" };
 
 function remembered() {
   try {
@@ -19,8 +19,8 @@ export function theme(button) {
   const show = () => {
     document.documentElement.dataset.theme = choice;
     replace(button, icon(MARKS[choice]));
-    button.setAttribute("aria-label", `Theme: ${NAMES[choice]}`);
-    button.title = `Theme: ${NAMES[choice]}`;
+    button.title = t(`theme.${choice}`);
+    button.setAttribute("aria-label", button.title);
   };
   button.addEventListener("click", () => {
     choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length];

@@ -18,7 +18,18 @@ export function layoutOf(operations, outputs) {
 export function tiles(operations, urls, keys) {
   const layout = layoutOf(operations, urls.length);
   if (layout === null) return h("div", { class: "tiles loose" }, urls.map((url, index) => picture(url, keys[index])));
-  return grid(layout, 0, 0, urls, keys);
+  const element = grid(layout, 0, 0, urls, keys);
+  keepProportion(element, layout);
+  return element;
+}
+
+// The tiles together have the proportions of the whole, once the first of them is known.
+function keepProportion(element, layout) {
+  const [columns, rows] = layout.reduce(([c, r], level) => [c * level.columns, r * level.rows], [1, 1]);
+  const first = element.matches("img") ? element : element.querySelector("img");
+  first?.addEventListener("load", () => {
+    element.style.setProperty("--proportion", String((first.naturalWidth * columns) / (first.naturalHeight * rows)));
+  });
 }
 
 function grid(layout, level, index, urls, keys) {

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { clock, duration } from "./format.js";
+import { t } from "./texts.js";
 
 const ROOM = 1.05; // so that the last mark does not touch the edge
 
@@ -36,7 +37,7 @@ function nearDeadline(batch) {
 
 function trackText(batch) {
   const [p50, p90] = [batch.forecast_p50_at, batch.forecast_p90_at].map((at) => duration(at - batch.submitted_at));
-  const range = `Forecast at its start: ${p50}, done at ${clock(batch.forecast_p50_at)}; ${p90} nine times in ten`;
-  if (!batch.ended || !batch.finished_at) return `${range}.`;
-  return batch.finished_at <= batch.forecast_p90_at ? `${range}; kept.` : `${range}; it was late.`;
+  const range = t("track.range", { p50, p90, clock: clock(batch.forecast_p50_at) });
+  if (!batch.ended || !batch.finished_at) return range;
+  return `${range} ${t(batch.finished_at <= batch.forecast_p90_at ? "track.kept" : "track.late")}`;
 }

@@ -1,8 +1,10 @@
 // One image in full: before and after under a slider, with keys.
 
+import { english } from "./api.js";
 import { ICONS, h, icon, replace, setText } from "./dom.js";
-import { STATES, count, fileName } from "./format.js";
+import { fileName, stateText } from "./format.js";
 import { notShown } from "./grid.js";
+import { known, t } from "./texts.js";
 import { layoutOf, tiles } from "./tiles.js";
 
 const HANDLE = 44; // px, as in the style sheet
@@ -11,9 +13,9 @@ export class Viewer {
   // `load(number)` answers an image.
   constructor(load) {
     this.load = load;
-    this.name = h("h2", { id: "viewer-title" });
+    this.name = h("h2", { id: "viewer-title", translate: "no" });
     this.place = h("span", { class: "small" });
-    this.slider = h("input", { type: "range", class: "split", min: "0", max: "100", value: "50", "aria-label": "Before on the left, after on the right", oninput: () => this.split() });
+    this.slider = h("input", { type: "range", class: "split", min: "0", max: "100", value: "50", "aria-label": t("viewer.slider"), oninput: () => this.split() });
     this.before = h("div", { class: "layer" });
     this.after = h("div", { class: "layer after" });
     this.line = h("span", { class: "line", "aria-hidden": "true" });
@@ -21,17 +23,17 @@ export class Viewer {
     this.area = h("div", { class: "area" }, this.frame);
     this.reason = h("p", { class: "reason" });
     this.links = h("span", { class: "links-of" });
-    this.modes = new Map(["compare", "before", "after"].map((mode) => [mode, h("button", { type: "button", onclick: () => this.mode(mode) }, mode)]));
-    this.full = h("button", { type: "button", onclick: () => this.zoom() }, "full size");
-    this.previous = h("button", { type: "button", "aria-label": "Image before", onclick: () => this.go(-1) }, icon(ICONS.back));
-    this.next = h("button", { type: "button", class: "next", "aria-label": "Next image", onclick: () => this.go(1) }, icon(ICONS.back));
+    this.modes = new Map(["compare", "before", "after"].map((mode) => [mode, h("button", { type: "button", onclick: () => this.mode(mode) }, t(`viewer.${mode}`))]));
+    this.full = h("button", { type: "button", onclick: () => this.zoom() }, t("viewer.full"));
+    this.previous = h("button", { type: "button", "aria-label": t("viewer.previous"), onclick: () => this.go(-1) }, icon(ICONS.back));
+    this.next = h("button", { type: "button", class: "next", "aria-label": t("viewer.next"), onclick: () => this.go(1) }, icon(ICONS.back));
     this.element = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title", onkeydown: (event) => this.key(event) },
       h("div", { class: "viewer-head" }, this.name, this.place,
-        h("button", { type: "button", class: "quiet close", "aria-label": "Close", onclick: () => this.element.close() }, icon(ICONS.remove))),
+        h("button", { type: "button", class: "quiet close", "aria-label": t("viewer.close"), onclick: () => this.element.close() }, icon(ICONS.remove))),
       this.area, this.reason,
       h("div", { class: "viewer-foot" }, this.previous, this.next,
-        h("div", { class: "modes", role: "group", "aria-label": "What is shown" }, [...this.modes.values()], this.full), this.links,
-        h("span", { class: "small keys" }, h("kbd", {}, "←"), h("kbd", {}, "→"), " image ", h("kbd", {}, "C"), h("kbd", {}, "B"), h("kbd", {}, "A"), " compare, before, after ", h("kbd", {}, "F"), " full size ", h("kbd", {}, "Esc"), " close")));
+        h("div", { class: "modes", role: "group", "aria-label": t("viewer.shown") }, [...this.modes.values()], this.full), this.links,
+        keysLine()));
     new ResizeObserver(() => this.fit()).observe(this.area);
   }
 
@@ -51,18 +53,18 @@ export class Viewer {
     this.number = number;
     const name = fileName(image.source);
     setText(this.name, name);
-    setText(this.place, `${count(number + 1)} of ${count(this.batch.total)}`);
-    setText(this.reason, image.reasons.join("; "));
+    setText(this.place, t("viewer.place", { n: number + 1, of: this.batch.total }));
+    replace(this.reason, image.reasons.length ? [known("reason", image.reason_code), " ", english(image.reasons.join("; "))] : []);
     this.previous.disabled = number === 0;
     this.next.disabled = number + 1 >= this.batch.total;
-    const source = h("img", { src: image.source_url, alt: `${name}, before`, onload: () => this.fit(), onerror: notShown });
+    const source = h("img", { src: image.source_url, alt: t("viewer.beforeOf", { file: name }), onload: () => this.fit(), onerror: notShown });
     replace(this.before, source);
     const done = image.state === "done";
-    replace(this.after, done ? tiles(this.batch.operations, image.output_urls, image.outputs) : h("div", { class: "waiting" }, STATES[image.state]));
+    replace(this.after, done ? tiles(this.batch.operations, image.output_urls, image.outputs) : h("div", { class: "waiting" }, stateText(image.state)));
     for (const output of this.after.querySelectorAll("img")) output.addEventListener("load", () => this.fit());
     this.layout = done ? layoutOf(this.batch.operations, image.outputs.length) : null;
-    const links = image.output_urls.slice(0, 12).map((url, index) => outside(url, image.output_urls.length > 1 ? String(index + 1) : "output"));
-    replace(this.links, outside(image.source_url, "original"), links);
+    const links = image.output_urls.slice(0, 12).map((url, index) => outside(url, image.output_urls.length > 1 ? String(index + 1) : t("viewer.output")));
+    replace(this.links, outside(image.source_url, t("viewer.original")), links);
     this.frame.classList.toggle("single", !done);
     this.fit();
   }
@@ -85,7 +87,7 @@ export class Viewer {
   split() {
     const at = `calc(${HANDLE / 2}px + (100% - ${HANDLE}px) * ${this.slider.value / 100})`;
     this.frame.style.setProperty("--split", at);
-    this.slider.setAttribute("aria-valuetext", `${this.slider.value}% before`);
+    this.slider.setAttribute("aria-valuetext", t("viewer.share", { n: Number(this.slider.value) }));
   }
 
   mode(mode) {
@@ -115,6 +117,12 @@ export class Viewer {
     event.preventDefault();
     act();
   }
+}
+
+function keysLine() {
+  const keys = (text, ...marks) => h("span", {}, marks.map((mark) => h("kbd", {}, mark)), " ", t(text));
+  return h("span", { class: "small keys" }, keys("viewer.keyImage", "←", "→"), keys("viewer.keyModes", "C", "B", "A"),
+    keys("viewer.keyFull", "F"), keys("viewer.keyClose", t("viewer.keyEscape")));
 }
 
 function outside(url, text) {

@@ -97,5 +97,6 @@ class Readiness(Health):
 async def ready(deps: DependenciesDep) -> Readiness:
     """Whether batches can be handed in now, by those who are served."""
     if (why_not := deps.why_not_ready()) is not None:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, why_not, retry_after_s=5)
+        reason = "busy" if deps.stopping.is_set() else "broker"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, why_not, reason=reason, retry_after_s=5)
     return Readiness(access=deps.access.says)

@@ -10,19 +10,23 @@
 
 import html
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from muniflow.errors import NotFound
+from muniflow.model.api import BatchStatus
 from muniflow.model.keys import REPORT, key_problem, output_key
 from muniflow.store.types import Store
 from muniflow_gateway.blobs import send_image, send_report
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader
+from muniflow_gateway.page.language import language_of, text
 from muniflow_gateway.streaming import StreamedAnswer
 
 
@@ -39,29 +43,53 @@ NEWEST = 500
 KEPT = 10_000
 LINES = 200
 HTML = "text/html; charset=utf-8"
+LanguageDep = Annotated[str, Depends(language_of)]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What stands above the names of a listing."""
+
+    language: str
+    path: str
+    batch_id: str = ""
+    """Empty: the listing of all batches."""
+    name: str = ""
+    """What people call the batch."""
+
+
+@dataclass(frozen=True)
+class ListingLine:
+    """One line: a link, and what stands beside it."""
+
+    href: str
+    title: str
+    note: str = ""
 
 
 @router.get("/")
-async def newest(deps: DependenciesDep, caller: Reader) -> Response:
+async def newest(deps: DependenciesDep, caller: Reader, language: LanguageDep) -> Response:
     """The newest batches."""
     page = await deps.coordinator.batches(owner=caller.sees_only, limit=NEWEST)
-    names = [f"{status.batch_id}/" for status in page.batches if caller.sees(status.owner)]
-    return HTMLResponse("".join(_listing("/static/", names)))
+    entries = [_batch_entry(status) for status in page.batches if caller.sees(status.owner)]
+    return HTMLResponse("".join(_listing(Listing(language, "/static/"), entries)))
 
 
 @router.get("/{batch_id}/")
-async def outputs(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
+async def outputs(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader, language: LanguageDep) -> Response:
     """The outputs of a batch."""
-    prefix = f"{await _destination(deps, batch_id)}/"
-    names = _names(deps.output, prefix)
-    return await _listed(f"/static/{batch_id}/", ["../", "sent/"], names)
+    status = await deps.coordinator.batch(batch_id)
+    folder = ListingLine("sent/", text(language, "files.sent"), "sent/")
+    listing = Listing(language, f"/static/{batch_id}/", batch_id, status.name)
+    return await _listed(listing, [folder], _names(deps.output, f"{status.destination}/"))
 
 
 @router.get("/{batch_id}/sent/")
-async def sent(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
+async def sent(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader, language: LanguageDep) -> Response:
     """The images of a batch as they were sent."""
-    names = _names(deps.source, await deps.uploads.sent_folder(batch_id))
-    return await _listed(f"/static/{batch_id}/sent/", ["../"], names)
+    status = await deps.coordinator.batch(batch_id)
+    listing = Listing(language, f"/static/{batch_id}/sent/", batch_id, status.name)
+    return await _listed(listing, [], _names(deps.source, await deps.uploads.sent_folder(batch_id)))
 
 
 @router.get("/{batch_id}/sent/{name:any}")
@@ -99,34 +127,63 @@ def _names(store: Store, prefix: str) -> Iterator[str]:
     return (blob.key.removeprefix(prefix) for blob in store.list(prefix))
 
 
-async def _listed(path: str, folders: list[str], names: Iterator[str]) -> Response:
+def _batch_entry(status: BatchStatus) -> ListingLine:
+    called = " · ".join(filter(None, (status.name, status.municipality)))
+    note = status.batch_id if called else ""
+    return ListingLine(f"{quote(status.batch_id, safe='')}/", called or status.batch_id, note)
+
+
+async def _listed(listing: Listing, first: list[ListingLine], names: Iterator[str]) -> Response:
     """A listing as a stream, however long; trouble with the store is told before it begins."""
-    first = await run_in_threadpool(lambda: list(islice(names, 1)))
-    return StreamedAnswer(_listing(path, chain(folders, first, names)), media_type=HTML)
+    begin = await run_in_threadpool(lambda: list(islice(names, 1)))
+    files = (ListingLine(quote(name), name) for name in chain(begin, names))
+    return StreamedAnswer(_listing(listing, chain(first, files)), media_type=HTML)
 
 
-def _listing(path: str, names: Iterable[str]) -> Iterator[str]:
-    title = html.escape(path)
+def _listing(listing: Listing, entries: Iterable[ListingLine]) -> Iterator[str]:
+    """The page in pieces."""
+    language = listing.language
+    title = html.escape(listing.name or listing.batch_id or text(language, "files.title"))
     yield (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<title>{title} · muniflow</title><link rel="stylesheet" href="/page/app.css">'
-        '<link rel="stylesheet" href="/page/listing.css"></head><body>'
-        '<header class="top"><a class="brand" href="/">muniflow</a></header>'
-        f'<main class="listing"><nav aria-label="Back">{_ways_back(path)}</nav>'
-        f'<section class="card"><h1>{title}</h1><ul class="files">\n'
+        f'<title>{title} · muniflow</title><link rel="icon" href="/page/icon.svg">'
+        '<link rel="stylesheet" href="/page/app.css"><link rel="stylesheet" href="/page/listing.css"></head><body>'
+        '<header class="top"><a class="brand" href="/"><img src="/page/icon.svg" alt="" width="28" height="28">'
+        f'<span translate="no">muniflow</span></a></header><main class="listing">{_ways_back(listing)}'
+        f'<section class="card"><h1{_untranslated(listing.batch_id)}>{title}</h1>'
+        f'<p class="small"><code translate="no">{html.escape(listing.path)}</code></p>'
+        f'<ul class="files{"" if listing.batch_id else " wide"}">\n'
     )
-    remaining = iter(names)
+    remaining, empty = iter(entries), True
     while some := list(islice(remaining, LINES)):
-        yield "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a></li>\n' for name in some)
-    yield "</ul></section></main></body></html>\n"
+        empty = False
+        yield "".join(map(_line, some))
+    yield "</ul>"
+    if empty:
+        yield f'<p class="empty">{html.escape(text(language, "files.none"))}</p>'
+    yield "</section></main></body></html>\n"
 
 
-def _ways_back(path: str) -> str:
+def _untranslated(is_data: object) -> str:
+    return ' translate="no"' if is_data else ""
+
+
+def _line(entry: ListingLine) -> str:
+    """One line. A name of a file or a batch is in no language."""
+    note = f'<small translate="no">{html.escape(entry.note)}</small>' if entry.note else ""
+    title = f"<span{_untranslated(entry.href != 'sent/')}>{html.escape(entry.title)}</span>"
+    return f'<li><a href="{entry.href}">{title}{note}</a></li>\n'
+
+
+def _ways_back(listing: Listing) -> str:
     """Links to the page: to the batch whose files these are, or to all."""
-    batch_id = path.removeprefix("/static/").partition("/")[0]
-    ways = {"/": "All batches"}
-    if batch_id:
-        ways |= {f"/#/batch/{quote(batch_id)}": "This batch", "/static/": "Files of all batches"}
-    return "".join(f'<a href="{way}">{text}</a>' for way, text in ways.items())
+    ways = {"/": "batches.all"}
+    if listing.batch_id:
+        batch = quote(listing.batch_id, safe="")
+        ways |= {f"/#/batch/{batch}": "files.thisBatch", "/static/": "files.allFiles"}
+        if listing.path.endswith("/sent/"):
+            ways[f"/static/{batch}/"] = "files.outputs"
+    links = "".join(f'<a href="{way}">{html.escape(text(listing.language, key))}</a>' for way, key in ways.items())
+    return f'<nav aria-label="{html.escape(text(listing.language, "files.back"))}">{links}</nav>'
