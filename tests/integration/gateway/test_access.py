@@ -44,14 +44,14 @@ def ask(gateway, secret=None, **headers):
     return answer.status_code, answer.json().get("detail", "")
 
 
-def _is(status, gateway, secret):
+def answers_with(gateway, status, secret):
     return ask(gateway, secret)[0] == status
 
 
 def stays(status, *gateways, secret=None, at_least_s=1.5):
     """It is so from the moment they follow a change of the file, and stays so."""
     for gateway in gateways:
-        eventually(partial(_is, status, gateway, secret), FOLLOWED_S)
+        eventually(partial(answers_with, gateway, status, secret), FOLLOWED_S)
     end_s = time.monotonic() + at_least_s
     while time.monotonic() < end_s:
         assert {ask(gateway, secret)[0] for gateway in gateways} == {status}
