@@ -313,7 +313,9 @@ def test_what_a_deadline_is_read_as_is_shown_and_read_again(text: str) -> None:
     ({}, True), ({"batch_id": "a b"}, False), ({"batch_id": ".a"}, False), ({"batch_id": "a.b"}, True),
     ({"output": "gif"}, False), ({"output": "jpeg"}, True), ({"output": {"format": "gif"}}, False),
     ({"output": {"format": "jpg", "quality": True}}, False), ({"weight": "5"}, False), ({"weight": 101}, False),
-    ({"priority": "urgent"}, False), ({"deadline": 5}, False), ({"images": []}, False), ({"decode": "slow"}, False),
+    ({"priority": "urgent"}, False), ({"deadline": 5}, False), ({"deadline": "tomorrow"}, False),
+    ({"deadline": "2030-06-01 17:00:00.5z"}, True), ({"output": {"format": "png", "quality": 5}}, False),
+    ({"images": []}, False), ({"decode": "slow"}, False),
 ])  # fmt: skip
 def test_schema_and_validation_accept_the_same(changes, valid):
     whole = document(**changes)
@@ -325,3 +327,37 @@ def test_schema_and_validation_accept_the_same(changes, valid):
         assert not valid
     else:
         assert valid
+
+
+TEXTS = ["a", "a/b", "/a", "jpg", "png", "gif", "exact", "fast", "keep", "srgb", "flatten", "#ffffff", "#fff", "low"]
+LISTS: list[object] = [[], ["a.jpg"], ["a.jpg", 1], [1, 2, 3], [1, 1]]
+OBJECTS: list[object] = [{}, {"format": "jpg"}, {"format": "png", "quality": 5}, {"quality": 5}]
+PLAIN: list[object] = [
+    "all",
+    "gps",
+    "2030-06-01T17:00:00Z",
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    5,
+    100,
+    101,
+    0.5,
+    1e3,
+    "",
+    "x" * 201,
+]
+ANYTHING = st.sampled_from([*TEXTS, *LISTS, *OBJECTS, *PLAIN])
+
+
+@given(st.dictionaries(st.sampled_from(sorted(BatchDocument.model_fields)), ANYTHING, max_size=4))
+def test_the_schema_refuses_nothing_that_is_taken(changes: dict[str, Any]) -> None:
+    """The other way round not always: rules between two fields, and keys of stores, are not in it."""
+    whole = document(**changes)
+    with suppress(Invalid):
+        read_batch(json.dumps(whole), OPERATIONS)
+        jsonschema.validate(whole, batch_schema(OPERATIONS), jsonschema.Draft202012Validator)

@@ -4,7 +4,8 @@ from typing import Any, cast
 
 from muniflow.model.batch import BATCH_ID
 from muniflow.model.batch_document import BatchDocument
-from muniflow.model.messages import IMAGE_FORMATS
+from muniflow.model.deadline import RFC_3339
+from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS
 from muniflow.model.operation import Operations
 from muniflow.model.output_form import FORMATS
 
@@ -30,8 +31,16 @@ def batch_schema(operations: Operations) -> dict[str, Any]:
         items += [short, long]
     properties = cast("dict[str, Any]", schema["properties"])
     properties["operations"] = {**properties["operations"], "items": {"anyOf": items} if items else {}}
-    schema["$defs"]["OutputDocument"]["properties"]["format"]["enum"] = list(FORMATS)
-    for field, more in (("output", {"enum": list(FORMATS)}), ("batch_id", {"pattern": f"^{BATCH_ID.pattern}$"})):
+    long_output = schema["$defs"]["OutputDocument"]
+    long_output["properties"]["format"]["enum"] = list(FORMATS)
+    lossless = [name for name, image_format in FORMATS.items() if image_format in LOSSLESS]
+    long_output["if"] = {"properties": {"format": {"enum": lossless}}}
+    long_output["then"] = {"properties": {"quality": {"type": "null"}}}
+    for field, more in (
+        ("output", {"enum": list(FORMATS)}),
+        ("batch_id", {"pattern": f"^{BATCH_ID.pattern}$"}),
+        ("deadline", {"pattern": f"^{RFC_3339.pattern}$"}),
+    ):
         forms = properties[field].get("oneOf") or properties[field]["anyOf"]
         next(form for form in forms if form.get("type") == "string").update(more)
     properties["output"]["examples"] = [*IMAGE_FORMATS, {"format": "jpg", "quality": 90}]

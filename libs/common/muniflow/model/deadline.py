@@ -9,7 +9,7 @@ from muniflow.errors import Fault
 DEADLINE: Final = "deadline"
 """The field of a batch, and the place of its faults."""
 EXAMPLE: Final = "2030-06-01T17:00:00+02:00"
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def read_time(text: str) -> float:
@@ -20,10 +20,7 @@ def read_time(text: str) -> float:
             show in its own time.
     """
     try:
-        if (
-            _RFC_3339.fullmatch(text)
-            and (moment := datetime.fromisoformat(text.upper()).astimezone(UTC)).year < MAXYEAR
-        ):
+        if RFC_3339.fullmatch(text) and (moment := datetime.fromisoformat(text.upper()).astimezone(UTC)).year < MAXYEAR:
             return moment.timestamp()
     except (ValueError, OverflowError):
         pass
