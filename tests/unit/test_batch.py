@@ -332,26 +332,9 @@ def test_schema_and_validation_accept_the_same(changes, valid):
 TEXTS = ["a", "a/b", "/a", "jpg", "png", "gif", "exact", "fast", "keep", "srgb", "flatten", "#ffffff", "#fff", "low"]
 LISTS: list[object] = [[], ["a.jpg"], ["a.jpg", 1], [1, 2, 3], [1, 1]]
 OBJECTS: list[object] = [{}, {"format": "jpg"}, {"format": "png", "quality": 5}, {"quality": 5}]
-PLAIN: list[object] = [
-    "all",
-    "gps",
-    "2030-06-01T17:00:00Z",
-    None,
-    True,
-    False,
-    0,
-    1,
-    -1,
-    2,
-    5,
-    100,
-    101,
-    0.5,
-    1e3,
-    "",
-    "x" * 201,
-]
-ANYTHING = st.sampled_from([*TEXTS, *LISTS, *OBJECTS, *PLAIN])
+MORE: list[object] = ["all", "gps", "2030-06-01T17:00:00Z", "", "x" * 201]
+PLAIN: list[object] = [None, True, False, 0, 1, -1, 2, 5, 100, 101, 0.5, 1e3]
+ANYTHING = st.sampled_from([*TEXTS, *MORE, *LISTS, *OBJECTS, *PLAIN])
 
 
 @given(st.dictionaries(st.sampled_from(sorted(BatchDocument.model_fields)), ANYTHING, max_size=4))
