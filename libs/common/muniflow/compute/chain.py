@@ -28,7 +28,7 @@ from muniflow.model import keys
 from muniflow.model.bundles import bundles
 from muniflow.model.frame import Frame, whole
 from muniflow.model.lineage import WHOLE, Lineage, children_of, joined, leaf_index
-from muniflow.model.messages import Settled, Task, Tile, leaf_count, output_name
+from muniflow.model.messages import Settled, Task, Tile, output_name
 from muniflow.model.settlement import Disposition, Done, Fail
 
 DECODED = -1
@@ -211,7 +211,7 @@ class Chain:
 
     def _apply(self, node: StepInput, measure: StepMeasure) -> list[StepInput]:
         plan = self._plan(node)
-        plan.require(self.context.limits, self._source_px, leaf_count(self.task.route[: node.step]))
+        plan.require(self.context.limits, self._source_px, node.lineage)
         started_s = time.perf_counter()
         images = plan.run(node.image)
         measure.compute_s += time.perf_counter() - started_s

@@ -1,6 +1,7 @@
 """What a route step does to an image of one size: worked out once, and not again for each of a million tasks."""
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from muniflow.forecast.price import step_seconds
 from muniflow.images.alpha import WITH_ALPHA
 from muniflow.images.limits import ImageLimits, setting
 from muniflow.images.types import Image
+from muniflow.model.lineage import Lineage
 from muniflow.model.messages import RouteStep
 from muniflow.model.operation import Params, Size, read_params
 
@@ -38,20 +40,21 @@ class StepPlan:
     seconds: float
     """What it takes, by the documented costs."""
 
-    def require(self, limits: ImageLimits, source_px: int, tiles: int) -> None:
-        """Refuse what would be too much of one image.
+    def require(self, limits: ImageLimits, source_px: int, lineage: Lineage) -> None:
+        """Refuse what would be too much of one image, all parts like this one together.
 
         Args:
             limits: of one image.
             source_px: pixels of the source.
-            tiles: parts like this one that the image has here.
+            lineage: of this part.
 
         Raises:
-            Rejected: it would be made into too many pixels, or take too long, all parts together.
+            Rejected: it would be made into too many pixels, or take too long.
         """
-        siblings = tiles if tiles == 1 else tiles / TILE_SLACK
-        problem = limits.too_large(self.made_px * siblings, source_px) or limits.too_long(self.seconds * siblings)
-        if problem is not None:
+        siblings = prod(of for _, of in lineage) / TILE_SLACK if lineage else 1
+        # What fits into one image is never too large: nearly always that is all there is to see.
+        large = self.made_px * siblings > limits.max_pixels and limits.too_large(self.made_px * siblings, source_px)
+        if problem := large or limits.too_long(self.seconds * siblings):
             raise problem
 
     def run(self, image: Image) -> list[Image]:
