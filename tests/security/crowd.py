@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 STEP_S = 1.0
 """Between two bytes of those that creep."""
 AT_ONCE, AT_ONCE_S = 50, 0.25
-REOPEN_S = 3.0
+REOPEN_S = 8.0
 """Before a connection that was ended is opened again."""
 TCP_CLOSE = 7
 """The state of Linux's `tcp_info`."""
