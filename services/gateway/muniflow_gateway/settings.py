@@ -52,8 +52,8 @@ class GatewaySettings(GatewayAddress):
     trusted_proxies: str = ""
     """Networks and addresses of proxies, with commas, whose `X-Forwarded-For` says the address of a client."""
     max_requests_per_key: int = Field(128, ge=1)
-    """Requests under one key that are served at the same time, downloads and event streams too; further ones get
-    503."""
+    """Requests under one key that are served at the same time, downloads and event streams too, but not those that only
+    wait for a batch; further ones get 503."""
     head_timeout_s: float = Field(10.0, gt=0)
     """From connecting, or from the first byte, to the end of a request's head."""
     body_timeout_s: float = Field(30.0, gt=0)

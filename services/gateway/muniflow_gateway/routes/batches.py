@@ -100,6 +100,7 @@ async def get_batch(
         return await deps.follower.now(batch_id, caller.sees_only)
     if deps.waiting >= deps.settings.max_waiting:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests wait for a batch", retry_after_s=RETRY_S)
+    deps.access.slots.leave(request.scope)  # those that only wait are counted by themselves: a key has hundreds
     deps.waiting += 1
     try:
         longest_s = min(wait, deps.settings.max_wait_s)
