@@ -1,7 +1,6 @@
 """When a broker that says nothing any more is given up."""
 
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,20 +11,24 @@ HEARTBEAT_S = 30
 LONG_S = 600.0
 
 
+@dataclass
+class _Connection:
+    heartbeat_s: float
+    received_bytes: int = 0
+
+
 class _Broker:
     """Two connections over which it sends heartbeats until it freezes."""
 
     def __init__(self, heartbeat_s: int = HEARTBEAT_S) -> None:
         self.clock = VirtualClock()
         self.loop = VirtualLoop(self.clock)
-        self.both: list[Any] = [
-            SimpleNamespace(bytes_received=0, params=SimpleNamespace(heartbeat=heartbeat_s)) for _ in range(2)
-        ]
+        self.both = [_Connection(heartbeat_s) for _ in range(2)]
         self.given_up_s: list[float] = []
         self.watch = SilenceWatch(self.loop, self.both, lambda: self.given_up_s.append(self.clock.monotonic_s()))
 
     def talk(self, place: int, until_s: float, every_s: float = HEARTBEAT_S / 2) -> None:
-        self.both[place].bytes_received += 8
+        self.both[place].received_bytes += 8
         if self.clock.monotonic_s() + every_s < until_s:
             self.loop.call_later(every_s, lambda: self.talk(place, until_s, every_s))
 

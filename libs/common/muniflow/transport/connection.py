@@ -63,6 +63,17 @@ class GroupedConnection(SelectConnection):
             if frames:
                 super()._adapter_emit_data(b"".join(frames))  # type: ignore[misc]
 
+    @property
+    def received_bytes(self) -> int:
+        """So far."""
+        return int(self.bytes_received)  # type: ignore[attr-defined]
+
+    @property
+    def heartbeat_s(self) -> float:
+        """As agreed with the broker; 0: none."""
+        agreed = self.params.heartbeat
+        return float(agreed) if isinstance(agreed, int) else 0.0
+
     def abort(self) -> None:
         """Close the socket without AMQP's close."""
         if not self.is_closed:

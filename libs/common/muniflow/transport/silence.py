@@ -1,7 +1,7 @@
 """Notices a broker that says nothing any more: a frozen process, a black-holed connection."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from muniflow.runtime.loop import Loop
 
@@ -9,8 +9,18 @@ BEAT_S = 1.0
 GRACE_BEATS = 2
 
 
-WatchedConnection = Any
-"""A connection of pika: its type stubs do not name `bytes_received`."""
+class Heard(Protocol):
+    """A connection, as far as it matters here."""
+
+    @property
+    def received_bytes(self) -> int:
+        """So far."""
+        ...
+
+    @property
+    def heartbeat_s(self) -> float:
+        """As agreed with the broker; 0: none."""
+        ...
 
 
 class SilenceWatch:
@@ -20,7 +30,7 @@ class SilenceWatch:
     looks every `heartbeat_s + 5` seconds and needs a whole such interval without a byte: up to twice as long.
     """
 
-    def __init__(self, loop: Loop, connections: Sequence[WatchedConnection], on_silence: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, connections: Sequence[Heard], on_silence: Callable[[], None]) -> None:
         """Watch open connections from `start` on; call `on_silence` once, when one has been silent for too long."""
         self._loop = loop
         self._connections = connections
@@ -43,10 +53,9 @@ class SilenceWatch:
         # Beats are counted, not seconds: a process that did not run itself for a minute has heard nothing either.
         self._timer = None
         for place, connection in enumerate(self._connections):
-            received = connection.bytes_received
+            received, heartbeat_s = connection.received_bytes, connection.heartbeat_s
             self._beats[place] = self._beats[place] + 1 if received == self._received[place] else 0
             self._received[place] = received
-            heartbeat_s = connection.params.heartbeat
             if heartbeat_s and self._beats[place] >= heartbeat_s / BEAT_S + GRACE_BEATS:
                 self._on_silence()
                 return
