@@ -68,10 +68,6 @@ EVENTS = counter("muniflow_events", "Events read, also late and duplicate ones."
 UNKNOWN_EVENTS = counter(
     "muniflow_events_of_unknown_batches", "Events of batches that the ledger does not know; they are acknowledged."
 )
-UNKNOWN_COMMANDS = counter(
-    "muniflow_commands_for_unknown_batches",
-    "Commands that named a batch that the ledger does not know; they change nothing.",
-)
 LAG = histogram(
     "muniflow_events_lag_seconds",
     "Time from the publishing of events by a worker to their transaction.",
@@ -180,8 +176,7 @@ class _LiveCollector(Collector):
             yield ETA.family(live.eta_s)
         yield from _stages(live.stages)
         if live.flow:
-            places: dict[tuple[str, ...], float] = {(step, str(place)): 1.0 for place, step in enumerate(live.flow, 1)}
-            yield STAGE_PLACE.family(places)
+            yield STAGE_PLACE.family({(step, str(place)): 1.0 for place, step in enumerate(live.flow, 1)})
         yield from _owners(folded(live.owners, self._label))
 
 
@@ -198,13 +193,15 @@ def _stages(stages: Outlook) -> Iterable[Metric]:
 
 
 def _owners(owners: Mapping[str, OwnerLive]) -> Iterable[Metric]:
-    yield OWNER_BATCHES.family({(owner,): live.batches for owner, live in owners.items()})
-    yield OWNER_PENDING.family({(owner,): live.pending for owner, live in owners.items()})
-    yield OWNER_ETA.family({(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None})
-    work_s: dict[tuple[str, ...], float] = {
-        (owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()
-    }
-    yield OWNER_WORK.family(work_s)
+    """Yield the metrics of those that have batches; what has no value is left out."""
+    for entry, values in (
+        (OWNER_BATCHES, {(owner,): float(live.batches) for owner, live in owners.items()}),
+        (OWNER_PENDING, {(owner,): float(live.pending) for owner, live in owners.items()}),
+        (OWNER_ETA, {(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None}),
+        (OWNER_WORK, {(owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()}),
+    ):
+        if values:
+            yield entry.family(values)
 
 
 def _counted(counted: Counted | None) -> Iterable[Metric]:
@@ -230,7 +227,6 @@ class Metrics:
         self.forecast_ratio = FORECAST_RATIO.histogram(registry)
         self.events = EVENTS.counter(registry)
         self.events_unknown = UNKNOWN_EVENTS.counter(registry)
-        self.commands_unknown = UNKNOWN_COMMANDS.counter(registry)
         self.events_lag_seconds = LAG.histogram(registry)
         self.malformed = MALFORMED.counter(registry)
         self.commit_seconds = COMMIT.histogram(registry)

@@ -18,6 +18,7 @@ from muniflow.compute.outcome import StepMeasure
 from muniflow.runtime.metrics import LABELS, counter, gauge, histogram, metrics_of
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow_coordinator.api.failure_counts import Counted
+from muniflow_coordinator.api.owner_gauges import OwnerLive
 from muniflow_coordinator.foresight.outlook import StageOutlook
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_gateway.metrics import GatewayMetrics
@@ -25,7 +26,11 @@ from muniflow_gateway.problems import REASONS
 
 ROOT = Path(__file__).parents[3]
 STAGES = {"blur": StageOutlook(("blur",), wanted=0, running=0, work_s=0.0)}
-IDLE = Live({}, pending=0, in_flight=0, oldest_s=0.0, cleanup=0, waiting=False, eta_s=0.0, coverage=1.0, stages=STAGES)
+OWNERS = {"utrecht": OwnerLive(batches=1, pending=2, eta_s=3.0, work_s={"blur": 4.0})}
+IDLE = Live(
+    {}, pending=0, in_flight=0, oldest_s=0.0, cleanup=0, waiting=False, eta_s=0.0, coverage=1.0, stages=STAGES,
+    owners=OWNERS, flow=("blur",),
+)  # fmt: skip
 MODULES = (muniflow.worker.metrics, muniflow_coordinator.metrics, muniflow_gateway.metrics)
 ENTRIES = dict.fromkeys(entry for module in MODULES for entry in metrics_of(module))
 
