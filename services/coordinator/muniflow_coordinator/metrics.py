@@ -107,6 +107,8 @@ OWNER_WORK = gauge(
 OWNER_SETTLED = counter("muniflow_owner_images_settled", "Images that were settled.", "owner", "state")
 CLEANUP = gauge("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.")
 
+_Values = dict[tuple[str, ...], float]
+"""By the values of the labels."""
 CAUSES = ("broker", "ledger", "store", "report")
 
 
@@ -194,12 +196,11 @@ def _stages(stages: Outlook) -> Iterable[Metric]:
 
 def _owners(owners: Mapping[str, OwnerLive]) -> Iterable[Metric]:
     """Yield the metrics of those that have batches; what has no value is left out."""
-    for entry, values in (
-        (OWNER_BATCHES, {(owner,): float(live.batches) for owner, live in owners.items()}),
-        (OWNER_PENDING, {(owner,): float(live.pending) for owner, live in owners.items()}),
-        (OWNER_ETA, {(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None}),
-        (OWNER_WORK, {(owner, stage): work for owner, live in owners.items() for stage, work in live.work_s.items()}),
-    ):
+    batches: _Values = {(owner,): float(live.batches) for owner, live in owners.items()}
+    pending: _Values = {(owner,): float(live.pending) for owner, live in owners.items()}
+    eta_s: _Values = {(owner,): live.eta_s for owner, live in owners.items() if live.eta_s is not None}
+    work_s: _Values = {(owner, name): work for owner, live in owners.items() for name, work in live.work_s.items()}
+    for entry, values in ((OWNER_BATCHES, batches), (OWNER_PENDING, pending), (OWNER_ETA, eta_s), (OWNER_WORK, work_s)):
         if values:
             yield entry.family(values)
 
