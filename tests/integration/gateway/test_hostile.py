@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import socket
 import struct
 import urllib.parse
+import zipfile
 
 import aiohttp
 import httpx
@@ -211,7 +213,6 @@ ANIMATED = b"RIFF\x28\0\0\0WEBPVP8X\x0a\0\0\0" + bytes([0x02, *bytes(9)]) + byte
     ("name", "body", "problem"),
     [
         ("bomb.png", BOMB, "the image is 60000x60000, 3600000000 pixels; the limit is"),
-        ("moving.webp", ANIMATED, "the WebP is animated; a photograph is one picture"),
         ("page.jpg", JPEG_HEAD + b"<html><script>alert(1)</script></html>" + bytes(60), "the JPEG is truncated"),
         ("archive.png", b"\x89PNG\r\n\x1a\nPK\x03\x04" + bytes(80), "the PNG is truncated"),
     ],
@@ -226,6 +227,20 @@ def test_what_no_step_accepts_is_refused_at_the_door(stack, http, name, body, pr
     assert fault["place"] == "files[0]"
     assert fault["problem"].startswith(f"{name}: {problem}")
     assert set((stack.folder / ".muniflow/uploads").iterdir()) == before
+
+
+def test_a_picture_of_a_kind_that_is_not_decoded_is_refused_alone_and_fails_beside_others(http):
+    problem = "the WebP is animated; a photograph is one picture"
+
+    alone = http.post("/process", **form(("moving.webp", ANIMATED)))
+    beside = http.post("/v1/process?wait=30", **form(("moving.webp", ANIMATED), picture()))
+
+    assert alone.status_code == 422
+    assert alone.json()["faults"] == [{"place": "files[0]", "problem": f"moving.webp: {problem}"}]
+    assert (beside.status_code, beside.headers["X-Batch-State"]) == (200, "partial")
+    report = json.loads(zipfile.ZipFile(io.BytesIO(beside.content)).read("report.json"))
+    assert [image["state"] for image in report["images"]] == ["failed", "done"]
+    assert problem in report["images"][0]["reasons"][0]
 
 
 @pytest.mark.parametrize("path", ["/v1/session", "/v1/batches/x/replay", "/v1/batches"])

@@ -227,11 +227,17 @@ class UploadService:
 
     async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
         pictures: list[Picture | None] = []
+        refused: list[tuple[StoredFile, Rejected]] = []
         for file in form.files:
             start = await self._start_of(sink, file)
             if start.refused is not None:
-                form.fault(file.place, f"{file.name}: {start.refused}")
+                refused.append((file, start.refused))
             pictures.append(None if start.header is None else Picture(start.header.size, READS[start.header.format]))
+        whole = len(refused) == len(form.files)
+        for file, why in refused:
+            # A kind of picture that is not decoded fails alone beside others, as in a folder; what is none is refused.
+            if whole or why.reason_code != "image_unsupported":
+                form.fault(file.place, f"{file.name}: {why}")
         rights = self._rights(caller)
         body = documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
         await self._require_affordable(form, body, pictures, caller)
