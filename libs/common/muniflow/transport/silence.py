@@ -9,7 +9,7 @@ BEAT_S = 1.0
 GRACE_BEATS = 2
 
 
-class Heard(Protocol):
+class WatchedConnection(Protocol):
     """A connection, as far as it matters here."""
 
     @property
@@ -30,7 +30,7 @@ class SilenceWatch:
     looks every `heartbeat_s + 5` seconds and needs a whole such interval without a byte: up to twice as long.
     """
 
-    def __init__(self, loop: Loop, connections: Sequence[Heard], on_silence: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, connections: Sequence[WatchedConnection], on_silence: Callable[[], None]) -> None:
         """Watch open connections from `start` on; call `on_silence` once, when one has been silent for too long."""
         self._loop = loop
         self._connections = connections
