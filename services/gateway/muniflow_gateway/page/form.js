@@ -27,7 +27,7 @@ export class SendCard {
     this.drop = h("label", { class: "drop", for: "files" }, icon(ICONS.upload),
       h("span", {}, h("b", {}, t("form.choose")), " ", t("form.drop")), h("small", {}, t("form.formats")));
     this.thumbs = h("ul", { class: "thumbs" });
-    this.sum = h("p", { class: "small", role: "status" });
+    this.sum = h("p", { class: "small sum", role: "status" });
     this.name = h("input", { id: "name", type: "text", maxlength: "200", placeholder: t("form.nameExample"), oninput: () => this.changed() });
     this.municipality = h("input", { id: "municipality", type: "text", maxlength: "200", oninput: () => this.changed() });
     this.format = h("select", { id: "format", onchange: () => this.changed() },

@@ -131,8 +131,8 @@ function stageCard(name) {
   };
   card.element = h(
     "li", { class: "stage" },
-    h("div", { class: "stage-head" }, h("h3", {}, h("a", { href: stagePath(name) }, opName(name))), card.mark),
-    card.health,
+    h("h3", {}, h("a", { href: stagePath(name) }, opName(name))),
+    h("div", { class: "stage-head" }, card.health, card.mark),
     h("p", { class: "numbers" },
       h("span", {}, card.backlog, h("small", {}, t("pipeline.backlog"))), h("span", {}, card.rate, h("small", {}, t("pipeline.tasks")))),
     canvas,

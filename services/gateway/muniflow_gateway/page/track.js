@@ -39,5 +39,5 @@ function trackText(batch) {
   const [p50, p90] = [batch.forecast_p50_at, batch.forecast_p90_at].map((at) => duration(at - batch.submitted_at));
   const range = t("track.range", { p50, p90, clock: clock(batch.forecast_p50_at) });
   if (!batch.ended || !batch.finished_at) return range;
-  return `${range} ${t(batch.finished_at <= batch.forecast_p90_at ? "track.kept" : "track.late")}`;
+  return `${range} · ${t(batch.finished_at <= batch.forecast_p90_at ? "track.kept" : "track.late")}`;
 }
