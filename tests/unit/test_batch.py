@@ -249,6 +249,10 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
         jsonschema.validate(document(operations=[{"op": "cut", "deep": 1}]), schema)
 
 
+CONDITIONS = frozenset({"if", "then", "else", "not"})
+"""Say of fields that are described elsewhere what goes together."""
+
+
 def undescribed(schema: Any, place: str = "") -> list[str]:
     found = []
     if isinstance(schema, dict):
@@ -257,6 +261,8 @@ def undescribed(schema: Any, place: str = "") -> list[str]:
             if not field.get("description"):
                 found.append(f"{place}.{name}")
         for name, inner in schema.items():
+            if name in CONDITIONS:
+                continue
             found += undescribed(inner, f"{place}.{name}")
     elif isinstance(schema, list):
         for inner in schema:

@@ -16,6 +16,7 @@ from muniflow_gateway.dependencies import Dependencies
 from muniflow_gateway.headers import SafeHeaders
 from muniflow_gateway.page import routes as page
 from muniflow_gateway.problems import Problem, invalid, problem_of
+from muniflow_gateway.routes import batch_events as routes_batch_events
 from muniflow_gateway.routes import batches as routes_batches
 from muniflow_gateway.routes import failures as routes_failures
 from muniflow_gateway.routes import pipeline as routes_pipeline
@@ -30,6 +31,7 @@ ROUTERS = tuple(
     for module in (
         routes_upload,
         routes_batches,
+        routes_batch_events,
         routes_failures,
         routes_reports,
         routes_plans,

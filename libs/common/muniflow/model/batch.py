@@ -97,8 +97,7 @@ def read_batch(
         body: the document.
         operations: that are installed.
         owner: who sent it.
-        also: names what else is wrong with an invalid document, so that all of it is told at once; fields that could
-            not be read have their default there.
+        also: names what else is wrong with an invalid document, whose unread fields have their default there.
 
     Raises:
         Invalid: with every fault, each named by its place.
@@ -110,8 +109,7 @@ def read_batch(
     route = _read_route(raw_operations, operations, faults) if isinstance(raw_operations, list) else ()
     if parsed is not None:
         faults += _document_faults(parsed, unread)
-        if faults:
-            faults += also(parsed)
+        faults += also(parsed) if faults else ()
     if faults or parsed is None:
         raise Invalid(tuple(faults))
     return _made(parsed, route, owner)

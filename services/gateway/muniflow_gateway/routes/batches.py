@@ -1,9 +1,8 @@
 """`/v1/batches`: state, images and outputs of batches."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -271,42 +270,3 @@ async def replay(
         if status.state in TERMINAL:  # so that whoever looks next does not see the old end
             await subscription.first(deps.settings.answer_s)
     return ReplayView(batch_id=batch_id, images=failed)
-
-
-EVENTS: dict[str, Any] = {
-    "text/event-stream": {
-        "schema": {
-            "type": "string",
-            "contentMediaType": "text/event-stream",
-            "contentSchema": {"type": "array", "items": {"$ref": "#/components/schemas/BatchEvent"}},
-        },
-        "example": 'event: progress\ndata: {"batch_id": "…", "state": "running", "done": 45, …}\n\n',
-    }
-}
-
-
-@router.get(
-    "/{batch_id}/events",
-    operation_id="followBatch",
-    summary="Follow it as server-sent events",
-    response_class=Response,
-    responses={
-        200: {"description": "`progress` with the batch at each change, `end` at its end.", "content": EVENTS},
-        **problems(404),
-    },
-)
-async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
-    """The stream ends with the batch."""
-    await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
-    if deps.streams >= deps.settings.max_streams:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
-    return StreamedAnswer(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
-
-
-async def _stream(deps: Dependencies, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
-    deps.streams += 1
-    try:
-        async for event in deps.follower.events(batch_id, deps.stopping, owner):
-            yield event
-    finally:
-        deps.streams -= 1

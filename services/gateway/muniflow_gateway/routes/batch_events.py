@@ -1,0 +1,50 @@
+"""`/v1/batches/{id}/events`: one batch as server-sent events."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
+from muniflow_gateway.problems import RETRY_S, Problem
+from muniflow_gateway.streaming import StreamedAnswer
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+EVENTS: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "contentMediaType": "text/event-stream",
+            "contentSchema": {"type": "array", "items": {"$ref": "#/components/schemas/BatchEvent"}},
+        },
+        "example": 'event: progress\ndata: {"batch_id": "…", "state": "running", "done": 45, …}\n\n',
+    }
+}
+
+
+@router.get(
+    "/{batch_id}/events",
+    operation_id="followBatch",
+    summary="Follow it as server-sent events",
+    response_class=Response,
+    responses={
+        200: {"description": "`progress` with the batch at each change, `end` at its end.", "content": EVENTS},
+        **problems(404),
+    },
+)
+async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
+    """The stream ends with the batch."""
+    await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
+    if deps.streams >= deps.settings.max_streams:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
+    return StreamedAnswer(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
+
+
+async def _stream(deps: Dependencies, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
+    deps.streams += 1
+    try:
+        async for event in deps.follower.events(batch_id, deps.stopping, owner):
+            yield event
+    finally:
+        deps.streams -= 1
