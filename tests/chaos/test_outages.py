@@ -32,7 +32,7 @@ def stack(node_settings, proxy, tmp_path_factory):
     parts = urlsplit(node_settings.settings.amqp_url)
     variables = {
         "MUNIFLOW_AMQP_URL": node_settings.settings.amqp_url.replace(f":{parts.port}/", f":{proxy.port}/"),
-        "MUNIFLOW_HEARTBEAT_S": "3",
+        "MUNIFLOW_HEARTBEAT_S": "5",
         "MUNIFLOW_CONNECT_TIMEOUT_S": "3",
         "MUNIFLOW_WINDOW_IMAGES": "5",
     }
