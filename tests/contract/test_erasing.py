@@ -20,6 +20,7 @@ from muniflow_coordinator.state.erasure_types import Erasure, Expired
 from muniflow_coordinator.state.failure_types import NewLetter, NewRejection
 from muniflow_coordinator.state.learned_types import ForecastRow
 from muniflow_coordinator.state.sql import SqlState
+from muniflow_coordinator.state.webhook_types import Attempt, NewWebhook
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 MARKER = "zwartepad"
@@ -98,6 +99,10 @@ def test_the_ledger_names_an_erased_batch_in_the_audit_trail_alone(
     state.keep_forecasts([ForecastRow("b", 1.0, ended_at=2.0)], 10)
     state.keep_rejection(NewRejection("b", MARKER, None, 1.0, (Fault("x", MARKER),)))
     state.keep_rejection(NewRejection("b", "of another owner", None, 1.0, (), "zwolle"))
+    for n, owner in enumerate(("default", "default", "zwolle")):  # one was given up
+        body = MARKER.encode() if owner == "default" else b""
+        state.keep_webhook(NewWebhook(f"e{n}", owner, "b", "https://h.example/", "h.example:443", body, 1.0))
+    state.bury_webhook(Attempt(1, 2.0, "too_old", MARKER))
     bodies = [{"batch_id": "b", "name": MARKER}, {"settled": [{"batch": "b"}], "x": MARKER}, {"municipality": "b"}]
     state.keep_letters([NewLetter(str(n), "q", None, "r", 1.0, json.dumps(b).encode()) for n, b in enumerate(bodies)])
     erasure = Erasure("b", None, "default", "key", "::1", 7.0)
@@ -108,7 +113,8 @@ def test_the_ledger_names_an_erased_batch_in_the_audit_trail_alone(
     for _ in range(2):
         state.end_erasure(erasure, ENTRY)
     assert rows_with(administrator, MARKER) == []
-    assert sorted(row.split(":")[0] for row in rows_with(administrator, "'b'")) == ["audit", "rejections"]
+    assert sorted(row.split(":")[0] for row in rows_with(administrator, "'b'")) == ["audit", "rejections", "webhooks"]
+    assert [webhook.owner for webhook in state.webhooks()] == ["zwolle"]
     assert state.erasures() == []
     assert [letter.body for letter in state.letters()] == [b'{"municipality": "b"}']
     assert len(list(state.every_image(2))) == 3

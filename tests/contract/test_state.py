@@ -34,6 +34,7 @@ from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
 from muniflow_coordinator.state.tables import ADDED, SCHEMA_VERSION, batches, forecasts, schema, service_times
+from muniflow_coordinator.state.webhook_types import Attempt, NewWebhook
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -811,6 +812,36 @@ def test_batches_of_one_owner_are_found(state: SqlState) -> None:
     assert found is not None
     assert found.owner == "delft"
     assert state.batches(owner="\0") == []
+
+
+def test_webhooks_wait_fail_and_are_given_up(state: SqlState) -> None:
+    def new(event: str, host: str, at: float) -> NewWebhook:
+        return NewWebhook(event, "utrecht", f"of {event}", f"https://{host}/", f"{host}:443", b"{}", at)
+
+    for webhook in (new("a", "one", 10.0), new("b", "one", 5.0), new("c", "two", 20.0), new("a", "one", 11.0)):
+        state.keep_webhook(webhook)
+    assert [row.event for row in state.webhooks()] == ["c", "b", "a"]
+    assert state.due_webhook(4.0, ()) is None
+    first = state.due_webhook(30.0, ())
+    assert first is not None
+    assert (first.event, bytes(first.body), first.attempts, first.dead_at) == ("b", b"{}", 0, None)
+    other = state.due_webhook(30.0, {"one:443"})
+    assert other is not None
+    assert other.event == "c"
+    state.delay_webhook(Attempt(first.number, 30.0, "timed_out", "no \0 answer"), 100.0)
+    state.bury_webhook(Attempt(other.number, 31.0, "gone", "answered 410"))
+    found = {row.event: (row.attempts, row.next_at, row.dead_at, row.code) for row in state.webhooks(owner="utrecht")}
+    assert found == {"a": (0, 10.0, None, None), "b": (1, 100.0, None, "timed_out"), "c": (1, 20.0, 31.0, "gone")}
+    due = state.due_webhook(99.0, ())
+    assert due is not None
+    assert due.event == "a"
+    state.drop_webhook(due.number)
+    assert state.bury_webhooks(6.0, 50.0, "too_old") == 1
+    assert state.due_webhook(1000.0, ()) is None
+    assert [(row.event, row.code) for row in state.webhooks(limit=1)] == [("c", "gone")]
+    assert [row.event for row in state.webhooks(after=other.number)] == ["b"]
+    state.forget_webhooks(40.0)
+    assert [row.event for row in state.webhooks()] == ["b"]
 
 
 def test_the_audit_trail_only_grows(state: SqlState, url: str) -> None:

@@ -91,6 +91,8 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("autoscaling.mode=hpa", "steps.blur.scaling.fallbackReplicas=1"),
          "steps.blur.scaling.fallbackReplicas: needs autoscaling.mode keda"),
         (("autoscaling.keda.fallbackReplicas=1",), "'fallbackReplicas' not allowed"),
+        (("webhooks.hosts={hooks.example.org}",), "webhooks.existingSecret: required with webhooks.hosts"),
+        (("webhooks.hosts={https://hooks.example.org}",), "/webhooks/hosts/0"),
         (("broker.external.managementUrl=http://me:secret@rabbit/",), "/broker/external/managementUrl"),
     ],
 )  # fmt: skip

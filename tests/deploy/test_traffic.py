@@ -5,6 +5,9 @@ from tests.deploy.chart import CASES, NAMESPACE, pods, rendered, values_of
 from tests.deploy.policies import pod_labels
 from tests.deploy.traffic import flows, isolated, outside
 
+from muniflow.runtime.settings import read_env
+from muniflow_coordinator.settings import CoordinatorSettings
+
 DNS = ("53 kube-system", "53 169.254.20.10/32")
 """The cluster's DNS, and its cache on each node."""
 STEPS = ("step-blur", "step-resize", "step-split")
@@ -42,6 +45,22 @@ def test_with_a_lease_only_the_coordinator_reaches_the_api_server():
         "imagery-coordinator:6443",
     }
     assert not {flow for flow in outside(rendered("postgres-standby")) if flow.endswith((":443", ":6443"))}
+
+
+def test_only_the_coordinator_sends_webhooks_and_only_where_hosts_are_named():
+    ways = {flow for flow in outside(rendered("webhooks")) if "0.0.0.0/0" in flow or "::/0" in flow}
+    assert ways == {"coordinator:443 0.0.0.0/0", "coordinator:443 ::/0"}
+    assert not {flow for flow in outside(rendered("default")) if "/0" in flow}
+    pod = pods(rendered("webhooks"))["StatefulSet/muniflow-coordinator"]["spec"]
+    variables = {item["name"]: item.get("value") for item in pod["containers"][0]["env"]}
+    assert variables["MUNIFLOW_WEBHOOK_HOSTS"] == "hooks.example.org,hooks.example.net:8443"
+    assert variables["MUNIFLOW_WEBHOOK_NETWORKS"] == "10.20.0.0/16"
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "webhooks")
+    assert volume["secret"]["secretName"] == "webhooks"
+    assert variables["MUNIFLOW_WEBHOOKS_FILE"] == "/etc/muniflow/webhooks/webhooks.json"
+    settings = {name: value for name, value in variables.items() if name.startswith("MUNIFLOW_WEBHOOK_")}
+    read = read_env(CoordinatorSettings, settings)
+    assert (read.webhook_max_age_hours, read.webhook_loopback) == (24.0, False)
 
 
 def test_a_standby_reaches_the_coordinator_that_works():

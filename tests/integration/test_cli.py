@@ -1,14 +1,18 @@
 """The command line against a whole stack on this machine: broker, coordinator and workers as processes."""
 
+import base64
 import json
 import os
 import shutil
 import signal
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from standardwebhooks import Webhook
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support import web
 from tests.support.waiting import eventually
@@ -20,24 +24,62 @@ from muniflow_cli.stack.broker import find_server
 from muniflow_cli.stack.processes import is_running
 from muniflow_cli.stack.state import read_state
 
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
     pytest.mark.timeout(300),
 ]
 
 
+class Hook(BaseHTTPRequestHandler):
+    """Keeps what it is told."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert isinstance(self.server, Hooks)
+        self.server.got.append((dict(self.headers), body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_what):
+        pass
+
+
+class Hooks(ThreadingHTTPServer):
+    """A receiver of webhooks."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Hook)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+
 @pytest.fixture(scope="module")
-def muniflow(tmp_path_factory):
+def hooks():
+    with Hooks() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def muniflow(tmp_path_factory, hooks):
     folder = tmp_path_factory.mktemp("stack")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    cli = CommandLine(folder)
+    secrets = tmp_path_factory.mktemp("secrets") / "webhooks.json"
+    secrets.write_text(json.dumps({"default": {"secrets": [SECRET]}}))
+    webhooks = {
+        "MUNIFLOW_WEBHOOK_HOSTS": f"127.0.0.1:{hooks.server_port}",
+        "MUNIFLOW_WEBHOOKS_FILE": str(secrets),
+        "MUNIFLOW_WEBHOOK_LOOPBACK": "true",
+    }
+    cli = CommandLine(folder, webhooks)
     done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert f"keys make NAME --file {cli.state_dir / 'api-keys'}" in done.stdout
     assert "AMQP: amqp://muniflow:***@127.0.0.1:" in done.stdout
     state = read_state(cli.state_dir)
     assert state is not None
-    assert urlsplit(state.amqp_url).password not in done.stdout
+    assert str(urlsplit(state.amqp_url).password) not in done.stdout
     yield cli
     cli("down", timeout_s=200)
 
@@ -74,6 +116,20 @@ def test_the_whole_address_of_the_broker_is_printed_where_it_is_asked_for(munifl
     assert muniflow.read("url") == {"amqp_url": state_of(muniflow).amqp_url}
 
 
+def test_a_webhook_tells_the_end_of_a_batch(muniflow, hooks):
+    url = f"http://127.0.0.1:{hooks.server_port}/ended"
+    muniflow.read("submit", muniflow.write_batch("told", images=["coffee.png"], callback=url), "--wait")
+    eventually(lambda: hooks.got, what="the webhook")
+    [(headers, body)] = hooks.got
+    assert Webhook(SECRET).verify(body, headers)["subject"] == "told"
+    eventually(lambda: not muniflow.read("webhooks")["webhooks"])
+
+    refused = muniflow.write_batch("elsewhere", images=["coffee.png"], callback="https://hooks.example.org/")
+    answer = muniflow.read("submit", refused, code=2)
+    assert [fault["place"] for fault in answer["faults"]] == ["callback"]
+    assert SECRET not in "".join(path.read_text() for path in muniflow.state_dir.glob("**/*.log"))
+
+
 def test_every_example_of_the_asyncapi_document_is_taken_as_it_stands(muniflow):
     components = yaml.safe_load((ROOT / "docs/reference/asyncapi.yaml").read_text())["components"]["messages"]
     examples = {name: message["examples"][0]["payload"] for name, message in components.items()}
@@ -81,6 +137,7 @@ def test_every_example_of_the_asyncapi_document_is_taken_as_it_stands(muniflow):
     batch.write_text(json.dumps(examples.pop("batch")))
     ended = muniflow.read("submit", str(batch), "--wait")
     assert (ended["state"], ended["done"]) == ("done", 6)
+    letters = muniflow.read("dead", "list")["letters"]
     queues = {"command": [CONTROL], "auditentry": [AUDIT], "events": [EVENTS], "task": [step_queue("blur"), LOST]}
     assert set(examples) == {*queues, "notice"}, "a notice is what the coordinator sends"
     with open_channel(BrokerSettings(amqp_url=state_of(muniflow).amqp_url), "test") as channel:
@@ -94,7 +151,7 @@ def test_every_example_of_the_asyncapi_document_is_taken_as_it_stands(muniflow):
 
     eventually(seen, what="a command and an entry of the audit trail")
     eventually(lambda: not [stage["ready"] for stage in muniflow.read("stages")["stages"] if stage["ready"]])
-    assert muniflow.read("dead", "list")["letters"] == []
+    assert muniflow.read("dead", "list")["letters"] == letters, "none is given up"
     assert muniflow.read("status", ended["batch_id"])["state"] == "done"
 
 

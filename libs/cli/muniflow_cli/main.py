@@ -41,6 +41,7 @@ COMMANDS = {
     "dead": CommandEntry("dead", "List, show, replay or drop dead letters."),
     "stages": CommandEntry("stages", "Show each step's backlog, workers and rate."),
     "audit": CommandEntry("audit", "Show who did what: batches, downloads, keys."),
+    "webhooks": CommandEntry("webhooks", "Show webhooks that no receiver has taken."),
     "recover": CommandEntry("recover", "After the loss of the ledger: move queued tasks to the dead letters."),
     "doctor": CommandEntry("doctor", "Check broker, stores and coordinator, and say what to do."),
     "schema": CommandEntry("schema", "Print the JSON Schema of a batch."),

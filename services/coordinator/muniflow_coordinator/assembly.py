@@ -42,6 +42,7 @@ from muniflow_coordinator.runs.runs import Runs
 from muniflow_coordinator.runs.scheduler import Scheduler
 from muniflow_coordinator.runs.window import LEAST_IMAGES
 from muniflow_coordinator.settings import CoordinatorSettings
+from muniflow_coordinator.webhooks.courier import Courier
 
 FINISH_THREADS = 2
 CLEANUP_THREADS = 2
@@ -87,7 +88,7 @@ def assemble(
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
     runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    audit, probe = _audit(given, transport, retry), Probe(loop, transport, runs)
+    audit, probe, courier = _audit(given, transport, retry), Probe(loop, transport, runs), _courier(given, retry)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
@@ -99,7 +100,7 @@ def assemble(
     progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times,
                         ProgressNotices(loop, clock, notifier, forecaster.deadlines))
     finisher = Finisher(loop, clock, executors.finish, state, stores, retry, notifier, metrics, failpoints,
-                        forecaster.entry, forecasts.ended, progress.finished)
+                        forecaster.entry, courier.record, forecasts.ended, progress.finished)
     actions = Actions(progress.settled, Restarter(clock, state, retry, metrics, dispatcher).restart, cleaner.add,
                       forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
@@ -107,18 +108,18 @@ def assemble(
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, _rejecter(given, settings, transport, retry, notifier, audit=audit),
-                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
+                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed,
+                           courier.faults)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit, eraser)
-    redispatcher = Redispatcher(loop, clock, state, retry, metrics, runs, dispatcher, events.settle,
-                                settings.redispatch_after_s, given.no_task_waits)
+    redispatcher = _redispatcher(given, settings, retry, dispatcher, events)
     recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper, retention)
     view = View(clock, transport, retry, runs, intakes, cleaner, scheduler, forecaster, service_times, forecasts)
     live = (retention, dispatcher, redispatcher, probe, forecaster, service_times, forecasts, retry, letters, notifier)
     return Coordinator(letters.topology, transport, retry, recovery, batches, commands, audit, events, letters,
-                       dispatcher, redispatcher, probe, forecaster, service_times, forecasts, metrics, view,
-                       (*live, *executors), settings.events_prefetch)
+                       dispatcher, redispatcher, probe, forecaster, service_times, forecasts, courier, metrics, view,
+                       (*live, courier, *executors), settings.events_prefetch)
     # fmt: on
 
 
@@ -163,6 +164,19 @@ def _rejecter(
 
 def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:
     return AuditTrail(given.loop, given.clock, transport, given.state, retry, given.metrics, given.senders)
+
+
+def _courier(given: Resources, retry: RetryQueue) -> Courier:
+    return Courier(given.loop, given.clock, retry, given.metrics, given.webhooks)
+
+
+# fmt: off
+def _redispatcher(
+    given: Resources, settings: CoordinatorSettings, retry: RetryQueue, dispatcher: Dispatcher, events: EventHandler
+) -> Redispatcher:
+    return Redispatcher(given.loop, given.clock, given.state, retry, given.metrics, dispatcher.runs, dispatcher,
+                        events.settle, settings.redispatch_after_s, given.no_task_waits)
+# fmt: on
 
 
 def _scheduler(settings: CoordinatorSettings) -> Scheduler:

@@ -23,6 +23,7 @@ from muniflow_coordinator.handlers.redispatch import Redispatcher
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_coordinator.recovery import Recovery
 from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.webhooks.courier import Courier
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Coordinator:
     forecaster: Forecaster
     service_times: ServiceTimes
     forecasts: Forecasts
+    courier: Courier
     metrics: Metrics
     view: View
     stoppables: Sequence[Stoppable]
@@ -75,6 +77,7 @@ class Coordinator:
         self.redispatcher.start()
         self.probe.start()
         self.forecaster.start()
+        self.courier.start()
         self.transport.start(self.topology, self.dispatcher.pump, self._on_lost)
         self.transport.consume(EVENTS, self.events_prefetch, self.events.on_delivery)
         self.transport.consume(LOST, LOST_PREFETCH, self.events.on_delivery)

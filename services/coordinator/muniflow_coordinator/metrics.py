@@ -109,6 +109,9 @@ OWNER_WORK = gauge(
     "stage",
 )  # fmt: skip
 OWNER_SETTLED = counter("muniflow_owner_images_settled", "Images that were settled.", "owner", "state")
+WEBHOOKS_SENT = counter("muniflow_webhooks_sent", "Webhooks that were taken (2xx).")
+WEBHOOKS_FAILED = counter("muniflow_webhooks_failed", "Failed attempts to send a webhook.", "reason_code")
+WEBHOOKS_DEAD = counter("muniflow_webhooks_dead", "Webhooks that were given up; `muniflow webhooks` lists them.")
 CLEANUP = gauge("muniflow_cleanup_waiting", "Images whose intermediates wait for removal.")
 
 _Values = dict[tuple[str, ...], float]
@@ -234,6 +237,9 @@ class Metrics:
         self.events_unknown = UNKNOWN_EVENTS.counter(registry)
         self.commands_unknown = UNKNOWN_COMMANDS.counter(registry)
         self.events_lag_seconds = LAG.histogram(registry)
+        self.webhooks_sent = WEBHOOKS_SENT.counter(registry)
+        self.webhooks_failed = WEBHOOKS_FAILED.counter(registry)
+        self.webhooks_dead = WEBHOOKS_DEAD.counter(registry)
         self.malformed = MALFORMED.counter(registry)
         self.commit_seconds = COMMIT.histogram(registry)
         self.confirm_seconds = CONFIRM.histogram(registry)

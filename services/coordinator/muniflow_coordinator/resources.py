@@ -18,6 +18,7 @@ from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.state.types import State
+from muniflow_coordinator.webhooks.courier import Webhooks
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Resources:
     """The Deployments of workers, as `foresight.fleet.stages_of` returns them."""
     consumers: Consumers
     """How many consume the tasks of an operation."""
+    webhooks: Webhooks
     read_pictures: ReadPictures = read_pictures
     senders: Senders = field(default_factory=lambda: Senders(None, frozenset(), "default", {}))
     budgets: Budgets = field(default_factory=Budgets)

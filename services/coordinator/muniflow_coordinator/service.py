@@ -38,6 +38,7 @@ from muniflow_coordinator.api.queue_depths import depth_reader
 from muniflow_coordinator.api.routes import Answers
 from muniflow_coordinator.api.scaling import ScalingAnswers
 from muniflow_coordinator.api.stages import ReadDepths, Stages
+from muniflow_coordinator.api.webhooks import WebhookAnswers
 from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.fleet import stages_of
@@ -52,6 +53,9 @@ from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import connect_state
 from muniflow_coordinator.state.sql import SqlState
+from muniflow_coordinator.webhooks.config import read_config
+from muniflow_coordinator.webhooks.courier import Webhooks
+from muniflow_coordinator.webhooks.sender import WebhookSender, nothing_sent
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +67,7 @@ def serve(env: Mapping[str, str]) -> int:
         Invalid: a setting is wrong.
         MuniflowError: the port is in use, or a newer muniflow wrote the database.
     """
-    process_settings = read_env(ProcessSettings, env)
-    logs.configure(process_settings.log_format, process_settings.log_level, "coordinator")
+    process_settings = _logging(env)
     settings, broker = read_env(CoordinatorSettings, env), read_env(BrokerSettings, env)
     operations, deployments = _installed(settings)
     loop: Any = new_loop()
@@ -87,6 +90,7 @@ def serve(env: Mapping[str, str]) -> int:
         stages=deployments,
         consumers=stages.consumers,
         read_pictures=partial(read_pictures, limits=budgets.limits),
+        webhooks=_webhooks(settings, state),
         senders=_senders(settings, broker, read_env(OwnerSettings, env)),
         budgets=budgets,
         failpoints=failpoints,
@@ -102,6 +106,13 @@ def serve(env: Mapping[str, str]) -> int:
     if process.error is not None:
         raise process.error
     return 0
+
+
+def _logging(env: Mapping[str, str]) -> ProcessSettings:
+    """Return the settings of the process, with its log as they say."""
+    settings = read_env(ProcessSettings, env)
+    logs.configure(settings.log_format, settings.log_level, "coordinator")
+    return settings
 
 
 def _counts(
@@ -125,7 +136,7 @@ def _budgets(env: Mapping[str, str]) -> Budgets:
 def _state_routes(given: Resources) -> dict[str, Route]:
     """Return what is answered from the database alone."""
     budgets = BudgetAnswers(given.state, given.budgets.settings, given.clock)
-    return {**FailureAnswers(given.state).routes(), **budgets.routes()}
+    return {**FailureAnswers(given.state).routes(), **budgets.routes(), **WebhookAnswers(given.state).routes()}
 
 
 def _installed(settings: CoordinatorSettings) -> tuple[Operations, Deployments]:
@@ -134,6 +145,12 @@ def _installed(settings: CoordinatorSettings) -> tuple[Operations, Deployments]:
     if not operations:
         raise Invalid((Fault("", "no step package is installed: no batch could be accepted"),))
     return operations, stages_of(settings.stages, operations)
+
+
+def _webhooks(settings: CoordinatorSettings, outbox: SqlState) -> Webhooks:
+    config = read_config(settings)
+    send = WebhookSender(config.policy).send if config.is_on else nothing_sent
+    return Webhooks(outbox, config, send, settings.kept_s)
 
 
 def _senders(settings: CoordinatorSettings, broker: BrokerSettings, owners: OwnerSettings) -> Senders:

@@ -108,6 +108,18 @@ class CoordinatorSettings(Settings):
     unnamed_senders: Unnamed = "default"
     """What becomes of batches and commands that do not name their sender (`user_id`): they belong to `default`, and
     may do what could be done before there were owners; or `refuse`."""
+    webhook_hosts: str = ""
+    """Hosts that webhooks may be sent to, with commas: `hooks.example.org,hooks.example.net:8443`; without a port, 443.
+    Empty: there are no webhooks."""
+    webhooks_file: str | None = None
+    """A JSON file with the secrets of owners, and where they are told the ends of their batches:
+    `{"utrecht": {"url": "https://…", "secrets": ["whsec_…"]}}`."""
+    webhook_networks: str = ""
+    """Networks that are not public and may be sent to all the same, with commas: `10.20.0.0/16`."""
+    webhook_max_age_hours: float = Field(24.0, gt=0, allow_inf_nan=False)
+    """So many hours a webhook is tried before it is given up."""
+    webhook_loopback: bool = False
+    """Whether a host of the list may be at a loopback address, by http, too. For tests."""
     max_weight: int = Field(100, ge=1, le=100)
     """A larger weight of a batch counts as this. Weights divide the turns of one owner only."""
 

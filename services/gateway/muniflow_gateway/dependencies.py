@@ -10,7 +10,7 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from muniflow.images.limits import ImageLimits
-from muniflow.model.batch import BATCH_ID
+from muniflow.model.batch_faults import BATCH_ID
 from muniflow.model.operation import Operations
 from muniflow.model.owners import Grants
 from muniflow.store.types import Store

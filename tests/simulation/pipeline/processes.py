@@ -36,6 +36,7 @@ from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.retry_queue import GiveUp
 from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
+from muniflow_coordinator.webhooks.courier import Webhooks
 
 AWAKE_S = 15.0
 USER = "operator"
@@ -149,6 +150,7 @@ class CoordinatorSlot(Slot):
             clock=sim,
             new_executor=lambda _name, _threads: SimExecutor(sim, process),
             state=state,
+            webhooks=Webhooks(state),
             stores=Stores(site.stores.source, site.stores.work, site.stores.output),
             metrics=_coordinator_metrics(),
             rates=rates,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.copying import CopyParams
-from tests.support.waiting import run_until
+from tests.support.waiting import LIMIT_S, run_until
 
 from muniflow.forecast.sizes import Picture
 from muniflow.images.limits import ImageLimits
@@ -54,8 +54,11 @@ from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import open_state
 from muniflow_coordinator.state.sql import SqlState
+from muniflow_coordinator.webhooks.config import WebhookConfig
+from muniflow_coordinator.webhooks.courier import Send, Webhooks
+from muniflow_coordinator.webhooks.sender import nothing_sent
 
-DEADLINE_S = 20.0
+DEADLINE_S = LIMIT_S
 NOBODY: Mapping[str, Any] = {}
 """A message that does not name its sender."""
 
@@ -126,6 +129,8 @@ class CoordinatorHarness:
         self.read_pictures: ReadPictures = one_by_one
         # Most sources of these tests are no images, and an unknown size counts as the largest.
         self.budgets = Budgets(limits=ImageLimits(max_growth=10_000))
+        self.webhooks = WebhookConfig()
+        self.send: Send = nothing_sent
         self.given_up: list[str] = []
         """Why a coordinator gave up."""
         self.coordinator: Coordinator | None = None
@@ -205,6 +210,7 @@ class CoordinatorHarness:
             stages=stages_of(own.stages, self.operations),
             consumers=self.consumers.get,
             senders=self.senders,
+            webhooks=Webhooks(state, self.webhooks, self.send),
             read_pictures=self.read_pictures,
             budgets=self.budgets,
         )

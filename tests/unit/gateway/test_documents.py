@@ -3,7 +3,7 @@ import json
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.model.batch import BATCH_ID
+from muniflow.model.batch_faults import BATCH_ID
 from muniflow.model.operation import installed_operations
 from muniflow.runtime.settings import read_env
 from muniflow_gateway.settings import GatewaySettings

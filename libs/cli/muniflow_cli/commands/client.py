@@ -46,6 +46,7 @@ from muniflow.model.api_failures import (
     RejectionList,
     StrayLetter,
 )
+from muniflow.model.api_webhooks import WEBHOOKS, UndeliveredWebhooks
 from muniflow.runtime.settings import variable
 
 TIMEOUT_S = 10.0
@@ -88,6 +89,10 @@ class CoordinatorApi:
     def audit(self, *, owner: str | None, batch: str | None, after: str | None, limit: int) -> AuditList:
         """A page of the audit trail, newest first."""
         return self._get(AuditList, AUDIT_TRAIL, owner=owner, batch=batch, after=after, limit=limit)
+
+    def webhooks(self, *, owner: str | None, after: str | None, limit: int) -> UndeliveredWebhooks:
+        """A page of the webhooks that were not delivered, newest first."""
+        return self._get(UndeliveredWebhooks, WEBHOOKS, owner=owner, after=after, limit=limit)
 
     def batch(self, batch: str) -> BatchStatus:
         """One batch.

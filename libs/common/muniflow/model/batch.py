@@ -1,7 +1,6 @@
 """A batch as users write it, checked whole: every fault is named by its place before any work starts."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,14 +10,15 @@ from pydantic import ValidationError
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch_document import MAX_STEPS, Again, BatchDocument, Priority
+from muniflow.model.batch_faults import document_faults
 from muniflow.model.changes import Changes
 from muniflow.model.deadline import read_time
 from muniflow.model.fingerprint import fingerprint_of
 from muniflow.model.json_text import read_json
-from muniflow.model.keys import is_upload, key_problem, place_problem
+from muniflow.model.keys import as_prefix
 from muniflow.model.messages import WITH_ALPHA, Decode, Encoding, Route, RouteStep, leaf_count
 from muniflow.model.operation import Operation, Operations
-from muniflow.model.output_form import OUTPUT_FORMS, output_faults, read_encoding
+from muniflow.model.output_form import OUTPUT_FORMS, read_encoding
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.rendering import WHITE, Rendering
 from muniflow.model.skipped import Skipped
@@ -27,7 +27,6 @@ MAX_DOCUMENT_BYTES = 8 * 2**20
 """Larger lists of images go into a manifest."""
 MAX_LEAVES = 4096
 """Outputs of one image."""
-BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class Batch:
     """What people call it."""
     keep_days: float | None = None
     """So long after its end it is erased; `None`: as its owner has it."""
+    callback: str | None = None
+    """URL that is told its end; `None`: that of its owner, if there is one."""
 
     @property
     def lists_all(self) -> bool:
@@ -108,7 +109,7 @@ def read_batch(
     raw_operations = document.get("operations")
     route = _read_route(raw_operations, operations, faults) if isinstance(raw_operations, list) else ()
     if parsed is not None:
-        faults += _document_faults(parsed, unread)
+        faults += document_faults(parsed, unread)
         faults += also(parsed) if faults else ()
     if faults or parsed is None:
         raise Invalid(tuple(faults))
@@ -142,6 +143,7 @@ def _made(parsed: BatchDocument, route: Route, owner: str) -> Batch:
         checksums=parsed.checksums,
         name=parsed.name,
         keep_days=parsed.keep_days,
+        callback=parsed.callback,
     )
 
 
@@ -241,47 +243,6 @@ def _find(name: str, operations: Operations, place: str) -> Operation:
     return operations[name]
 
 
-_IMAGES = frozenset({"source", "images", "manifest"})
-_ALPHA = frozenset({"output", "alpha", "background", "bands"})
-
-
-def _document_faults(document: BatchDocument, unread: frozenset[str]) -> list[Fault]:
-    faults = []
-    if document.batch_id is not None and not BATCH_ID.fullmatch(document.batch_id):
-        faults.append(Fault("batch_id", "1 to 80 letters, digits, '.', '_' or '-', starting with a letter or digit"))
-    if document.images is not None and document.manifest is not None:
-        faults.append(Fault("manifest", "give `images` or `manifest`, not both"))
-    if not unread & _IMAGES and (document.source, document.images, document.manifest) == (None, None, None):
-        faults.append(Fault("source", "say which images: `source`, `images` or `manifest`"))
-    source = None if _is_own_upload(document) else document.source
-    for place, value in {"source": source, "destination": document.destination}.items():
-        if value and (problem := place_problem(value.rstrip("/"))):
-            faults.append(Fault(place, problem))
-    if document.manifest is not None and (problem := place_problem(document.manifest)):
-        faults.append(Fault("manifest", problem))
-    for number, key in enumerate(document.images or ()):
-        if problem := key_problem(key):
-            faults.append(Fault(f"images[{number}]", problem))
-    unsure = bool(unread & _ALPHA)
-    return faults + (output_faults(document.output) or ([] if unsure else _alpha_faults(document)))
-
-
-def _is_own_upload(document: BatchDocument) -> bool:
-    """Whether its images were sent with it: the one hidden folder that a batch can name."""
-    return document.batch_id is not None and is_upload(as_prefix(document.source), document.batch_id)
-
-
-def _alpha_faults(document: BatchDocument) -> list[Fault]:
-    name = read_encoding(document.output).format
-    if document.alpha == "keep" and name not in WITH_ALPHA:
-        return [Fault("alpha", f"{name} has no alpha; formats that have: {', '.join(sorted(WITH_ALPHA))}")]
-    if document.alpha is not None and document.bands is not None:
-        return [Fault("alpha", "not together with `bands`, which are three")]
-    if document.background is not None and name in WITH_ALPHA and document.alpha != "flatten":
-        return [Fault("background", "nothing is laid over it where alpha is kept: write `alpha` as `flatten`, too")]
-    return []
-
-
 def _read_rendering(document: BatchDocument, encoding: Encoding) -> Rendering | None:
     """What was chosen; a default that is written out is the same as one that is left out."""
     rendering = Rendering(
@@ -292,9 +253,3 @@ def _read_rendering(document: BatchDocument, encoding: Encoding) -> Rendering | 
         metadata=document.metadata,
     )
     return rendering if rendering.chosen() else None
-
-
-def as_prefix(source: str | None) -> str:
-    """The prefix of keys that a `source` means: empty, or with a `/` at its end."""
-    stripped = (source or "").strip("/")
-    return f"{stripped}/" if stripped else ""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from muniflow.model.callback import MAX_CALLBACK_CHARS, read_callback
 from muniflow.model.deadline import EXAMPLE, read_time
 from muniflow.model.messages import Decode
 from muniflow.model.output_form import OutputForm
@@ -88,7 +89,6 @@ class BatchDocument(BaseModel):
         None,
         description="Run the batch anew where it has ended before: `all` images, or those that are new or `changed`.",
     )
-
     keep_days: float | None = Field(
         None,
         gt=0,
@@ -96,7 +96,20 @@ class BatchDocument(BaseModel):
         allow_inf_nan=False,
         description="So many days after its end the batch is erased, unless its owner's batches are earlier.",
     )
+    callback: str | None = Field(
+        None,
+        max_length=MAX_CALLBACK_CHARS,
+        description="https URL that is told the end of the batch, at a host that the operator allows.",
+        json_schema_extra={"format": "uri"},
+    )
     checksums: bool = Field(default=False, description="Whether the report has the SHA-256 of sources and outputs.")
+
+    @field_validator("callback")
+    @classmethod
+    def _is_callback(cls, url: str | None) -> str | None:
+        if url is not None:
+            read_callback(url)
+        return url
 
     @field_validator("deadline")
     @classmethod

@@ -2,8 +2,8 @@
 
 from typing import Any, cast
 
-from muniflow.model.batch import BATCH_ID
 from muniflow.model.batch_document import BatchDocument
+from muniflow.model.batch_faults import BATCH_ID
 from muniflow.model.deadline import RFC_3339
 from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS
 from muniflow.model.operation import Operations

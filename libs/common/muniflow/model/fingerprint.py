@@ -13,8 +13,8 @@ TURNS: Final = frozenset({"deadline", "priority"})
 """Fields that say when a batch runs, and nothing of what it makes: sent again with others, it is the same batch."""
 CONDITIONS: Final = frozenset({"strict", "replace", "again"})
 """Fields that say whether a batch may run: sent again with others, it is the same batch, too."""
-LABELS: Final = frozenset({"name"})
-"""Fields for people only: sent again with others, it is the same batch, too."""
+LABELS: Final = frozenset({"name", "callback"})
+"""Fields that say what it is called and who is told: sent again with others, it is the same batch, too."""
 RETENTION: Final = frozenset({"keep_days"})
 """Fields that say how long it is kept: sent again with others, it is the same batch, too."""
 RECORDS: Final = frozenset({"checksums"})

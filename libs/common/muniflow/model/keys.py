@@ -91,6 +91,12 @@ def upload_folder(batch: str, uploads: str = UPLOADS, attempt: str = "") -> str:
     return f"{uploads}/{batch}{ATTEMPT if attempt else ''}{attempt}/"
 
 
+def as_prefix(source: str | None) -> str:
+    """The prefix of keys that a `source` means: empty, or with a `/` at its end."""
+    stripped = (source or "").strip("/")
+    return f"{stripped}/" if stripped else ""
+
+
 def is_upload(prefix: str, batch: str) -> bool:
     """Whether a prefix is a folder of images that were sent with this batch."""
     attempt = prefix.removesuffix("/").partition(ATTEMPT)[2]

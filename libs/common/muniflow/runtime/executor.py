@@ -62,6 +62,42 @@ class ThreadExecutor:
             self._loop.add_callback_threadsafe(lambda: None if self._stopped else on_done(future))
 
 
+class DetachedExecutor:
+    """An `Executor` that waits for nothing: each piece of work has a thread of its own, which a stop leaves alone.
+
+    For work that may hang outside of this machine; whoever uses it bounds the number of pieces.
+    """
+
+    def __init__(self, loop: Loop, name: str) -> None:
+        """Deliver results on `loop`; `name` is that of the threads."""
+        self._loop = loop
+        self._name = name
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    def submit(self, work: Callable[[], T], on_done: Callable[[Future[T]], None]) -> None:
+        """Call `work()` in a thread, then `on_done` on the loop; after `stop`, not."""
+        if not self._stopped:
+            threading.Thread(target=self._run, args=(work, on_done), name=self._name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Start no more work, and drop the results of what runs."""
+        self._stopped = True
+
+    def _run(self, work: Callable[[], T], on_done: Callable[[Future[T]], None]) -> None:
+        future: Future[T] = Future()
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is the result
+            future.set_exception(error)
+        if not self._stopped:
+            self._loop.add_callback_threadsafe(lambda: None if self._stopped else on_done(future))
+
+
 Turn = Callable[[], float | None]
 """Does its work once; returns the pause until the next call in seconds, or `None` to end."""
 

@@ -24,7 +24,7 @@ LABELS: Mapping[str, str] = {
     "place": "1 for the first, at most as many as there are operations",
     "queue": "name of a queue of ours",
     "reason": "a kind, never a text: see the metric",
-    "reason_code": "one of `muniflow.reason_codes`",
+    "reason_code": "one of `muniflow.reason_codes`; of webhooks, one of their guide",
     "redelivered": "`true` when the broker has delivered the message before",
     "route": "a path of the HTTP API as its template, such as `/v1/batches/{batch_id}`; `other` for what is none",
     "stage": "name of a stage: a Deployment of workers",

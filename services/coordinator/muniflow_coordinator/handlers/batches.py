@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from muniflow.errors import Fault, Invalid
-from muniflow.model.batch import Batch, as_prefix, read_batch
+from muniflow.model.batch import Batch, read_batch
 from muniflow.model.batch_document import BatchDocument
 from muniflow.model.deadline import past_faults, read_time
+from muniflow.model.keys import as_prefix
 from muniflow.model.messages import TERMINAL, UNFINISHED, Notice
 from muniflow.model.operation import Operations
 from muniflow.model.owners import DEFAULT_OWNER
@@ -24,6 +25,7 @@ from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, Transport
 from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.foresight.deadlines import Deadlines
+from muniflow_coordinator.handlers import taken
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.decode import StatedBatch, stated_batch
 from muniflow_coordinator.handlers.image_list import few_named
@@ -66,6 +68,8 @@ class BatchHandler:
     """Called with each new batch once it is recorded, in order."""
     on_complete: Callable[[Run], None]
     """Called with a new batch whose images are all done already."""
+    callback_faults: Callable[[str, str | None], tuple[Fault, ...]]
+    """What is wrong with the `callback` of an owner's batch."""
 
     def __post_init__(self) -> None:
         """Look up the failpoints."""
@@ -115,16 +119,17 @@ class BatchHandler:
         images = None if document.images is None else tuple(document.images)
         deadline_at = None if document.deadline is None else read_time(document.deadline)
         source_faults = self.audit.senders.faults(sender, as_prefix(document.source), images, document.manifest)
-        return (*source_faults, *past_faults(deadline_at, self._sent_at(delivery)))
+        callback_faults = self.callback_faults(sender.owner, document.callback)
+        return (*source_faults, *past_faults(deadline_at, self._sent_at(delivery)), *callback_faults)
 
     def _admit(self, batch: Batch, delivery: Delivery) -> None:
         batch = replace(batch, submission=delivery.message_id)
         current = self.intakes.get(batch.batch_id)
         known = self.state.find(batch.batch_id)
         if known is not None and known.owner != batch.owner:
-            self.rejecter.refuse([delivery], batch, (Fault("batch_id", f"{known.id} is taken; choose another one"),))
+            self.rejecter.refuse([delivery], batch, (taken.by_another_owner(batch),))
         elif known is not None and known.fingerprint != batch.fingerprint:
-            self.rejecter.refuse([delivery], batch, (_other_content(known),))
+            self.rejecter.refuse([delivery], batch, (taken.by_other_content(known),))
         elif current is not None:
             current.deliveries.append(delivery)  # most often the same message, over a new connection
         elif known is not None and known.state == "intake":
@@ -137,6 +142,7 @@ class BatchHandler:
         elif known is not None and not self._asks_anew(batch, known, delivery):
             self._answer(known, delivery, already=True)
         elif faults := (
+            *self.callback_faults(batch.owner, batch.callback),
             *past_faults(batch.deadline_at, self._sent_at(delivery)),
             *(self._destination_faults(batch) if known is None else ()),
         ):
@@ -147,12 +153,8 @@ class BatchHandler:
             self._begin(batch, delivery)
 
     def _destination_faults(self, batch: Batch) -> tuple[Fault, ...]:
-        taken = self.state.find(self.state.owner_of(batch.destination) or "")
-        if taken is None:
-            return ()
-        whose = f"batch {taken.id}" if taken.owner == batch.owner else "another owner's batch"
-        text = f"{batch.destination} is, holds or lies in the destination of {whose}; choose another one"
-        return (Fault("destination", text),)
+        first = self.state.find(self.state.owner_of(batch.destination) or "")
+        return () if first is None else (taken.destination(batch, first),)
 
     def _asks_anew(self, batch: Batch, known: BatchRow, delivery: Delivery) -> bool:
         """Return whether this is a wish to run an ended batch anew, and not the message of its last run again."""
@@ -274,15 +276,6 @@ class BatchHandler:
         del self.intakes[intake.batch.batch_id]
         for held in intake.held:
             self.loop.call_later(0, held)
-
-
-def _other_content(known: BatchRow) -> Fault:
-    """Return why an id cannot be used: it is that of a batch of the same owner, which has nothing to do with it."""
-    text = (
-        f"{known.id} is the id of another batch with other content, which stays as it is ({known.state}): give this "
-        "one another `batch_id`, or leave it out, and it is made from the content"
-    )
-    return Fault("batch_id", text)
 
 
 def _new_batch(batch: Batch, document: bytes, now: float) -> NewBatch:

@@ -14,7 +14,7 @@ from muniflow.errors import MuniflowError, Unavailable
 from muniflow.model.batch import Batch
 from muniflow.model.checksums import NO_SUMS, ImageSums
 from muniflow.model.keys import REPORT, output_key, work_prefix
-from muniflow.model.messages import BatchState, leaf_count
+from muniflow.model.messages import BatchState, Notice, leaf_count
 from muniflow.model.report import (
     About,
     ForecastEntry,
@@ -131,6 +131,8 @@ class Finisher:
     failpoints: Failpoints
     forecast_of: Callable[[Run, float], ForecastEntry]
     """What was forecast for a batch that took so many seconds."""
+    on_ending: Callable[[Run, Notice], None]
+    """Called with the last notice before the terminal state is recorded, in the retry queue; perhaps again."""
     on_ended: Callable[[Run, BatchState], None]
     """Called with the terminal state when it is recorded, before `on_finished`."""
     on_finished: Callable[[Run], None]
@@ -195,6 +197,7 @@ class Finisher:
             self.retry_queue.run(recorded)
 
         def recorded() -> None:
+            self.on_ending(run, notice)
             self.state.commit([Commit(run.number, state=state, report=ending.report_key)])
             self._after_end()
             run.state = state

@@ -24,6 +24,7 @@ from muniflow_coordinator.state.tables import (
     leaves,
     letters,
     rejections,
+    webhooks,
 )
 
 _DAY_S = 86400.0
@@ -125,8 +126,8 @@ def _drop(connection: Connection, erasure: Erasure, named: list[int]) -> None:
         for table in (leaves, checksums, images, documents):
             connection.execute(delete(table).where(table.c.batch == number))
         connection.execute(delete(batches).where(batches.c.number == number))
-    of_owner = (rejections.c.batch == erasure.batch) & (rejections.c.owner == erasure.owner)
-    connection.execute(delete(rejections).where(of_owner))
+    for table in (rejections, webhooks):
+        connection.execute(delete(table).where(table.c.batch == erasure.batch, table.c.owner == erasure.owner))
     connection.execute(delete(forecasts).where(forecasts.c.batch == erasure.batch))
     for first in range(0, len(named), _PAGE):
         connection.execute(delete(letters).where(letters.c.number.in_(named[first : first + _PAGE])))

@@ -12,7 +12,6 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow_coordinator.state import rows
 from muniflow_coordinator.state.charge_types import Charge
-from muniflow_coordinator.state.charges import SqlCharges
 from muniflow_coordinator.state.db_errors import translated
 from muniflow_coordinator.state.failure_types import ANY, Chosen
 from muniflow_coordinator.state.failures import failure_of
@@ -31,6 +30,7 @@ from muniflow_coordinator.state.tables import (
 )
 from muniflow_coordinator.state.types import Commit, Counts, ImageRow, NewBatch
 from muniflow_coordinator.state.upgrade import check_version, upgrade
+from muniflow_coordinator.state.webhooks import SqlWebhooks
 
 _OF_RUN = (images.c.batch == bindparam("batch_"), images.c.run == bindparam("run_"), images.c.state == "pending")
 _ONE_PENDING = (*_OF_RUN, images.c.n == bindparam("n_"))
@@ -59,7 +59,7 @@ _RESTART = update(images).where(*_ONE_PENDING).values(run=images.c.run + 1)
 _COUNTS = select(batches.c.total, batches.c.done, batches.c.failed, batches.c.cancelled)
 
 
-class SqlState(SqlCharges):
+class SqlState(SqlWebhooks):
     """`muniflow_coordinator.state.types.State` on a database."""
 
     def __init__(self, writer: Engine, readers: Engine, clock: Clock, failpoints: Failpoints) -> None:

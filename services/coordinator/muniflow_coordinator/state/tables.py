@@ -192,6 +192,24 @@ spending = Table(
     *(Column(name, Double, nullable=False) for name in Amounts._fields),
 )
 
+# The ends of batches that are told to a URL: those that wait, and those that were given up. What was delivered is gone.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("event", String(80), nullable=False, unique=True),
+    *(Column(name, String(80), nullable=False) for name in ("owner", "batch")),
+    *(Column(name, Text, nullable=False) for name in ("url", "host")),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("dead_at", Double),
+    *(Column(name, Text) for name in ("code", "error")),
+    Index("webhooks_due", "dead_at", "next_at"),
+    sqlite_autoincrement=True,
+)
+
 # The SHA-256 of the source and of each output of a done image, 32 bytes each, in split order. No foreign key: a build
 # that does not know this table may delete a batch.
 checksums = Table(
@@ -278,4 +296,5 @@ __all__ = [
     "schema",
     "service_times",
     "spending",
+    "webhooks",
 ]

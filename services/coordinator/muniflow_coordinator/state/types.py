@@ -19,6 +19,7 @@ from muniflow_coordinator.state.charge_types import ChargeState
 from muniflow_coordinator.state.erasure_types import ErasureState
 from muniflow_coordinator.state.failure_types import ANY, Chosen
 from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
+from muniflow_coordinator.state.webhook_types import WebhookState
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Commit:
     report: str | None = None
 
 
-class State(ChargeState, ErasureState, Protocol):
+class State(ChargeState, ErasureState, WebhookState, Protocol):
     """Durable records of batches, images and leaves of open images."""
 
     # The writer
