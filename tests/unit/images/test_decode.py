@@ -177,6 +177,31 @@ def test_a_png_with_rows_to_spare_or_a_wrong_checksum_inside_is_refused():
             read(craft.png_of([header, (b"IDAT", changed), (b"IEND", b"")]))
 
 
+@pytest.mark.parametrize("behind", [(b"junk!",), (bytes(9),), (b"ju", b"nk"), (b"", b""), (b"\x78\x9c" * 400,)])
+@pytest.mark.parametrize("ends", [True, False])
+def test_data_behind_the_proven_end_of_a_pngs_pixels_are_harmless(behind, ends):
+    """Every viewer opens it: the pixels have their checksum, and damage before it is seen as ever."""
+    header, *others = craft.png_chunks(craft.png(NOISE))
+    pixels = b"".join(body for kind, body in others if kind == b"IDAT")
+
+    def png(stream: bytes) -> bytes:
+        first, *more = behind
+        chunks = [header, (b"IDAT", stream + first), *((b"IDAT", each) for each in more), (b"IEND", b"")]
+        return craft.png_of(chunks if ends else chunks[:-1])
+
+    assert np.array_equal(read(png(pixels)), NOISE)
+    wrong = bytearray(pixels)
+    wrong[len(wrong) // 2] ^= 1
+    spare = zlib.compress(zlib.decompress(pixels) + bytes(22))
+    short = zlib.compress(zlib.decompress(pixels)[:-22])
+    whole = png(pixels)
+    place = whole.index(b"IDAT") + 8
+    broken = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    for damaged in (png(bytes(wrong)), png(pixels[:-4]), png(pixels[:-40]), png(spare), png(short), broken):
+        with pytest.raises(Rejected, match="the PNG is"):
+            read(damaged)
+
+
 @pytest.mark.parametrize("behind", [b"", b"behind the container"])
 def test_a_webp_is_not_completed_from_what_follows_its_picture(behind):
     """libwebp would read on in the next chunk, and in what follows the container."""

@@ -20,7 +20,10 @@ _NAMES_OF_METADATA = (
 _HARMLESS: Final[dict[SourceFormat, re.Pattern[str]]] = {
     "jpeg": _NOTHING,
     # Ancillary chunks that do not concern the pixels and are whole, if odd: "iCCP: known incorrect sRGB profile".
-    "png": re.compile(r"libpng warning: (?:(?!tRNS)[a-z][A-Za-z]{3}: (?!CRC error)|Invalid cICP )"),
+    # And data behind the end of the pixels, which has proven their checksum by then.
+    "png": re.compile(
+        r"libpng warning: (?:(?!tRNS)[a-z][A-Za-z]{3}: (?!CRC error)|Invalid cICP |IDAT: Extra compressed data$)"
+    ),
     "webp": _NOTHING,
     "heif": _NOTHING,
     "avif": _NOTHING,
