@@ -12,6 +12,8 @@ MAX_CHUNKS = 1024
 _RIFF_BYTES = 12
 _PICTURES = frozenset({b"VP8 ", b"VP8L"})
 _ANIMATED, _WITH_ALPHA = 0x02, 0x10
+_STATED = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+"""Chunks that count where the canvas says with a flag that they are there, as for libwebp; of several the first."""
 _LOSSLESS_ALPHA = 1 << 28
 _SIDE = 0x3FFF
 """Width and height take 14 bits."""
@@ -24,16 +26,18 @@ def read_webp(data: memoryview, limits: ImageLimits, *, start_only: bool = False
         Rejected: beyond a limit, truncated, damaged, or animated.
     """
     canvas: tuple[int, int] | None = None
+    flags = 0
     alpha = False
     pixels: tuple[int, int] | None = None
-    stated = dict.fromkeys((b"EXIF", b"XMP ", b"ICCP"), (0, data[:0]))
+    stated = dict.fromkeys(_STATED, (0, data[:0]))
     end = end_of_container(data)
     if end > len(data) and not start_only:
         truncated("webp", f"its container states {end} bytes, and there are {len(data)}")
     for kind, start, body in chunks(data, end):
         match kind:
             case b"VP8X":
-                canvas, alpha = _canvas(body)
+                canvas, flags = _canvas(body)
+                alpha = bool(flags & _WITH_ALPHA)
             case b"VP8 " | b"VP8L" if pixels is None:
                 pixels, own_alpha = (_lossy(body), False) if kind == b"VP8 " else _lossless(body)
                 alpha = alpha or own_alpha
@@ -42,7 +46,7 @@ def read_webp(data: memoryview, limits: ImageLimits, *, start_only: bool = False
                     break
             case b"ANIM" | b"ANMF":
                 unsupported("the WebP is animated; a photograph is one picture")
-            case b"EXIF" | b"XMP " | b"ICCP":
+            case b"EXIF" | b"XMP " | b"ICCP" if flags & _STATED[kind] and not stated[kind][0]:
                 stated[kind] = start, body
     if pixels is None:
         damaged("webp", "it has no pixels")
@@ -95,12 +99,12 @@ def chunks(data: memoryview, end: int) -> Iterator[tuple[bytes, int, memoryview]
     raise Rejected(f"the WebP has more than {MAX_CHUNKS} chunks", reason_code="image_too_large")
 
 
-def _canvas(body: memoryview) -> tuple[tuple[int, int], bool]:
-    """Its size, and whether the picture has alpha."""
+def _canvas(body: memoryview) -> tuple[tuple[int, int], int]:
+    """Its size, and its flags."""
     flags, width_low, width_high, height_low, height_high = take("webp", "<B3xHBHB", body, 0, "its canvas")
     if flags & _ANIMATED:
         unsupported("the WebP is animated; a photograph is one picture")
-    return (width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1), bool(flags & _WITH_ALPHA)
+    return (width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1), flags
 
 
 def _lossy(body: memoryview) -> tuple[int, int]:
