@@ -20,9 +20,11 @@ _NAMES_OF_METADATA = (
 _HARMLESS: Final[dict[SourceFormat, re.Pattern[str]]] = {
     "jpeg": _NOTHING,
     # Ancillary chunks that do not concern the pixels and are whole, if odd: "iCCP: known incorrect sRGB profile".
-    # And data behind the end of the pixels, which has proven their checksum by then.
+    # And what libpng leaves out for being where it says nothing of them: behind their end, whose checksum was proven by
+    # then, or of transparency beside a channel of alpha.
     "png": re.compile(
-        r"libpng warning: (?:(?!tRNS)[a-z][A-Za-z]{3}: (?!CRC error)|Invalid cICP |IDAT: Extra compressed data$)"
+        r"libpng warning: (?:(?!tRNS)[a-z][A-Za-z]{3}: (?!CRC error)|Invalid cICP |IDAT: Extra compressed data$"
+        r"|PLTE: out of place$|IEND: invalid$|tRNS: invalid with alpha channel$)"
     ),
     "webp": _NOTHING,
     "heif": _NOTHING,

@@ -188,9 +188,17 @@ def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction, 
             f"the {FORMAT_NAMES[header.format]} decodes to {image.dtype} of shape {image.shape}",
             reason_code="image_damaged",
         )
+    if header.narrow and not all_samples:
+        return _widened(image)
     if header.format == "avif" and deep:
         return cv2.convertScaleAbs(image, alpha=255 / ((1 << header.bits) - 1)).astype(np.uint8, copy=False)
     return cast("Image", _high_bits(image) if deep else image)
+
+
+def _widened(image: NDArray[Any]) -> Image:
+    """From black to white, of gray that runs from 16 to 235; OpenCV made eight bits of more before."""
+    above = np.maximum(image, 16) - np.uint8(16)
+    return np.asarray(cv2.convertScaleAbs(above, alpha=255 / (235 - 16)), np.uint8)
 
 
 def _with_key(gray: NDArray[Any], header: ImageHeader) -> NDArray[Any]:

@@ -72,6 +72,8 @@ class ImageHeader:
     """The gray, in `bits`, that a gray PNG calls transparent."""
     profile: tuple[tuple[int, int], ...] = ()
     """Where the parts of its ICC profile are, from and to: see `muniflow.images.profile`."""
+    narrow: bool = False
+    """Whether a gray AVIF has black at 16 and white at 235 of 255: OpenCV leaves that so."""
     space: Space | None = None
     """What it says of its colours by numbers, which counts where it has no profile."""
 

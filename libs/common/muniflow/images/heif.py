@@ -30,6 +30,8 @@ _SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"msf1"})
 _LARGE, _TO_THE_END = 1, 0
 _PROFILES = frozenset({b"prof", b"rICC"})
 _ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
+_RANGE, _FULL_RANGE = 6, 0x80
+"""Where `nclx` says that black is 0 and white the largest number."""
 _MONOCHROME, _HIGH_BITS, _TWELVE_BITS = 0x10, 0x40, 0x20
 """In `av1C`."""
 _TURNS: dict[tuple[int, int | None], int] = {
@@ -66,6 +68,10 @@ class _Picture:
     named: bool = False
     """Whether there is an `nclx`."""
     gray: bool = False
+    monochrome: bool = False
+    """Whether it is coded so."""
+    narrow: bool = False
+    """Whether its `nclx` says that 16 is black and 235 is white."""
     bits: int = 8
     alpha: Alpha | None = None
 
@@ -116,6 +122,7 @@ def _header(kind: Kind, picture: _Picture, limits: ImageLimits) -> ImageHeader:
         alpha="straight" if kind == "avif" and picture.alpha else picture.alpha,  # libavif divides by itself
         profile=(picture.profile,) if picture.profile else (),
         space=picture.space,
+        narrow=kind == "avif" and picture.monochrome and picture.narrow,
     )
 
 
@@ -238,7 +245,8 @@ def _apply(data: memoryview, kind: Kind, box: Box, picture: _Picture) -> None:
             picture.gray |= bytes(data[box.start + 4 : box.start + 5]) == b"\1"
         case b"av1C" if box.end - box.start > 2:  # noqa: PLR2004
             coding = data[box.start + 2]
-            picture.gray |= bool(coding & _MONOCHROME)
+            picture.monochrome = bool(coding & _MONOCHROME)
+            picture.gray |= picture.monochrome
             picture.bits = (12 if coding & _TWELVE_BITS else 10) if coding & _HIGH_BITS else 8
 
 
@@ -250,6 +258,7 @@ def _colours(data: memoryview, box: Box, picture: _Picture) -> None:
     elif kind == b"nclx" and len(content) >= 4:  # noqa: PLR2004
         space = space_of_numbers(*struct.unpack_from(">HH", content))
         picture.space, picture.named = None if space == SRGB else space, True
+        picture.narrow = len(content) > _RANGE and not content[_RANGE] & _FULL_RANGE
 
 
 def _properties_of(data: memoryview, kind: Kind, links: Box, wanted: int) -> list[int]:
