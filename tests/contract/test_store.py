@@ -51,12 +51,25 @@ NASTY = st.text("ab-./ ~+%#é\N{GRINNING FACE}!'&?*", min_size=1, max_size=6)
 numbers = itertools.count()
 
 
+def _one_at_a_time(server: ThreadedMotoServer) -> None:
+    """Moto looks whether a blob is there, then writes it: of two requests at once both would create it."""
+    running = vars(server)["_server"]
+    application, one = running.app, threading.Lock()
+
+    def serialised(environ: dict[str, object], start_response: Callable[..., object]) -> list[bytes]:
+        with one:
+            return list(application(environ, start_response))
+
+    running.app = serialised
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a server of our own."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    _one_at_a_time(server)
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")

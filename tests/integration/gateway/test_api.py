@@ -208,7 +208,7 @@ def test_the_result_itself_for_a_person_in_a_hurry(http):
 
     name, body = picture()
     failed = http.post("/v1/process", **form((name, body[: len(body) // 2])))
-    assert failed.status_code == 422
+    assert failed.status_code == 422, failed.text
     assert failed.json()["faults"][0]["place"] == name
 
 

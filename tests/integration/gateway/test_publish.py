@@ -98,6 +98,6 @@ def test_a_rejected_batch_ends_the_program_with_its_errors_and_is_kept(publish, 
     assert (kept["state"], kept["ended"]) == ("rejected", True)
     assert kept["faults"] == [{"reason_code": None, **fault} for fault in faults]
     shown = muniflow.read("status", "wrong")
-    assert (shown["state"], shown["faults"]) == ("rejected", faults)
+    assert (shown["state"], shown["faults"]) == ("rejected", kept["faults"])
     assert "wrong" in {each["batch_id"] for each in muniflow.read("status")["rejected"]}
     assert "operations[0]" in muniflow("status", "wrong").stdout

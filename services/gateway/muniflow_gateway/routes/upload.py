@@ -163,6 +163,9 @@ async def process_now(
 
 async def _result(deps: Dependencies, view: BatchView) -> Response:
     headers = {**_headers(view.batch_id), "X-Batch-State": view.state}
+    if view.state == "rejected":
+        faults = [Fault(fault.place, fault.problem) for fault in view.faults]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the batch is rejected", faults, headers=headers)
     if not view.done:
         page = await deps.coordinator.images(view.batch_id, state="failed", limit=50)
         faults = [Fault(image.source.rpartition("/")[2], "; ".join(image.reasons)) for image in page.images]
