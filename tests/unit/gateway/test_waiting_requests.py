@@ -123,6 +123,24 @@ def test_a_request_that_nobody_waits_for_ends() -> None:
     asyncio.run(scene())
 
 
+def test_a_batch_that_is_accepted_while_the_coordinator_answers_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        gateway = _Gateway()
+        gateway.hub.submitted("b", "default")
+        known = gateway.coordinator.batch
+
+        async def too_early(batch_id: str) -> BatchStatus:
+            monkeypatch.setattr(gateway.coordinator, "batch", known)
+            gateway.hub.on_notice(Notice(batch=batch_id, state="running", total=9))  # before this answer is read
+            await asyncio.sleep(0)
+            raise NotFound("there is no such batch")
+
+        monkeypatch.setattr(gateway.coordinator, "batch", too_early)
+        assert (await gateway.follower.now("b", None)).state == "running"
+
+    asyncio.run(scene())
+
+
 def test_a_batch_that_is_not_there_is_not_waited_for() -> None:
     async def scene() -> None:
         gateway = _Gateway()

@@ -78,7 +78,7 @@ class Follower:
             Unavailable: the coordinator is away and it was not submitted here.
         """
         try:
-            return batch_view(await self._coordinator.batch(batch_id))
+            return batch_view(await self._status(batch_id))
         except MuniflowError as error:
             view = self._known_here(batch_id, error, only)
             if view is None and isinstance(error, NotFound):
@@ -86,6 +86,15 @@ class Follower:
             if view is None:
                 raise
             return view
+
+    async def _status(self, batch_id: str) -> BatchStatus:
+        try:
+            return await self._coordinator.batch(batch_id)
+        except NotFound:
+            if not self._notices.arrived(batch_id):
+                raise
+            # It was erased, or accepted while this answer was on its way.
+            return await self._coordinator.batch(batch_id)
 
     async def wait(self, batch_id: str, timeout_s: float, given_up: GivenUp, only: str | None) -> BatchView:
         """A batch at its end; or as it is after `timeout_s`, or once the request is given up.
