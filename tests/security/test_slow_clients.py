@@ -14,6 +14,7 @@ import pytest
 from tests.integration.gateway.help import resident_bytes
 from tests.security.siege import besieged
 from tests.support import web
+from tests.support.sockets import has_ended
 from tests.support.waiting import eventually
 
 from muniflow_gateway.auth.api_keys import make_key
@@ -44,23 +45,12 @@ def connected(url, count=1):
         ]
 
 
-def ended(client):
-    """Whether the gateway has closed a connection, now or within a moment."""
-    client.settimeout(0.05)
-    try:
-        return client.recv(65536) == b""
-    except TimeoutError:
-        return False
-    except ConnectionError:
-        return True
-
-
 def until_ended(*clients):
     """Wait until the gateway has closed all of them; what it says before is read."""
     left = list(clients)
 
     def none_left():
-        left[:] = [client for client in left if not ended(client)]
+        left[:] = [client for client in left if not has_ended(client)]
         return not left
 
     eventually(none_left, SOON_S, lambda: f"{len(left)} connections are open still")
@@ -96,7 +86,7 @@ def test_a_head_that_creeps_is_not_waited_for_either(own_gateway):
                 client.sendall(b"a")
             except ConnectionError:
                 return True
-            return ended(client)
+            return has_ended(client)
 
         eventually(creeps, SOON_S, every_s=0.2)
 
@@ -108,7 +98,7 @@ def test_more_half_heads_than_connections_keep_nobody_out(own_gateway):
             client.sendall(b"GET / HTTP/1.1\r\nX-Half: ")
         times = [answer_s(gateway.url, path) for path in ("/livez", "/readyz", "/v1/operations")]
         assert max(times) < SERVED_S, times
-        kept = sum(not ended(client) for client in clients[-100:])
+        kept = sum(not has_ended(client) for client in clients[-100:])
         assert kept > 50, "the newest ones have time still"
 
 
@@ -144,7 +134,7 @@ def test_a_body_that_creeps_is_refused(own_gateway):
                 client.sendall(b"x")
             except ConnectionError:
                 return True
-            return ended(client)
+            return has_ended(client)
 
         eventually(refused, 2 * SOON_S, every_s=0.3)
 
@@ -252,7 +242,7 @@ def test_one_address_has_so_many_connections(own_gateway):
     gateway = own_gateway(**{**SHORT, "MUNIFLOW_MAX_CONNECTIONS_PER_ADDRESS": "3", "MUNIFLOW_HEAD_TIMEOUT_S": "60"})
     with connected(gateway.url, 10) as clients:
         until_ended(*clients[:7])
-        assert not any(ended(client) for client in clients[7:])
+        assert not any(has_ended(client) for client in clients[7:])
         assert answer_s(gateway.url) < SOON_S, "its newest one is served"
 
 

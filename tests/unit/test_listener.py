@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from tests.support import web
+from tests.support.sockets import has_ended
 from tests.support.waiting import eventually
 
 from muniflow.runtime.http import HttpServer
@@ -57,16 +58,6 @@ def status(server, path="/livez"):
     return web.get(f"http://127.0.0.1:{server.port}{path}", timeout=LONG_S).status_code
 
 
-def is_ended(client):
-    client.settimeout(0.05)
-    try:
-        return client.recv(65536) == b""
-    except TimeoutError:
-        return False
-    except ConnectionError:
-        return True
-
-
 def was_reset(client):
     """Whether the other end has reset a connection, without a look at what came before."""
     return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
@@ -98,7 +89,7 @@ def test_health_waits_for_no_route():
 def test_a_head_that_does_not_end_is_not_waited_for(sent):
     with serving(SHORT) as server, connected(server, 3, sent) as clients:
         for client in clients:
-            eventually(partial(is_ended, client), LONG_S)
+            eventually(partial(has_ended, client), LONG_S)
 
 
 def test_a_head_that_creeps_is_not_waited_for_either():
@@ -109,7 +100,7 @@ def test_a_head_that_creeps_is_not_waited_for_either():
                 client.sendall(b"a")
             except ConnectionError:
                 return True
-            return is_ended(client)
+            return has_ended(client)
 
         eventually(creeps, LONG_S)
 
@@ -129,8 +120,8 @@ def test_beyond_the_limit_the_oldest_is_ended():
     limits = ListenerLimits(head_timeout_s=600, max_connections=10)
     with serving(limits) as server, connected(server, 30, b"GET / HTTP/1.1\r\n") as clients:
         assert status(server) == 200
-        eventually(lambda: all(is_ended(client) for client in clients[:20]), LONG_S)
-        assert not is_ended(clients[-1])
+        eventually(lambda: all(has_ended(client) for client in clients[:20]), LONG_S)
+        assert not has_ended(clients[-1])
 
 
 def test_a_body_is_not_read_and_its_sender_sees_the_answer():

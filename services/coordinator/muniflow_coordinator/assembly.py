@@ -107,9 +107,9 @@ def assemble(
                           settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
-                           forecaster.deadlines, _rejecter(given, settings, transport, retry, notifier, audit=audit),
-                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed,
-                           courier.faults)
+                           forecaster.deadlines, courier.faults,
+                           Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
+                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, topology(operations), given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit, eraser)
@@ -148,18 +148,6 @@ def _removal(
     sweeper = Sweeper(loop, clock, executors.orphans, stores.output, after_s, state, retry, runs, cleaner)
     eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper)
     return cleaner, sweeper, eraser, Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days)
-
-
-def _rejecter(
-    given: Resources,
-    settings: CoordinatorSettings,
-    transport: Transport,
-    retry: RetryQueue,
-    notifier: Notifier,
-    *,
-    audit: AuditTrail,
-) -> Rejecter:
-    return Rejecter(given.clock, transport, given.state, retry, notifier, audit, settings.kept_s)
 
 
 def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:

@@ -12,7 +12,7 @@ from muniflow.model.messages import IMAGE_FORMATS, LOSSLESS, TERMINAL, WITH_ALPH
 from muniflow.model.operation import Operation
 from muniflow_gateway.problems import FaultBody
 
-BATCH_EXAMPLE: dict[str, Any] = {
+VIEW_EXAMPLE: dict[str, Any] = {
     "batch_id": "20261122-093015-3f9c2a1b",
     "name": "Canal houses, spring",
     "owner": "utrecht",
@@ -78,7 +78,7 @@ class BatchLinks(BaseModel):
 class BatchView(BatchStatus):
     """A batch now."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [BATCH_EXAMPLE]})
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [VIEW_EXAMPLE]})
 
     ended: bool
     """Whether its state is a final one; a replay begins it again."""

@@ -22,7 +22,7 @@ from muniflow.model.api_failures import (
     StrayLetter,
 )
 from muniflow.runtime.http import Query, Route
-from muniflow_coordinator.api.query import next_after, number_of
+from muniflow_coordinator.api.query import next_after, number_of, page_of
 from muniflow_coordinator.runs.spec import read_spec
 from muniflow_coordinator.state.failure_types import Chosen, FailureRow, LetterRow, Place, RejectionRow
 from muniflow_coordinator.state.types import State
@@ -77,8 +77,7 @@ class FailureAnswers:
 
     def rejections(self, query: Query) -> RejectionList:
         """Return a page of rejected batches with all their faults, newest first."""
-        limit = number_of(query, "limit", 50, MAX_REJECTIONS)
-        after = number_of(query, "after", 0) or None
+        limit, after = page_of(query, MAX_REJECTIONS)
         rows = self._state.rejections(
             batch=query.get("batch"),
             municipality=query.get("municipality"),

@@ -30,6 +30,15 @@ def number_of(query: Query, name: str, default: int, largest: int | None = None)
     return number
 
 
+def page_of(query: Query, most: int) -> tuple[int, int | None]:
+    """Return how many rows of a list, newest first, are asked for, and the number below which they begin.
+
+    Raises:
+        Rejected: one of them is no number, or out of range.
+    """
+    return number_of(query, "limit", 50, most), number_of(query, "after", 0) or None
+
+
 def next_after(rows: Sequence[Row], limit: int, place: Callable[[Row], Place]) -> Place | None:
     """Return where the next page begins, by the last row of this one; `None` where there is no more."""
     return place(rows[-1]) if len(rows) == limit else None

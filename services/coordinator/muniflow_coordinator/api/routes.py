@@ -36,7 +36,7 @@ from muniflow.reason_codes import UNKNOWN
 from muniflow.runtime.http import Query, Route
 from muniflow_coordinator.api.eta import NO_CONSUMER, eta_of
 from muniflow_coordinator.api.forecasts import forecast_list
-from muniflow_coordinator.api.query import next_after, number_of
+from muniflow_coordinator.api.query import next_after, number_of, page_of
 from muniflow_coordinator.api.scaling import ScalingAnswers, not_leading
 from muniflow_coordinator.api.stages import Stages
 from muniflow_coordinator.api.view import View
@@ -133,16 +133,14 @@ class Answers:
 
     def audit(self, query: Query) -> AuditList:
         """Return a page of the audit trail, newest first."""
-        limit = number_of(query, "limit", 50, MAX_BATCHES)
-        after = number_of(query, "after", 0) or None
+        limit, after = page_of(query, MAX_BATCHES)
         found = self._state.audit(owner=query.get("owner"), batch=query.get("batch"), after=after, limit=limit)
         last = next_after(found, limit, lambda numbered: str(numbered[0]))
         return AuditList(entries=tuple(entry for _, entry in found), next=last)
 
     def batches(self, query: Query) -> BatchList:
         """Return a page of batches, newest first."""
-        limit = number_of(query, "limit", 50, MAX_BATCHES)
-        after = number_of(query, "after", 0) or None
+        limit, after = page_of(query, MAX_BATCHES)
         rows = self._state.batches(
             state=query.get("state"),
             municipality=query.get("municipality"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from muniflow.model.api_webhooks import WEBHOOKS, UndeliveredWebhook, UndeliveredWebhooks
 from muniflow.runtime.http import Query, Route
-from muniflow_coordinator.api.query import number_of
+from muniflow_coordinator.api.query import next_after, page_of
 from muniflow_coordinator.state.webhook_types import WebhookRow, WebhookState
 
 MAX_PAGE = 500
@@ -23,9 +23,9 @@ class WebhookAnswers:
 
     def webhooks(self, query: Query) -> UndeliveredWebhooks:
         """Return a page of webhooks that wait or were given up."""
-        limit, after = number_of(query, "limit", 50, MAX_PAGE), number_of(query, "after", 0) or None
+        limit, after = page_of(query, MAX_PAGE)
         rows = self._state.webhooks(owner=query.get("owner"), after=after, limit=limit)
-        last = str(rows[-1].number) if len(rows) == limit else None
+        last = next_after(rows, limit, lambda row: str(row.number))
         return UndeliveredWebhooks(webhooks=tuple(map(_webhook, rows)), next=last)
 
 

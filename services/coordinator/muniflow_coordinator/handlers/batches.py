@@ -63,13 +63,13 @@ class BatchHandler:
     audit: AuditTrail
     eraser: Eraser
     deadlines: Deadlines
+    callback_faults: Callable[[str, str | None], tuple[Fault, ...]]
+    """What is wrong with the `callback` of an owner's batch."""
     rejecter: Rejecter
     on_accepted: Sequence[Callable[[Run], None]]
     """Called with each new batch once it is recorded, in order."""
     on_complete: Callable[[Run], None]
     """Called with a new batch whose images are all done already."""
-    callback_faults: Callable[[str, str | None], tuple[Fault, ...]]
-    """What is wrong with the `callback` of an owner's batch."""
 
     def __post_init__(self) -> None:
         """Look up the failpoints."""

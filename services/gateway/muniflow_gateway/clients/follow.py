@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from muniflow.errors import MuniflowError, NotFound, Unavailable
 from muniflow.model.api import BatchStatus, ImageList
@@ -26,6 +27,7 @@ PAGE = 500
 OWNERS_KEPT = 10_000
 
 
+Answer = TypeVar("Answer")
 GivenUp = Callable[[], Awaitable[bool]]
 """Whether nobody waits for the answer any more, or the process drains."""
 
@@ -78,7 +80,7 @@ class Follower:
             Unavailable: the coordinator is away and it was not submitted here.
         """
         try:
-            return batch_view(await self._status(batch_id))
+            return batch_view(await self._ask(batch_id, lambda: self._coordinator.batch(batch_id)))
         except MuniflowError as error:
             view = self._known_here(batch_id, error, only)
             if view is None and isinstance(error, NotFound):
@@ -87,14 +89,14 @@ class Follower:
                 raise
             return view
 
-    async def _status(self, batch_id: str) -> BatchStatus:
+    async def _ask(self, batch_id: str, question: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask the coordinator about a batch, once more where it was accepted while a "no such batch" was on its way."""
         try:
-            return await self._coordinator.batch(batch_id)
+            return await question()
         except NotFound:
             if not self._notices.arrived(batch_id):
                 raise
-            # It was erased, or accepted while this answer was on its way.
-            return await self._coordinator.batch(batch_id)
+            return await question()  # if it was erased, it says so again
 
     async def wait(self, batch_id: str, timeout_s: float, given_up: GivenUp, only: str | None) -> BatchView:
         """A batch at its end; or as it is after `timeout_s`, or once the request is given up.
@@ -187,7 +189,9 @@ class Follower:
             MuniflowError: the batch is not known, or the coordinator is away.
         """
         try:
-            return await self._coordinator.images(batch_id, state=state, after=after, limit=limit)
+            return await self._ask(
+                batch_id, lambda: self._coordinator.images(batch_id, state=state, after=after, limit=limit)
+            )
         except NotFound as error:
             if self._known_here(batch_id, error, None) is None:
                 raise

@@ -16,6 +16,7 @@ from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitt
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
 from muniflow_gateway.streaming import StreamedAnswer
+from muniflow_gateway.upload.budgets import refused_faults
 
 router = APIRouter(tags=["submit"])
 REFUSALS = problems(400, 408, 409, 413, 415)
@@ -164,8 +165,8 @@ async def process_now(
 async def _result(deps: Dependencies, view: BatchView) -> Response:
     headers = {**_headers(view.batch_id), "X-Batch-State": view.state}
     if view.state == "rejected":
-        faults = [Fault(fault.place, fault.problem) for fault in view.faults]
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the batch is rejected", faults, headers=headers)
+        refused = refused_faults(fault.model_dump() for fault in view.faults)
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the batch is rejected", refused, headers=headers)
     if not view.done:
         page = await deps.coordinator.images(view.batch_id, state="failed", limit=50)
         faults = [Fault(image.source.rpartition("/")[2], "; ".join(image.reasons)) for image in page.images]

@@ -1,7 +1,7 @@
 """Budgets at the gateway: says early, and with the right status, what the coordinator would refuse."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -71,7 +71,7 @@ class BudgetCheck:
 
 def refusal(notice: Notice) -> Problem:
     """What the refusal of a batch by the coordinator means over HTTP."""
-    faults = refused_faults(notice)
+    faults = refused_faults(notice.faults)
     codes = {fault.reason_code for fault in faults}
     if "day_budget" in codes:
         return _tomorrow(faults)
@@ -80,15 +80,15 @@ def refusal(notice: Notice) -> Problem:
     return Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
 
 
-def refused_faults(notice: Notice) -> tuple[Fault, ...]:
+def refused_faults(told: Iterable[Mapping[str, str | None]]) -> tuple[Fault, ...]:
     """The faults of a refused batch; a code of a later build is left out."""
     return tuple(
         Fault(
-            fault.get("place", ""),
-            fault.get("problem", ""),
+            fault.get("place") or "",
+            fault.get("problem") or "",
             next((code for code in REFUSALS if code == fault.get("reason_code")), None),
         )
-        for fault in notice.faults
+        for fault in told
     )
 
 
