@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 from obstore.store import MemoryStore
 from tests.support.waiting import LIMIT_S
 
@@ -26,6 +26,9 @@ from muniflow.model.keys import upload_folder
 from muniflow.store import Store, open_store
 from muniflow.store.objects import ObjectStore
 from muniflow.store.places import destination_in
+
+if TYPE_CHECKING:
+    from moto.server import ThreadedMotoServer
 
 HERE = Path(__file__).parent
 BUCKET = "city-archive"
@@ -51,7 +54,7 @@ NASTY = st.text("ab-./ ~+%#é\N{GRINNING FACE}!'&?*", min_size=1, max_size=6)
 numbers = itertools.count()
 
 
-def _one_at_a_time(server: ThreadedMotoServer) -> None:
+def _one_at_a_time(server: "ThreadedMotoServer") -> None:
     """Moto looks whether a blob is there, then writes it: of two requests at once both would create it."""
     running = vars(server)["_server"]
     application, one = running.app, threading.Lock()
@@ -66,6 +69,8 @@ def _one_at_a_time(server: ThreadedMotoServer) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a server of our own."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

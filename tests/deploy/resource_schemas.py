@@ -79,13 +79,20 @@ def is_custom(document: Document) -> bool:
     return (bool(version) and "." in group and not group.endswith(".k8s.io")) or group == "gateway.networking.k8s.io"
 
 
-def problems(document: Document, version: str) -> list[str]:
+def problems(document: Document, version: str) -> tuple[str, ...]:
     """What is wrong with a document by its schema; a document without a schema is a problem, too."""
+    return _problems(json.dumps(document), version)
+
+
+@cache
+def _problems(document_json: str, version: str) -> tuple[str, ...]:
+    """Of documents as text: most are the same in all cases of the matrix."""
+    document = json.loads(document_json)
     kind, api_version = document["kind"], document["apiVersion"]
     validator = _custom(api_version, kind) if is_custom(document) else _core(version, api_version, kind)
     if validator is None:
-        return [f"{name_of(document)}: no schema for {api_version} in Kubernetes {version}"]
-    return [
+        return (f"{name_of(document)}: no schema for {api_version} in Kubernetes {version}",)
+    return tuple(
         f"{name_of(document)}: {'.'.join(map(str, error.absolute_path))}: {error.message[:200]}"
         for error in validator.iter_errors(document)
-    ]
+    )

@@ -72,6 +72,6 @@ def test_every_policy_is_tried():
 )
 def test_a_schema_finds_a_wrong_field(kind, damage):
     document = copy.deepcopy(_first(rendered("keda-prometheus"), kind))
-    assert problems(document, "1.33") == []
+    assert problems(document, "1.33") == ()
     damage(document)
     assert problems(document, "1.33")

@@ -12,7 +12,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 from tests.deploy import policies
 from tests.deploy.chart import ROOT
 from tests.deploy.resource_schemas import VERSIONS, problems
@@ -102,6 +101,8 @@ def test_the_tasks_of_an_example_make_the_whole_batch(platform, here, monkeypatc
 @pytest.fixture
 def bucket(monkeypatch):
     """The name of a bucket on a server of our own that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

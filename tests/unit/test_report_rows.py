@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from jsonschema import Draft202012Validator
 from tests.unit.worker.test_listing import batch
@@ -66,6 +64,9 @@ def test_csv_has_the_same_values() -> None:
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 def test_pandas_and_duckdb_read_it_in_one_line(tmp_path: Path, form: RowFormat) -> None:
+    import duckdb
+    import pandas as pd  # type: ignore[import-untyped]
+
     file = tmp_path / f"report.{form}"
     file.write_bytes(rows(form))
     frame = pd.read_json(file, lines=True) if form == "ndjson" else pd.read_csv(file)
