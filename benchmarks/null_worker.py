@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import TextIO
 
-from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.model.topology import EVENTS, EVENTS_EXCHANGE, step_queue, topology
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings, read_env
 from muniflow.transport.rabbitmq import RabbitTransport
@@ -79,7 +79,7 @@ class NullWorker:
             elif not self._stopping:
                 self._loop.call_later(RETRY_S, lambda: self._publish(group))
 
-        self._transport.publish([OutgoingMessage(EVENTS, body)], on_settled)
+        self._transport.publish([OutgoingMessage(EVENTS, body, EVENTS_EXCHANGE)], on_settled)
 
 
 def main() -> None:

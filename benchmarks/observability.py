@@ -27,7 +27,7 @@ from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
 from muniflow.model.messages import Encoding, Events, RouteStep, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.model.topology import EVENTS, TASKS_EXCHANGE, step_queue, topology
 from muniflow.runtime import logs
 from muniflow.runtime.loop import new_loop
 from muniflow.testing.memory import MemoryBroker
@@ -79,6 +79,7 @@ def tasks_of(count: int) -> list[OutgoingMessage]:
                 batch="b", image=n, source=f"{n % PICTURES}.jpg", stem=str(n), destination="out",
                 encoding=Encoding(format="jpg"), route=route, published_at=time.time(),
             ).to_bytes(),
+            TASKS_EXCHANGE,
         )
         for n in range(count)
     ]  # fmt: skip

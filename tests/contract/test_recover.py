@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from muniflow.model.messages import Encoding, RouteStep, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import dead_queue, delay_exchange, express_queue, step_queue, topology
+from muniflow.model.topology import TASKS_EXCHANGE, dead_queue, delay_exchange, express_queue, step_queue, topology
 from muniflow.transport.admin import (
     BrowsedMessage,
     Verdict,
@@ -32,8 +32,8 @@ def test_queued_tasks_move_to_the_dead_letters_unless_somebody_takes_them(broker
     monkeypatch.setenv("MUNIFLOW_AMQP_URL", url.get_secret_value() if isinstance(url, SecretStr) else url)
     declared = topology(installed_operations())
     waiting = [
-        OutgoingMessage(step_queue("resize"), b"no task"),
-        OutgoingMessage(express_queue("blur"), TASK.to_bytes()),
+        OutgoingMessage(step_queue("resize"), b"no task", TASKS_EXCHANGE),
+        OutgoingMessage(express_queue("blur"), TASK.to_bytes(), TASKS_EXCHANGE),
     ]
     publish_all(broker, waiting, declared)
     before = {name: depth.ready for name, depth in queue_depths(broker, DEAD.values()).items()}

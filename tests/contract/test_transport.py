@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.contract.transport_harness import (
     DELAY_MS,
     DELIVERY_LIMIT,
     DURABLE_AFTER_S,
+    REFUSAL_PAUSE_S,
+    REFUSALS,
     MemoryHarness,
     Peer,
     RabbitHarness,
@@ -26,11 +29,22 @@ from tests.support.declared import declared
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
 
 from muniflow.model.settlement import jittered
-from muniflow.model.topology import DELAYS_S, Topology, dead_queue, delay_lanes
+from muniflow.model.topology import (
+    DELAYS_S,
+    EXCHANGE,
+    TASKS_EXCHANGE,
+    Exchange,
+    Instead,
+    Queue,
+    Topology,
+    dead_queue,
+    delay_lanes,
+)
 from muniflow.model.topology import delay_exchange as delay_lane
 from muniflow.model.topology import topology as muniflow_topology
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport import OutgoingMessage, PublishProblem
+from muniflow.transport import OutgoingMessage, PublishProblem, declare
+from muniflow.transport.admin import delete_queues, open_channel
 from muniflow_cli.stack.broker import PrivateBroker
 
 NewPeer = Callable[[], Peer]
@@ -38,6 +52,10 @@ NewPeer = Callable[[], Peer]
 
 class TransportContract:
     """Each test runs against each backend."""
+
+    def delete(self, harness: Any, queue: str) -> None:
+        """Delete a queue, as an administrator may."""
+        raise NotImplementedError
 
     @pytest.fixture
     def topology(self, harness: TransportHarness) -> Topology:
@@ -258,11 +276,12 @@ class TransportContract:
 
     def test_what_is_delayed_together_comes_back_in_parts(self, harness: TransportHarness, work: str) -> None:
         lanes_s = delay_lanes(DELAYS_S[0])
-        names = {delay_lane(lane_s) for lane_s in lanes_s}
+        names = {TASKS_EXCHANGE, *(delay_lane(lane_s) for lane_s in lanes_s)}
         whole, small = muniflow_topology(()), small_topology(harness.name)
         exchanges = tuple(exchange for exchange in whole.exchanges if exchange.name in names)
         queues = tuple(queue for queue in whole.queues if queue.name in names)
-        peer = Peer(harness, Topology((*small.exchanges, *exchanges), (*small.queues, *queues))).ready()
+        back = Queue(work, small.queues[0].arguments, ((TASKS_EXCHANGE, work),))
+        peer = Peer(harness, Topology((*small.exchanges, *exchanges), (*small.queues, *queues, back))).ready()
         peer.consume(work, 100)
         waits_s = sorted((jittered(DELAYS_S[0], f"task {number}") for number in range(30)), reverse=True)
         began_s = time.monotonic()
@@ -291,6 +310,47 @@ class TransportContract:
         second = new_peer().ready()
         second.consume(work)
         assert second.wait_for(1)[0].body == b"kept"
+
+    def test_what_is_awaited_is_not_declared_and_used_as_soon_as_it_is_there(
+        self, harness: TransportHarness, work: str
+    ) -> None:
+        late = Queue(f"{work}.late", {"x-queue-type": "quorum"}, ((EXCHANGE, f"{work}.late"),))
+        waiting = Peer(harness, Topology((Exchange(EXCHANGE, "direct"),), (late,), awaited=True)).start()
+        waiting.consume(late.name)
+        try:
+            missing = f"waiting for queue '{late.name}': the coordinator declares it"
+            run_until(harness, lambda: waiting.transport.disconnect_reason == missing, "it says what is missing")
+            other = Peer(harness, Topology((), (late,))).ready()
+            run_until(harness, lambda: waiting.transport.connected, "there")
+            assert other.publish_and_wait(OutgoingMessage(late.name, b"x")) is None
+            assert waiting.wait_for(1)[0].body == b"x"
+            assert (waiting.story, waiting.lost_reasons) == (["ready", "delivery"], [])
+            stop_all(harness, [other])
+        finally:
+            stop_all(harness, [waiting])
+            self.delete(harness, late.name)
+
+    def test_what_somebody_deleted_is_there_again_and_the_connection_stays(
+        self, peer: Peer, harness: TransportHarness, work: str
+    ) -> None:
+        self.delete(harness, work)
+        assert peer.publish_and_wait(OutgoingMessage(work, b"a")) == PublishProblem(f'returned: no queue for "{work}"')
+        for _ in range(REFUSALS):
+            if peer.publish_and_wait(OutgoingMessage(work, b"b")) is None:
+                break  # the one before has led to it
+            run_for(harness, REFUSAL_PAUSE_S)
+        self.delete(harness, work)
+        told: list[str | None] = []
+        peer.transport.redeclare(told.append)
+        run_until(harness, lambda: bool(told), "declared")
+        peer.consume(work)
+        assert peer.publish_and_wait(OutgoingMessage(work, b"c")) is None
+        assert (peer.wait_for(1)[0].body, told, peer.lost_reasons) == (b"c", [None], [])
+
+    def test_a_message_names_the_user_of_its_connection(self, peer: Peer, harness: TransportHarness, work: str) -> None:
+        peer.consume(work)
+        assert peer.publish_and_wait(OutgoingMessage(work, b"x")) is None
+        assert peer.wait_for(1)[0].user_id == harness.user
 
     def test_a_stopped_peer_gives_back_what_it_holds(self, new_peer: NewPeer, work: str) -> None:
         first, second = new_peer().ready(), new_peer().ready()
@@ -364,6 +424,9 @@ class TestMemory(TransportContract):
         yield harness
         harness.loop.close()
 
+    def delete(self, harness: MemoryHarness, queue: str) -> None:
+        harness.broker.delete(queue)
+
     def test_a_blocked_broker_takes_nothing_and_goes_on(self, peer: Peer, harness: MemoryHarness, work: str) -> None:
         harness.broker.block("low on memory")
         peer.publish(OutgoingMessage(work, b"x"))
@@ -388,6 +451,34 @@ class TestRabbitMQ(TransportContract):
     def harness(self, broker: BrokerSettings) -> Iterator[RabbitHarness]:
         with rabbit_harness(broker) as harness:
             yield harness
+
+    def delete(self, harness: RabbitHarness, queue: str) -> None:
+        delete_queues(harness.direct, [queue])
+
+    def test_what_an_earlier_build_has_declared_serves_until_the_rest_is_there(
+        self, harness: RabbitHarness, work: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(declare, "BACK_S", 0.1)
+        new, fast = f"{work}.tasks", f"{work}.fast"
+        own, express = Queue(work, {}, ()), Queue(fast, {"x-queue-type": "quorum"}, ((new, fast),))
+        instead = Instead(Topology((Exchange(EXCHANGE, "direct"),), (own,), awaited=True), {new: EXCHANGE})
+        needed = Topology((Exchange(new, "direct"),), (own, express), awaited=True, instead=instead)
+        worker = Peer(harness, needed)
+        for queue in (work, fast):
+            worker.consume(queue)
+        worker.ready()
+        assert worker.publish_and_wait(OutgoingMessage(work, b"by the old one", new)) is None
+        worker.wait_for(1)
+        worker.transport.ack(worker.got)
+        coordinator = Peer(harness, Topology((Exchange(new, "direct"),), (express,))).ready()
+        run_until(harness, lambda: worker.story.count("ready") == 2, "by the new one")
+        assert worker.publish_and_wait(OutgoingMessage(fast, b"by the new one", new)) is None
+        assert [delivery.queue for delivery in worker.wait_for(2)] == [work, fast]
+        assert worker.lost_reasons == ["a coordinator of this build has come: connecting anew"]
+        stop_all(harness, [worker, coordinator])
+        delete_queues(harness.direct, [fast])
+        with open_channel(harness.direct) as channel:
+            channel.exchange_delete(new)
 
     def test_a_memory_alarm_blocks_and_unblocks(
         self, peer: Peer, harness: RabbitHarness, work: str, private_broker: PrivateBroker
@@ -422,8 +513,6 @@ class TestRabbitMQ(TransportContract):
     def test_a_deleted_queue_ends_its_consumer_and_is_made_again(
         self, peer: Peer, harness: RabbitHarness, work: str
     ) -> None:
-        from muniflow.transport.admin import delete_queues
-
         peer.consume(work)
         assert peer.publish_and_wait(OutgoingMessage(work, b"a")) is None
         peer.wait_for(1)

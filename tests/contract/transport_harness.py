@@ -35,6 +35,8 @@ class TransportHarness(Protocol):
 
     loop: Loop
     name: str
+    user: str
+    """As whom its transports connect."""
 
     def transport(self, name: str) -> Transport: ...
     def drop(self) -> None: ...
@@ -44,10 +46,11 @@ class MemoryHarness:
     def __init__(self, delay_scale: float = 1.0) -> None:
         self.loop = new_loop()
         self.name = "test"
+        self.user = "somebody"
         self.broker = MemoryBroker(self.loop, delay_scale=delay_scale)
 
     def transport(self, name: str) -> Transport:
-        return self.broker.transport(name)
+        return self.broker.transport(name, user=self.user)
 
     def drop(self) -> None:
         self.broker.drop_connections("connection cut")
@@ -59,6 +62,7 @@ class RabbitHarness:
         self.name = f"test-{secrets.token_hex(4)}"
         parts = urlsplit(settings.amqp_url)
         assert parts.hostname
+        self.user = str(parts.username)
         self.proxy = Proxy(parts.hostname, parts.port or 5672)
         place = parts.netloc.rpartition("@")[2]
         url = settings.amqp_url.replace(f"@{place}", f"@127.0.0.1:{self.proxy.port}")

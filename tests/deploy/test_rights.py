@@ -1,31 +1,30 @@
 """The chart's AMQP users on a real broker: each can do its work, and nothing else."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pika
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
-from tests.deploy.chart import of_kind, rendered
-from tests.support.inside_broker import evaluate
+from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker, UnroutableError
+from tests.support.chart_broker import Installation, installed
 
 from muniflow.model.messages import Notice
 from muniflow.model.topology import (
+    AUDIT,
     BATCHES,
     CONTROL,
     COORDINATOR_QUEUES,
     DEAD_EXCHANGE,
     EVENTS,
+    EVENTS_EXCHANGE,
     EXCHANGE,
     LOST,
     NOTIFY_EXCHANGE,
+    TASKS_EXCHANGE,
     Topology,
     all_delays_s,
     dead_queue,
     delay_exchange,
+    exchange_to,
     express_queue,
     gateway_queue,
     step_queue,
@@ -34,7 +33,6 @@ from muniflow.model.topology import (
     worker_topology,
 )
 from muniflow.runtime.loop import new_loop
-from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.declare import declare
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import OutgoingMessage
@@ -47,50 +45,13 @@ OPERATIONS = ("resize", "split", "blur")
 WORKER = "step-resize"
 
 
-@dataclass(frozen=True)
-class Installation:
-    """A broker that has read the chart's definitions."""
-
-    port: int
-    host: str
-    vhost: str
-
-    @contextmanager
-    def channel(self, user: str) -> Iterator[BlockingChannel]:
-        credentials = pika.PlainCredentials(user, f"password-of-{user}")
-        parameters = pika.ConnectionParameters(self.host, self.port, self.vhost, credentials)
-        with pika.BlockingConnection(parameters) as connection:
-            yield connection.channel()
-
-
-def definitions() -> dict[str, list[dict[str, str]]]:
-    config = next(
-        item
-        for item in of_kind(rendered("default"), "ConfigMap")
-        if item["metadata"]["name"] == "muniflow-broker-config"
-    )
-    found: dict[str, list[dict[str, str]]] = json.loads(config["data"]["definitions.json"])
-    for user in found["users"]:
-        assert user["password"] == f"@@{user['name']}@@"
-        user["password"] = f"password-of-{user['name']}"
-    return found
-
-
 @pytest.fixture(scope="module")
 def installation(broker_of_tests, tmp_path_factory) -> Iterator[Installation]:
     node: PrivateBroker | None = broker_of_tests.node
     if node is None:
         pytest.skip("users are made on a private node only, and this broker is somebody's")
-    path = tmp_path_factory.mktemp("definitions") / "definitions.json"
-    path.write_text(json.dumps(definitions()))
-    node.ctl("import_definitions", str(path))
-    yield Installation(node.identity.amqp_port, "127.0.0.1", "muniflow")
-    users = ", ".join(f'<<"{user["name"]}">>' for user in definitions()["users"])
-    evaluate(
-        node,
-        'rabbit_vhost:delete(<<"muniflow">>, <<"tests">>)',
-        f'[ok = rabbit_auth_backend_internal:delete_user(User, <<"tests">>) || User <- [{users}]]',
-    )
+    with installed(node, tmp_path_factory.mktemp("definitions")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +59,6 @@ def declared(installation: Installation) -> Installation:
     with installation.channel("coordinator") as channel:
         declare(channel, topology(OPERATIONS))
     return installation
-
-
-def test_a_worker_declares_its_own_part_before_there_is_a_coordinator(installation):
-    with installation.channel(WORKER) as channel:
-        declare(channel, worker_topology(["resize"]))
 
 
 def test_the_coordinator_declares_everything_and_consumes(declared):
@@ -119,7 +75,7 @@ def test_a_worker_takes_its_tasks_and_publishes_what_follows(declared):
         for queue in work_queues("resize"):
             channel.basic_consume(queue, lambda *_: None)
         for key in (EVENTS, *work_queues("blur"), dead_queue(step_queue("resize"))):
-            channel.basic_publish(EXCHANGE, key, b"", mandatory=True)
+            channel.basic_publish(exchange_to(key), key, b"", mandatory=True)
         for delay_s in all_delays_s():
             channel.basic_publish(delay_exchange(delay_s), step_queue("resize"), b"", mandatory=True)
 
@@ -136,9 +92,8 @@ def test_a_gateway_hears_notices_and_publishes_batches_and_commands(declared):
 
 
 def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declared):
-    url = f"amqp://gateway:password-of-gateway@{declared.host}:{declared.port}/{declared.vhost}"
     loop, own, problems = new_loop(), gateway_queue("pod-2.1"), []
-    transport = RabbitTransport(BrokerSettings(amqp_url=url), loop, "gateway pod-2.1")
+    transport = RabbitTransport(declared.settings("gateway"), loop, "gateway pod-2.1")
     transport.consume(own.name, 1, lambda _: None)
 
     def confirmed(problem):
@@ -156,8 +111,7 @@ def test_the_transport_of_a_gateway_connects_and_its_publish_is_confirmed(declar
 
 
 def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
-    url = f"amqp://coordinator:password-of-coordinator@{declared.host}:{declared.port}/{declared.vhost}"
-    settings = BrokerSettings(amqp_url=url)
+    settings = declared.settings("coordinator")
     with SubmitSession(settings) as session:
         message_id = session.submit(b"{}")
         with declared.channel("coordinator") as channel:
@@ -169,11 +123,9 @@ def test_the_command_line_works_with_the_rights_of_the_coordinator(declared):
     assert (found["permissions"], found["queues"]) == ("ok", "ok")
 
 
-def test_the_topology_of_a_worker_is_a_part_of_the_whole():
-    whole, part = topology(OPERATIONS), worker_topology(["resize"])
-    assert isinstance(part, Topology)
-    assert set(part.exchanges) < set(whole.exchanges)
-    assert [queue for queue in part.queues if queue not in whole.queues] == []
+def test_a_worker_finds_what_it_needs_without_a_right_to_declare_it(declared):
+    with declared.channel(WORKER) as channel:
+        declare(channel, worker_topology(["resize"]))
 
 
 def test_a_client_may_publish_a_batch(declared):
@@ -192,6 +144,13 @@ def test_a_client_may_publish_a_batch(declared):
         (WORKER, lambda channel: channel.queue_delete(step_queue("blur"))),
         (WORKER, lambda channel: channel.queue_purge(EVENTS)),
         (WORKER, lambda channel: channel.queue_declare("muniflow.step.other", durable=True)),
+        (WORKER, lambda channel: channel.queue_delete(step_queue("resize"))),
+        (WORKER, lambda channel: channel.queue_declare("", exclusive=True)),
+        (WORKER, lambda channel: channel.queue_bind(step_queue("resize"), TASKS_EXCHANGE, step_queue("blur"))),
+        (WORKER, lambda channel: channel.queue_bind(EVENTS, EVENTS_EXCHANGE, step_queue("blur"))),
+        (WORKER, lambda channel: channel.exchange_delete(TASKS_EXCHANGE)),
+        (WORKER, lambda channel: channel.exchange_declare(TASKS_EXCHANGE, "direct", durable=True)),
+        ("client", lambda channel: channel.exchange_delete(EXCHANGE)),
         ("client", lambda channel: channel.basic_get(BATCHES)),
         ("client", lambda channel: channel.queue_declare("mine")),
         ("client", lambda channel: channel.queue_delete(BATCHES)),
@@ -214,6 +173,14 @@ def test_nobody_does_what_is_not_theirs(declared, user, forbidden):
     ("user", "exchange"),
     [
         (WORKER, NOTIFY_EXCHANGE),
+        (WORKER, EXCHANGE),
+        (WORKER, DEAD_EXCHANGE),
+        (WORKER, ""),
+        ("client", TASKS_EXCHANGE),
+        ("client", EVENTS_EXCHANGE),
+        ("client", ""),
+        ("gateway", TASKS_EXCHANGE),
+        ("gateway", EVENTS_EXCHANGE),
         ("client", DEAD_EXCHANGE),
         ("gateway", NOTIFY_EXCHANGE),
         ("gateway", DEAD_EXCHANGE),
@@ -226,6 +193,16 @@ def test_nobody_publishes_where_they_have_no_business(declared, user, exchange):
         channel.confirm_delivery()
         with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
             channel.basic_publish(exchange, "anything", b"")
+
+
+@pytest.mark.parametrize("user", ["client", "gateway"])
+def test_what_a_sender_of_batches_publishes_reaches_no_worker_and_settles_nothing(declared, user):
+    with declared.channel(user) as channel:
+        channel.confirm_delivery()
+        queues = {queue.name for queue in topology(OPERATIONS).queues} - {BATCHES, CONTROL, AUDIT}
+        for name in queues:
+            with pytest.raises(UnroutableError):
+                channel.basic_publish(EXCHANGE, name, b"{}", mandatory=True)
 
 
 def test_there_is_no_guest_in_the_virtual_host(declared):

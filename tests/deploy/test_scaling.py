@@ -47,7 +47,7 @@ RULE_CASES: dict[str, Any] = {
         {BACKLOG: [("blur", 600)]},
     ),
     "both lanes of a stage are one backlog": (
-        [queue("muniflow.step.blur", "5x40"), queue("muniflow.step.blur.express", "3x40")],
+        [queue("muniflow.step.blur", "5x40"), queue("muniflow.express.blur", "3x40")],
         "30m",
         {BACKLOG: [("blur", 8)]},
     ),

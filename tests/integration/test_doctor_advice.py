@@ -32,7 +32,7 @@ pytestmark = [
 BACK_S = 90
 PATIENCE = {"MUNIFLOW_CONNECT_TIMEOUT_S": "2", "MUNIFLOW_DRAIN_TIMEOUT_S": "5"}
 """With a broker that hangs: who asks it gives up after the one, and who stops after the other."""
-NOBODYS = "muniflow.delay.30s"
+NOBODYS = "muniflow.retry.30s"
 """A queue that nobody takes from, so that nobody declares it again at once."""
 FAILURES = "failures resize"
 

@@ -29,7 +29,7 @@ import muniflow.worker.metrics
 import muniflow_coordinator.metrics
 import muniflow_gateway.metrics
 from muniflow.images.opencv import cv2
-from muniflow.model.topology import EVENTS, step_queue
+from muniflow.model.topology import EVENTS, exchange_to, step_queue
 from muniflow.runtime.metrics import Metric, metrics_of
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import open_channel
@@ -161,7 +161,7 @@ def put_under_load(line: CommandLine, live: Live, clients: LoadClients) -> None:
     eventually(lambda: len(live.prometheus.query("up == 1")) == targets, LIMIT_S, "everything is scraped")
     with open_channel(BrokerSettings(amqp_url=live.state.amqp_url)) as channel:
         for queue in (step_queue("resize"), EVENTS):
-            channel.basic_publish("muniflow", queue, b"nobody can read this")
+            channel.basic_publish(exchange_to(queue), queue, b"nobody can read this")
     route = [["resize", "50%"], ["split", True], ["blur", "gaussian"]]
     small = line.write_batch(
         "small", images=[f"{number:04}.jpg" for number in range(1, 4)], source="pictures/", operations=route

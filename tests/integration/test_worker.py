@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 from muniflow.images.encode import encode
 from muniflow.model.messages import Encoding, RouteStep, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import dead_queue, step_queue
+from muniflow.model.topology import TASKS_EXCHANGE, dead_queue, step_queue
 from muniflow.store.local import LocalStore
 from muniflow_cli.stack.ports import free_ports
 
@@ -133,7 +133,7 @@ def test_a_worker_that_is_killed_loses_nothing(broker, worker_client, root, plac
 
 def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, worker_client, root):
     (root / "source/1.jpg").write_bytes(b"no image")
-    worker_client.channel.basic_publish("muniflow", QUEUE, b"no task")
+    worker_client.channel.basic_publish(TASKS_EXCHANGE, QUEUE, b"no task")
     worker_client.publish(tasks(4))
     with worker(broker, root):
         worker_client.collect(lambda: len(worker_client.coverage) == 4 and worker_client.depth(dead_queue(QUEUE)) == 2)

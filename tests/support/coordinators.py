@@ -20,7 +20,7 @@ from tests.support.declared import declared
 
 from muniflow.model.messages import Events, Settled, Task
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import BATCHES, CHANGES, EVENTS, NOTIFY_EXCHANGE, step_queue, topology
+from muniflow.model.topology import BATCHES, CHANGES, EVENTS, EVENTS_EXCHANGE, NOTIFY_EXCHANGE, step_queue, topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow_cli.stack.ports import free_ports
 
@@ -144,7 +144,7 @@ class NullWorker:
         self._stopping.wait(self._delay_s)
         self.tasks[task.batch, task.image] += 1
         events = Events(settled=(Settled(batch=task.batch, image=task.image, run=task.run),))
-        channel.basic_publish("muniflow", EVENTS, events.to_bytes())
+        channel.basic_publish(EVENTS_EXCHANGE, EVENTS, events.to_bytes())
 
 
 class User:

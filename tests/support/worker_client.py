@@ -8,7 +8,7 @@ from tests.support.declared import declared
 from muniflow.model.lineage import Coverage
 from muniflow.model.messages import Events
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.model.topology import EVENTS, TASKS_EXCHANGE, step_queue, topology
 
 LIMIT_S = 60.0
 
@@ -26,7 +26,7 @@ class WorkerClient:
 
     def publish(self, tasks):
         for task in tasks:
-            self.channel.basic_publish("muniflow", step_queue(task.op), task.to_bytes(), mandatory=True)
+            self.channel.basic_publish(TASKS_EXCHANGE, step_queue(task.op), task.to_bytes(), mandatory=True)
 
     def collect(self, until, limit_s=LIMIT_S):
         """Take events until `until()` holds."""

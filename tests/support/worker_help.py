@@ -11,7 +11,7 @@ from muniflow.compute.pool import ComputePool
 from muniflow.compute.spec import ChildSpec
 from muniflow.model.lineage import Coverage
 from muniflow.model.messages import Events, Settled, Tally, Task
-from muniflow.model.topology import EVENTS, step_queue, topology
+from muniflow.model.topology import EVENTS, TASKS_EXCHANGE, step_queue, topology
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.testing.memory import MemoryBroker
 from muniflow.transport.types import Delivery, OutgoingMessage
@@ -85,7 +85,7 @@ class WorkerHarness:
 
 
 def published(tasks: Sequence[Task]) -> list[OutgoingMessage]:
-    return [OutgoingMessage(step_queue(task.op), task.to_bytes()) for task in tasks]
+    return [OutgoingMessage(step_queue(task.op), task.to_bytes(), TASKS_EXCHANGE) for task in tasks]
 
 
 def run_over_memory_broker(_root: Path, tasks: Sequence[Task], spec: ChildSpec) -> WorkerHarness:

@@ -2,19 +2,26 @@
 
 import pytest
 
+from muniflow.model.earlier import bindings as earlier_bindings
+from muniflow.model.earlier import with_earlier
 from muniflow.model.topology import (
     AUDIT,
     BATCHES,
     CONTROL,
     DEAD_EXCHANGE,
+    DELAY_PREFIX,
     DELAYS_S,
     EVENTS,
+    EVENTS_EXCHANGE,
     EXCHANGE,
+    LETTER_QUEUES,
     LOST,
+    TASKS_EXCHANGE,
     all_delays_s,
     dead_queue,
     delay_exchange,
     delay_lanes,
+    exchange_to,
     express_queue,
     gateway_queue,
     operation_of,
@@ -36,7 +43,7 @@ def test_every_queue_is_there_once():
     expected = {LOST, *(delay_exchange(delay_s) for delay_s in all_delays_s())}
     for name in (BATCHES, EVENTS, CONTROL, AUDIT, step_queue("blur"), step_queue("resize")):
         expected |= {name, dead_queue(name)}
-    expected |= {"muniflow.step.blur.express", "muniflow.step.resize.express"}
+    expected |= {"muniflow.express.blur", "muniflow.express.resize"}
     assert set(QUEUES) == expected
     assert len(WHOLE.queues) == len(expected)
 
@@ -84,19 +91,44 @@ def test_what_the_broker_gives_up_on_has_a_place(name):
 def test_what_leaves_an_express_queue_unsettled_goes_to_the_normal_one():
     arguments = QUEUES[express_queue("blur")].arguments
     target = (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"])
-    assert target == (EXCHANGE, "muniflow.step.blur")
+    assert target == (TASKS_EXCHANGE, "muniflow.step.blur")
     assert target in QUEUES[step_queue("blur")].bindings
     assert arguments["x-message-ttl"] == 30_000
     assert dead_queue(express_queue("blur")) not in QUEUES
 
 
-def test_a_worker_declares_both_queues_of_its_operation_and_their_dead_letters():
-    own = {queue.name for queue in worker_topology(["blur"]).queues}
-    assert own == {*work_queues("blur"), dead_queue(step_queue("blur"))}
+def test_a_worker_declares_nothing_and_waits_for_what_it_needs():
+    needed = worker_topology(["blur"])
+    assert needed.awaited is True
+    assert {queue.name for queue in needed.queues} == set(work_queues("blur"))
+    assert set(needed.exchanges) < set(WHOLE.exchanges)
+    assert {TASKS_EXCHANGE, EVENTS_EXCHANGE} < {exchange.name for exchange in needed.exchanges}
+
+
+def test_what_users_may_publish_to_leads_to_the_coordinator_alone():
+    assert {queue.name for queue in WHOLE.queues if EXCHANGE in dict(queue.bindings)} == {BATCHES, CONTROL, AUDIT}
+
+
+@pytest.mark.parametrize("queue", WHOLE.queues, ids=lambda queue: queue.name)
+def test_messages_come_to_a_queue_by_one_exchange(queue):
+    """And by the broker itself, where it gives a message up."""
+    by = {source for source, _ in queue.bindings}
+    if queue.name == LOST or queue.name in LETTER_QUEUES:
+        assert by == {DEAD_EXCHANGE} == {exchange_to(queue.name)}
+    elif not queue.name.startswith(DELAY_PREFIX):
+        assert by - {DEAD_EXCHANGE} == {exchange_to(queue.name)}
+
+
+def test_workers_of_the_build_before_publish_to_the_exchange_that_they_know():
+    both = with_earlier(WHOLE, ["resize", "blur"])
+    added = {queue.name: set(queue.bindings) - set(QUEUES[queue.name].bindings) for queue in both.queues}
+    keys = {EVENTS, *(name for each in ("resize", "blur") for name in (step_queue(each), dead_queue(step_queue(each))))}
+    assert {name: bound for name, bound in added.items() if bound} == {key: {(EXCHANGE, key)} for key in keys}
+    assert keys < set(earlier_bindings(["resize", "blur"]))
 
 
 @pytest.mark.parametrize(("queue", "operation"), [
-    ("muniflow.step.blur", "blur"), ("muniflow.step.blur.express", "blur"), ("muniflow.step.blur.dead", None),
+    ("muniflow.step.blur", "blur"), ("muniflow.express.blur", "blur"), ("muniflow.step.blur.dead", None),
     ("muniflow.events", None), ("muniflow.lost", None), ("express", None),
 ])  # fmt: skip
 def test_the_operation_of_a_work_queue(queue, operation):
@@ -105,7 +137,6 @@ def test_the_operation_of_a_work_queue(queue, operation):
 
 def test_the_coordinator_gets_a_copy_of_each_task_that_is_lost():
     assert set(QUEUES[LOST].bindings) == {
-        (EXCHANGE, LOST),
         (DEAD_EXCHANGE, dead_queue(step_queue("blur"))),
         (DEAD_EXCHANGE, dead_queue(step_queue("resize"))),
     }
@@ -125,7 +156,7 @@ def test_no_two_delays_share_a_queue():
 def test_a_delay_leads_back_under_the_own_key(delay_s):
     arguments = QUEUES[delay_exchange(delay_s)].arguments
     assert arguments["x-message-ttl"] == delay_s * 1000
-    assert arguments["x-dead-letter-exchange"] == EXCHANGE
+    assert arguments["x-dead-letter-exchange"] == TASKS_EXCHANGE
     assert "x-dead-letter-routing-key" not in arguments
 
 

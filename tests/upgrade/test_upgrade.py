@@ -69,7 +69,7 @@ def make_later(harness: Harness, batch: str, image: int) -> None:
             task = json.loads(body)
             mine = (task["batch"], task["image"]) == (batch, image)
             later = {**task, "v": 3, "colour": "lab"} if mine else task
-            republish(channel, OutgoingMessage(queue, json.dumps(later).encode()))
+            republish(channel, OutgoingMessage(queue, json.dumps(later).encode(), exchange=""))
             channel.basic_ack(frame.delivery_tag or 0)
             return mine
 

@@ -19,6 +19,7 @@ from muniflow_coordinator.handlers.commands import CommandHandler
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.events import EventHandler
+from muniflow_coordinator.handlers.keeper import Keeper
 from muniflow_coordinator.handlers.redispatch import Redispatcher
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_coordinator.recovery import Recovery
@@ -56,6 +57,7 @@ class Coordinator:
     dispatcher: Dispatcher
     redispatcher: Redispatcher
     probe: Probe
+    keeper: Keeper
     forecaster: Forecaster
     service_times: ServiceTimes
     forecasts: Forecasts
@@ -76,6 +78,7 @@ class Coordinator:
         self.service_times.load()
         self.redispatcher.start()
         self.probe.start()
+        self.keeper.start()
         self.forecaster.start()
         self.courier.start()
         self.transport.start(self.topology, self.dispatcher.pump, self._on_lost)
@@ -112,7 +115,7 @@ class Coordinator:
         if self.retry_queue.waiting_for is not None:
             return self.retry_queue.waiting_for
         if self.transport.connected:
-            return None
+            return self.keeper.problem
         return f"not connected to the broker: {self.transport.disconnect_reason}"
 
     def _on_lost(self, reason: str) -> None:

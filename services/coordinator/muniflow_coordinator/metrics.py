@@ -68,6 +68,10 @@ EVENTS = counter("muniflow_events", "Events read, also late and duplicate ones."
 UNKNOWN_EVENTS = counter(
     "muniflow_events_of_unknown_batches", "Events of batches that the ledger does not know; they are acknowledged."
 )
+REFUSED_EVENTS = counter(
+    "muniflow_events_refused",
+    "Messages of events, and lost tasks, whose sender is not known to serve the step; they change nothing.",
+)
 UNKNOWN_COMMANDS = counter(
     "muniflow_commands_for_unknown_batches",
     "Commands that named a batch that the ledger does not know; they change nothing.",
@@ -235,6 +239,7 @@ class Metrics:
         self.forecast_ratio = FORECAST_RATIO.histogram(registry)
         self.events = EVENTS.counter(registry)
         self.events_unknown = UNKNOWN_EVENTS.counter(registry)
+        self.events_refused = REFUSED_EVENTS.counter(registry)
         self.commands_unknown = UNKNOWN_COMMANDS.counter(registry)
         self.events_lag_seconds = LAG.histogram(registry)
         self.webhooks_sent = WEBHOOKS_SENT.counter(registry)

@@ -41,8 +41,10 @@ from muniflow_coordinator.api.stages import ReadDepths, Stages
 from muniflow_coordinator.api.webhooks import WebhookAnswers
 from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
+from muniflow_coordinator.farewell import Farewell
 from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.handlers.senders import Senders
+from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.leadership.choose import lock_of
 from muniflow_coordinator.leadership.peers import Peers, own_url
 from muniflow_coordinator.lifecycle import Process
@@ -58,6 +60,9 @@ from muniflow_coordinator.webhooks.courier import Webhooks
 from muniflow_coordinator.webhooks.sender import WebhookSender, nothing_sent
 
 log = logging.getLogger(__name__)
+
+Poller = Stages | CountedFailures | History | Farewell
+"""What looks at something again and again, beside the loop."""
 
 
 def serve(env: Mapping[str, str]) -> int:
@@ -92,6 +97,7 @@ def serve(env: Mapping[str, str]) -> int:
         read_pictures=partial(read_pictures, limits=budgets.limits),
         webhooks=_webhooks(settings, state),
         senders=_senders(settings, broker, read_env(OwnerSettings, env)),
+        step_users=StepUsers(user_of(broker), settings.step_users, settings.earlier_build),
         budgets=budgets,
         failpoints=failpoints,
         name=peers.signature(f"{socket.gethostname()} {os.getpid()}"),
@@ -101,11 +107,16 @@ def serve(env: Mapping[str, str]) -> int:
     given.metrics.watch(process.live, lambda: counted.last)
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
-    _run(process, loop, (stages, counted, history), _servers(settings, http_bind, registry, routes, process))
+    pollers: tuple[Poller, ...] = (stages, counted, history, *_farewells(settings, broker, operations))
+    _run(process, loop, pollers, _servers(settings, http_bind, registry, routes, process))
     _close(given)
     if process.error is not None:
         raise process.error
     return 0
+
+
+def _farewells(settings: CoordinatorSettings, broker: BrokerSettings, operations: Operations) -> Sequence[Farewell]:
+    return () if settings.earlier_build else (Farewell(broker, tuple(operations), ThreadRepeater("farewell")),)
 
 
 def _logging(env: Mapping[str, str]) -> ProcessSettings:
@@ -184,7 +195,10 @@ def _servers(
 
 
 def _run(
-    process: Process, loop: Loop, pollers: Sequence[Stages | CountedFailures | History], servers: Sequence[HttpServer]
+    process: Process,
+    loop: Loop,
+    pollers: Sequence[Poller],
+    servers: Sequence[HttpServer],
 ) -> None:
     with ExitStack() as serving:
         for server in servers:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from muniflow.errors import Fault, Invalid
 from muniflow.forecast.stage import Stages, read_stages, write_stages
@@ -30,6 +30,22 @@ StagesSetting = Annotated[Stages, BeforeValidator(_read_stages), PlainSerializer
 def _read_days(value: object) -> object:
     return TypeAdapter(dict[str, float]).validate_json(value) if isinstance(value, str) else value
 
+
+def _read_step_users(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return TypeAdapter(dict[str, frozenset[str]]).validate_json(value)
+    except ValidationError:
+        raise Invalid((Fault(variable("step_users"), 'write JSON such as {"step-resize": ["resize"]}'),)) from None
+
+
+StepUsersSetting = Annotated[
+    Mapping[str, frozenset[str]],
+    BeforeValidator(_read_step_users),
+    PlainSerializer(lambda users: json.dumps({name: sorted(users[name]) for name in users}), return_type=str),
+]
+"""Operations by the user of the broker who serves them, as JSON in the environment."""
 
 DaysSetting = Annotated[
     Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
@@ -108,6 +124,13 @@ class CoordinatorSettings(Settings):
     unnamed_senders: Unnamed = "default"
     """What becomes of batches and commands that do not name their sender (`user_id`): they belong to `default`, and
     may do what could be done before there were owners; or `refuse`."""
+    step_users: StepUsersSetting = Field(default_factory=dict)
+    """Which operations each user of the broker serves, as JSON: `{"step-resize": ["resize"]}`. Events about a step are
+    taken from these alone. Left out: from the coordinator's own user only, for a broker with one user."""
+    earlier_build: bool = True
+    """Whether workers of the build before may still run: they publish to the exchange `muniflow` and name no sender.
+    `false`, once there are none: that exchange leads to no task and no event any more, and what names no sender is
+    refused."""
     webhook_hosts: str = ""
     """Hosts that webhooks may be sent to, with commas: `hooks.example.org,hooks.example.net:8443`; without a port, 443.
     Empty: there are no webhooks."""

@@ -31,6 +31,7 @@ from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.handlers.senders import Senders
+from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.retry_queue import GiveUp
@@ -39,6 +40,8 @@ from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.webhooks.courier import Webhooks
 
 AWAKE_S = 15.0
+COORDINATOR, WORKERS = "coordinator", "workers"
+"""The users of the broker as whom processes connect."""
 USER = "operator"
 """The user of the broker who sends batches and commands."""
 CHARGED = Budgets(BudgetSettings(day_budget=Budget(megapixels=1e9)), ImageLimits(max_growth=1_000))
@@ -159,14 +162,15 @@ class CoordinatorSlot(Slot):
             stages=stages_of((), compute.OPERATIONS),
             consumers=site.consumers,
             read_pictures=compute.read_pictures,
-            senders=Senders(None, frozenset({USER}), "refuse", {}, own_user="coordinator"),
+            senders=Senders(None, frozenset({USER}), "refuse", {}, own_user=COORDINATOR),
+            step_users=StepUsers(COORDINATOR, {WORKERS: frozenset(compute.OPERATIONS)}),
             budgets=CHARGED,
             failpoints=failpoints,
             name=process.name,
         )
 
         def made(give_up: GiveUp) -> Coordinator:
-            transport = SimTransport(sim, site.broker, process, loop, site.broker_settings)
+            transport = SimTransport(sim, site.broker, process, loop, settings=site.broker_settings, user=COORDINATOR)
             one = assemble(given, compute.OPERATIONS, site.coordinator_settings, transport, give_up)
             site.on_assembled(one)
             self.leads_s = sim.monotonic_s()
@@ -198,7 +202,7 @@ class WorkerSlot(Slot):
         self.pool = SimPool(sim, process, site.stores, operations, settings.children, site.seconds_of)
         self.worker = new_worker(
             loop,
-            SimTransport(sim, site.broker, process, loop, site.broker_settings),
+            SimTransport(sim, site.broker, process, loop, settings=site.broker_settings, user=WORKERS),
             self.pool,
             operations=operations,
             settings=settings,

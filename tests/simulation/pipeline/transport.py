@@ -10,7 +10,7 @@ from tests.simulation.pipeline.simulation import Process, Simulation
 from muniflow.model.topology import Topology
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.testing.memory_queues import QueuedMessage
+from muniflow.testing.memory_queues import QueuedMessage, copies_of
 from muniflow.transport.confirms import LOST
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
@@ -23,9 +23,10 @@ class SimTransport:
     """One process's connection, made again whenever it is lost."""
 
     def __init__(
-        self, sim: Simulation, broker: SimBroker, process: Process, loop: Any, settings: BrokerSettings
+        self, sim: Simulation, broker: SimBroker, process: Process, loop: Any, *, settings: BrokerSettings, user: str
     ) -> None:
         self._sim, self._broker, self._process, self._loop = sim, broker, process, loop
+        self._user = user
         self._settings = settings
         self._wanted: dict[str, tuple[int | None, Callable[[Delivery], None], int]] = {}
         self._topology = Topology((), ())
@@ -94,17 +95,17 @@ class SimTransport:
         number = self._number()
         self._sim.detail(self._process.name, f"publishes {', '.join(out.routing_key for out in messages)}")
         self._in_flight[number] = on_settled
-        copies = [
-            QueuedMessage(out.exchange, out.routing_key, out.body, dict(out.headers),
-                    out.message_id or f"{self._process.name}.{number}.{index}", out.sent_at, out.user_id, out.mandatory)
-            for index, out in enumerate(messages)
-        ]  # fmt: skip
+        copies = copies_of(messages, f"{self._process.name}.{number}", self._user)
         self._broker.send(
             line, lambda: self._broker.publish(line, copies, lambda found: self._confirmed(number, found))
         )
         if (hit := self._process.on_publish) is not None:
             self._process.on_publish = None
             hit()
+
+    def redeclare(self, on_done: Callable[[str | None], None]) -> None:
+        problem = LOST if self.line is None else self._broker.exchanges.declare(self._topology)
+        self._loop.add_callback_threadsafe(lambda: on_done(problem))
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
         self._stopped = True

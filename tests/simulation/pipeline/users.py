@@ -27,7 +27,9 @@ class Users:
         self.busy = 0
         """Messages that are still to be sent or confirmed."""
         loop = SimLoop(site.sim, self.process)
-        self.transport = SimTransport(site.sim, site.broker, self.process, loop, site.broker_settings)
+        self.transport = SimTransport(
+            site.sim, site.broker, self.process, loop, settings=site.broker_settings, user=USER
+        )
         inbox = Queue(INBOX, {"x-queue-type": "quorum"}, ((NOTIFY_EXCHANGE, "#"),))
         topology = Topology((Exchange(NOTIFY_EXCHANGE, "topic"),), (inbox,))
         self.transport.consume(INBOX, 100, self._on_delivery)

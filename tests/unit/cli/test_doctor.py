@@ -47,7 +47,7 @@ def test_who_consumes_and_what_was_given_up():
         "muniflow.step.resize": Depth(0, 0),
         "muniflow.step.split": Depth(9, 1),
         "muniflow.step.split.dead": Depth(2, 0),
-        "muniflow.delay.5s": Depth(3, 0),
+        "muniflow.retry.5s": Depth(3, 0),
         "muniflow.events": Depth(0, 1),
     }
 

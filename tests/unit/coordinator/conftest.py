@@ -24,6 +24,7 @@ from muniflow.model.topology import (
     CHANGES,
     CONTROL,
     EVENTS,
+    EVENTS_EXCHANGE,
     NEWS,
     NOTIFY_EXCHANGE,
     Exchange,
@@ -48,6 +49,7 @@ from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.foresight.sampler import ReadPictures
 from muniflow_coordinator.handlers.senders import Senders
+from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.runs.rates import StepRates
@@ -108,6 +110,7 @@ class CoordinatorHarness:
         self.broker = MemoryBroker(loop, clock=clock)
         self.rates = StepRates(clock)
         self.metrics = Metrics(CollectorRegistry())
+        self.step_users = StepUsers()
         self.senders = Senders("gateway", frozenset({"ops"}), "default", {})
         (root / "source").mkdir()
         self.stores = Stores(LocalStore(root / "source"), LocalStore(root / "work"), LocalStore(root / "output"))
@@ -171,7 +174,7 @@ class CoordinatorHarness:
             return
         task = Task.from_bytes(delivery.body)
         self.tasks.append(task)
-        messages = [OutgoingMessage(EVENTS, events.to_bytes()) for events in self.answer(task)]
+        messages = [OutgoingMessage(EVENTS, events.to_bytes(), EVENTS_EXCHANGE) for events in self.answer(task)]
         self.worker.publish(messages, lambda _problem: self.worker.ack([delivery]))
 
     def let_go(self, first: int | None = None) -> None:
@@ -210,11 +213,12 @@ class CoordinatorHarness:
             stages=stages_of(own.stages, self.operations),
             consumers=self.consumers.get,
             senders=self.senders,
+            step_users=self.step_users,
             webhooks=Webhooks(state, self.webhooks, self.send),
             read_pictures=self.read_pictures,
             budgets=self.budgets,
         )
-        transport = self.broker.transport("coordinator")
+        transport = self.broker.transport("coordinator", self.senders.own_user)
         return assemble(given, self.operations, own, transport, give_up)
 
     def start_with_held(self, images: int, held: int, **settings: Any) -> None:
@@ -251,7 +255,7 @@ class CoordinatorHarness:
         confirmed: list[object] = []
         if self.broker.queue(queue) is None:
             self.until(lambda: self.broker.queue(queue) is not None)
-        self.user.publish([OutgoingMessage(queue, body, **sender)], confirmed.append)
+        self.user.publish([OutgoingMessage(queue, body, "", **sender)], confirmed.append)
         if wait:
             self.until(lambda: confirmed)
             assert confirmed == [None]

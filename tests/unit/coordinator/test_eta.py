@@ -15,7 +15,7 @@ from muniflow.forecast.stage import EFFICIENCY, Stage
 from muniflow.images.pictures import OpenBlob
 from muniflow.model.messages import Events, Tally, Task, TaskSums
 from muniflow.model.operation import Size
-from muniflow.model.topology import EVENTS
+from muniflow.model.topology import EVENTS, EVENTS_EXCHANGE
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow_coordinator.api.eta import Eta, eta_of
 from muniflow_coordinator.foresight.forecaster import TURN_S
@@ -66,7 +66,9 @@ class Workers:
             sums = TaskSums(steps=1, reads="jpg", device="cpu", sums=tuple(Sums.of(mp, mp, seconds).as_list()))
             tally = Tally(batch=task.batch, step=0, done=1, pixels=int(mp * 1e6), tasks=(sums,))
             body = Events(settled=events.settled, tallies=(tally,)).to_bytes()
-            self.here.worker.publish([OutgoingMessage(EVENTS, body)], lambda _: self.here.worker.ack([delivery]))
+            self.here.worker.publish(
+                [OutgoingMessage(EVENTS, body, EVENTS_EXCHANGE)], lambda _: self.here.worker.ack([delivery])
+            )
             self.look()
 
         self.here.loop.call_later(seconds / self.efficiency, done)

@@ -82,7 +82,7 @@ def request(values: str, status: str = "200", route: str = "/v1/batches") -> dic
 
 BLUR = '{namespace="imagery", step="blur"}'
 ALL = '{namespace="imagery"}'
-EXPRESS = "muniflow.step.blur.express"
+EXPRESS = "muniflow.express.blur"
 SERIES: dict[str, tuple[list[dict[str, str]], dict[str, list[tuple[str, float]]]]] = {
     "replicas are workers that serve a stage": (
         [worker("muniflow_prefetch", "8x30", pod, step="blur") for pod in ("a", "b")],

@@ -14,7 +14,7 @@ from tests.support.worker_help import WorkerHarness
 
 from muniflow.errors import Invalid
 from muniflow.model.messages import Task
-from muniflow.model.topology import step_queue
+from muniflow.model.topology import TASKS_EXCHANGE, step_queue
 from muniflow.runtime.open_tracing import open_tracing
 from muniflow.runtime.tracing import TRACEPARENT, ImageId, SpanContext, Tracing
 from muniflow.transport.types import OutgoingMessage
@@ -117,7 +117,7 @@ def test_a_worker_makes_one_span_for_each_task_below_the_one_before(tmp_path, sp
     good, bad, untraced = (task(name, "half", "smooth", image=n) for n, name in enumerate(("a.png", "b.png", "a.png")))
     images = [ImageId("b", 1.0, n, 0) for n in range(2)]
     first = [
-        OutgoingMessage(step_queue("half"), sent.to_bytes(), headers=tracing.headers(image))
+        OutgoingMessage(step_queue("half"), sent.to_bytes(), TASKS_EXCHANGE, headers=tracing.headers(image))
         for sent, image in zip((good, bad), images, strict=True)
     ]
     follow = []
@@ -130,7 +130,7 @@ def test_a_worker_makes_one_span_for_each_task_below_the_one_before(tmp_path, sp
 
     harness.coordinator.consume(step_queue("smooth"), 10, on_follow)
     harness.operations = ("half", "smooth")
-    harness.run([*first, OutgoingMessage(step_queue(untraced.op), untraced.to_bytes())])
+    harness.run([*first, OutgoingMessage(step_queue(untraced.op), untraced.to_bytes(), TASKS_EXCHANGE)])
     by_image = {span.attributes["muniflow.image"]: span for span in finished()}
     assert sorted(by_image) == [0, 1], "a task without a context makes no span"
     for number, image in enumerate(images):

@@ -10,7 +10,7 @@ from tests.support.worker_help import WorkerHarness, published
 
 from muniflow.compute.process import process
 from muniflow.model.messages import Task
-from muniflow.model.topology import EVENTS, LOST, dead_queue, step_queue, topology
+from muniflow.model.topology import EVENTS, LOST, TASKS_EXCHANGE, dead_queue, step_queue, topology
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH
 from muniflow.worker.held import SUSPECT_AFTER
@@ -152,7 +152,7 @@ def test_what_is_no_task_goes_to_the_dead_letters_and_harms_nobody(root):
     images = len(NO_TASKS)
     stop_at(harness, images)
     good = published(tasks("smooth", images=images))
-    bad = [OutgoingMessage(step_queue("smooth"), body) for body in NO_TASKS]
+    bad = [OutgoingMessage(step_queue("smooth"), body, TASKS_EXCHANGE) for body in NO_TASKS]
     harness.run([message for pair in zip(bad, good, strict=True) for message in pair])
     assert harness.exit_code == 0
     assert len(files(root / "output")) == images

@@ -5,7 +5,7 @@ from tests.support.compute_help import picture, spec, task, write_source
 from tests.support.worker_help import WorkerHarness
 
 from muniflow.model.messages import Task
-from muniflow.model.topology import express_queue, step_queue
+from muniflow.model.topology import TASKS_EXCHANGE, express_queue, step_queue
 from muniflow.transport.types import OutgoingMessage
 from muniflow.worker.settings import WorkerSettings
 
@@ -25,7 +25,7 @@ def root(tmp_path):
 def naps(first, count, queue):
     """Messages of tasks that take `NAP_S` each."""
     numbered = (task(f"{n}.png", ("nap", {"seconds": NAP_S}), image=n) for n in range(first, first + count))
-    return [OutgoingMessage(queue, each.to_bytes()) for each in numbered]
+    return [OutgoingMessage(queue, each.to_bytes(), TASKS_EXCHANGE) for each in numbered]
 
 
 def order_of_settling(harness):
@@ -85,9 +85,9 @@ def test_what_follows_from_an_express_task_is_express(root):
         harness.coordinator.consume(queue, 10, on_follow)
     harness.operations = ("half", "smooth")
     sent = [
-        OutgoingMessage(queue, task(f"{n}.png", "half", "smooth", image=n).to_bytes())
+        OutgoingMessage(queue, task(f"{n}.png", "half", "smooth", image=n).to_bytes(), TASKS_EXCHANGE)
         for n, queue in enumerate([step_queue("half"), express_queue("half")])
     ]
     harness.run(sent)
 
-    assert sorted(followed) == [step_queue("smooth"), express_queue("smooth")]
+    assert sorted(followed) == [express_queue("smooth"), step_queue("smooth")]

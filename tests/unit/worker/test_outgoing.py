@@ -32,7 +32,7 @@ def places(messages):
 def test_what_follows_goes_to_the_queue_of_its_operation():
     follow = FIRST.model_copy(update={"step": 1})
     (message,) = messages_after([(FIRST, Outcome(Done(), follow=(follow,)))])
-    assert places([message]) == [("muniflow", "muniflow.step.smooth")]
+    assert places([message]) == [("muniflow.tasks", "muniflow.step.smooth")]
     assert Task.from_bytes(message.body) == follow.model_copy(update={"published_at": NOW_S})
     assert message.mandatory
 
@@ -55,7 +55,7 @@ def test_an_image_stays_in_the_express_lane_and_its_dead_letter_does_not():
     ]
     keys = [key for _, key in places(messages_after(results, express=True))]
     assert keys == [
-        "muniflow.step.smooth.express", "muniflow.step.half.express", "muniflow.step.half.dead", "muniflow.events",
+        "muniflow.express.smooth", "muniflow.express.half", "muniflow.step.half.dead", "muniflow.events",
     ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_a_group_has_one_message_of_events_with_added_tallies():
     outcomes += [(SECOND, Outcome(Done(), settled=(settled(1),), measures=(MEASURE,)))]
     (message,) = messages_after(outcomes)
     events = Events.from_bytes(message.body)
-    assert places([message]) == [("muniflow", "muniflow.events")]
+    assert places([message]) == [("muniflow.events", "muniflow.events")]
     assert events.settled == (settled(0), settled(1))
     assert events.tallies == (Tally(batch="b", step=0, done=2, pixels=20, compute_s=1.0),)
 
@@ -89,7 +89,7 @@ def test_tallies_of_one_group_are_apart_by_batch_and_step():
 def test_a_retry_goes_through_its_delay_queue_with_the_next_attempt():
     message, events = messages_after([(SECOND, failed_whole(SECOND, Retry(30, "store")))])
     delay_s = jittered(30, "b 1 0 0 whole 3")
-    assert places([message]) == [(f"muniflow.delay.{delay_s}s", "muniflow.step.half")]
+    assert places([message]) == [(f"muniflow.retry.{delay_s}s", "muniflow.step.half")]
     again = Task.from_bytes(message.body)
     assert (again.attempt, again.published_at) == (3, NOW_S + delay_s)
     assert Events.from_bytes(events.body).tallies == (Tally(batch="b", step=0, retried=1, waiting_for="store"),)
@@ -99,13 +99,13 @@ def test_retries_of_one_group_do_not_all_come_back_at_once():
     tasks = [FIRST.model_copy(update={"image": image}) for image in range(50)]
     messages = messages_after([(each, failed_whole(each, Retry(5, "store"))) for each in tasks])
     assert {exchange for exchange, _ in places(messages[:-1])} == {
-        f"muniflow.delay.{delay_s}s" for delay_s in (4, 5, 6)
+        f"muniflow.retry.{delay_s}s" for delay_s in (4, 5, 6)
     }
 
 
 def test_a_failure_is_settled_and_kept():
     dead, events = messages_after([(FIRST, failed_whole(FIRST, Fail("not an image", "not_an_image")))])
-    assert places([dead]) == [("muniflow", "muniflow.step.half.dead")]
+    assert places([dead]) == [("muniflow.events", "muniflow.step.half.dead")]
     assert dead.headers == {"reason": "not an image", "reason_code": "not_an_image", "step": 0, "failed_at": 1000}
     assert Task.from_bytes(dead.body) == FIRST
     assert Events.from_bytes(events.body).settled == (settled(0, "not an image", "not_an_image"),)
@@ -113,7 +113,7 @@ def test_a_failure_is_settled_and_kept():
 
 def test_a_late_copy_is_settled_and_not_kept():
     (events,) = messages_after([(FIRST, failed_whole(FIRST, Fail("gone"), input_gone=True))])
-    assert places([events]) == [("muniflow", "muniflow.events")]
+    assert places([events]) == [("muniflow.events", "muniflow.events")]
 
 
 def test_nothing_to_say_is_no_message():

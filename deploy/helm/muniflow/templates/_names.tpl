@@ -31,7 +31,7 @@
 {{/* Both queues of an operation, as a JSON list; `muniflow.model.topology.work_queues` says the same, and a test compares them. */}}
 {{- define "muniflow.step.queues" -}}
 {{- $queue := include "muniflow.step.queue" . -}}
-{{- list $queue (printf "%s.express" $queue) | toJson -}}
+{{- list $queue (printf "muniflow.express.%s" .) | toJson -}}
 {{- end -}}
 
 {{/*

@@ -151,6 +151,23 @@ affinity:
 {{- with $operators }}
 - {name: MUNIFLOW_OPERATOR_USERS, value: {{ join "," . | quote }}}
 {{- end }}
+{{- $served := dict }}
+{{- range $name := keys .Values.steps | sortAlpha }}
+{{- $component := include "muniflow.step.component" $name }}
+{{- $user := index (default dict $owners.stepUsers) $name | default $component }}
+{{- if not $external }}
+{{- $variable := printf "AMQP_%s_USERNAME" ($component | upper | replace "-" "_") }}
+{{- $user = printf "$(%s)" $variable }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef: {name: {{ include "muniflow.user.secret" (list $root $component) }}, key: username}
+{{- end }}
+{{- $_ := set $served $user (include "muniflow.step.settings" (list $root $name) | fromYaml).operations }}
+{{- end }}
+{{- if not (and $external (eq .Values.broker.external.keys "one")) }}
+- {name: MUNIFLOW_STEP_USERS, value: {{ toJson $served | quote }}}
+{{- end }}
+- {name: MUNIFLOW_EARLIER_BUILD, value: {{ .Values.broker.earlierBuild | quote }}}
 - {name: MUNIFLOW_UNNAMED_SENDERS, value: {{ $owners.unnamedSenders }}}
 - {name: MUNIFLOW_MAX_WEIGHT, value: {{ $owners.maxWeight | quote }}}
 {{- with $owners.keepDays }}

@@ -3,9 +3,10 @@ What each AMQP user may do, as three regular expressions: (list $ "coordinator")
 
 RabbitMQ asks for `configure` to declare or delete, `write` to publish to an exchange (and to bind a queue), `read` to
 consume from a queue (and to bind from an exchange, and to declare a queue that dead-letters). The coordinator declares
-everything; a worker declares its own queues and the two exchanges that they hang on (`muniflow.model.topology.worker_topology`),
-takes from its own queues only, and may publish to the exchanges. A gateway declares its own queue of notices, binds it,
-and publishes batches and commands; RabbitMQ gives the right to an exchange, not to single keys of a direct one.
+and binds everything. A worker declares and binds nothing, takes from its own queues only, and publishes tasks, retries and
+events. A gateway declares its own queue of notices, binds it, and publishes batches and commands; RabbitMQ gives the right
+to an exchange, not to single keys of a direct one, so there is one exchange for each direction. With `broker.earlierBuild`
+a worker may also do what those of the build before do, and what one does under a coordinator of that build.
 tests/deploy/test_rights.py tries each on a broker.
 */}}
 {{- define "muniflow.rights" -}}
@@ -31,10 +32,19 @@ read: '^$'
 {{- range $name := keys $root.Values.steps | sortAlpha -}}
 {{- if eq (include "muniflow.step.component" $name) $user -}}
 {{- $step := include "muniflow.step.settings" (list $root $name) | fromYaml -}}
-{{- $own := printf "muniflow\\.step\\.(%s)(\\.dead|\\.express)?" (join "|" $step.operations) -}}
-configure: '^(muniflow|muniflow\.dead|{{ $own }})$'
-write: '^(muniflow|muniflow\.dead|muniflow\.delay\.[0-9]+s|{{ $own }})$'
-read: '^(muniflow|muniflow\.dead|{{ $own }})$'
+{{- $operations := join "|" $step.operations -}}
+{{- $takes := printf "muniflow\\.(step|express)\\.(%s)" $operations -}}
+{{- $publishes := "muniflow\\.(tasks|events|retry\\.[0-9]+s)" -}}
+{{- if $root.Values.broker.earlierBuild -}}
+{{- $before := printf "muniflow|muniflow\\.dead|muniflow\\.step\\.(%s)(\\.dead|\\.express)?" $operations -}}
+configure: '^({{ $before }})$'
+write: '^({{ $publishes }}|muniflow\.delay\.[0-9]+s|{{ $before }})$'
+read: '^({{ $takes }}|{{ $before }})$'
+{{- else -}}
+configure: '^$'
+write: '^{{ $publishes }}$'
+read: '^{{ $takes }}$'
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

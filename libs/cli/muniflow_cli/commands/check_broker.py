@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from muniflow.errors import MuniflowError, Unavailable
-from muniflow.model.topology import LOST, Queue, Topology, operation_of
+from muniflow.model.topology import DELAY_PREFIX, LOST, Queue, Topology, operation_of
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import versions
 from muniflow_cli.commands.findings import Finding, Level
@@ -54,7 +54,7 @@ def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
 def depth_findings(depths: "Mapping[str, Depth]", remedies: Remedies) -> Iterator[Finding]:
     """Check the consumers of each queue; dead letters go to the coordinator, which takes them into its ledger."""
     for name, depth in depths.items():
-        if depth.consumers == 0 and not name.startswith("muniflow.delay."):
+        if depth.consumers == 0 and not name.startswith(DELAY_PREFIX):
             operation = operation_of(name)
             who = "worker" if operation else "coordinator"
             level: Level = "warning" if depth.ready == 0 or name == LOST else "error"

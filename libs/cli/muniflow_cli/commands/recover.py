@@ -57,7 +57,7 @@ def _move(settings: "BrokerSettings", queue: str) -> int:
 
     from muniflow.errors import NotFound
     from muniflow.model.messages import Task
-    from muniflow.model.topology import dead_queue, operation_of, step_queue
+    from muniflow.model.topology import dead_queue, exchange_to, operation_of, step_queue
     from muniflow.transport.admin import browse
     from muniflow.transport.types import OutgoingMessage
 
@@ -72,7 +72,8 @@ def _move(settings: "BrokerSettings", queue: str) -> int:
             except ValidationError:
                 return "keep"
         headers: dict[str, str | int] = {"reason": REASON, "failed_at": int(time.time())}
-        publish(OutgoingMessage(dead_queue(step_queue(operation)), message.body, headers=headers))
+        dead = dead_queue(step_queue(operation))
+        publish(OutgoingMessage(dead, message.body, exchange_to(dead), headers))
         moved += 1
         return "remove"
 

@@ -146,6 +146,7 @@ def coordinator_plan(http_port: int, health_port: int, stages: Stages = ()) -> P
             "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}",
             "MUNIFLOW_HEALTH_BIND": f"127.0.0.1:{health_port}",
             "MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0))),
+            "MUNIFLOW_EARLIER_BUILD": "false",
             **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
         },
         port=health_port,

@@ -4,15 +4,20 @@ The arguments are what RabbitMQ 3.10 to 4.x all take: durable quorum queues. Dea
 needs `reject-publish` and, in return, keeps a message in its source queue until its dead-letter queue has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from muniflow.model.owners import DEFAULT_OWNER
 
 EXCHANGE = "muniflow"
-"""Direct: the routing key is the name of the queue."""
+"""Direct, as those below where it is not said: the routing key is the name of the queue. What users, the command line
+and gateways send to the coordinator."""
+TASKS_EXCHANGE = "muniflow.tasks"
+"""Tasks: from the coordinator and workers to workers."""
+EVENTS_EXCHANGE = "muniflow.events"
+"""Events and permanent failures: from workers to the coordinator."""
 DEAD_EXCHANGE = "muniflow.dead"
-"""Direct: takes what the broker itself gives up on; its key is the name of the dead-letter queue."""
+"""What the broker itself gives up on; its key is the name of the dead-letter queue."""
 NOTIFY_EXCHANGE = "muniflow.notify"
 """Topic: see `notice_key`."""
 
@@ -23,6 +28,8 @@ AUDIT = "muniflow.audit"
 """What gateways tell of the audit trail."""
 COORDINATOR_QUEUES = (BATCHES, EVENTS, CONTROL, AUDIT)
 """Of messages to the coordinator; each has a dead-letter queue."""
+DELAY_PREFIX = "muniflow.retry."
+"""Of the exchanges, and of their queues, in which a task waits for its next attempt."""
 GATEWAY_PREFIX = "muniflow.gateway."
 """Of the queues of gateways, one for each process."""
 LOST = "muniflow.lost"
@@ -68,7 +75,7 @@ def step_queue(operation: str) -> str:
 
 def express_queue(operation: str) -> str:
     """The second work queue of an operation, whose tasks workers take first (docs/adr/0031-express-lane.md)."""
-    return f"{step_queue(operation)}.express"
+    return f"muniflow.express.{operation}"
 
 
 def lane_queue(operation: str, *, express: bool) -> str:
@@ -83,8 +90,8 @@ def work_queues(operation: str) -> tuple[str, str]:
 
 def operation_of(queue: str) -> str | None:
     """The operation whose tasks are in this work queue; `None` where it is none."""
-    name = queue.removeprefix(step_queue("")).removesuffix(".express")
-    return name if queue in work_queues(name) and "." not in name else None
+    name = queue.rpartition(".")[2]
+    return name if queue in work_queues(name) else None
 
 
 def dead_queue(queue: str) -> str:
@@ -103,8 +110,8 @@ def origin_of(queue: str) -> str | None:
 
 
 def delay_exchange(delay_s: int) -> str:
-    """A message published here comes back to `EXCHANGE` under its own routing key after `delay_s`."""
-    return f"muniflow.delay.{delay_s}s"
+    """A message published here comes back to `TASKS_EXCHANGE` under its own routing key after `delay_s`."""
+    return f"{DELAY_PREFIX}{delay_s}s"
 
 
 def delay_lanes(delay_s: int) -> tuple[int, ...]:
@@ -142,39 +149,60 @@ class Queue:
 
 @dataclass(frozen=True)
 class Topology:
-    """Everything that one installation declares."""
+    """Everything that one process declares, or waits for."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...] = field(default=())
+    awaited: bool = False
+    """Whether somebody else declares it: then nothing of it is declared, and the process waits until it is there."""
+    instead: "Instead | None" = None
+    """Of one that is awaited: what serves as well where it is not there."""
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What an earlier build has declared."""
+
+    topology: Topology
+    exchanges: Mapping[str, str]
+    """Where messages go, by the exchange that they are meant for."""
 
 
 def topology(operations: Iterable[str]) -> Topology:
     """The exchanges and queues for these operations. Declaring it again, or a part of it, changes nothing."""
     exchanges = [
-        Exchange(EXCHANGE, "direct"),
-        Exchange(DEAD_EXCHANGE, "direct"),
+        *(Exchange(name, "direct") for name in (EXCHANGE, TASKS_EXCHANGE, EVENTS_EXCHANGE, DEAD_EXCHANGE)),
         Exchange(NOTIFY_EXCHANGE, "topic"),
-        *(Exchange(delay_exchange(delay_s), "fanout") for delay_s in all_delays_s()),
+        *map(_delay_exchange, all_delays_s()),
     ]
     queues = [_delay_queue(delay_s) for delay_s in all_delays_s()]
     names = sorted(operations)
     for name in COORDINATOR_QUEUES:
-        queues += [_work_queue(name), _browsed_queue(dead_queue(name))]
+        bound = (exchange_to(name), name)
+        queues += [_work_queue(name, bound), _browsed_queue(dead_queue(name))]
     for operation in names:
         queues += _step_queues(operation)
-    lost = tuple((DEAD_EXCHANGE, dead_queue(step_queue(operation))) for operation in names)
-    queues.append(_work_queue(LOST, also=lost))
+    # By the broker alone: whoever could publish here could fail any image.
+    lost = ((DEAD_EXCHANGE, dead_queue(step_queue(operation))) for operation in names)
+    queues.append(_work_queue(LOST, *lost))
     return Topology(tuple(exchanges), tuple(queues))
 
 
-def worker_topology(operations: Iterable[str]) -> Topology:
-    """What a worker of these operations declares by itself: its own queues, and what they hang on.
+def worker_topology(operations: Iterable[str], instead: Instead | None = None) -> Topology:
+    """What a worker of these operations needs. The coordinator declares it, so a worker's user needs no right to."""
+    names = sorted(operations)
+    queues = tuple(queue for operation in names for queue in _step_queues(operation)[:2])
+    exchanges = (Exchange(TASKS_EXCHANGE, "direct"), Exchange(EVENTS_EXCHANGE, "direct"))
+    return Topology((*exchanges, *map(_delay_exchange, all_delays_s())), queues, awaited=True, instead=instead)
 
-    The rest is the coordinator's, without which there are no tasks; so a worker's user on the broker needs no right to
-    another stage's queues (the chart gives it none).
-    """
-    queues = [queue for operation in sorted(operations) for queue in _step_queues(operation)]
-    return Topology((Exchange(EXCHANGE, "direct"), Exchange(DEAD_EXCHANGE, "direct")), tuple(queues))
+
+def exchange_to(queue: str) -> str:
+    """The exchange by which messages come to this queue."""
+    if operation_of(queue) is not None:
+        return TASKS_EXCHANGE
+    if queue == EVENTS or operation_of(origin_of(queue) or "") is not None:
+        return EVENTS_EXCHANGE
+    return DEAD_EXCHANGE if queue == LOST or queue in LETTER_QUEUES else EXCHANGE
 
 
 def gateway_queue(name: str) -> Queue:
@@ -201,7 +229,8 @@ def notice_key(event: str, owner: str) -> str:
 
 def _step_queues(operation: str) -> tuple[Queue, Queue, Queue]:
     name = step_queue(operation)
-    return _work_queue(name), _express_queue(operation), _browsed_queue(dead_queue(name))
+    dead = _browsed_queue(dead_queue(name), (EVENTS_EXCHANGE, dead_queue(name)))  # workers publish permanent failures
+    return _work_queue(name, (TASKS_EXCHANGE, name)), _express_queue(operation), dead
 
 
 def _express_queue(operation: str) -> Queue:
@@ -214,16 +243,16 @@ def _express_queue(operation: str) -> Queue:
             "x-delivery-limit": DELIVERY_LIMIT,
             "x-consumer-timeout": CONSUMER_TIMEOUT_MS,
             "x-message-ttl": EXPRESS_WAIT_S * 1000,
-            "x-dead-letter-exchange": EXCHANGE,
+            "x-dead-letter-exchange": TASKS_EXCHANGE,
             "x-dead-letter-routing-key": step_queue(operation),
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         },
-        ((EXCHANGE, name),),
+        ((TASKS_EXCHANGE, name),),
     )
 
 
-def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:
+def _work_queue(name: str, *bindings: tuple[str, str]) -> Queue:
     return Queue(
         name,
         {
@@ -235,17 +264,16 @@ def _work_queue(name: str, also: tuple[tuple[str, str], ...] = ()) -> Queue:
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         },
-        ((EXCHANGE, name), *also),
+        bindings,
     )
 
 
-def _browsed_queue(name: str) -> Queue:
-    # Bound to both exchanges: workers publish their permanent failures, the broker dead-letters what it gives up on.
-    return Queue(
-        name,
-        {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
-        ((EXCHANGE, name), (DEAD_EXCHANGE, name)),
-    )
+def _browsed_queue(name: str, *bindings: tuple[str, str]) -> Queue:
+    return Queue(name, {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}, (*bindings, (DEAD_EXCHANGE, name)))
+
+
+def _delay_exchange(delay_s: int) -> Exchange:
+    return Exchange(delay_exchange(delay_s), "fanout")
 
 
 def _delay_queue(delay_s: int) -> Queue:
@@ -255,7 +283,7 @@ def _delay_queue(delay_s: int) -> Queue:
         {
             "x-queue-type": "quorum",
             "x-message-ttl": delay_s * 1000,
-            "x-dead-letter-exchange": EXCHANGE,
+            "x-dead-letter-exchange": TASKS_EXCHANGE,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         },

@@ -68,8 +68,9 @@ class BrokerSettings(Settings):
     reconnect_max_s: float = Field(15.0, gt=0)
     """Longest pause between two attempts to connect."""
     amqp_user_id: bool = True
-    """Whether batches and commands name the user of the URL as their sender (`user_id`), by whom owners are told apart.
-    Off where the broker knows its users by other names, as with OAuth 2: it refuses such messages."""
+    """Whether messages name the user of the URL as their sender (`user_id`), by whom owners, and workers of different
+    steps, are told apart. Off where the broker knows its users by other names, as with OAuth 2: it refuses such
+    messages."""
 
 
 class OwnerSettings(Settings):

@@ -12,7 +12,7 @@ from typing import Any
 from muniflow.model.topology import Topology
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.loop import Loop
-from muniflow.testing.memory_queues import Exchanges, QueuedMessage, QueueState
+from muniflow.testing.memory_queues import Exchanges, QueuedMessage, QueueState, copies_of
 from muniflow.transport.confirms import LOST
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
@@ -35,17 +35,16 @@ class MemoryBroker:
         self._transports: list[MemoryTransport] = []
         self._blocked: str | None = None
         self._held: list[Callable[[], None]] = []
-        self._pumping = False
-        self._turn = 0
+        self._pumping, self._turn = False, 0
 
     @property
     def blocked(self) -> str | None:
         """Why it takes no messages, or `None`."""
         return self._blocked
 
-    def transport(self, name: str) -> "MemoryTransport":
-        """A new connection to this broker; `name` is for people."""
-        transport = MemoryTransport(self, self._loop, name)
+    def transport(self, name: str, user: str | None = None) -> "MemoryTransport":
+        """A new connection to this broker as a user of it; `name` is for people."""
+        transport = MemoryTransport(self, self._loop, name, user)
         self._transports.append(transport)
         return transport
 
@@ -72,6 +71,12 @@ class MemoryBroker:
     def declare(self, topology: Topology) -> str | None:
         """Declare; returns what is wrong, or `None`."""
         return self._exchanges.declare(topology)
+
+    def delete(self, name: str) -> None:
+        """Delete an exchange or a queue, as an administrator may; whoever consumes from it is cut off."""
+        for transport in [other for other in self._transports if other.consumes(name)]:
+            transport.drop(f"the broker cancelled the consumer of {name!r}: its queue was deleted or moved")
+        self._exchanges.delete(name)
 
     def take(self, messages: Sequence[QueuedMessage], done: Callable[[PublishProblem | None], None]) -> None:
         """Route a group; `done` comes later from the loop, or after `unblock`."""
@@ -136,8 +141,9 @@ class _Consumer:
 class MemoryTransport:
     """A `Transport` to a `MemoryBroker`."""
 
-    def __init__(self, broker: MemoryBroker, loop: Loop, name: str) -> None:
+    def __init__(self, broker: MemoryBroker, loop: Loop, name: str, user: str | None = None) -> None:
         self.name = name
+        self._user = user
         self._broker = broker
         self._loop = loop
         self._consumers: dict[str, _Consumer] = {}
@@ -213,12 +219,13 @@ class MemoryTransport:
         self._last += 1
         number = self._last
         self._in_flight[number] = on_settled
-        copies = [
-            QueuedMessage(out.exchange, out.routing_key, out.body, dict(out.headers),
-                    out.message_id or f"{self.name}.{number}.{index}", out.sent_at, out.user_id, out.mandatory)
-            for index, out in enumerate(messages)
-        ]  # fmt: skip
+        copies = copies_of(messages, f"{self.name}.{number}", self._user)
         self._broker.take(copies, lambda problem: self._settled(number, problem))
+
+    def redeclare(self, on_done: Callable[[str | None], None]) -> None:
+        """Declare the topology once more; see `Transport.redeclare`."""
+        problem = self._broker.declare(self._topology) if self._connected else LOST
+        self._loop.add_callback_threadsafe(lambda: on_done(problem))
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
         """Close; unsettled deliveries go back to their queues."""
@@ -240,10 +247,12 @@ class MemoryTransport:
 
     def wants(self, queue: str) -> bool:
         """Whether it takes one more message of `queue` now."""
+        return self.consumes(queue) and len(self._consumers[queue].unsettled) < (self._consumers[queue].prefetch or 0)
+
+    def consumes(self, queue: str) -> bool:
+        """Whether it consumes from a queue."""
         consumer = self._consumers.get(queue)
-        if not self._connected or consumer is None or consumer.prefetch is None:
-            return False
-        return len(consumer.unsettled) < consumer.prefetch
+        return self._connected and consumer is not None and consumer.prefetch is not None
 
     def deliver(self, queue: str, message: QueuedMessage) -> None:
         """Give a message to the consumer of `queue`."""
@@ -252,9 +261,8 @@ class MemoryTransport:
         consumer.unsettled[self._last] = message
         redelivered = message.delivery_count > 0
         seen = {**message.headers, **({"x-delivery-count": message.delivery_count} if redelivered else {})}
-        number, origin = message.message_id, message.user_id
-        place = (queue, message.body, self._last, self._generation)
-        consumer.on_delivery(Delivery(*place, redelivered, seen, number, message.sent_at, origin))
+        place, about = (queue, message.body, self._last, self._generation), (message.message_id, message.sent_at)
+        consumer.on_delivery(Delivery(*place, redelivered, seen, *about, message.user_id))
 
     def _take(self, delivery: Delivery) -> QueuedMessage | None:
         consumer = self._consumers.get(delivery.queue)
@@ -265,14 +273,13 @@ class MemoryTransport:
     def _connect(self) -> None:
         self._timer = None
         if problem := self._broker.declare(self._topology):
-            if problem != self._disconnect_reason:
-                self._disconnect_reason = problem
+            told, self._disconnect_reason = problem == self._disconnect_reason, problem
+            if not (told or self._topology.awaited):
                 self._on_lost(problem)
             self._timer = self._loop.call_later(RECONNECT_S, self._connect)
             return
         self._generation += 1
-        self._connected = True
-        self._disconnect_reason = None
+        self._connected, self._disconnect_reason = True, None
         self._on_ready()
         self._broker.pump()
 
@@ -289,3 +296,5 @@ class MemoryTransport:
     def _settled(self, number: int, problem: PublishProblem | None) -> None:
         if on_settled := self._in_flight.pop(number, None):  # else it was told that the connection is lost
             on_settled(problem)
+        if problem is not None and self._connected:
+            self._broker.declare(self._topology)  # somebody may have deleted its queue

@@ -8,6 +8,7 @@ from functools import partial
 
 from muniflow.model.topology import Exchange, Queue, Topology
 from muniflow.runtime.clock import Clock
+from muniflow.transport.types import OutgoingMessage
 
 
 @dataclass(eq=False)
@@ -26,6 +27,17 @@ class QueuedMessage:
     """How often it came back."""
     place: int = 0
     """Its place in its queue; it goes back to there."""
+
+
+def copies_of(messages: Sequence[OutgoingMessage], sender: str, user: str | None) -> list[QueuedMessage]:
+    """A group that is published; `sender` makes their ids, `user` is whom they name where they name nobody."""
+    return [
+        QueuedMessage(
+            out.exchange, out.routing_key, out.body, dict(out.headers), out.message_id or f"{sender}.{index}",
+            out.sent_at, out.user_id or user, out.mandatory,
+        )
+        for index, out in enumerate(messages)
+    ]  # fmt: skip
 
 
 @dataclass
@@ -51,7 +63,9 @@ class Exchanges:
         self._places = itertools.count(1)
 
     def declare(self, topology: Topology) -> str | None:
-        """Declare what is missing; returns what is wrong, or `None`."""
+        """Declare what is missing; returns what is wrong, or `None`. What is awaited is only looked for."""
+        if topology.awaited:
+            return self._missing(topology)
         for exchange in topology.exchanges:
             if self._exchanges.setdefault(exchange.name, exchange) != exchange:
                 return f"exchange {exchange.name!r} exists with other settings"
@@ -63,8 +77,26 @@ class Exchanges:
             state.declared = replace(queue, bindings=tuple(bindings))
         return None
 
+    def _missing(self, topology: Topology) -> str | None:
+        kinds = (("exchange", self._exchanges, topology.exchanges), ("queue", self.queues, topology.queues))
+        missing = (
+            f"{kind} {each.name!r}" for kind, there, wanted in kinds for each in wanted if each.name not in there
+        )
+        what = next(missing, None)
+        return None if what is None else f"waiting for {what}: the coordinator declares it"
+
+    def delete(self, name: str) -> None:
+        """Delete the exchange and the queue of this name, with all bindings and messages, as an administrator may."""
+        self._exchanges.pop(name, None)
+        self.queues.pop(name, None)
+        for state in self.queues.values():
+            kept = tuple((source, key) for source, key in state.declared.bindings if source != name)
+            state.declared = replace(state.declared, bindings=kept)
+
     def route(self, message: QueuedMessage) -> int:
         """Put a copy into every queue that its exchange and key lead to; returns how many."""
+        if not message.exchange:  # the broker's own: straight to the queue of this name
+            return self._put_into(message.routing_key, message)
         exchange = self._exchanges.get(message.exchange)
         if exchange is None:
             return 0
@@ -74,8 +106,7 @@ class Exchanges:
                 source == exchange.name and matches(exchange.kind, pattern, message.routing_key)
                 for source, pattern in state.declared.bindings
             ):
-                self._put(state, replace(message, delivery_count=0, place=next(self._places)))
-                count += 1
+                count += self._put_into(state.declared.name, message)
         return count
 
     def give_back(self, queue: str, messages: Sequence[QueuedMessage]) -> None:
@@ -99,6 +130,12 @@ class Exchanges:
         key = str(arguments.get("x-dead-letter-routing-key", message.routing_key))
         headers = with_death(message, queue, reason, self._clock.now_s())
         self.route(replace(message, exchange=str(target), routing_key=key, headers=headers))
+
+    def _put_into(self, name: str, message: QueuedMessage) -> int:
+        if (state := self.queues.get(name)) is None:
+            return 0
+        self._put(state, replace(message, delivery_count=0, place=next(self._places)))
+        return 1
 
     def _put(self, state: QueueState, message: QueuedMessage) -> None:
         state.ready.append(message)

@@ -1,30 +1,25 @@
 """One generation of a transport: a connection to consume and one to publish, which live and end together."""
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pika import BasicProperties, DeliveryMode, URLParameters
-from pika.channel import Channel
+from pika import URLParameters
 from pika.exceptions import AMQPHeartbeatTimeout
 from pika.frame import Method
-from pika.spec import Basic
 
-from muniflow.model.topology import Topology
+from muniflow.model.topology import Instead, Topology
 from muniflow.runtime.loop import Loop
-from muniflow.transport.confirms import ConfirmTracker, SettledGroup
 from muniflow.transport.connection import GroupedConnection, describe, shut
-from muniflow.transport.declare import declare
+from muniflow.transport.declare import Waiting, try_to_declare
+from muniflow.transport.publisher import OnSettled, Publisher
 from muniflow.transport.silence import SilenceWatch
 from muniflow.transport.subscription import Subscription
-from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
+from muniflow.transport.types import Delivery, OutgoingMessage
 
 SETUP_TIMEOUT_S = 60.0
 """From connected to ready: making quorum queues on a busy cluster takes a while."""
-
-OnSettled = Callable[[PublishProblem | None], None]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +38,8 @@ class LinkEvents:
     """Callbacks of a link. `down` is called at most once, and only `ended` after it."""
 
     ready: Callable[[], None]
+    waiting: Callable[[str], None]
+    """For what somebody else declares, with a line for a person."""
     down: Callable[[str, bool], None]
     """With the reason, and whether both connections had been open."""
     ended: Callable[["Link"], None]
@@ -57,12 +54,16 @@ class Link:
         loop: Loop,
         *,
         parameters: URLParameters,
+        user: str | None,
         generation: int,
         topology: Topology,
         wanted: Mapping[str, WantedQueue],
         events: LinkEvents,
     ) -> None:
-        """Begin to connect. `wanted` is read when the topology is declared, and at each delivery."""
+        """Begin to connect; messages name `user` as their sender.
+
+        `wanted` is read when the topology is there, and at each delivery.
+        """
         self.generation = generation
         self.ready = False
         self.blocked: str | None = None
@@ -73,15 +74,18 @@ class Link:
         self._events = events
         self._subscriptions: dict[str, Subscription] | None = None
         self._early: list[Delivery] = []
-        self._publisher: Channel | None = None
-        self._confirms: ConfirmTracker[OnSettled] = ConfirmTracker()
-        self._id = secrets.token_hex(6)
         self._open_count = 0
         self._ended_count = 0
         self._down = False
         self._setup_timer: Any = None
+        self._waiting: Waiting | None = None
+        self._instead: Instead | None = None
+        self._declaring = False
         self._consuming = self._connect()
         self._publishing = self._connect()
+        self._publisher = Publisher(
+            self._publishing, user, call=self._call, on_returned=lambda: self.redeclare(_nothing)
+        )
         both = (self._consuming, self._publishing)
         self._silence = SilenceWatch(loop, both, lambda: self.fail(AMQPHeartbeatTimeout()))
         self._publishing.add_on_connection_blocked_callback(self._on_blocked)
@@ -92,6 +96,8 @@ class Link:
         if self._subscriptions is None or self._down:
             return
         prefetch = self._wanted[queue].prefetch
+        if not self._has(queue):
+            return
         if subscription := self._subscriptions.get(queue):
             subscription.want(prefetch)
         else:
@@ -109,28 +115,21 @@ class Link:
                 settle(subscription, deliveries)
 
     def publish(self, messages: Sequence[OutgoingMessage], on_settled: OnSettled) -> None:
-        """Publish a group in one write; only while `ready`.
+        """Publish a group in one write; only while `ready`. See `Publisher.publish`."""
+        self._publisher.publish(messages, on_settled)
 
-        Raises:
-            Exception: pika's, where a header or a key cannot be encoded: a bug of the caller; no callback follows.
-        """
-        assert self._publisher is not None  # noqa: S101 - `ready` says so
-        self._confirms.begin(on_settled)
-        try:
-            with self._publishing.one_write():
-                for message in messages:
-                    self._publisher.basic_publish(
-                        message.exchange,
-                        message.routing_key,
-                        message.body,
-                        self._properties(message),
-                        mandatory=message.mandatory,
-                    )
-                    self._confirms.published()
-        except BaseException:
-            self._confirms.abandon()
-            raise
-        _tell(self._confirms.end())
+    def redeclare(self, on_done: Callable[[str | None], None]) -> None:
+        """Declare the topology once more, on a channel whose end harms nothing else; see `Transport.redeclare`."""
+        if self._declaring or self._down or self._topology.awaited:
+            on_done(None)  # it is being done, or is not ours
+            return
+        self._declaring = True
+
+        def tried(problem: BaseException | None) -> None:
+            self._declaring = False
+            on_done(None if problem is None else describe(problem, self._parameters))
+
+        try_to_declare(self._consuming, self._topology, tried)
 
     def fail(self, reason: str | BaseException) -> None:
         """End both connections and tell the owner, once."""
@@ -148,11 +147,12 @@ class Link:
         self.ready = False
         self.blocked = None
         self._silence.stop()
-        if self._setup_timer is not None:
-            self._loop.remove_timeout(self._setup_timer)
+        if self._waiting is not None:
+            self._waiting.stop()
+        self._await_setup(on=False)
         for connection in (self._consuming, self._publishing):
             shut(connection, self._loop)
-        _tell(self._confirms.lost())
+        self._publisher.lost()
 
     def _connect(self) -> GroupedConnection:
         return GroupedConnection(
@@ -169,11 +169,8 @@ class Link:
             shut(connection, self._loop)
         elif self._open_count == 2:  # noqa: PLR2004 - one to consume, one to publish
             self._silence.start()
-            self._setup_timer = self._loop.call_later(
-                SETUP_TIMEOUT_S,
-                lambda: self.fail(f"RabbitMQ took longer than {SETUP_TIMEOUT_S:.0f} s to make the queues"),
-            )
-            self._publishing.channel(on_open_callback=self._on_publisher)
+            self._await_setup()
+            self._publisher.open(self._set_up, self.fail)
 
     def _on_ended(self, _connection: object, error: BaseException) -> None:
         self._ended_count += 1
@@ -181,34 +178,55 @@ class Link:
         if self._ended_count == 2:  # noqa: PLR2004 - one to consume, one to publish
             self._events.ended(self)
 
-    def _on_publisher(self, channel: Channel) -> None:
-        self._publisher = channel
-        channel.add_on_close_callback(self._on_channel_closed)
-        channel.add_on_return_callback(self._on_returned)
-        channel.confirm_delivery(self._on_confirm, callback=lambda _frame: self._open_setup_channel())
+    def _await_setup(self, *, on: bool = True) -> None:
+        """Limit the time until the broker has answered; `on` or no more."""
+        if self._setup_timer is not None:
+            self._loop.remove_timeout(self._setup_timer)
+        reason = f"RabbitMQ took longer than {SETUP_TIMEOUT_S:.0f} s to make the queues"
+        self._setup_timer = self._loop.call_later(SETUP_TIMEOUT_S, lambda: self.fail(reason)) if on else None
 
-    def _open_setup_channel(self) -> None:
-        if not self._down:
-            self._consuming.channel(on_open_callback=self._declare)
-
-    def _declare(self, channel: Channel) -> None:
-        channel.add_on_close_callback(self._on_channel_closed)
-        with self._consuming.one_write():
-            # Without waiting for each: the broker works them off in order, and closes the channel at the first wrong
-            # one, whose name it says.
-            declare(channel, self._topology)
-            channel.basic_qos(callback=lambda _frame: self._on_declared())
-
-    def _on_declared(self) -> None:
+    def _set_up(self) -> None:
         if self._down:
             return
-        self._subscriptions = {}
-        for queue, wanted in self._wanted.items():
-            self._subscribe(queue, wanted.prefetch)
-        self._check_ready()
+        if self._topology.awaited:
+            self._waiting = Waiting(
+                self._loop,
+                self._consuming,
+                self._topology,
+                on_there=self._on_there,
+                on_missing=self._on_missing,
+                on_refused=self._on_tried,
+            )
+        else:
+            try_to_declare(self._consuming, self._topology, self._on_tried)
+
+    def _on_missing(self, what: str) -> None:
+        self._await_setup()
+        self._events.waiting(what)
+
+    def _on_there(self, instead: Instead | None) -> None:
+        if self._subscriptions is not None:
+            self.fail("a coordinator of this build has come: connecting anew")
+            return
+        if instead is not None:
+            self._instead, self._publisher.exchanges = instead, instead.exchanges
+        self._on_tried(None)
+
+    def _on_tried(self, problem: BaseException | None) -> None:
+        if problem is not None:
+            self.fail(problem)
+        elif not self._down:
+            self._subscriptions = {}
+            for queue, wanted in self._wanted.items():
+                if self._has(queue):
+                    self._subscribe(queue, wanted.prefetch)
+            self._check_ready()
+
+    def _has(self, queue: str) -> bool:
+        return self._instead is None or any(queue == there.name for there in self._instead.topology.queues)
 
     def _subscribe(self, queue: str, prefetch: int | None) -> None:
-        assert self._subscriptions is not None  # noqa: S101 - made by `_on_declared`
+        assert self._subscriptions is not None  # noqa: S101 - made by `_on_tried`
         subscription = Subscription(queue, self.generation, self._on_delivery, self._check_ready, self.fail)
         self._subscriptions[queue] = subscription
         subscription.open(self._consuming, prefetch)
@@ -218,8 +236,7 @@ class Link:
             return
         if all(subscription.reached for subscription in self._subscriptions.values()):
             self.ready = True
-            self._loop.remove_timeout(self._setup_timer)
-            self._setup_timer = None
+            self._await_setup(on=False)
             self._call(self._events.ready)
             early, self._early = self._early, []
             for delivery in early:
@@ -242,33 +259,6 @@ class Link:
             logger.exception("internal error while a message was handled")
             self.fail(f"internal error: {type(error).__name__}: {error}")
 
-    def _on_channel_closed(self, _channel: Channel, reason: BaseException) -> None:
-        self.fail(reason)
-
-    def _properties(self, message: OutgoingMessage) -> BasicProperties:
-        # A returned message does not carry its number; this header does.
-        numbered = f"{self._id}.{self._confirms.next_tag}"
-        return BasicProperties(
-            content_type="application/json",
-            delivery_mode=DeliveryMode.Persistent.value,
-            headers=dict(message.headers) if message.headers else None,
-            message_id=message.message_id or numbered,
-            correlation_id=numbered if message.message_id else None,
-            timestamp=message.sent_at,
-            user_id=message.user_id,
-        )
-
-    def _on_returned(self, _channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
-        numbered = properties.correlation_id or properties.message_id or ".0"
-        tag = int(numbered.rpartition(".")[2])
-        self._confirms.returned(tag, f'returned: no queue for "{method.routing_key}"')
-
-    def _on_confirm(self, frame: "Method[Any]") -> None:  # quoted: in pika 1.3, Method takes no argument
-        answer = frame.method
-        refused = isinstance(answer, Basic.Nack)
-        settled = self._confirms.confirmed(answer.delivery_tag, multiple=answer.multiple, refused=refused)
-        self._call(lambda: _tell(settled))
-
     def _on_blocked(self, _connection: object, frame: "Method[Any]") -> None:
         self.blocked = str(frame.method.reason or "resource alarm")
         logger.warning("RabbitMQ takes no messages now: %s; waiting", self.blocked)
@@ -278,6 +268,5 @@ class Link:
         logger.info("RabbitMQ takes messages again")
 
 
-def _tell(settled: Sequence[SettledGroup[OnSettled]]) -> None:
-    for group in settled:
-        group.owner(None if group.problem is None else PublishProblem(group.problem))
+def _nothing(_problem: str | None) -> None:
+    """Whoever publishes is told by the problem of the message."""

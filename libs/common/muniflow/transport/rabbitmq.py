@@ -9,8 +9,9 @@ from muniflow.model.topology import Topology
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.confirms import LOST
-from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s
-from muniflow.transport.link import Link, LinkEvents, OnSettled, WantedQueue
+from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s, user_of
+from muniflow.transport.link import Link, LinkEvents, WantedQueue
+from muniflow.transport.publisher import OnSettled
 from muniflow.transport.subscription import Subscription
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, size_problem
 
@@ -37,6 +38,7 @@ class RabbitTransport:
         self._settings = settings
         self._loop = loop
         self._parameters = parameters_of(settings, name)
+        self._user = user_of(settings)
         self._wanted: dict[str, WantedQueue] = {}
         self._topology = Topology((), ())
         self._on_ready: Callable[[], None] = _nothing
@@ -107,6 +109,13 @@ class RabbitTransport:
             problem = problem or (PublishProblem(LOST) if messages else None)
             self._loop.add_callback_threadsafe(lambda: on_settled(problem))
 
+    def redeclare(self, on_done: Callable[[str | None], None]) -> None:
+        """Declare the topology once more; see `Transport.redeclare`."""
+        if self._link is not None and self._link.ready:
+            self._link.redeclare(on_done)
+        else:
+            self._loop.add_callback_threadsafe(lambda: on_done(LOST))
+
     def stop(self, on_stopped: Callable[[], None]) -> None:
         """Close; unsettled deliveries go back to their queues. Takes at most `CLOSE_TIMEOUT_S` and a second."""
         self._on_stopped = on_stopped
@@ -139,10 +148,11 @@ class RabbitTransport:
         self._timer = None
         self._attempt += 1
         self._generation += 1
-        events = LinkEvents(self._ready, self._lost, self._ended)
+        events = LinkEvents(self._ready, self._waiting, self._lost, self._ended)
         self._link = Link(
             self._loop,
             parameters=self._parameters,
+            user=self._user,
             generation=self._generation,
             topology=self._topology,
             wanted=self._wanted,
@@ -155,6 +165,11 @@ class RabbitTransport:
         self._disconnect_reason = None
         logger.info("connected to RabbitMQ at %s:%s", self._parameters.host, self._parameters.port)
         self._on_ready()
+
+    def _waiting(self, what: str) -> None:
+        if what != self._disconnect_reason:
+            self._disconnect_reason = what
+            logger.info("%s", what)
 
     def _lost(self, reason: str, was_open: bool) -> None:
         self._link = None

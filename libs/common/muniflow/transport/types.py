@@ -30,7 +30,7 @@ class OutgoingMessage:
     sent_at: int | None = None
     """Unix seconds, for who must judge it by the time when it was sent."""
     user_id: str | None = None
-    """The user of this connection, where it is to be known; RabbitMQ refuses a message that names another one."""
+    """Left out, the transport names the user of its connection; RabbitMQ refuses a message that names another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,15 @@ class Transport(Protocol):
         `on_lost(reason)` comes once for each lost connection, before any attempt to connect again: all deliveries
         are void then, and each unconfirmed publish has been told `PublishProblem("connection lost")`. A broker that
         answers and refuses `topology` is told so, too, once for each reason; one that does not answer is only logged.
+        A topology that is awaited is looked for until it is there; `disconnect_reason` names what is missing.
+        """
+        ...
+
+    def redeclare(self, on_done: Callable[[str | None], None]) -> None:
+        """Declare the topology once more, so that what somebody has deleted is there again.
+
+        `on_done` gets what is wrong, in one line, or `None`; the connection stays as it is. A message that no queue
+        takes leads to it by itself.
         """
         ...
 

@@ -17,7 +17,7 @@ from muniflow.compute.outcome import failed_whole
 from muniflow.compute.pending import PendingTask
 from muniflow.model.messages import Task
 from muniflow.model.settlement import Fail
-from muniflow.model.topology import DELIVERY_LIMIT
+from muniflow.model.topology import DELIVERY_LIMIT, TASKS_EXCHANGE
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow.worker.grouping import Kind
@@ -100,7 +100,7 @@ def renewed(held: Held, begun: int, *, marked: bool = False) -> OutgoingMessage:
         if isinstance(value, str | int) and name != MARKED and not name.startswith("x-")
     }
     headers = {**carried, BEGUN: begun, **({MARKED: 1} if marked else {})}
-    return OutgoingMessage(held.delivery.queue, held.delivery.body, headers=headers)
+    return OutgoingMessage(held.delivery.queue, held.delivery.body, TASKS_EXCHANGE, headers)
 
 
 def given_up(task: Task, now_at: float) -> GroupResult:

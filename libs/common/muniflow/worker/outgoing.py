@@ -6,7 +6,15 @@ from muniflow.compute.groups import GroupResult, TaskResult
 from muniflow.model.lineage import label
 from muniflow.model.messages import Events, Settled, Tally, Task
 from muniflow.model.settlement import jittered, shorten
-from muniflow.model.topology import EVENTS, dead_queue, delay_exchange, lane_queue, step_queue
+from muniflow.model.topology import (
+    EVENTS,
+    EVENTS_EXCHANGE,
+    TASKS_EXCHANGE,
+    dead_queue,
+    delay_exchange,
+    lane_queue,
+    step_queue,
+)
 from muniflow.transport.types import OutgoingMessage
 
 SETTLED_PER_MESSAGE = 1000
@@ -32,7 +40,7 @@ def messages_of(
     """
     carried: Sequence[Headers] = headers or [{}] * len(result.tasks)
     messages = [
-        OutgoingMessage(lane_queue(follow.op, express=express), follow.body, headers=carried[follow.of])
+        OutgoingMessage(lane_queue(follow.op, express=express), follow.body, TASKS_EXCHANGE, carried[follow.of])
         for follow in result.following
     ]
     for task, done, kept in zip(result.sources, result.tasks, carried, strict=True):
@@ -65,7 +73,7 @@ def _dead(task: Task, done: TaskResult, now_s: float, headers: Headers) -> Outgo
         "step": done.failed_step,
         FAILED_AT: int(now_s),
     }
-    return OutgoingMessage(dead_queue(step_queue(task.op)), task.to_bytes(), headers={**headers, **why})
+    return OutgoingMessage(dead_queue(step_queue(task.op)), task.to_bytes(), EVENTS_EXCHANGE, {**headers, **why})
 
 
 def _events(settled: Sequence[Settled], tallies: Sequence[Tally], now_s: float) -> list[OutgoingMessage]:
@@ -84,4 +92,4 @@ def _events(settled: Sequence[Settled], tallies: Sequence[Tally], now_s: float) 
         Events(settled=tuple(part), tallies=() if number else tuple(tallies), published_at=now_s)
         for number, part in enumerate(parts)
     )
-    return [OutgoingMessage(EVENTS, each.to_bytes()) for each in events]
+    return [OutgoingMessage(EVENTS, each.to_bytes(), EVENTS_EXCHANGE) for each in events]

@@ -14,6 +14,7 @@ from muniflow.compute.pool import ComputePool
 from muniflow.compute.types import Pool, PoolEvents
 from muniflow.errors import Fault, Invalid
 from muniflow.images.limits import ImageLimits
+from muniflow.model.earlier import instead
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import worker_topology
 from muniflow.runtime import logs
@@ -129,7 +130,8 @@ class Worker:
         broker gives them up.
         """
         self.consumer.start()
-        self.transport.start(worker_topology(self.operations), self._on_connected, self._on_lost)
+        needed = worker_topology(self.operations, instead(self.operations))
+        self.transport.start(needed, self._on_connected, self._on_lost)
 
     def _on_connected(self) -> None:
         self.metrics.connected.set(1)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from muniflow.model.settlement import shorten
-from muniflow.model.topology import Topology, origin_of
+from muniflow.model.topology import Topology, exchange_to, origin_of
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
@@ -99,7 +99,7 @@ class LetterHandler:
                 self.loop.call_later(RETRY_DELAY_S, publish)
 
         def publish() -> None:
-            self.transport.publish((OutgoingMessage(origin, letter.body, user_id=self.senders.own_user),), settled)
+            self.transport.publish((OutgoingMessage(origin, letter.body, exchange_to(origin)),), settled)
 
         publish()
 

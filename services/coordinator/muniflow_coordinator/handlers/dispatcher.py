@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.forecast.stage import Stages
-from muniflow.model.topology import lane_queue
+from muniflow.model.topology import TASKS_EXCHANGE, lane_queue
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
@@ -141,7 +141,7 @@ class Dispatcher:
             messages, runs = groups.setdefault(queue, ([], {}))
             body = run.write_task(row.image, row.stem, row.suffix, row.run, now)
             trace = self.tracing.headers(ImageId(run.id, run.submitted_at, row.image, row.run))
-            messages.append(OutgoingMessage(queue, body, headers=trace))
+            messages.append(OutgoingMessage(queue, body, TASKS_EXCHANGE, trace))
             runs[run.number] = run
         for messages, runs in groups.values():
             self._publisher(messages, list(runs.values()))()

@@ -12,9 +12,11 @@ from muniflow.model.topology import EVENTS
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
+from muniflow.runtime.settings import variable
 from muniflow.transport.types import Delivery, Transport
 from muniflow_coordinator.handlers.decode import read_lost, read_message
 from muniflow_coordinator.handlers.restart import apply_events
+from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Run, Runs
@@ -60,6 +62,8 @@ class _Slice:
 
     deliveries: list[Delivery] = field(default_factory=list)
     events: dict[str, list[Settled]] = field(default_factory=dict)
+    strange: dict[str, list[Settled]] = field(default_factory=dict)
+    """Events of batches that did not run when they came: nobody has judged whether to believe them."""
     tallies: list[Tally] = field(default_factory=list)
     published_at: list[float] = field(default_factory=list)
     updates: list[tuple[Run, LedgerUpdate]] | None = None
@@ -81,6 +85,7 @@ class EventHandler:
     failpoints: Failpoints
     runs: Runs
     actions: Actions
+    users: StepUsers
     linger_s: float
     """How long events that are not urgent wait for others, in seconds."""
 
@@ -96,28 +101,49 @@ class EventHandler:
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Add a delivery to the slice that is recorded next."""
-        settled = self._read(delivery)
-        if settled is None:
-            self._reject(delivery)
+        message = self._read(delivery)
+        if message is None:
+            self.metrics.malformed.labels(delivery.queue).inc()
+            self._give_up(delivery)
             return
-        self._part.deliveries.append(delivery)
-        for event in settled:
-            self._part.events.setdefault(event.batch, []).append(event)
+        if not self._believes(delivery, message):
+            self._give_up(delivery)
+            return
+        self._add(delivery, message)
         if len(self._part.deliveries) >= MAX_BUFFERED:
             self.flush()
         else:
-            self._flush_in(self._pause_s(settled))
+            self._flush_in(self._pause_s(message.settled))
 
-    def _read(self, delivery: Delivery) -> Sequence[Settled] | None:
-        if delivery.queue != EVENTS:
-            return read_lost(delivery)
-        message = read_message(Events, delivery)
-        if message is None:
-            return None
-        self._part.tallies += message.tallies
+    def _read(self, delivery: Delivery) -> Events | None:
+        if delivery.queue == EVENTS:
+            return read_message(Events, delivery)
+        lost = read_lost(delivery)
+        return None if lost is None else Events(settled=lost)
+
+    def _believes(self, delivery: Delivery, message: Events) -> bool:
+        """Return whether who sent a message may say all of it; of batches that do not run, nobody says anything."""
+        if self.users.trusts(delivery.user_id):
+            return True
+        told: tuple[Settled | Tally, ...] = (*message.settled, *message.tallies)
+        routes = ((event, run.batch.route) for event in told if (run := self.runs.get(event.batch)) is not None)
+        if self.users.may_tell(delivery.user_id, routes, lost=delivery.queue != EVENTS):
+            return True
+        about = {"user": delivery.user_id, "queue": delivery.queue, "batches": sorted({e.batch[:80] for e in told})[:3]}
+        log.warning("refused: its sender is not known to serve the step (%s)", variable("step_users"), extra=about)
+        self.metrics.events_refused.inc()
+        return False
+
+    def _add(self, delivery: Delivery, message: Events) -> None:
+        part = self._part
+        part.deliveries.append(delivery)
+        part.tallies += message.tallies
+        self.metrics.events.inc(len(message.settled))
         if message.published_at:
-            self._part.published_at.append(message.published_at)
-        return message.settled
+            part.published_at.append(message.published_at)
+        for event in message.settled:
+            events = part.events if event.batch in self.runs else part.strange
+            events.setdefault(event.batch, []).append(event)
 
     def _pause_s(self, settled: Sequence[Settled]) -> float:
         if not settled:
@@ -152,6 +178,7 @@ class EventHandler:
     def settle(self, events: list[Settled]) -> None:
         """Record events that the coordinator itself has made."""
         part = _Slice()
+        self.metrics.events.inc(len(events))
         for event in events:
             part.events.setdefault(event.batch, []).append(event)
         self.retry_queue.run(lambda: self._record(part))
@@ -166,8 +193,7 @@ class EventHandler:
             ended_s = self.clock.monotonic_s()
             self._rested_s = ended_s + min(REST * (ended_s - began_s), MAX_REST_S)
 
-    def _reject(self, delivery: Delivery) -> None:
-        self.metrics.malformed.labels(delivery.queue).inc()
+    def _give_up(self, delivery: Delivery) -> None:
         if delivery.queue == EVENTS:
             self.transport.reject(delivery)
         else:
@@ -202,13 +228,18 @@ class EventHandler:
         """Open images that have events but were not dispatched since the start; collect the late ones."""
         for batch_id, events in part.events.items():
             run = self.runs.get(batch_id)
-            if run is not None:
-                total = run.counts.total
-                if unknown := {image for image in run.ledger.unknown(events) if 0 <= image < total}:
-                    for row, leaves in self.state.opened(run.number, unknown):
-                        if row.state == "pending":
-                            run.ledger.open(row.image, row.run, leaves)
-            elif (row_of_batch := self.state.find(batch_id)) is None:
+            if run is None:
+                part.strange.setdefault(batch_id, []).extend(events)
+                continue
+            total = run.counts.total
+            if unknown := {image for image in run.ledger.unknown(events) if 0 <= image < total}:
+                for row, leaves in self.state.opened(run.number, unknown):
+                    if row.state == "pending":
+                        run.ledger.open(row.image, row.run, leaves)
+        for batch_id, events in part.strange.items():
+            if batch_id in self.runs:
+                continue
+            if (row_of_batch := self.state.find(batch_id)) is None:
                 self.metrics.events_unknown.inc(len(events))
                 self.runs.strangers.count(batch_id, len(events))
             elif row_of_batch.state != "intake":
@@ -218,7 +249,6 @@ class EventHandler:
     def _apply(self, part: _Slice) -> list[tuple[Run, LedgerUpdate]]:
         updates = []
         for batch_id, events in part.events.items():
-            self.metrics.events.inc(len(events))
             if (run := self.runs.get(batch_id)) is None:
                 continue
             update, lost = apply_events(run, events)

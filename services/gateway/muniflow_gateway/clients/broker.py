@@ -18,7 +18,6 @@ from muniflow.model.topology import Topology, gateway_queue
 from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.connection import user_of
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem
 from muniflow_gateway.metrics import GatewayMetrics
@@ -59,7 +58,6 @@ class Broker:
         name = f"{socket.gethostname()}.{os.getpid()}"
         self._loop = new_loop()
         self._transport = RabbitTransport(settings, self._loop, f"gateway {name}")
-        self._user = user_of(settings)
         self._on_notice = on_notice
         self._metrics = metrics
         metrics.connected.set_function(lambda: float(self._transport.connected))
@@ -116,9 +114,7 @@ class Broker:
         """
         loop = asyncio.get_running_loop()
         pending = _Pending(loop, loop.create_future())
-        message = OutgoingMessage(
-            queue, body, headers=headers, message_id=message_id, sent_at=int(time.time()), user_id=self._user
-        )
+        message = OutgoingMessage(queue, body, headers=headers, message_id=message_id, sent_at=int(time.time()))
         began_s = time.monotonic()
         self._loop.add_callback_threadsafe(lambda: self._transport.publish([message], pending.settle))
         try:
