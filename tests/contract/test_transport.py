@@ -315,12 +315,12 @@ class TransportContract:
         self, harness: TransportHarness, work: str
     ) -> None:
         late = Queue(f"{work}.late", {"x-queue-type": "quorum"}, ((EXCHANGE, f"{work}.late"),))
-        waiting = Peer(harness, Topology((Exchange(EXCHANGE, "direct"),), (late,), awaited=True)).start()
+        waiting = Peer(harness, Topology((), (late,), awaited=True)).start()
         waiting.consume(late.name)
         try:
             missing = f"waiting for queue '{late.name}': the coordinator declares it"
             run_until(harness, lambda: waiting.transport.disconnect_reason == missing, "it says what is missing")
-            other = Peer(harness, Topology((), (late,))).ready()
+            other = Peer(harness, Topology((Exchange(EXCHANGE, "direct"),), (late,))).ready()
             run_until(harness, lambda: waiting.transport.connected, "there")
             assert other.publish_and_wait(OutgoingMessage(late.name, b"x")) is None
             assert waiting.wait_for(1)[0].body == b"x"

@@ -50,7 +50,8 @@ class Site:
         self.pictures = write_pictures(folder / "source", COUNT, 1)
         users = {"step-blur": ["blur"], "step-resize": ["resize"], "step-split": ["split"]}
         coordinator, worker = free_ports(2)
-        self.coordinator = self._service("coordinator", coordinator, MUNIFLOW_STEP_USERS=json.dumps(users))
+        told = {"MUNIFLOW_STEP_USERS": json.dumps(users), "MUNIFLOW_OPERATOR_USERS": "client"}
+        self.coordinator = self._service("coordinator", coordinator, **told)
         self.worker = self._service("blur", worker, "step-blur")
 
     def _service(self, name: str, port: int, user: str = "coordinator", **variables: str) -> Service:

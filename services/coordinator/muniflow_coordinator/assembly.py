@@ -25,10 +25,10 @@ from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.batches import BatchHandler
 from muniflow_coordinator.handlers.commands import CommandHandler
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
+from muniflow_coordinator.handlers.declarer import Declarer
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.events import Actions, EventHandler
 from muniflow_coordinator.handlers.finalizer import Finisher
-from muniflow_coordinator.handlers.keeper import Keeper
 from muniflow_coordinator.handlers.list_reader import Intakes, ListReader
 from muniflow_coordinator.handlers.pricer import Pricer
 from muniflow_coordinator.handlers.progress import Progress
@@ -85,13 +85,12 @@ def assemble(
         transport: not started; the coordinator starts and stops it.
         give_up: called as `RetryQueue.give_up`; `Coordinator.halt` must follow.
     """
-    loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
-    metrics, tracing, failpoints = given.metrics, given.tracing, given.failpoints
+    loop, clock, state, stores, whole = given.loop, given.clock, given.state, given.stores, _all(operations, settings)
+    metrics, tracing, failpoints, declarer = given.metrics, given.tracing, given.failpoints, Declarer(loop, transport)
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
     runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
     audit, probe, courier = _audit(given, transport, retry), Probe(loop, transport, runs), _courier(given, retry)
-    keeper = Keeper(loop, transport)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
@@ -107,27 +106,27 @@ def assemble(
     actions = Actions(progress.settled, Restarter(clock, state, retry, metrics, dispatcher).restart, cleaner.add,
                       forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
-                          given.step_users, settings.events_linger_s)
+                          given.senders.steps, settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, courier.faults,
                            Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
                            (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
-    letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, _topology(operations, settings),
-                            given.senders)
+    letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, whole, given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit, eraser)
     redispatcher = _redispatcher(given, settings, retry, dispatcher, events)
     recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper, retention)
     view = View(clock, transport, retry, runs, intakes, cleaner, scheduler, forecaster, service_times, forecasts)
-    live = (retention, dispatcher, redispatcher, probe, keeper, forecaster, service_times, forecasts, retry)
+    live = (retention, dispatcher, redispatcher, probe, declarer, forecaster, service_times, forecasts, retry)
     return Coordinator(letters.topology, transport, retry, recovery, batches, commands, audit, events, letters,
-                       dispatcher, redispatcher, probe, keeper, forecaster, service_times, forecasts, courier, metrics,
-                       view, (*live, letters, notifier, courier, *executors), settings.events_prefetch)
+                       dispatcher, redispatcher, probe, declarer, forecaster, service_times, forecasts, courier,
+                       metrics, view, (*live, letters, notifier, courier, *executors), settings.events_prefetch)
     # fmt: on
 
 
-def _topology(operations: Operations, settings: CoordinatorSettings) -> Topology:
+def _all(operations: Operations, settings: CoordinatorSettings) -> Topology:
+    """Return the exchanges and queues to declare."""
     declared = topology(operations)
     return with_earlier(declared, operations) if settings.earlier_build else declared
 

@@ -17,9 +17,9 @@ from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.batches import BatchHandler
 from muniflow_coordinator.handlers.commands import CommandHandler
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
+from muniflow_coordinator.handlers.declarer import Declarer
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.events import EventHandler
-from muniflow_coordinator.handlers.keeper import Keeper
 from muniflow_coordinator.handlers.redispatch import Redispatcher
 from muniflow_coordinator.metrics import Live, Metrics
 from muniflow_coordinator.recovery import Recovery
@@ -57,7 +57,7 @@ class Coordinator:
     dispatcher: Dispatcher
     redispatcher: Redispatcher
     probe: Probe
-    keeper: Keeper
+    declarer: Declarer
     forecaster: Forecaster
     service_times: ServiceTimes
     forecasts: Forecasts
@@ -78,7 +78,7 @@ class Coordinator:
         self.service_times.load()
         self.redispatcher.start()
         self.probe.start()
-        self.keeper.start()
+        self.declarer.start()
         self.forecaster.start()
         self.courier.start()
         self.transport.start(self.topology, self.dispatcher.pump, self._on_lost)
@@ -115,7 +115,7 @@ class Coordinator:
         if self.retry_queue.waiting_for is not None:
             return self.retry_queue.waiting_for
         if self.transport.connected:
-            return self.keeper.problem
+            return self.declarer.problem
         return f"not connected to the broker: {self.transport.disconnect_reason}"
 
     def _on_lost(self, reason: str) -> None:

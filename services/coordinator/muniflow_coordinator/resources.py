@@ -15,7 +15,6 @@ from muniflow.store.types import Store
 from muniflow_coordinator.foresight.forecaster import Consumers
 from muniflow_coordinator.foresight.sampler import ReadPictures
 from muniflow_coordinator.handlers.senders import Senders
-from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.runs.rates import StepRates
 from muniflow_coordinator.state.types import State
@@ -53,7 +52,6 @@ class Resources:
     """How many consume the tasks of an operation."""
     webhooks: Webhooks
     read_pictures: ReadPictures = read_pictures
-    step_users: StepUsers = field(default_factory=StepUsers)
     senders: Senders = field(default_factory=lambda: Senders(None, frozenset(), "default", {}))
     budgets: Budgets = field(default_factory=Budgets)
     failpoints: Failpoints = field(default_factory=Failpoints)

@@ -80,7 +80,10 @@ def serve(env: Mapping[str, str]) -> int:
     failpoints, tracing, budgets = Failpoints.from_env(env), open_tracing(env, "coordinator"), _budgets(env)
     state, rates = connect_state(settings.database_url, clock, failpoints), StepRates(clock)
     counted, stages = _counts(state, tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
-    history = History(stages.answer, clock, ThreadRepeater("history"))
+    history, ending = (
+        History(stages.answer, clock, ThreadRepeater("history")),
+        _ending(settings, broker, operations),
+    )
     peers = Peers(own_url(settings.peer_host, http_bind), state.holder, lambda: process.view() is not None, clock)
     given = Resources(
         loop=loop,
@@ -97,7 +100,6 @@ def serve(env: Mapping[str, str]) -> int:
         read_pictures=partial(read_pictures, limits=budgets.limits),
         webhooks=_webhooks(settings, state),
         senders=_senders(settings, broker, read_env(OwnerSettings, env)),
-        step_users=StepUsers(user_of(broker), settings.step_users, settings.earlier_build),
         budgets=budgets,
         failpoints=failpoints,
         name=peers.signature(f"{socket.gethostname()} {os.getpid()}"),
@@ -107,15 +109,14 @@ def serve(env: Mapping[str, str]) -> int:
     given.metrics.watch(process.live, lambda: counted.last)
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
-    pollers: tuple[Poller, ...] = (stages, counted, history, *_farewells(settings, broker, operations))
-    _run(process, loop, pollers, _servers(settings, http_bind, registry, routes, process))
+    _run(process, loop, (stages, counted, history, *ending), _servers(settings, http_bind, registry, routes, process))
     _close(given)
     if process.error is not None:
         raise process.error
     return 0
 
 
-def _farewells(settings: CoordinatorSettings, broker: BrokerSettings, operations: Operations) -> Sequence[Farewell]:
+def _ending(settings: CoordinatorSettings, broker: BrokerSettings, operations: Operations) -> Sequence[Farewell]:
     return () if settings.earlier_build else (Farewell(broker, tuple(operations), ThreadRepeater("farewell")),)
 
 
@@ -167,7 +168,8 @@ def _webhooks(settings: CoordinatorSettings, outbox: SqlState) -> Webhooks:
 def _senders(settings: CoordinatorSettings, broker: BrokerSettings, owners: OwnerSettings) -> Senders:
     own = user_of(broker)
     gateway = settings.gateway_user or own
-    return Senders(gateway, settings.operators, settings.unnamed_senders, owners.source_grants, own)
+    steps = StepUsers(own, settings.step_users, settings.earlier_build)
+    return Senders(gateway, settings.operators, settings.unnamed_senders, owners.source_grants, own, steps)
 
 
 def _process(

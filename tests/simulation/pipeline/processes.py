@@ -48,6 +48,9 @@ CHARGED = Budgets(BudgetSettings(day_budget=Budget(megapixels=1e9)), ImageLimits
 """Every batch is priced and charged, and none is too much: bad and missing sources count as the largest."""
 
 
+STEPS = StepUsers(COORDINATOR, {WORKERS: frozenset(compute.OPERATIONS)})
+
+
 @cache
 def _coordinator_metrics() -> Metrics:
     return Metrics(CollectorRegistry())  # nothing here reads them, and making them takes longer than a short run
@@ -162,8 +165,7 @@ class CoordinatorSlot(Slot):
             stages=stages_of((), compute.OPERATIONS),
             consumers=site.consumers,
             read_pictures=compute.read_pictures,
-            senders=Senders(None, frozenset({USER}), "refuse", {}, own_user=COORDINATOR),
-            step_users=StepUsers(COORDINATOR, {WORKERS: frozenset(compute.OPERATIONS)}),
+            senders=Senders(None, frozenset({USER}), "refuse", {}, own_user=COORDINATOR, steps=STEPS),
             budgets=CHARGED,
             failpoints=failpoints,
             name=process.name,

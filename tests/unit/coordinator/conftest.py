@@ -49,7 +49,6 @@ from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.foresight.sampler import ReadPictures
 from muniflow_coordinator.handlers.senders import Senders
-from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.runs.rates import StepRates
@@ -110,7 +109,6 @@ class CoordinatorHarness:
         self.broker = MemoryBroker(loop, clock=clock)
         self.rates = StepRates(clock)
         self.metrics = Metrics(CollectorRegistry())
-        self.step_users = StepUsers()
         self.senders = Senders("gateway", frozenset({"ops"}), "default", {})
         (root / "source").mkdir()
         self.stores = Stores(LocalStore(root / "source"), LocalStore(root / "work"), LocalStore(root / "output"))
@@ -213,7 +211,6 @@ class CoordinatorHarness:
             stages=stages_of(own.stages, self.operations),
             consumers=self.consumers.get,
             senders=self.senders,
-            step_users=self.step_users,
             webhooks=Webhooks(state, self.webhooks, self.send),
             read_pictures=self.read_pictures,
             budgets=self.budgets,

@@ -6,6 +6,7 @@ import pytest
 
 from muniflow.model.messages import Events, RouteStep, Settled, Tally
 from muniflow.model.topology import EVENTS, dead_queue
+from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.handlers.step_users import StepUsers
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def test_one_foreign_event_refuses_its_message():
 
 
 def test_events_that_are_refused_change_nothing_and_are_kept(harness: "CoordinatorHarness") -> None:
-    harness.step_users = StepUsers("coordinator", {"copier": frozenset({"copy"}), "paster": frozenset({"paste"})})
+    steps = StepUsers("coordinator", SERVED)
+    harness.senders = Senders("gateway", frozenset(), "default", {}, own_user="coordinator", steps=steps)
     harness.hold = True
     harness.pictures(1)
     harness.start()

@@ -40,7 +40,7 @@ def test_every_queue_that_people_can_use_is_there():
     declared = {queue.name for queue in topology(installed_operations()).queues}
 
     assert described - {"batch.{event}"} <= declared
-    inner = {name for name in declared if ".delay." in name or (name.endswith(".dead") and ".step." not in name)}
+    inner = {name for name in declared if ".retry." in name or (name.endswith(".dead") and ".step." not in name)}
     assert declared - described == inner
 
 

@@ -111,7 +111,8 @@ class Exchanges:
 
     def give_back(self, queue: str, messages: Sequence[QueuedMessage]) -> None:
         """Put messages back to their old places, or give up on those that came back too often."""
-        state = self.queues[queue]
+        if (state := self.queues.get(queue)) is None:
+            return
         limit = state.declared.arguments.get("x-delivery-limit")
         for message in messages:
             message.delivery_count += 1

@@ -1,6 +1,6 @@
 """Who sent a message: by the user of the broker, which RabbitMQ holds to the truth. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from muniflow.errors import Fault, Invalid
@@ -9,6 +9,7 @@ from muniflow.model.keys import HIDDEN, is_hidden
 from muniflow.model.owners import DEFAULT_OWNER, OWNER_HEADER, Grants, id_fault, owner_problem, source_faults
 from muniflow.runtime.settings import variable
 from muniflow.transport.types import Delivery
+from muniflow_coordinator.handlers.step_users import StepUsers
 
 Unnamed = Literal["default", "refuse"]
 """What becomes of a message that does not say who sent it."""
@@ -38,6 +39,8 @@ class Senders:
     grants: Grants
     own_user: str | None = None
     """The coordinator's own: it sends letters again that an operator replays, as from `default`."""
+    steps: StepUsers = field(default_factory=StepUsers)
+    """Whose messages about a step are believed."""
 
     def of(self, delivery: Delivery) -> Sender:
         """Return who sent a message.

@@ -41,9 +41,11 @@ class StepUsers:
             return False
         for event, route in told:
             # What is done has come to the end of its route, and names no step.
-            done = isinstance(event, Settled) and event.reason is None
-            step = len(route) - 1 if done else event.step
-            steps = route[: step + 1] if lost else route[step : step + 1]
-            if step < 0 or operations.isdisjoint(each.op for each in steps):
+            step = len(route) - 1 if isinstance(event, Settled) and event.reason is None else event.step
+            if not 0 <= step < len(route):
+                return False
+            if route[step].op not in operations and not (
+                lost and any(earlier.op in operations for earlier in route[:step])
+            ):
                 return False
         return True

@@ -12,7 +12,7 @@ LOOK_S = 3.0
 
 
 @dataclass(eq=False)
-class Keeper:
+class Declarer:
     """Declares everything once more every `LOOK_S` seconds, which changes nothing where it is there."""
 
     loop: Loop
