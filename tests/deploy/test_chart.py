@@ -93,6 +93,8 @@ def test_alerts_link_to_where_the_runbooks_are():
         (("autoscaling.keda.fallbackReplicas=1",), "'fallbackReplicas' not allowed"),
         (("webhooks.hosts={hooks.example.org}",), "webhooks.existingSecret: required with webhooks.hosts"),
         (("webhooks.hosts={https://hooks.example.org}",), "/webhooks/hosts/0"),
+        (("signing.keys=none", "signing.unsignedTasks=refuse"), "signing.unsignedTasks: refuse needs signing.keys"),
+        (("signing.keys=mine",), "must be one of 'generate', 'existing', 'none'"),
         (("broker.external.managementUrl=http://me:secret@rabbit/",), "/broker/external/managementUrl"),
     ],
 )  # fmt: skip
@@ -104,7 +106,11 @@ def test_wrong_values_are_refused_and_named(settings, complaint):
 
 def test_the_default_rendering_is_the_one_reviewed():
     # Passwords are made anew by each rendering without a cluster.
-    found = re.sub(r"(password|AWS_SECRET_ACCESS_KEY): \S{20,}", r"\1: <made at install>", rendered_text("default"))
+    found = re.sub(
+        r"(password|AWS_SECRET_ACCESS_KEY|(?:signing|verify)-keys.pem): (?:\S{20,}|\".+\")",
+        r"\1: <made at install>",
+        rendered_text("default"),
+    )
     assert found == SNAPSHOT.read_text(), "if the change is meant: tools/deploy-render"
 
 
@@ -121,7 +127,7 @@ def _secrets(documents):
         for document in documents
         if document and document["kind"] == "Secret"
         for key, value in document["data"].items()
-        if key in {"password", "AWS_SECRET_ACCESS_KEY"}
+        if key in {"password", "AWS_SECRET_ACCESS_KEY", "signing-keys.pem"}
     }
 
 

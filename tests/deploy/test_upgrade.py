@@ -1,17 +1,26 @@
 """`helm upgrade` to a scaled stage keeps the replicas that run: rendered against a cluster that has Deployments."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from tests.deploy.api_server import serving
-from tests.deploy.chart import NAMESPACE, RELEASE, load, of_kind, template
+from tests.deploy.chart import NAMESPACE, RELEASE, Document, load, of_kind, template
+
+from muniflow.runtime.signing import read_signing_keys, read_verify_keys
 
 Fields = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 TEMPLATE: Fields = {"f:spec": {"f:template": {}}}
 REPLICAS: Fields = {"f:spec": {"f:replicas": {}}}
 BOTH: Fields = {"f:spec": {"f:template": {}, "f:replicas": {}}}
+
+OURS = {
+    "labels": {"app.kubernetes.io/managed-by": "Helm"},
+    "annotations": {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE},
+}
+"""Metadata by which helm knows its own."""
 
 Owners = Sequence[Mapping[str, Any]]
 """`managedFields` of a Deployment: who wrote which of its fields."""
@@ -37,22 +46,26 @@ def deployment(part: str, replicas: int, owners: Owners) -> tuple[str, Mapping[s
             "name": name,
             "namespace": NAMESPACE,
             "managedFields": owners,
-            "labels": {"app.kubernetes.io/managed-by": "Helm"},
-            "annotations": {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE},
+            **OURS,
         },
         "spec": {"replicas": replicas},
     }
 
 
-def stated(settings: Sequence[str], *running: tuple[str, Mapping[str, Any]]) -> dict[str, int | None]:
-    """Replicas that each Deployment of the rendering states, by its part's name."""
+def upgraded(settings: Sequence[str], *running: tuple[str, Mapping[str, Any]]) -> Sequence[Document]:
+    """The rendering where these resources are in the cluster."""
     flags = [part for setting in settings for part in ("--set", setting)]
     with serving(dict(running)) as url:
         done = template(*flags, "--dry-run=server", "--disable-openapi-validation", "--kube-apiserver", url)
     assert done.returncode == 0, done.stderr
+    return load(done.stdout)
+
+
+def stated(settings: Sequence[str], *running: tuple[str, Mapping[str, Any]]) -> dict[str, int | None]:
+    """Replicas that each Deployment of the rendering states, by its part's name."""
     return {
         item["metadata"]["name"].removeprefix("muniflow-"): item["spec"].get("replicas")
-        for item in of_kind(load(done.stdout), "Deployment")
+        for item in of_kind(upgraded(settings, *running), "Deployment")
     }
 
 
@@ -90,3 +103,28 @@ def test_the_gateway_keeps_its_count_too():
 def test_without_scaling_the_values_say_how_many():
     found = stated(["steps.blur.replicas=3"], deployment("step-blur", 6, HELM_3), deployment("gateway", 4, HELM_3))
     assert (found["step-blur"], found["gateway"]) == (3, 2)
+
+
+def keys_of(kind: str, name: str, content: str) -> tuple[str, Mapping[str, Any]]:
+    return f"/api/v1/namespaces/{NAMESPACE}/{kind.lower()}s/muniflow-{name}", {
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": {"name": f"muniflow-{name}", "namespace": NAMESPACE, **OURS},
+        "data": {f"{name}.pem": content},
+    }
+
+
+def test_the_keys_that_tasks_are_signed_with_fit_together_and_are_kept_as_they_were_rotated():
+    private, public = _keys(upgraded([]))
+    (key,) = read_signing_keys(base64.b64decode(private))
+    assert list(read_verify_keys(public.encode())) == [key.id]
+
+    secret = keys_of("Secret", "signing-keys", private)
+    assert _keys(upgraded([], secret, keys_of("ConfigMap", "verify-keys", public))) == (private, public)
+    assert _keys(upgraded([], secret)) != (private, public), "half of a pair is no use"
+
+
+def _keys(documents: Sequence[Document]) -> tuple[str, str]:
+    found = {item["metadata"]["name"]: item for item in of_kind(documents, "Secret", "ConfigMap")}
+    private, public = (found[f"muniflow-{name}"]["data"][f"{name}.pem"] for name in ("signing-keys", "verify-keys"))
+    return private, public

@@ -7,14 +7,14 @@ The text of a reason is for people and may change; programs, reports, lists of f
 
 from typing import Literal, NamedTuple
 
-FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", "bug"]
+FailKind = Literal["rejected", "missing", "away", "memory", "timeout", "crash", "bug", "foreign"]
 """Few groups of codes, for metrics."""
 
 ReasonCode = Literal[
     "file_empty", "not_an_image", "image_unsupported", "image_damaged", "image_too_large", "source_missing",
     "source_unreadable", "operation_refused", "output_too_large", "too_much_work", "output_failed", "operation_unknown",
     "intermediate_missing", "part_away", "out_of_memory", "timed_out", "crashed", "internal_error", "refused",
-    "task_unreadable", "worker_outdated", "deliveries_exhausted", "lost", "unknown",
+    "task_unreadable", "worker_outdated", "deliveries_exhausted", "lost", "unknown", "task_foreign",
 ]  # fmt: skip
 
 
@@ -51,6 +51,7 @@ REASONS: dict[ReasonCode, Reason] = {
     "deliveries_exhausted": Reason("crash", "the broker gave the task up after too many deliveries"),
     "lost": Reason("bug", "no event came after all dispatches"),
     "unknown": Reason("bug", "failed in an earlier build, which recorded no code"),
+    "task_foreign": Reason("foreign", "the coordinator did not make this task so; it settles no image"),
 }
 """All codes with their meanings."""
 

@@ -94,7 +94,8 @@ def assemble(
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
     dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
-                            given.stages, settings.max_weight, settings.express_images, given.takes_express)
+                            given.stages, settings.max_weight, settings.express_images, given.takes_express,
+                            given.signer)
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
     forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
@@ -106,7 +107,7 @@ def assemble(
     actions = Actions(progress.settled, Restarter(clock, state, retry, metrics, dispatcher).restart, cleaner.add,
                       forecaster.deadlines.before(finisher.start), progress.tallied, dispatcher.pump)
     events = EventHandler(loop, clock, transport, state, retry, metrics, failpoints, runs, actions,
-                          given.senders.steps, settings.events_linger_s)
+                          given.senders.steps, given.signer, settings.events_linger_s)
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, courier.faults,

@@ -59,7 +59,9 @@ FAILURES = gauge(
     "muniflow_failures", "Failed images that can be replayed, by step and reason code.", "step", "reason_code"
 )
 LETTERS = gauge(
-    "muniflow_letters", "Dead letters that are no task of a known batch, by the queue that they were in.", "queue"
+    "muniflow_letters",
+    "Dead letters that are no task of a known batch, or no task of ours, by the queue that they were in.",
+    "queue",
 )
 DISPATCHED = counter("muniflow_images_dispatched", "Images published as tasks, also again after a restart.")
 AGAIN = counter("muniflow_images_redispatched", "Images dispatched again because they had no event.")

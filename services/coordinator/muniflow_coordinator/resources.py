@@ -17,6 +17,7 @@ from muniflow_coordinator.foresight.sampler import ReadPictures
 from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.runs.rates import StepRates
+from muniflow_coordinator.runs.signer import Signer
 from muniflow_coordinator.state.types import State
 from muniflow_coordinator.webhooks.courier import Webhooks
 
@@ -53,6 +54,7 @@ class Resources:
     webhooks: Webhooks
     read_pictures: ReadPictures = read_pictures
     senders: Senders = field(default_factory=lambda: Senders(None, frozenset(), "default", {}))
+    signer: Signer = field(default_factory=Signer)
     budgets: Budgets = field(default_factory=Budgets)
     failpoints: Failpoints = field(default_factory=Failpoints)
     name: str = "coordinator"

@@ -25,7 +25,14 @@ from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.http import HttpServer, Route
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.open_tracing import open_tracing
-from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.settings import (
+    BrokerSettings,
+    GrantSettings,
+    OwnerSettings,
+    ProcessSettings,
+    StoreSettings,
+    read_env,
+)
 from muniflow.runtime.signals import signals_on
 from muniflow.store.open import open_stores
 from muniflow.transport.connection import user_of
@@ -52,6 +59,7 @@ from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.retry_queue import GiveUp
 from muniflow_coordinator.runs.rates import StepRates
+from muniflow_coordinator.runs.signer import Signer
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import connect_state
 from muniflow_coordinator.state.sql import SqlState
@@ -99,7 +107,8 @@ def serve(env: Mapping[str, str]) -> int:
         consumers=stages.consumers,
         read_pictures=partial(read_pictures, limits=budgets.limits),
         webhooks=_webhooks(settings, state),
-        senders=_senders(settings, broker, read_env(OwnerSettings, env)),
+        senders=_senders(settings, broker, owners := read_env(OwnerSettings, env)),
+        signer=Signer.of(read_env(GrantSettings, env), owners.source_grants),
         budgets=budgets,
         failpoints=failpoints,
         name=peers.signature(f"{socket.gethostname()} {os.getpid()}"),
@@ -110,9 +119,7 @@ def serve(env: Mapping[str, str]) -> int:
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
     _run(process, loop, (stages, counted, history, *ending), _servers(settings, http_bind, registry, routes, process))
-    _close(given)
-    if process.error is not None:
-        raise process.error
+    _close(given, process.error)
     return 0
 
 
@@ -135,10 +142,13 @@ def _counts(
     return counted, Stages(operations, rates, depths, ThreadRepeater("stages"), counted.of)
 
 
-def _close(given: Resources) -> None:
+def _close(given: Resources, error: Exception | None) -> None:
+    """Close all; raises what ended the process, if anything did."""
     given.state.close()
     given.tracing.stop()
     given.loop.close()
+    if error is not None:
+        raise error
 
 
 def _budgets(env: Mapping[str, str]) -> Budgets:

@@ -110,6 +110,7 @@ def stack(tmp_path_factory):
         **clean_environment(),
         **LIMITS,
         "MUNIFLOW_WINDOW_IMAGES": "16",
+        "MUNIFLOW_UNSIGNED_TASKS": "refuse",
         "XDG_STATE_HOME": str(tmp_path_factory.mktemp("gateway-state")),
         "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{free_ports(1)[0]}",  # 8080 is what other stacks want at this moment
     }

@@ -52,6 +52,7 @@ from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
 from muniflow_coordinator.runs.rates import StepRates
+from muniflow_coordinator.runs.signer import Signer
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.state.opening import open_state
 from muniflow_coordinator.state.sql import SqlState
@@ -130,6 +131,7 @@ class CoordinatorHarness:
         self.read_pictures: ReadPictures = one_by_one
         # Most sources of these tests are no images, and an unknown size counts as the largest.
         self.budgets = Budgets(limits=ImageLimits(max_growth=10_000))
+        self.signer = Signer()
         self.webhooks = WebhookConfig()
         self.send: Send = nothing_sent
         self.given_up: list[str] = []
@@ -211,6 +213,7 @@ class CoordinatorHarness:
             stages=stages_of(own.stages, self.operations),
             consumers=self.consumers.get,
             senders=self.senders,
+            signer=self.signer,
             webhooks=Webhooks(state, self.webhooks, self.send),
             read_pictures=self.read_pictures,
             budgets=self.budgets,

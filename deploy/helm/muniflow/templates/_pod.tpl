@@ -109,6 +109,36 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* With which keys tasks are signed or verified: (list $ "signing"), or "verify" for workers. */}}
+{{- define "muniflow.env.signing" -}}
+{{- $root := index . 0 -}}
+{{- $which := index . 1 -}}
+{{- if ne $root.Values.signing.keys "none" -}}
+- {name: {{ ternary "MUNIFLOW_SIGNING_KEY_FILE" "MUNIFLOW_VERIFY_KEYS_FILE" (eq $which "signing") }}, value: /etc/muniflow/{{ $which }}/{{ $which }}-keys.pem}
+- {name: MUNIFLOW_UNSIGNED_TASKS, value: {{ $root.Values.signing.unsignedTasks }}}
+{{- end }}
+{{- end -}}
+
+{{/* Their mount, and their volume: the Secret for the coordinator alone. */}}
+{{- define "muniflow.mount.signing" -}}
+{{- if ne (index . 0).Values.signing.keys "none" -}}
+- {name: {{ index . 1 }}-keys, mountPath: /etc/muniflow/{{ index . 1 }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "muniflow.volume.signing" -}}
+{{- $root := index . 0 -}}
+{{- $name := printf "%s-keys" (index . 1) -}}
+{{- if ne $root.Values.signing.keys "none" -}}
+- name: {{ $name }}
+  {{- if eq $name "signing-keys" }}
+  secret: {secretName: {{ include "muniflow.part" (list $root $name) }}}
+  {{- else }}
+  configMap: {name: {{ include "muniflow.part" (list $root $name) }}}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* What batches and owners may ask for, as coordinator and gateway both know it. */}}
 {{- define "muniflow.env.budgets" -}}
 {{- with .Values.budgets.batch }}

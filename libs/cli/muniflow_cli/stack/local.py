@@ -22,6 +22,7 @@ from muniflow_cli.stack.plan import (
 )
 from muniflow_cli.stack.ports import free_ports
 from muniflow_cli.stack.processes import identify
+from muniflow_cli.stack.signing import signing_variables
 from muniflow_cli.stack.state import StackState, forget_state, write_state
 from muniflow_cli.stack.stop import stop_left
 from muniflow_cli.stack.supervisor import TICK_S, Signals, Supervisor, can_listen, last_lines
@@ -101,7 +102,11 @@ class LocalStack:
         )
         self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
         stages = stages_of(self.plan.groups, read_env(WorkerSettings, self.environment))
-        services = [coordinator_plan(http_port, ports[0], stages), *worker_plans(self.plan.groups, ports[2:])]
+        signing, verifying = signing_variables(folder, self.environment)
+        services = [
+            coordinator_plan(http_port, ports[0], stages, signing),
+            *worker_plans(self.plan.groups, ports[2:], verifying),
+        ]
         if gateway:
             services.append(gateway_plan(ports[1], gateway, self.plan.keys))
         return broker, services

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from muniflow.errors import Fault, Invalid, MuniflowError, Unavailable
 from muniflow.runtime.settings import StoreSettings, read_env, variable
-from muniflow.runtime.state_folder import API_KEYS, DATA, StackSettings, state_folder
+from muniflow.runtime.state_folder import API_KEYS, DATA, SIGNING_KEYS, VERIFY_KEYS, StackSettings, state_folder
 from muniflow.store.open import open_store
 from muniflow.store.places import Location
 from muniflow_cli.stack.state import StackState, read_state
@@ -20,7 +20,7 @@ from muniflow_cli.stack.state import StackState, read_state
 BROKER = "broker"
 PROFILE = "profile.json"
 """Written by `muniflow calibrate`."""
-OWN = (BROKER, "logs", "monitor", "ledger.db*", API_KEYS, "stack.json*", "up.log", PROFILE)
+OWN = (BROKER, "logs", "monitor", "ledger.db*", API_KEYS, SIGNING_KEYS, VERIFY_KEYS, "stack.json*", "up.log", PROFILE)
 """The names of what is state, as patterns."""
 
 

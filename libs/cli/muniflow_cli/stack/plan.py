@@ -133,8 +133,14 @@ def stages_of(groups: Sequence[WorkerGroup], worker: WorkerSettings) -> Stages:
     return tuple(stages)
 
 
-def coordinator_plan(http_port: int, health_port: int, stages: Stages = ()) -> ProcessPlan:
-    """The coordinator, serving its API and its health at these ports.
+NO_KEYS: Mapping[str, str] = {}
+"""Tasks are not signed."""
+
+
+def coordinator_plan(
+    http_port: int, health_port: int, stages: Stages = (), keys: Mapping[str, str] = NO_KEYS
+) -> ProcessPlan:
+    """The coordinator, serving its API and its health at these ports; `keys` name what it signs with.
 
     Without stages it counts on one for each operation, on this machine.
     """
@@ -148,6 +154,7 @@ def coordinator_plan(http_port: int, health_port: int, stages: Stages = ()) -> P
             "MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0))),
             "MUNIFLOW_EARLIER_BUILD": "false",
             **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
+            **keys,
         },
         port=health_port,
         own_ports=(http_port, health_port),
@@ -170,8 +177,10 @@ def gateway_plan(http_port: int, address: GatewayAddress, api_keys_file: Path) -
     )
 
 
-def worker_plans(groups: Sequence[WorkerGroup], http_ports: Sequence[int]) -> tuple[ProcessPlan, ...]:
-    """One process for each replica, each with its own port.
+def worker_plans(
+    groups: Sequence[WorkerGroup], http_ports: Sequence[int], keys: Mapping[str, str] = NO_KEYS
+) -> tuple[ProcessPlan, ...]:
+    """One process for each replica, each with its own port; `keys` name what they verify with.
 
     A single operation runs as its own service does (`python -m muniflow_resize`).
     """
@@ -184,6 +193,7 @@ def worker_plans(groups: Sequence[WorkerGroup], http_ports: Sequence[int]) -> tu
             variables={
                 "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{port}",
                 "MUNIFLOW_OPERATIONS": ",".join(group.operations),
+                **keys,
             },
             port=port,
             own_ports=(port,),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from muniflow.model.checksums import Digest, ImageSums
 from muniflow.model.command import Command
 from muniflow.model.encoding import IMAGE_FORMATS, LOSSLESS, WITH_ALPHA, Encoding, ImageFormat
+from muniflow.model.grant import Grant
 from muniflow.model.lineage import WHOLE, Lineage
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.pixels import Pair, RawRef, Tile
@@ -79,6 +80,8 @@ class Task(Message):
     """Of `source`, from the process that decoded it."""
     source_px: Annotated[int, Field(ge=1)] | None = None
     """Pixels of `source`, from the process that decoded it; steps hold what they make against them."""
+    grant: Grant | None = None
+    """That the coordinator made it so; `None`: an earlier build made it or passed it on, or there are no keys."""
     attempt: Annotated[int, Field(ge=1)] = 1
     published_at: float = 0.0
     """Unix time, seconds: when this task was published, for the wait in the queue."""
@@ -241,6 +244,7 @@ __all__ = [
     "Decode",
     "Encoding",
     "Events",
+    "Grant",
     "ImageFormat",
     "ImageState",
     "Lineage",

@@ -81,6 +81,22 @@ class OwnerSettings(Settings):
     is not named reads `<owner>/` and what it uploads; `default` reads everything."""
 
 
+Unsigned = Literal["accept", "refuse"]
+"""What becomes of a task that is not signed."""
+
+
+class GrantSettings(Settings):
+    """How tasks are signed, and held against what was signed (docs/adr/0049-signed-grants.md)."""
+
+    signing_key_file: str | None = None
+    """The coordinator's: Ed25519 keys in PEM, of which the first signs. Left out: tasks are not signed."""
+    verify_keys_file: str | None = None
+    """The workers': public keys in PEM. Left out: nothing is verified."""
+    unsigned_tasks: Unsigned = "accept"
+    """`accept`: as from a coordinator or over a worker of the build before. `refuse` once all are of this build, and
+    the batches that were accepted before have ended; the same for coordinator and workers."""
+
+
 class StoreSettings(Settings):
     """The three roots; a batch can name nothing outside the first and the last."""
 

@@ -11,6 +11,8 @@ from muniflow.runtime.settings import Settings, read_env, variable
 DATA = Path(".muniflow")
 """Holds intermediates and outputs below the current folder; with an earlier muniflow, the state as well."""
 API_KEYS = "api-keys"
+SIGNING_KEYS, VERIFY_KEYS = "signing-keys.pem", "verify-keys.pem"
+"""What the stack's coordinator signs tasks with, and its workers verify them with."""
 
 
 class StackSettings(Settings):

@@ -20,6 +20,7 @@ from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.tracing import Tracing
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
+from muniflow.worker.grants import GrantCheck
 from muniflow.worker.grouping import (
     GROUPS_PER_CHILD,
     Backlog,
@@ -32,7 +33,7 @@ from muniflow.worker.grouping import (
     prefetch_stands_s,
     steadied,
 )
-from muniflow.worker.held import Held, Unclear, doubt_of, given_up, renewed
+from muniflow.worker.held import Doubt, Held, Unclear, doubt_of, given_up, renewed
 from muniflow.worker.incoming import read_task
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.outgoing import messages_of
@@ -66,6 +67,7 @@ class Consumer:
     clock: Clock = SYSTEM_CLOCK
     chance: Callable[[], float] = random.random
     """From 0 to 1."""
+    grants: GrantCheck = field(default_factory=GrantCheck)
     _backlog: Backlog[Held] = field(init=False)
     _unclear: Unclear = field(init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
@@ -155,7 +157,11 @@ class Consumer:
         doubt = doubt_of(delivery)
         held = Held(PendingTask(task, delivery.body), delivery, Kind(task.op, not task.tiles), task.input_px, doubt)
         self.metrics.held.inc()
-        if doubt.worn:
+        if (refusal := self.grants.refusal(task)) is not None:
+            # Before anything else: what its headers say of it may be made up, too.
+            self._running += 1
+            self._finish([held._replace(doubt=Doubt())], self._epoch, refusal)
+        elif doubt.worn:
             self._renew(held, doubt.begun)
         elif doubt.unclear:
             self._unclear.add(held)
@@ -180,7 +186,7 @@ class Consumer:
             self._renew(held, held.doubt.begun + 1, marked=True)
             return
         self._running += 1
-        self._on_result([held], self._epoch, given_up(held.pending.task, self.clock.now_s()))
+        self._finish([held], self._epoch, given_up(held.pending.task, self.clock.now_s()))
 
     def _hand_out(self) -> None:
         self._scheduled = False
@@ -217,6 +223,9 @@ class Consumer:
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self._exclusive = False
+        self._finish(group, epoch, result)
+
+    def _finish(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self.metrics.observe(result)
         for task in result.tasks:
             self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)

@@ -34,13 +34,14 @@ TASKS = counter("muniflow_tasks", "Tasks by what became of them.", "step", "outc
 RETRIES = counter(
     "muniflow_retries",
     "Tasks published again for later; the reason is the part that was away: `blob store`, `compute child`, "
-    "`OpenCL device`.",
+    "`OpenCL device`, `verify key`.",
     "step", "reason",
 )  # fmt: skip
 FAILURES = counter(
     "muniflow_failures",
     "Tasks that failed for good, wholly or in part, by kind: `rejected` (not an image, a limit, parameters), `missing` "
-    "(input gone), `away` (given up after the last attempt), `memory`, `timeout`, `crash`, `bug`.",
+    "(input gone), `away` (given up after the last attempt), `memory`, `timeout`, `crash`, `bug`; "
+    "`foreign`: the coordinator did not make the task so, and it settles nothing.",
     "step", "reason",
 )  # fmt: skip
 DEAD_LETTERS = counter("muniflow_dead_letters", "Failed tasks that were kept in the dead-letter queue.", "step")

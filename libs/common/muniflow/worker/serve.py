@@ -24,12 +24,13 @@ from muniflow.runtime.heartbeat import Heartbeat
 from muniflow.runtime.http import HttpServer
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.runtime.open_tracing import open_tracing
-from muniflow.runtime.settings import CPU, BrokerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.settings import CPU, BrokerSettings, GrantSettings, ProcessSettings, StoreSettings, read_env
 from muniflow.runtime.signals import signals_on
 from muniflow.runtime.tracing import Tracing
 from muniflow.transport.rabbitmq import RabbitTransport
 from muniflow.transport.types import Transport
 from muniflow.worker.consumer import Consumer
+from muniflow.worker.grants import GrantCheck
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.settings import WorkerSettings, child_spec
 
@@ -170,12 +171,14 @@ def new_worker(
     tracing: Tracing | None = None,
     clock: Clock = SYSTEM_CLOCK,
     chance: Callable[[], float] = random.random,
+    grants: GrantCheck | None = None,
 ) -> Worker:
     """Put a worker together; the pool's events become the worker's."""
     points = failpoints or Failpoints()
     consumer = Consumer(
-        loop, transport, pool, operations, settings, metrics, points, tracing or Tracing(), clock, chance
-    )
+        loop, transport, pool, operations, settings, metrics, points, tracing or Tracing(), clock, chance,
+        grants or GrantCheck(),
+    )  # fmt: skip
     worker = Worker(loop, transport, operations, settings, pool, consumer, metrics, clock)
     pool.events = PoolEvents(worker.on_pool_ready, consumer.wake, worker.on_pool_failed, worker.on_death)
     return worker
@@ -208,6 +211,7 @@ def serve(default_operations: tuple[str, ...], env: Mapping[str, str]) -> int:
         metrics=WorkerMetrics(registry),
         failpoints=Failpoints.from_env(env),
         tracing=tracing,
+        grants=GrantCheck.of(read_env(GrantSettings, env)),
     )
     server = HttpServer(process.http_bind, registry, {}, live=worker.alive, ready=worker.not_ready)
     with server, signals_on(loop, (signal.SIGTERM, signal.SIGINT), worker.stop):

@@ -1,7 +1,8 @@
 """Takes dead letters into the ledger, so that the dead-letter queues stay short.
 
-The ledger knows every failed image by its events, so of the letter of a task nothing more is kept. What is no task, or
-a task of a batch that the ledger does not know, is kept with its body: people look at it, replay it or drop it.
+The ledger knows every failed image by its events, so of the letter of a task nothing more is kept. What is no task, a
+task of a batch that the ledger does not know, or one that somebody else made up, is kept with its body: people look at
+it, replay it or drop it.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from muniflow.model.allowed import Foreign
 from muniflow.model.settlement import shorten
 from muniflow.model.topology import Topology, exchange_to, origin_of
 from muniflow.runtime.clock import Clock
@@ -115,7 +117,7 @@ class LetterHandler:
             batch = _batch_of(delivery)
             if batch is not None and batch not in known:
                 known[batch] = self._knows(batch)
-            if batch is None or not known[batch]:
+            if batch is None or not known[batch] or delivery.headers.get("reason_code") == Foreign.reason_code:
                 kept.append(_letter(delivery, batch, self.clock.now_s()))
         self.state.keep_letters(kept)
         self.transport.ack(part)

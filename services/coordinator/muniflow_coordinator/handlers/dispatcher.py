@@ -15,6 +15,7 @@ from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Flight, Run, Runs
 from muniflow_coordinator.runs.scheduler import Scheduler
+from muniflow_coordinator.runs.signer import Signer
 from muniflow_coordinator.runs.window import Window
 from muniflow_coordinator.state.types import ImageRow, State
 
@@ -48,6 +49,7 @@ class Dispatcher:
     """A batch of at most so many images is express."""
     takes_express: Callable[[str], bool]
     """Whether it is certain that workers consume the express tasks of an operation."""
+    signer: Signer
     _requested: bool = field(init=False, default=False)
     _stopped: bool = field(init=False, default=False)
 
@@ -135,7 +137,10 @@ class Dispatcher:
         """Publish the first tasks of these images, again and again until the broker confirms them."""
         now = self.clock.now_s()
         groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
-        queues = {number: self._queue_of(run) for number, run in {run.number: run for run, _ in taken}.items()}
+        queues: dict[int, str] = {}
+        for run in {run.number: run for run, _ in taken}.values():
+            queues[run.number] = self._queue_of(run)
+            self.signer.prepare(run)
         for run, row in taken:
             queue = queues[run.number]
             messages, runs = groups.setdefault(queue, ([], {}))

@@ -20,6 +20,7 @@ from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Run, Runs
+from muniflow_coordinator.runs.signer import Signer
 from muniflow_coordinator.state.types import Commit, State
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class EventHandler:
     runs: Runs
     actions: Actions
     users: StepUsers
+    signer: Signer
     linger_s: float
     """How long events that are not urgent wait for others, in seconds."""
 
@@ -119,6 +121,10 @@ class EventHandler:
         if delivery.queue == EVENTS:
             return read_message(Events, delivery)
         lost = read_lost(delivery)
+        if lost and not self.signer.vouches(delivery.body):
+            log.warning("a task that was not signed here settles nothing", extra={"batch": lost[0].batch})
+            self.metrics.malformed.labels(delivery.queue).inc()
+            return Events()
         return None if lost is None else Events(settled=lost)
 
     def _believes(self, delivery: Delivery, message: Events) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 
 from muniflow.model.batch import Batch
+from muniflow.model.grant import Grant
 from muniflow.model.messages import Task
 from muniflow.model.wire import needed_version, newer
 from muniflow.store.listing import ImageRef, first_task
@@ -22,7 +23,7 @@ def write_spec(batch: Batch) -> str:
     """Return a batch as JSON for the database, without its images, which are rows; `v` is the version of its tasks."""
     # `again` asks for one run, and is no part of it; an earlier build may not know what it says.
     kept = _BATCH.dump_json(replace(without_images(batch), again=None)).decode()
-    return f'{{"v":{needed_version(_example(batch))},{kept.removeprefix("{")}'
+    return f'{{"v":{needed_version(example_task(batch))},{kept.removeprefix("{")}'
 
 
 def without_images(batch: Batch) -> Batch:
@@ -41,7 +42,7 @@ def spec_problem(spec: str) -> str | None:
     return str(newer(version, Task.understands)) if version > Task.understands else None
 
 
-def _example(batch: Batch) -> Task:
+def example_task(batch: Batch) -> Task:
     """Return a task with the fields that all images of a batch share."""
     return first_task(batch, ImageRef(0, "", ""))
 
@@ -51,14 +52,15 @@ def _inside(text: str) -> str:
     return _encode(text)[1:-1]
 
 
-def task_writer(batch: Batch) -> TaskWriter:
-    """Return the writer of the first tasks of a batch.
+def task_writer(batch: Batch, grant: Grant | None = None) -> TaskWriter:
+    """Return the writer of the first tasks of a batch, with the grant that was signed for it.
 
     Only five fields differ between the images of a batch, so the rest is written once: a pydantic model for each of
     a million images would cost more than the rest of dispatching.
     """
     varying = {"image", "source", "stem", "run", "published_at", "step", "lineage", "attempt", "pixels"}
-    fixed = _example(batch).model_dump_json(exclude=varying, exclude_none=True).removesuffix("}")
+    example = example_task(batch).model_copy(update={"grant": grant})
+    fixed = example.model_dump_json(exclude=varying, exclude_none=True).removesuffix("}")
     start = f'{fixed},"source":"{_inside(batch.source)}'
 
     def write(image: int, stem: str, suffix: str, run: int, published_at: float) -> bytes:

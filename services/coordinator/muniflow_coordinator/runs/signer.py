@@ -1,0 +1,74 @@
+"""Signs what batches allow, with the key of today, and tells whether a task that came back is one of ours."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from muniflow.errors import Fault, Invalid
+from muniflow.model.allowed import Foreign, readable, require_inside
+from muniflow.model.batch import Batch
+from muniflow.model.grant import Grant
+from muniflow.model.messages import Task
+from muniflow.model.owners import Grants
+from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
+from muniflow.runtime.followed_file import FollowedFile
+from muniflow.runtime.settings import GrantSettings, Unsigned, variable
+from muniflow.runtime.signing import SigningKey, read_signing_keys, verified
+from muniflow_coordinator.runs.runs import Run
+from muniflow_coordinator.runs.spec import example_task, task_writer
+
+
+@dataclass
+class Signer:
+    """Signs each running batch once."""
+
+    keys: FollowedFile[tuple[SigningKey, ...]] | None = None
+    """`None`: nothing is signed."""
+    unsigned: Unsigned = "accept"
+    grants: Grants = field(default_factory=dict)
+    """What owners may read."""
+
+    @classmethod
+    def of(cls, settings: GrantSettings, grants: Grants, clock: Clock = SYSTEM_CLOCK) -> "Signer":
+        """Return one as the settings say.
+
+        Raises:
+            Invalid: the keys cannot be read, or unsigned tasks are refused and there are no keys.
+        """
+        place = variable("signing_key_file")
+        if settings.signing_key_file is None:
+            if settings.unsigned_tasks == "refuse":
+                raise Invalid((Fault(place, f"name a file of keys: {variable('unsigned_tasks')} is `refuse`"),))
+            return cls(grants=grants)
+        path = Path(settings.signing_key_file)
+        return cls(FollowedFile(place, path, read_signing_keys, clock), settings.unsigned_tasks, grants)
+
+    def prepare(self, run: Run) -> None:
+        """Let a batch write tasks that the key of today has signed."""
+        key = None if self.keys is None else self.keys.now()[0]
+        if key is not None and key.id != run.signed_by:
+            run.write_task, run.signed_by = task_writer(run.batch, self._grant(run.batch, key)), key.id
+
+    def vouches(self, body: bytes) -> bool:
+        """Return whether a task that came back was signed here.
+
+        Anybody who may publish could send one back, and each fails its image.
+        """
+        try:
+            task = Task.from_bytes(body)
+        except ValidationError:
+            return self.unsigned == "accept"  # of a later build; it cannot be held against anything
+        if self.keys is None or task.grant is None:
+            return self.unsigned == "accept"
+        key = next((key for key in self.keys.now() if key.id == task.grant.key), None)
+        try:
+            require_inside(task, task.grant.sources)
+        except Foreign:
+            return False
+        return key is not None and verified(task, task.grant, key.private.public_key())
+
+    def _grant(self, batch: Batch, key: SigningKey) -> Grant:
+        # As a worker reads it: numbers and texts that went through JSON once more.
+        task = Task.from_bytes(example_task(batch).to_bytes())
+        return key.sign(task, readable(batch.owner, batch.source, self.grants))
