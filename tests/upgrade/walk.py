@@ -18,6 +18,7 @@ from tests.chaos.truth import Document, GuaranteeReport, Truth, digests
 from tests.support import web
 from tests.upgrade.builds import Build
 
+from muniflow.runtime.key_files import rotate_keys
 from muniflow.runtime.settings import BrokerSettings
 from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_cli.stack.ports import free_ports
@@ -233,6 +234,10 @@ def walk_through(walk: Walk, older: Build, newer: Build, orders: Sequence[Order]
 @contextmanager
 def walking(folder: Path, broker: BrokerSettings, node: PrivateBroker | None, images: int, seed: int) -> Iterator[Walk]:
     """A stack of which nothing runs yet, with `images` in each batch."""
-    with Harness(folder, broker, node, WORKERS, VARIABLES, autostart=()) as harness:
+    signing, verify = folder / "signing.pem", folder / "verify.pem"
+    rotate_keys(signing, verify)
+    # Tasks that a worker of the older build hands on have lost their signature, and run all the same.
+    keys = {"MUNIFLOW_SIGNING_KEY_FILE": str(signing), "MUNIFLOW_VERIFY_KEYS_FILE": str(verify)}
+    with Harness(folder, broker, node, WORKERS, VARIABLES | keys, autostart=()) as harness:
         harness.tending = False  # nothing may die
         yield Walk(harness, images, seed)

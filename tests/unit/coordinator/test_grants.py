@@ -66,6 +66,19 @@ def test_every_task_of_every_kind_of_batch_is_verified(signing, keys):
     assert {task.grant.sources for task in harness.tasks if task.batch == "b2"} == {("in/", "more/")}
 
 
+def test_a_batch_that_was_accepted_with_images_beyond_its_grants_comes_to_an_end(signing, keys):
+    """As from a gateway that has other grants: a worker would refuse what the coordinator has accepted."""
+    harness = signing(grants={"default": ("in/more/",)})
+    harness.pictures(2, "in/more")
+    harness.pictures(2, "in/other")
+    harness.start()
+    harness.submit()
+    harness.finish()
+
+    assert {task.grant.sources for task in harness.tasks} == {("in/",)}
+    assert all(is_good(task, keys) for task in harness.tasks)
+
+
 def test_a_replay_is_signed_anew_also_where_an_earlier_build_accepted_the_batch(signing, keys, harness, answers):
     harness.pictures(4)
     harness.answer = lambda task: answers["failed" if task.run == 0 else "all_done"](task)

@@ -140,7 +140,7 @@ class Dispatcher:
         queues: dict[int, str] = {}
         for run in {run.number: run for run, _ in taken}.values():
             queues[run.number] = self._queue_of(run)
-            self.signer.prepare(run)
+            self.signer.prepare(run, [row for of, row in taken if of is run])
         for run, row in taken:
             queue = queues[run.number]
             messages, runs = groups.setdefault(queue, ([], {}))

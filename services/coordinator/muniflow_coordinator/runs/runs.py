@@ -51,8 +51,8 @@ class Run:
     write_task: TaskWriter
     rate: Rate
     """Settled images."""
-    signed_by: str | None = None
-    """Id of the key that signed what `write_task` writes."""
+    signed: tuple[str, tuple[str, ...]] | None = None
+    """Id of the key that signed what `write_task` writes, and the prefixes that may be read."""
     in_flight: dict[int, Flight] = field(default_factory=dict)
     """Images dispatched since the start and not settled, oldest first."""
     next_rows: deque[ImageRow] = field(default_factory=deque)

@@ -1,5 +1,7 @@
 """Signs what batches allow, with the key of today, and tells whether a task that came back is one of ours."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +9,6 @@ from pydantic import ValidationError
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.allowed import Foreign, readable, require_inside
-from muniflow.model.batch import Batch
-from muniflow.model.grant import Grant
 from muniflow.model.messages import Task
 from muniflow.model.owners import Grants
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
@@ -17,6 +17,9 @@ from muniflow.runtime.settings import GrantSettings, Unsigned, variable
 from muniflow.runtime.signing import SigningKey, read_signing_keys, verified
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.runs.spec import example_task, task_writer
+from muniflow_coordinator.state.types import ImageRow
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,11 +47,22 @@ class Signer:
         path = Path(settings.signing_key_file)
         return cls(FollowedFile(place, path, read_signing_keys, clock), settings.unsigned_tasks, grants)
 
-    def prepare(self, run: Run) -> None:
-        """Let a batch write tasks that the key of today has signed."""
-        key = None if self.keys is None else self.keys.now()[0]
-        if key is not None and key.id != run.signed_by:
-            run.write_task, run.signed_by = task_writer(run.batch, self._grant(run.batch, key)), key.id
+    def prepare(self, run: Run, rows: Sequence[ImageRow]) -> None:
+        """Let a batch write the tasks of these images as the key of today has signed them."""
+        if self.keys is None:
+            return
+        key, batch = self.keys.now()[0], run.batch
+        sources = readable(batch.owner, batch.source, self.grants) if run.signed is None else run.signed[1]
+        if sources != (batch.source,) and not all(
+            f"{batch.source}{row.stem}{row.suffix}".startswith(sources) for row in rows
+        ):
+            # It was accepted all the same, as from a gateway with other grants: its images must come to an end.
+            log.warning("images beyond what the owner may read; all of `source` is signed", extra={"batch": run.id})
+            sources = (batch.source,)
+        if (key.id, sources) != run.signed:
+            # As a worker reads it: numbers and texts that went through JSON once more.
+            example = Task.from_bytes(example_task(batch).to_bytes())
+            run.write_task, run.signed = task_writer(batch, key.sign(example, sources)), (key.id, sources)
 
     def vouches(self, body: bytes) -> bool:
         """Return whether a task that came back was signed here.
@@ -67,8 +81,3 @@ class Signer:
         except Foreign:
             return False
         return key is not None and verified(task, task.grant, key.private.public_key())
-
-    def _grant(self, batch: Batch, key: SigningKey) -> Grant:
-        # As a worker reads it: numbers and texts that went through JSON once more.
-        task = Task.from_bytes(example_task(batch).to_bytes())
-        return key.sign(task, readable(batch.owner, batch.source, self.grants))
