@@ -45,7 +45,8 @@ def test_every_secret_that_a_pod_asks_for_is_there_or_yours_to_make(path):
     made = {document["metadata"]["name"] for document in of_kind(built(path), "Secret")}
     made |= {f"{user['metadata']['name']}-user-credentials" for user in of_kind(built(path), "User")}
     asked = {name for pod in pods(built(path)).values() for name in _secrets(pod)}
-    yours = {"muniflow-ledger", "muniflow-api-keys"} if path == "overlays/production" else set()
+    own = {"muniflow-ledger", "muniflow-api-keys", "muniflow-signing-keys"}
+    yours = own if path == "overlays/production" else set()
     assert asked - made == yours
     assert not made & yours
 
