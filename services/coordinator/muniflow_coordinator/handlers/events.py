@@ -106,9 +106,7 @@ class EventHandler:
         message = self._read(delivery)
         if message is None:
             self.metrics.malformed.labels(delivery.queue).inc()
-            self._give_up(delivery)
-            return
-        if not self._believes(delivery, message):
+        if message is None or not self._believes(delivery, message):
             self._give_up(delivery)
             return
         self._add(delivery, message)
@@ -122,9 +120,8 @@ class EventHandler:
             return read_message(Events, delivery)
         lost = read_lost(delivery)
         if lost and not self.signer.vouches(delivery.body):
-            log.warning("a task that was not signed here settles nothing", extra={"batch": lost[0].batch})
-            self.metrics.malformed.labels(delivery.queue).inc()
-            return Events()
+            log.warning("refused: a lost task that was not signed here", extra={"batch": lost[0].batch})
+            return None
         return None if lost is None else Events(settled=lost)
 
     def _believes(self, delivery: Delivery, message: Events) -> bool:
@@ -169,8 +166,7 @@ class EventHandler:
         due_s = self.clock.monotonic_s() + pause_s
         if due_s < self._due_s:
             self._forget_timer()
-            self._due_s = due_s
-            self._timer = self.loop.call_later(pause_s, self.flush)
+            self._due_s, self._timer = due_s, self.loop.call_later(pause_s, self.flush)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
