@@ -121,6 +121,8 @@ class CoordinatorSettings(Settings):
     coordinator's own, for a broker with one user."""
     operator_users: str = ""
     """Users of the broker, with commas: their batches belong to `default`, and they command those of every owner."""
+    client_user: str = ""
+    """One more such user, by itself: a file of secrets holds one name."""
     unnamed_senders: Unnamed = "default"
     """What becomes of batches and commands that do not name their sender (`user_id`): they belong to `default`, and
     may do what could be done before there were owners; or `refuse`."""
@@ -148,8 +150,9 @@ class CoordinatorSettings(Settings):
 
     @property
     def operators(self) -> frozenset[str]:
-        """Return `operator_users` one by one."""
-        return frozenset(name.strip() for name in self.operator_users.split(",") if name.strip())
+        """Return `operator_users` one by one, and `client_user`."""
+        names = (*self.operator_users.split(","), self.client_user)
+        return frozenset(name.strip() for name in names if name.strip())
 
     @property
     def kept_s(self) -> float:

@@ -1,10 +1,12 @@
 """Settings as frozen models, read from the environment in one place: `read_env(Model, os.environ)`.
 
-Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, and so on; nothing reads the environment at import.
+Field `amqp_url` is the variable `MUNIFLOW_AMQP_URL`, or a file of that name (`muniflow.runtime.secret_files`), and so
+on; nothing reads the environment at import.
 """
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 from pydantic import (
@@ -23,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from muniflow.errors import Fault, Invalid
 from muniflow.model.owners import Grants, read_grants
 from muniflow.runtime.addresses import is_loopback
+from muniflow.runtime.secret_files import read_secrets, with_secrets
 
 PREFIX = "MUNIFLOW_"
 Device = Literal["cpu", "opencl"]
@@ -59,6 +62,14 @@ class BrokerSettings(Settings):
     """How to reach RabbitMQ."""
 
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
+    amqp_username: str | None = None
+    """The user, instead of the one in the URL."""
+    amqp_password: str | None = None
+    """The password, instead of the one in the URL."""
+    amqp_ca_file: str | None = None
+    """Certificates of those who may sign the broker's, for `amqps:`; left out: those of the system."""
+    secrets_dir: str | None = None
+    """Where `muniflow.runtime.secret_files` found them. They are read again for each connection."""
     heartbeat_s: int = Field(30, ge=5, le=300)
     blocked_timeout_s: float = Field(86_400.0, gt=0)
     """A connection that the broker blocks (memory or disk alarm) for longer is closed and opened again. Closing it does
@@ -150,6 +161,7 @@ class GatewayAddress(Settings):
         return value
 
 
+_CREDENTIALS = ("amqp_url", "amqp_username", "amqp_password")
 SettingsModel = TypeVar("SettingsModel", bound=Settings)
 
 
@@ -159,11 +171,12 @@ def variable(field: str) -> str:
 
 
 def read_env(model: type[SettingsModel], env: Mapping[str, str]) -> SettingsModel:
-    """Read settings; a variable that is empty counts as not set.
+    """Read settings; a variable that is empty counts as not set, and a file goes before a variable.
 
     Raises:
         Invalid: naming each variable that is wrong.
     """
+    env = with_secrets(env)
     values = {field: env[variable(field)] for field in model.model_fields if env.get(variable(field))}
     try:
         return model.model_validate(values)
@@ -172,6 +185,19 @@ def read_env(model: type[SettingsModel], env: Mapping[str, str]) -> SettingsMode
             Fault(variable(str(item["loc"][0])), f"{item['msg']} (it is {item['input']!r})") for item in error.errors()
         ]
         raise Invalid(tuple(faults)) from None
+
+
+def read_again(settings: BrokerSettings) -> BrokerSettings:
+    """The settings with what the files of `secrets_dir` hold now: a password may have changed.
+
+    Raises:
+        Invalid: they cannot be read.
+    """
+    if settings.secrets_dir is None:
+        return settings
+    found = read_secrets(Path(settings.secrets_dir))
+    changed = {field: found[variable(field)] for field in _CREDENTIALS if found.get(variable(field))}
+    return settings.model_copy(update=changed)
 
 
 def to_env(*settings: Settings) -> dict[str, str]:

@@ -17,6 +17,7 @@ from obstore.store import from_url
 
 from muniflow.errors import Fault, Invalid, MuniflowError, NotFound, Rejected, Unavailable
 from muniflow.model.keys import is_hidden
+from muniflow.store.backend_secrets import allow_http, from_files
 from muniflow.store.checks import Watched, probe, problem_of, range_length, require_key, require_prefix
 from muniflow.store.places import Location
 from muniflow.store.types import Blob, OnOther, ignored
@@ -36,7 +37,6 @@ _RETRY_TIMEOUT = timedelta(seconds=15)
 # Short: muniflow itself retries longer faults, and hands the work back meanwhile.
 _REQUEST_TIMEOUT = "120s"
 # For one request with its whole body: a raw panorama of 134 MP has 400 MB.
-_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP"}
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
 # A refused list or bulk delete has no error type of its own.
 _DENIED_SIGNS = ("403 Forbidden", "401 Unauthorized", "<Code>AccessDenied</Code>")
@@ -53,15 +53,17 @@ class ObjectStore:
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store at `s3://bucket/prefix`, `gs://…` or `az://…`; credentials come from the environment.
+        """The store at `s3://bucket/prefix`, `gs://…` or `az://…`; credentials come from the environment and its files.
 
         Raises:
             Invalid: the URL or a setting of the environment is wrong.
         """
+        scheme = url.partition(":")[0]
         try:
             backend = from_url(
                 url,
-                client_options={"timeout": _REQUEST_TIMEOUT, "allow_http": _allow_http(url)},
+                **from_files(scheme, os.environ),
+                client_options={"timeout": _REQUEST_TIMEOUT, "allow_http": allow_http(scheme, os.environ)},
                 retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
             )
         except (exceptions.BaseError, ValueError) as error:
@@ -283,12 +285,6 @@ def _meaning(error: Exception, name: str, action: str, key: str) -> MuniflowErro
 def _first_line(error: Exception) -> str:
     """An obstore error without the debug output that follows."""
     return str(error).partition("\n\nDebug source")[0].replace("\n", " ").strip()
-
-
-def _allow_http(url: str) -> bool:
-    # Options given in code hide the variable from obstore, so it is read here.
-    value = os.environ.get(_ALLOW_HTTP.get(url.partition(":")[0], ""), "")
-    return value.lower() in {"1", "true", "yes", "on"}
 
 
 def _flat(data: bytes | memoryview) -> bytes | memoryview:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from pika import URLParameters
+from pika import PlainCredentials, SSLOptions, URLParameters
 from pika.adapters.select_connection import SelectConnection
 from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
@@ -30,7 +30,7 @@ from pika.exceptions import (
 from muniflow.errors import Fault, Invalid
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
-from muniflow.runtime.settings import BrokerSettings
+from muniflow.runtime.settings import BrokerSettings, read_again
 
 CLOSE_TIMEOUT_S = 5.0
 """Time for the broker's answer to a close; a blocked broker never answers."""
@@ -90,14 +90,16 @@ def parameters_of(settings: BrokerSettings, name: str) -> URLParameters:
     """The parameters for pika; `name` is what RabbitMQ shows for the connection.
 
     Raises:
-        Invalid: the URL is not one of a broker.
+        Invalid: the URL is not one of a broker, or a file of the settings cannot be read.
     """
+    settings = read_again(settings)
     if not settings.amqp_url.startswith(("amqp://", "amqps://")):
         raise Invalid((Fault("MUNIFLOW_AMQP_URL", "write amqp://user:password@host:5672/vhost, or amqps:// for TLS"),))
     try:
         parameters = URLParameters(settings.amqp_url)
     except (ValueError, TypeError) as error:
         raise Invalid((Fault("MUNIFLOW_AMQP_URL", f"not the URL of a broker: {error}"),)) from None
+    _sign_in(parameters, settings)
     parameters.heartbeat = settings.heartbeat_s
     parameters.blocked_connection_timeout = settings.blocked_timeout_s
     parameters.socket_timeout = settings.connect_timeout_s
@@ -105,6 +107,27 @@ def parameters_of(settings: BrokerSettings, name: str) -> URLParameters:
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": name, "product": "muniflow"}
     return parameters
+
+
+def _sign_in(parameters: URLParameters, settings: BrokerSettings) -> None:
+    """Put in what the settings name beside the URL."""
+    if settings.amqp_username is not None or settings.amqp_password is not None:
+        own = parameters.credentials
+        parameters.credentials = PlainCredentials(
+            settings.amqp_username if settings.amqp_username is not None else getattr(own, "username", ""),
+            settings.amqp_password if settings.amqp_password is not None else getattr(own, "password", ""),
+        )
+    if settings.amqp_ca_file is None:
+        return
+    if parameters.ssl_options is None:
+        raise Invalid((Fault("MUNIFLOW_AMQP_CA_FILE", "is for TLS: write amqps:// in MUNIFLOW_AMQP_URL"),))
+    try:
+        context = ssl.create_default_context(cafile=settings.amqp_ca_file)
+    except OSError as error:
+        raise Invalid(
+            (Fault("MUNIFLOW_AMQP_CA_FILE", f"cannot read {settings.amqp_ca_file}: {_text(error)}"),)
+        ) from None
+    parameters.ssl_options = SSLOptions(context, parameters.host)
 
 
 def user_of(settings: BrokerSettings) -> str | None:
@@ -183,7 +206,7 @@ def _describe_tls(error: ssl.SSLError, place: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"RabbitMQ at {place} has a certificate that is not trusted here ({_text(error)}): give its CA, "
-            "MUNIFLOW_AMQP_URL=amqps://…?ssl_options={'ca_certs':'/path/ca.pem'}"
+            "MUNIFLOW_AMQP_CA_FILE=/path/ca.pem"
         )
     return f"what answers at {place} does not speak TLS as we do (without TLS it is amqp://): {_text(error)}"
 

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from muniflow.errors import Invalid
 from muniflow.model.topology import Topology
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
@@ -37,6 +39,7 @@ class RabbitTransport:
         """
         self._settings = settings
         self._loop = loop
+        self._name = name
         self._parameters = parameters_of(settings, name)
         self._user = user_of(settings)
         self._wanted: dict[str, WantedQueue] = {}
@@ -148,6 +151,8 @@ class RabbitTransport:
         self._timer = None
         self._attempt += 1
         self._generation += 1
+        with suppress(Invalid):  # a file that is being replaced: as before, and the next attempt looks again
+            self._parameters = parameters_of(self._settings, self._name)
         events = LinkEvents(self._ready, self._waiting, self._lost, self._ended)
         self._link = Link(
             self._loop,
