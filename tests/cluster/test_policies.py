@@ -21,6 +21,7 @@ PORTS = (22, 53, 80, 443, 988, 4369, 5432, 5671, 5672, 6443, 7070, 8080, 9100, 9
 NAME = "app.kubernetes.io/name"
 OTHERS = (
     Place("prometheus", "10.99.1.1", "monitoring", {NAME: "prometheus"}),
+    Place("impostor", "10.99.1.7", "strangers", {NAME: "prometheus"}),
     Place("keda", "10.99.1.2", "keda", {NAME: "keda-operator"}),
     Place("stranger", "10.99.1.3", "default", {NAME: "stranger"}),
     Place("neighbour", "10.99.1.4", NAMESPACE, {NAME: "something-else"}),
@@ -34,7 +35,7 @@ OTHERS = (
 """Pods of other releases and namespaces, and addresses outside of the cluster."""
 STEPS = ("step-resize", "step-split", "step-blur")
 CLIENTS = (*STEPS, "coordinator", "gateway", "test")
-PODS = ("prometheus", "keda", "scaler", "stranger", "neighbour", "dns")
+PODS = ("prometheus", "impostor", "keda", "scaler", "stranger", "neighbour", "dns")
 DEFAULT = {
     *(f"{client} > {server}:53" for client in CLIENTS for server in ("dns", "node-dns")),
     *(f"prometheus > {client}:{port}" for client in CLIENTS for port in (9100, 9101)),

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from muniflow.runtime.secret_files import SECRETS_DIR
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "muniflow"
 VALUES = Path(__file__).parent / "values"
@@ -104,5 +106,17 @@ def containers(pod: Document) -> list[Document]:
 
 
 def environment(pod: Document) -> dict[str, str]:
-    """The plain variables of a pod's first container."""
-    return {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0].get("env", ())}
+    """The plain variables of a pod's first container, without the folder of secrets, which is not here."""
+    variables = pod["spec"]["containers"][0].get("env", ())
+    return {item["name"]: item.get("value", "") for item in variables if item["name"] != SECRETS_DIR}
+
+
+def files_of(documents: Sequence[Document], name: str) -> dict[str, tuple[str, str]]:
+    """The secrets of a pod: by file, the Secret and its key; `*` is every key of it."""
+    (volume,) = (each for each in pods(documents)[name]["spec"]["volumes"] if each["name"] == "secrets")
+    found = {}
+    for source in volume["projected"]["sources"]:
+        secret = source["secret"]
+        for item in secret.get("items", [{"key": "*", "path": f"{secret['name']}/*"}]):
+            found[item["path"]] = (secret["name"], item["key"])
+    return found

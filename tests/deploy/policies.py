@@ -62,6 +62,21 @@ def restricted(documents: Sequence[Document]) -> Iterator[str]:
                 yield f"{name}/{container['name']}: security context is not the strict one"
 
 
+def secrets(documents: Sequence[Document]) -> Iterator[str]:
+    """Secrets are files that only the pod's own user may read, never variables."""
+    for name, pod in pods(documents).items():
+        for container in containers(pod):
+            if container.get("envFrom") or any(
+                "secretKeyRef" in item.get("valueFrom", {}) for item in container.get("env", ())
+            ):
+                yield f"{name}/{container['name']}: a secret in a variable"
+        for volume in pod["spec"].get("volumes", ()):
+            sources = volume.get("projected", {}).get("sources", [volume])
+            mode = volume.get("projected", volume.get("secret", {})).get("defaultMode")
+            if any("secret" in source for source in sources) and mode not in {0o400, 0o440}:
+                yield f"{name}: the files of {volume['name']} can be read by others"
+
+
 def volumes(documents: Sequence[Document]) -> Iterator[str]:
     """No host paths, no emptyDir on disk (it blocks scale-down), every one bounded; every mount has its volume."""
     for name, pod in pods(documents).items():
@@ -261,6 +276,6 @@ def graceful(documents: Sequence[Document]) -> Iterator[str]:
 
 
 POLICIES: tuple[Policy, ...] = (
-    restricted, volumes, resources, probed, selectors, services, monitored, tokens, accounts, scaled, named,
+    restricted, secrets, volumes, resources, probed, selectors, services, monitored, tokens, accounts, scaled, named,
     budgets, graceful,
 )  # fmt: skip

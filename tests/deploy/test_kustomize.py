@@ -54,9 +54,8 @@ def test_every_secret_that_a_pod_asks_for_is_there_or_yours_to_make(path):
 def _secrets(node: object) -> set[str]:
     if isinstance(node, dict):
         found = {name for value in node.values() for name in _secrets(value)}
-        for key in ("secretKeyRef", "secretRef"):
-            if key in node:
-                found.add(node[key]["name"])
+        if "name" in node.get("secret", {}):  # of a projected volume
+            found.add(node["secret"]["name"])
         if "secretName" in node and not node.get("optional"):
             found.add(node["secretName"])
         return found

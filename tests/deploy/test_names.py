@@ -4,6 +4,7 @@ import json
 import re
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pika import PlainCredentials
-from tests.deploy.chart import CASES, CHART, ROOT, environment, load, of_kind, pods, rendered
+from tests.deploy.chart import CASES, CHART, ROOT, environment, files_of, load, of_kind, pods, rendered
 
 import muniflow_coordinator.settings as coordinator
 import muniflow_gateway.settings as gateway
@@ -142,13 +143,16 @@ def test_the_service_time_is_a_metric_that_the_workers_have():
     assert all(f'"{name}"' in declared for name in used), used
 
 
-def amqp_url(case: str) -> str:
-    url = environment(pods(rendered(case))["Deployment/muniflow-step-blur"])["MUNIFLOW_AMQP_URL"]
-    return url.replace("$(AMQP_USERNAME)", "step-blur").replace("$(AMQP_PASSWORD)", "secret")
+def broker_of(case: str, folder: Path) -> BrokerSettings:
+    """The settings of a worker, as its pod has them."""
+    for name, value in {"MUNIFLOW_AMQP_USERNAME": "step-blur", "MUNIFLOW_AMQP_PASSWORD": "secret"}.items():
+        (folder / name).write_text(value)
+    variables = environment(pods(rendered(case))["Deployment/muniflow-step-blur"])
+    return read_env(BrokerSettings, {**variables, "MUNIFLOW_SECRETS_DIR": str(folder)})
 
 
-def test_the_client_understands_the_url_that_the_chart_makes():
-    parameters = parameters_of(BrokerSettings(amqp_url=amqp_url("default")), "test")
+def test_the_client_understands_what_the_chart_tells_it_of_the_broker(tmp_path):
+    parameters = parameters_of(broker_of("default", tmp_path), "test")
     assert (parameters.host, parameters.port) == ("muniflow-broker.imagery.svc", 5672)
     assert parameters.virtual_host == "muniflow"
     assert parameters.credentials == PlainCredentials("step-blur", "secret")
@@ -168,9 +172,9 @@ def certificate_authority() -> bytes:
 def test_with_tls_the_client_trusts_the_given_authority_alone_and_checks_the_name(tmp_path):
     authority = tmp_path / "ca.crt"
     authority.write_bytes(certificate_authority())
-    url = amqp_url("operator-tls-postgres-s3").replace("/etc/muniflow/broker-ca/ca.crt", str(authority))
-    assert str(authority) in url
-    parameters = parameters_of(BrokerSettings(amqp_url=url), "test")
+    settings = broker_of("operator-tls-postgres-s3", tmp_path)
+    assert settings.amqp_ca_file == "/etc/muniflow/broker-ca/ca.crt"
+    parameters = parameters_of(settings.model_copy(update={"amqp_ca_file": str(authority)}), "test")
     options = parameters.ssl_options
     assert options is not None
     # pika checks the certificate against the host of the URL where no other name is given.
@@ -231,5 +235,6 @@ def test_the_coordinator_knows_the_gateways_user_and_what_owners_may_read():
         BudgetSettings().of_batch("x"),
         BudgetSettings().of_day("x"),
     )
-    assert usual["MUNIFLOW_GATEWAY_USER"] == "$(AMQP_GATEWAY_USERNAME)"
-    assert usual["MUNIFLOW_OPERATOR_USERS"] == "$(AMQP_CLIENT_USERNAME)"
+    files = files_of(rendered("default"), "StatefulSet/muniflow-coordinator")
+    assert files["MUNIFLOW_GATEWAY_USER"] == ("muniflow-amqp-gateway", "username")
+    assert files["MUNIFLOW_CLIENT_USER"] == ("muniflow-amqp-client", "username")

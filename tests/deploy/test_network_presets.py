@@ -3,11 +3,12 @@
 Rendered and read, not enforced: no cloud was tried. docs/guides/network.md says where each address comes from.
 """
 
+import json
 from ipaddress import ip_address, ip_network
 
 import pytest
 import yaml
-from tests.deploy.chart import CASES, CHART, ROOT, Document, of_kind, rendered, template, values_of
+from tests.deploy.chart import CASES, CHART, NAMESPACE, ROOT, Document, load, of_kind, rendered, template, values_of
 from tests.deploy.traffic import into, outside
 
 PRESETS = ("none", "gke", "eks", "aks", "openshift")
@@ -97,6 +98,37 @@ def test_openshifts_routers_reach_the_gateway_also_from_the_host_network():
         if peer.get("podSelector") == {}  # without it OpenShift leaves pods of the host network out
     }
     assert groups == {f"policy-group.network.openshift.io/{group}" for group in ("ingress", "host-network")}
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("none", {NAMESPACE, "monitoring"}),
+        ("gke", {NAMESPACE, "monitoring"}),
+        ("openshift", {NAMESPACE, "openshift-monitoring", "openshift-user-workload-monitoring"}),
+    ],
+)
+def test_metrics_are_read_by_the_prometheus_of_named_namespaces_alone(preset, expected):
+    assert scrapers(rendered(CASE_OF[preset])) == expected
+
+
+def scrapers(documents) -> set[str]:
+    """Namespaces whose Prometheus may scrape, of every service the same."""
+    found = [
+        {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in into(documents, pod, port)
+         if peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}}
+        for pod, port in (("step-blur", 9100), ("coordinator", 9101))
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_other_scrapers_are_named_by_their_namespace_or_as_peers():
+    done = template("--set", "networkPolicy.prometheusNamespaces={metrics,watch}")
+    assert scrapers(load(done.stdout)) == {NAMESPACE, "metrics", "watch"}
+    peer = {"namespaceSelector": {"matchLabels": {"team": "watch"}}}
+    done = template("--set-json", "networkPolicy.prometheusFrom=" + json.dumps([peer]))
+    assert into(load(done.stdout), "step-blur", 9100) == [peer]
 
 
 def test_what_the_values_say_goes_before_the_preset():

@@ -24,6 +24,10 @@ BREAKS = [
     (policies.restricted, lambda d: _pod(d)["securityContext"].update(runAsNonRoot=False), "may run as root"),
     (policies.restricted, lambda d: _pod(d).pop("automountServiceAccountToken"), "token"),
     (policies.restricted, lambda d: _pod(d)["containers"][0]["securityContext"].pop("capabilities"), "strict"),
+    (policies.secrets, lambda d: _pod(d)["containers"][0].update(envFrom=[{"secretRef": {"name": "x"}}]), "variable"),
+    (policies.secrets, lambda d: _pod(d)["containers"][0]["env"].append(
+        {"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "x"}}}), "variable"),
+    (policies.secrets, lambda d: _pod(d)["volumes"].append({"name": "x", "secret": {"secretName": "x"}}), "by others"),
     (policies.volumes, lambda d: _pod(d)["volumes"].append({"name": "x", "emptyDir": {}}), "on disk"),
     (policies.volumes, lambda d: _pod(d)["volumes"].pop(0), "no volume scratch"),
     (policies.resources, lambda d: _pod(d)["containers"][0]["resources"].pop("limits"), "memory limit"),

@@ -104,7 +104,10 @@ labels:
   {{- include "muniflow.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* An image: (list $ .Values.coordinator.image "-gpu"). A digest keeps its place behind the tag. */}}
+{{/*
+An image: (list $ .Values.coordinator.image "-gpu"). A digest stands behind the tag: its own, or that of `image.digests` for
+just this name, so that another tag or registry is never pulled by the digest of a release.
+*/}}
 {{- define "muniflow.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
@@ -113,7 +116,10 @@ labels:
 {{- if and $suffix (not (contains "@" $tag)) -}}{{- $tag = printf "%s%s" $tag $suffix -}}{{- end -}}
 {{- $path := $image.repository -}}
 {{- if $root.Values.image.registry -}}{{- $path = printf "%s/%s" (trimSuffix "/" $root.Values.image.registry) $path -}}{{- end -}}
-{{- printf "%s:%s" $path $tag -}}
+{{- $name := printf "%s:%s" $path $tag -}}
+{{- $digest := coalesce $image.digest (get (default dict $root.Values.image.digests) $name) "" -}}
+{{- if and $digest (not (contains "@" $tag)) -}}{{- $name = printf "%s@%s" $name $digest -}}{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* AMQP users, one per service: a YAML list. */}}
@@ -174,10 +180,47 @@ app.kubernetes.io/name: {{ include "muniflow.part" (list . "broker") }}
 {{- default (include "muniflow.part" (list . "store")) .Values.store.volume.existingClaim -}}
 {{- end -}}
 
-{{/* The Secret of store credentials, or nothing where workload identity is used. */}}
+{{/* Parts that touch the store, each with credentials of its own: a YAML list. */}}
+{{- define "muniflow.store.users" -}}
+- coordinator
+{{- if .Values.gateway.enabled }}
+- gateway
+{{- end }}
+{{- if .Values.test.enabled }}
+- test
+{{- end }}
+{{- range $name := keys .Values.steps | sortAlpha }}
+- {{ include "muniflow.step.component" $name }}
+{{- end }}
+{{- end -}}
+
+{{/* What a map says of a part: (list $map "step-blur"), where "step" holds for all stages. */}}
+{{- define "muniflow.store.of" -}}
+{{- $map := default dict (index . 0) -}}
+{{- $part := index . 1 -}}
+{{- get $map $part | default (hasPrefix "step-" $part | ternary (get $map "step") "") -}}
+{{- end -}}
+
+{{/* The Secret with the store credentials of a part, or nothing where workload identity is used: (list $ "gateway"). */}}
 {{- define "muniflow.store.secret" -}}
-{{- if eq .Values.store.kind "builtin" -}}{{- include "muniflow.part" (list . "store") -}}
-{{- else -}}{{- .Values.store.existingSecret -}}{{- end -}}
+{{- $store := (index . 0).Values.store -}}
+{{- if ne $store.kind "builtin" -}}
+{{- default $store.existingSecret (include "muniflow.store.of" (list $store.secrets (index . 1))) -}}
+{{- else if eq $store.builtin.credentials "existing" -}}
+{{- include "muniflow.part" (list (index . 0) "store") -}}
+{{- else -}}
+{{- printf "%s-%s" (include "muniflow.part" (list (index . 0) "store")) (index . 1) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" where some part has no Secret, and so needs the server that gives credentials. */}}
+{{- define "muniflow.store.identity" -}}
+{{- $root := . -}}
+{{- $without := false -}}
+{{- range $part := include "muniflow.store.users" . | fromYamlArray -}}
+{{- if not (include "muniflow.store.secret" (list $root $part)) -}}{{- $without = true -}}{{- end -}}
+{{- end -}}
+{{- if $without -}}true{{- end -}}
 {{- end -}}
 
 {{/* Where a root of the store is: (list $ "source"). */}}

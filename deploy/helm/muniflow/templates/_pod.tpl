@@ -78,27 +78,14 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* How to reach the broker as a user: (list $ "step-resize"). */}}
+{{/* How to reach the broker; who one is there is in files. */}}
 {{- define "muniflow.env.broker" -}}
-{{- $root := index . 0 -}}
-{{- $user := index . 1 -}}
-{{- $broker := $root.Values.broker -}}
-{{- if eq $broker.kind "external" }}
-- name: AMQP_URL
-  valueFrom:
-    secretKeyRef:
-      name: {{ required "broker.external.existingSecret: required with broker.kind external" $broker.external.existingSecret }}
-      key: {{ eq $broker.external.keys "perService" | ternary $user "url" }}
+{{- if ne .Values.broker.kind "external" }}
 - name: MUNIFLOW_AMQP_URL
-  value: $(AMQP_URL){{ include "muniflow.amqp.options" $root }}
-{{- else }}
-{{- range $key := list "username" "password" }}
-- name: AMQP_{{ upper $key }}
-  valueFrom:
-    secretKeyRef: {name: {{ include "muniflow.user.secret" (list $root $user) }}, key: {{ $key }}}
+  value: {{ printf "%s://%s:%s/%s" (ternary "amqps" "amqp" .Values.broker.tls.enabled) (include "muniflow.broker.host" .) (ternary "5671" "5672" .Values.broker.tls.enabled) (urlquery .Values.broker.vhost) }}
 {{- end }}
-- name: MUNIFLOW_AMQP_URL
-  value: {{ printf "%s://$(AMQP_USERNAME):$(AMQP_PASSWORD)@%s:%s/%s%s" (ternary "amqps" "amqp" $broker.tls.enabled) (include "muniflow.broker.host" $root) (ternary "5671" "5672" $broker.tls.enabled) (urlquery $broker.vhost) (include "muniflow.amqp.options" $root) }}
+{{- if and .Values.broker.tls.enabled .Values.broker.tls.caSecret }}
+- {name: MUNIFLOW_AMQP_CA_FILE, value: /etc/muniflow/broker-ca/ca.crt}
 {{- end }}
 {{- end -}}
 
@@ -165,18 +152,6 @@ affinity:
 {{- if $owners.clientOperates }}
 {{- $operators = append $operators $owners.clientUser }}
 {{- end }}
-{{- else if not $external }}
-{{- range $user := ternary (list "client" "gateway") (list "client") .Values.gateway.enabled }}
-- name: AMQP_{{ upper $user }}_USERNAME
-  valueFrom:
-    secretKeyRef: {name: {{ include "muniflow.user.secret" (list $root $user) }}, key: username}
-{{- end }}
-{{- if .Values.gateway.enabled }}
-- {name: MUNIFLOW_GATEWAY_USER, value: $(AMQP_GATEWAY_USERNAME)}
-{{- end }}
-{{- if $owners.clientOperates }}
-{{- $operators = append $operators "$(AMQP_CLIENT_USERNAME)" }}
-{{- end }}
 {{- end }}
 {{- with $operators }}
 - {name: MUNIFLOW_OPERATOR_USERS, value: {{ join "," . | quote }}}
@@ -205,13 +180,6 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* What a client adds to its AMQP URL: pika reads it as a Python literal. */}}
-{{- define "muniflow.amqp.options" -}}
-{{- if and .Values.broker.tls.enabled .Values.broker.tls.caSecret -}}
-?ssl_options=%7B%27ca_certs%27%3A%27/etc/muniflow/broker-ca/ca.crt%27%7D
-{{- end -}}
-{{- end -}}
-
 {{/* How to reach the store. */}}
 {{- define "muniflow.env.store" -}}
 {{- $root := . -}}
@@ -235,21 +203,68 @@ affinity:
 {{- end -}}
 
 {{- define "muniflow.env.process" -}}
+- {name: MUNIFLOW_SECRETS_DIR, value: /etc/muniflow/secrets}
 - {name: MUNIFLOW_HTTP_BIND, value: "0.0.0.0:9100"}
 - {name: MUNIFLOW_LOG_FORMAT, value: json}
 {{- end -}}
 
-{{- define "muniflow.envFrom.store" -}}
+{{/*
+The files of `MUNIFLOW_SECRETS_DIR`, each named as the variable whose value it holds: (list $ "coordinator"). No secret is
+in a variable: `kubectl describe`, crash reports and child processes show those.
+*/}}
+{{- define "muniflow.secrets" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 1 -}}
+{{- $broker := $root.Values.broker -}}
+{{- $user := eq $part "test" | ternary "client" $part -}}
+{{- if eq $broker.kind "external" }}
+- secret:
+    name: {{ required "broker.external.existingSecret: required with broker.kind external" $broker.external.existingSecret }}
+    items: [{key: {{ eq $broker.external.keys "perService" | ternary $user "url" }}, path: MUNIFLOW_AMQP_URL}]
+{{- else }}
+- secret:
+    name: {{ include "muniflow.user.secret" (list $root $user) }}
+    items: [{key: username, path: MUNIFLOW_AMQP_USERNAME}, {key: password, path: MUNIFLOW_AMQP_PASSWORD}]
+{{- end }}
 {{- with include "muniflow.store.secret" . }}
-envFrom:
-  - secretRef: {name: {{ . }}}
+- secret: {name: {{ . }}}
+{{- end }}
+{{- if eq $part "coordinator" }}
+{{- include "muniflow.secrets.coordinator" $root }}
+{{- else if and (eq $part "test") $root.Values.gateway.enabled }}
+- secret:
+    name: {{ default (include "muniflow.part" (list $root "test-api-key")) $root.Values.test.apiKeySecret }}
+    items: [{key: api-key, path: GATEWAY_API_KEY}]
+    optional: {{ empty $root.Values.test.apiKeySecret }}
 {{- end }}
 {{- end -}}
 
-{{/* Mounts that every service has: (list $ true), the last: it touches the store. */}}
+{{/* What the coordinator has besides: its database, and the users whom it believes more than others. */}}
+{{- define "muniflow.secrets.coordinator" -}}
+{{- if ne .Values.database.kind "sqlite" }}
+- secret:
+    name: {{ required "database.postgres.existingSecret: required with database.kind postgres" .Values.database.postgres.existingSecret }}
+    items: [{key: {{ .Values.database.postgres.key }}, path: MUNIFLOW_DATABASE_URL}]
+{{- end }}
+{{- if ne .Values.broker.kind "external" }}
+{{- if .Values.gateway.enabled }}
+- secret:
+    name: {{ include "muniflow.user.secret" (list . "gateway") }}
+    items: [{key: username, path: MUNIFLOW_GATEWAY_USER}]
+{{- end }}
+{{- if .Values.owners.clientOperates }}
+- secret:
+    name: {{ include "muniflow.user.secret" (list . "client") }}
+    items: [{key: username, path: MUNIFLOW_CLIENT_USER}]
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Mounts that every service has: (list $). */}}
 {{- define "muniflow.mounts" -}}
 {{- $root := index . 0 -}}
 - {name: scratch, mountPath: /tmp}
+- {name: secrets, mountPath: /etc/muniflow/secrets, readOnly: true}
 {{- if and $root.Values.broker.tls.enabled $root.Values.broker.tls.caSecret }}
 - {name: broker-ca, mountPath: /etc/muniflow/broker-ca, readOnly: true}
 {{- end }}
@@ -258,15 +273,21 @@ envFrom:
 {{- end }}
 {{- end -}}
 
-{{/* Their volumes: (list $ "64Mi"). */}}
+{{/* Their volumes: (list $ "64Mi" "gateway"). */}}
 {{- define "muniflow.volumes" -}}
 {{- $root := index . 0 -}}
 - name: scratch
   emptyDir: {medium: Memory, sizeLimit: {{ index . 1 }}}
+- name: secrets
+  projected:
+    defaultMode: 0400
+    sources:
+      {{- include "muniflow.secrets" (list $root (index . 2)) | trim | nindent 6 }}
 {{- if and $root.Values.broker.tls.enabled $root.Values.broker.tls.caSecret }}
 - name: broker-ca
   secret:
     secretName: {{ $root.Values.broker.tls.caSecret }}
+    defaultMode: 0400
     items: [{key: ca.crt, path: ca.crt}]
 {{- end }}
 {{- if eq $root.Values.store.kind "volume" }}

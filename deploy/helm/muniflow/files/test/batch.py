@@ -23,7 +23,9 @@ from pika.exceptions import AMQPError
 
 from muniflow.model.operation import installed_operations
 from muniflow.model.topology import BATCHES, EXCHANGE
+from muniflow.runtime.settings import BrokerSettings, read_env
 from muniflow.store import open_store
+from muniflow.transport.connection import parameters_of
 
 WIDTH_PX, HEIGHT_PX, IMAGES = 256, 192, 3
 POLL_S = 1.0
@@ -60,7 +62,7 @@ def publish_when_possible(batch: dict[str, Any], deadline_s: float) -> None:
 
 def publish(batch: dict[str, Any]) -> None:
     """Hand the batch in once; returns when the broker has it safely."""
-    parameters = pika.URLParameters(os.environ["MUNIFLOW_AMQP_URL"])
+    parameters = parameters_of(read_env(BrokerSettings, os.environ), "helm test")
     user = getattr(parameters.credentials, "username", None)
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()

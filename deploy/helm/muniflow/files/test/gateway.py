@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from muniflow.runtime.secret_files import with_secrets
+
 POLL_S = 2.0
 LONGEST_WAIT_S = 60
 KINDS = ("image/", "application/zip")
@@ -28,7 +30,7 @@ def try_gateway(picture: bytes, route: Sequence[Any], deadline_s: float) -> None
     Raises:
         SystemExit: it is not as it should be.
     """
-    url, key = os.environ["GATEWAY_URL"], os.environ.get("GATEWAY_API_KEY", "").strip()
+    url, key = os.environ["GATEWAY_URL"], with_secrets(os.environ).get("GATEWAY_API_KEY", "").strip()
     healthy = _until(lambda: _call(url + "/readyz"), (HTTPStatus.OK,), deadline_s)
     if healthy != HTTPStatus.OK:
         raise SystemExit(f"FAILED: the gateway is not ready: {healthy}")

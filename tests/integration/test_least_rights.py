@@ -1,0 +1,205 @@
+"""Each service with a store key of its own that allows what `muniflow.store.rights` says: enough to work, and no more.
+
+All secrets come to these processes in files, as the chart gives them.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.integration.gateway.help import OwnGateway, form, picture
+from tests.support import web
+from tests.support.coordinators import CoordinatorProcess
+from tests.support.guarded_s3 import ABORT, DELETE, LIST, READ, WRITE, GuardedS3, guarded_s3
+from tests.support.waiting import eventually
+
+from muniflow.errors import NotFound, Unavailable
+from muniflow.model.messages import TERMINAL
+from muniflow.runtime.settings import BrokerSettings
+from muniflow.store import Store, open_store
+from muniflow.store.policies import s3_policy
+from muniflow.store.rights import RIGHTS, ROOTS, Root
+
+USERS = {"coordinator": "coordinator", "gateway": "gateway", "step-resize": "step", "step-split": "step"}
+"""The service of each part."""
+URLS: Mapping[Root, str] = {root: f"s3://{root}" for root in ROOTS}
+ACTIONS = {"read": {READ}, "list": {LIST}, "write": {WRITE}, "delete": {DELETE}}
+ROUTE = [["resize", "64x48"], ["split", True]]
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def s3() -> Iterator[GuardedS3]:
+    with guarded_s3() as s3:
+        s3.policies = {part: s3_policy(service, URLS) for part, service in USERS.items()}
+        s3.policies["root"] = {
+            "Statement": [{"Effect": "Allow", "Action": [READ, LIST, WRITE, DELETE, ABORT], "Resource": "*"}]
+        }
+        for root in ROOTS:
+            assert web.request("PUT", f"{s3.url}/{root}").is_success
+        yield s3
+
+
+Environment = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def environment(broker: BrokerSettings, s3: GuardedS3, tmp_path: Path) -> Environment:
+    """The variables of a part, whose secrets are in files."""
+    place = urlsplit(broker.amqp_url)
+
+    def made(part: str) -> dict[str, str]:
+        folder = tmp_path / "secrets" / part
+        folder.mkdir(parents=True)
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": part,
+            "AWS_SECRET_ACCESS_KEY": "of the test",
+            "MUNIFLOW_AMQP_USERNAME": str(place.username),
+            "MUNIFLOW_AMQP_PASSWORD": str(place.password),
+            "MUNIFLOW_DATABASE_URL": f"sqlite:///{tmp_path / 'state.sqlite'}",
+        }.items():
+            (folder / name).write_text(f"{value}\n")
+            (folder / name).chmod(0o400)
+        return {
+            "MUNIFLOW_SECRETS_DIR": str(folder),
+            "MUNIFLOW_AMQP_URL": f"amqp://{place.hostname}:{place.port}{place.path}",
+            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            **{f"MUNIFLOW_{root.upper()}_URL": url for root, url in URLS.items()},
+        }
+
+    return made
+
+
+@contextmanager
+def workers(environment: Environment, folder: Path) -> Iterator[None]:
+    running = []
+    for operation in ("resize", "split"):
+        with (folder / f"{operation}.log").open("wb") as log:
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", f"muniflow_{operation}"],
+                    env={**os.environ, **environment(f"step-{operation}")},
+                    stdout=log, stderr=log, start_new_session=True,
+                )
+            )  # fmt: skip
+    try:
+        yield
+    finally:
+        for process in running:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def gateway(environment: Environment, tmp_path: Path) -> Iterator[OwnGateway]:
+    coordinator = CoordinatorProcess(tmp_path, environment("coordinator")).start()
+    own = {"MUNIFLOW_GATEWAY_OPEN": "true", "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{coordinator.port}"}
+    made = OwnGateway.start({**os.environ, **environment("gateway"), **own}, tmp_path / "gateway", {})
+    try:
+        with workers(environment, tmp_path):
+            eventually(lambda: coordinator.leads and made.ready(), what=coordinator.log.read_text)
+            yield made
+    finally:
+        made.kill()
+        coordinator.kill()
+
+
+def store_of(s3: GuardedS3, monkeypatch: pytest.MonkeyPatch, user: str, root: Root) -> Store:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3.url, "AWS_ALLOW_HTTP": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return open_store(URLS[root])
+
+
+def ended(gateway: OwnGateway, batch_id: str) -> str:
+    def state() -> str | None:
+        answer = web.get(f"{gateway.url}/v1/batches/{batch_id}")
+        return answer.json()["state"] if answer.is_success and answer.json()["state"] in TERMINAL else None
+
+    return str(eventually(state))
+
+
+def send(gateway: OwnGateway, **document: object) -> str:
+    answer = web.post(f"{gateway.url}/v1/batches", json={"operations": ROUTE, **document})
+    assert answer.status_code in {200, 202}, answer.text
+    return ended(gateway, str(document["batch_id"]))
+
+
+def use_everything(gateway: OwnGateway, sources: Store) -> str:
+    """Have every service do all that it does in the stores; returns a batch that is left."""
+    sent = web.post(f"{gateway.url}/v1/batches", **form(picture(0), picture(1), actions={"operations": ROUTE}))
+    assert sent.status_code == 202, sent.text
+    batch_id = sent.json()["batch_id"]
+    assert ended(gateway, batch_id) == "done"
+    for path in (f"/v1/batches/{batch_id}/outputs.zip", f"/v1/batches/{batch_id}/report", f"/static/{batch_id}/"):
+        assert web.get(gateway.url + path).is_success
+    refused = web.post(f"{gateway.url}/v1/batches", **form(picture(2), ("x.jpg", b"no"), actions={"operations": []}))
+    assert refused.status_code == 422
+    sources.write("street/a.jpg", picture(0)[1])
+    assert send(gateway, batch_id="street", source="street/", images=["a.jpg", "gone.jpg"]) == "partial"
+    sources.write("street/b.jpg", picture(1)[1])
+    assert send(gateway, batch_id="again", source="street/", again="all") == "done"
+    assert web.request("DELETE", f"{gateway.url}/v1/batches/{batch_id}?erase=true").status_code == 202
+    eventually(lambda: web.get(f"{gateway.url}/v1/batches/{batch_id}").status_code == 404)
+    return "again"
+
+
+def test_every_service_works_with_its_rights_and_uses_all_of_them(
+    gateway: OwnGateway, s3: GuardedS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    batch_id = use_everything(gateway, store_of(s3, monkeypatch, "root", "source"))
+    with pytest.raises(NotFound):  # as a step does of an intermediate that was lost, to have it made again
+        store_of(s3, monkeypatch, "step-split", "work").read("gone")
+    assert s3.refused == []
+    used = {(USERS[user], action, bucket) for user, action, bucket in s3.used if user != "root"}
+    granted = {
+        (service, action, grant.root)
+        for service in USERS.values() for grant in RIGHTS[service] for right in grant.rights
+        for action in ACTIONS[right]
+    }  # fmt: skip
+    assert granted == used
+    a_step_changes_nothing_of_anothers(s3, monkeypatch, batch_id)
+    for log in tmp_path.glob("**/*log"):
+        assert "of the test" not in log.read_text()
+
+
+def a_step_changes_nothing_of_anothers(s3: GuardedS3, monkeypatch: pytest.MonkeyPatch, batch_id: str) -> None:
+    """Attack with the key of a step: what is left is to write outputs, which are its work."""
+
+    def everything() -> dict[str, bytes]:
+        stores = [store_of(s3, monkeypatch, "root", root) for root in ROOTS]
+        return {f"{store}{blob.key}": bytes(store.read(blob.key)) for store in stores for blob in store.list()}
+
+    before = everything()
+    assert len(before) >= 6
+    source, work, output = (store_of(s3, monkeypatch, "step-resize", root) for root in ROOTS)
+    report = f"{batch_id}/report.json"
+    assert json.loads(bytes(store_of(s3, monkeypatch, "root", "output").read(report)))["batch_id"] == batch_id
+    for attack in (
+        lambda: source.write("street/a.jpg", b"another"),
+        lambda: source.delete("street/a.jpg"),
+        lambda: source.write(".muniflow/uploads/x/a.jpg", b"another"),
+        lambda: output.read(report),
+        lambda: list(output.list()),
+        lambda: output.write(report, b"{}"),
+        lambda: output.write("report.json", iter([b"{}"])),
+        lambda: output.create(f"{batch_id}/report-r9.json", b"{}"),
+        lambda: output.delete(report),
+        lambda: output.delete_prefix(f"{batch_id}/"),
+        lambda: work.delete("x"),
+    ):
+        with pytest.raises(Unavailable, match="not allowed to"):
+            attack()
+    assert everything() == before
