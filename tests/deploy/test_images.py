@@ -121,9 +121,13 @@ def test_the_packaged_chart_names_its_registry_and_its_images(tmp_path: Path) ->
         "versitygw",
     }
     rendered = run("helm", "template", "try", archive)
-    assert f"image: registry.example.org/imagery/muniflow-blur:{muniflow.__version__}" in rendered.stdout.replace(
-        '"', ""
-    )
+    name = f"registry.example.org/imagery/muniflow-blur:{muniflow.__version__}"
+    assert f"image: {name}@{digest}\n" in rendered.stdout
+    # A mirror, or another build, has other digests.
+    for other in ("image.registry=mirror.example.org", "image.tag=0.0.9", "steps.blur.image.tag=0.0.9"):
+        rendered = run("helm", "template", "try", archive, "--set", other)
+        assert "/muniflow-blur:" in rendered.stdout
+        assert digest not in rendered.stdout
 
 
 def test_the_notes_say_where_images_must_come_from() -> None:
@@ -177,6 +181,16 @@ def test_workflows_run_what_a_person_runs() -> None:
         assert all("timeout-minutes" in job for job in workflow["jobs"].values() if "steps" in job)
     named = {path for text in steps for path in re.findall(r"(?:scripts|tests|tools)/[\w./-]+", text)}
     assert all((ROOT / path).exists() for path in named)
+
+
+def test_actions_of_others_are_pinned_by_commit() -> None:
+    used = [
+        step["uses"]
+        for workflow in WORKFLOWS.values() for job in workflow["jobs"].values() for step in job.get("steps", ())
+        if "uses" in step
+    ]  # fmt: skip
+    assert len(used) >= 8
+    assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each)] == []
 
 
 def test_actionlint_finds_nothing() -> None:
