@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -10,8 +13,10 @@ from muniflow.runtime.logs import configure
 
 
 @pytest.fixture
-def stream():
+def stream(monkeypatch):
     """A place for the log; the root logger is as before afterwards."""
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield io.StringIO()
@@ -58,7 +63,7 @@ def test_the_console_is_short(stream):
     assert second.partition(" ")[2] == "WARNING worker blur: slow  seconds=3"
 
 
-FORGED = "a.jpg\n12:30:01 ERROR coordinator: all is lost\r\x1b[2J\u2028\x85\u202egpj\ud800"
+FORGED = "a.jpg\n12:30:01 ERROR coordinator: all is lost\r\x1b[2J\u2028\x85\u202egpj\u061c\x9b2J\ud800"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -88,6 +93,32 @@ def test_an_exception_that_quotes_a_name_cannot_forge_a_line(stream):
     assert first.endswith("it failed")
     assert all(line.startswith("  ") for line in others)
     assert "Traceback" in others[0]
+
+
+UNCAUGHT = """
+import sys, threading
+from muniflow.runtime.logs import configure
+configure(sys.argv[1], "INFO", "worker")
+def fail(): raise ValueError(sys.argv[2])
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_error_that_nobody_caught_cannot_forge_a_line_either(log_format):
+    command = [sys.executable, "-c", UNCAUGHT, log_format, FORGED[:-1]]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    lines = done.stderr.decode().removesuffix("\n").split("\n")
+    assert all(line.isprintable() for line in lines)
+    if log_format == "json":
+        assert [json.loads(line)["level"] for line in lines] == ["CRITICAL", "CRITICAL"]
+    else:
+        heads = [line.partition(" ")[2] for line in lines if not line.startswith("  ")]
+        assert heads == ["CRITICAL worker: uncaught"] * 2
 
 
 @pytest.mark.parametrize(("level", "expected"), [("DEBUG", 3), ("INFO", 2), ("WARNING", 1), ("ERROR", 0)])

@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _show(error: MuniflowError, *, as_json: bool) -> None:
-    from muniflow.runtime.logs import one_line
+    from muniflow.runtime.logs import in_lines, one_line
 
     faults = error.faults if isinstance(error, Invalid) else ()
     if as_json:
@@ -135,7 +135,7 @@ def _show(error: MuniflowError, *, as_json: bool) -> None:
         for fault in faults:
             click.echo(f"  {one_line(str(fault))}", err=True)
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {in_lines(str(error))}", err=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import sys
+import threading
 
 import pytest
 from tests.support.compute_help import picture, spec, task, write_source
@@ -17,8 +19,10 @@ FEW = 24
 
 
 @pytest.fixture
-def log():
+def log(monkeypatch):
     """The log of this process as a container writes it; the root logger is as before afterwards."""
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     stream = io.StringIO()

@@ -1,6 +1,5 @@
 """Output of results: tables for people, JSON for scripts. rich is imported only when something is shown."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -47,8 +46,17 @@ def examples(*lines: str) -> str:
 
 def show_json(value: object) -> None:
     """Print a value, or a pydantic model, as JSON."""
+    from muniflow.runtime.logs import json_text
+
     dump = getattr(value, "model_dump", None)
-    click.echo(json.dumps(dump(mode="json") if dump else value, indent=2, ensure_ascii=False))
+    click.echo(json_text(dump(mode="json") if dump else value, indent=2))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text with words of others (names, ids, reasons): no terminal takes them as commands."""
+    from muniflow.runtime.logs import in_lines
+
+    click.echo(in_lines(text), err=err)
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -83,9 +91,9 @@ def plain(text: str) -> str:
     """Escape names and reasons, so that rich does not read them as markup, and no terminal as commands."""
     from rich.markup import escape
 
-    from muniflow.runtime.logs import one_line
+    from muniflow.runtime.logs import in_lines
 
-    return escape("\n".join(map(one_line, text.split("\n"))))
+    return escape(in_lines(text))
 
 
 def duration(seconds: float | None) -> str:

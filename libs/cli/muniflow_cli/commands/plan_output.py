@@ -8,7 +8,7 @@ import click
 from muniflow.errors import Unavailable
 from muniflow.forecast.plan import stage_plans
 from muniflow.planning.plan import Plan
-from muniflow_cli.commands.output import clock, console, duration, number, plain, show_table
+from muniflow_cli.commands.output import clock, console, duration, number, plain, say, show_table
 from muniflow_cli.planning.frontier import bars, points_of, thinned
 from muniflow_cli.planning.frontier_svg import frontier_svg
 
@@ -31,7 +31,7 @@ def show_plan(plan: Plan, batch_id: str, origins: Sequence[str]) -> None:
     if not plan.planner.interval.calibrated:
         click.echo("the range is wide: no forecast was graded here yet")
     for fault in plan.sampling.unreadable:
-        click.echo(f"warning: {fault}", err=True)
+        say(f"warning: {fault}", err=True)
 
 
 def summary(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,8 @@
 import time
 from collections.abc import Sequence
 
-import click
-
 from muniflow.model.api_failures import Rejection
-from muniflow_cli.commands.output import duration, number, plain, show_table
+from muniflow_cli.commands.output import duration, number, plain, say, show_table
 
 
 def show_rejections(rejected: Sequence[Rejection]) -> None:
@@ -24,5 +22,5 @@ def show_rejections(rejected: Sequence[Rejection]) -> None:
 
 def show_faults(rejection: Rejection) -> None:
     """Show all faults of a rejected batch."""
-    click.echo(f"{rejection.batch_id}: rejected {duration(max(time.time() - rejection.at, 0.0))} ago")
+    say(f"{rejection.batch_id}: rejected {duration(max(time.time() - rejection.at, 0.0))} ago")
     show_table("", ("place", "problem"), [(plain(fault.place), plain(fault.problem)) for fault in rejection.faults])

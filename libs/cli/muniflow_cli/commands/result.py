@@ -8,7 +8,7 @@ import click
 from muniflow.model.api import BatchStatus
 from muniflow.model.skipped import reasons_text
 from muniflow_cli.commands.client import CoordinatorApi
-from muniflow_cli.commands.output import duration, number, plain, show_table, styled_state, titled
+from muniflow_cli.commands.output import duration, number, plain, say, show_table, styled_state, titled
 
 MAX_SHOWN = 20
 """Failed images listed; the report has all."""
@@ -34,7 +34,7 @@ def show_end(status: BatchStatus, coordinator: CoordinatorApi | None = None) -> 
     show_changes(status.kept, status.gone)
     show_skipped(status.skipped, status.skipped_reasons)
     if status.report:
-        click.echo(f"report: {status.report}")
+        say(f"report: {status.report}")
 
 
 def show_totals(report: Mapping[str, Any]) -> None:

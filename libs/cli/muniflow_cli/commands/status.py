@@ -13,6 +13,7 @@ from muniflow_cli.commands.output import (
     number,
     plain,
     rate,
+    say,
     show_json,
     show_table,
     styled_state,
@@ -66,9 +67,9 @@ def command(batch: str | None, limit: int, *, as_json: bool) -> None:
     if text := deadline_text(status):
         click.echo(f"{text}; priority {status.priority}")
     if reason := why_no_eta(status):
-        click.echo(reason)
+        say(reason)
     if status.report:
-        click.echo(f"report: {status.report}")
+        say(f"report: {status.report}")
 
 
 def _list(coordinator: "CoordinatorApi", limit: int, *, as_json: bool) -> None:

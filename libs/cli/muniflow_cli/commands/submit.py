@@ -17,7 +17,7 @@ from muniflow_cli.commands.batch_options import (
     strict_option,
     with_options,
 )
-from muniflow_cli.commands.output import examples, exit_code, json_option, show_json
+from muniflow_cli.commands.output import examples, exit_code, json_option, say, show_json
 from muniflow_cli.commands.turns import deadline_text
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _say_already_run(notice: "Notice") -> None:
 
     if notice.already_run_at is not None:
         text = f"already run at {clock(notice.already_run_at, time.time())}; nothing was run now"
-        click.echo(f"{notice.batch}: {text}. --again changed runs what changed, --again all all of it", err=True)
+        say(f"{notice.batch}: {text}. --again changed runs what changed, --again all all of it", err=True)
 
 
 def _checked(document: bytes) -> "Batch | None":
@@ -113,7 +113,7 @@ def _rejected(notice: "Notice", *, as_json: bool) -> int:
         click.echo(f"the coordinator refuses the batch: {len(notice.faults)} faults", err=True)
         for fault in notice.faults:
             place, problem = fault.get("place", ""), fault.get("problem", "")
-            click.echo(f"  {place}: {problem}" if place else f"  {problem}", err=True)
+            say(f"  {place}: {problem}" if place else f"  {problem}", err=True)
     return exits.USAGE
 
 
@@ -128,9 +128,9 @@ def _queued(notice: "Notice | None", batch: "Batch | None", *, as_json: bool) ->
         }
         show_json({"batch": name, "state": notice.state if notice else "queued", **judged})
     elif notice is None:
-        click.echo(f"{name}: the broker has it; no coordinator has answered within {ANSWER_S:.0f} s")
+        say(f"{name}: the broker has it; no coordinator has answered within {ANSWER_S:.0f} s")
     else:
-        click.echo(f"{name}: {notice.state}; follow it: muniflow watch {name}")
+        say(f"{name}: {notice.state}; follow it: muniflow watch {name}")
         if text := deadline_text(notice):
             click.echo(f"{name}: {text}")
         show_changes(notice.kept or 0, notice.gone or 0)
@@ -156,7 +156,7 @@ def _wait_for_end(session: "SubmitSession", notice: "Notice", *, as_json: bool) 
             if heard.batch == notice.batch and heard.state != "rejected":
                 notice = heard
                 if not as_json:
-                    click.echo(f"{notice.batch}: {notice.state} · {notice.done + notice.failed}/{notice.total} images")
+                    say(f"{notice.batch}: {notice.state} · {notice.done + notice.failed}/{notice.total} images")
     if as_json:
         show_json(notice)
     else:

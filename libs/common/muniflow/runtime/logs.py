@@ -9,7 +9,9 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
+from types import TracebackType
 from typing import Any, TextIO
 
 from muniflow.model.lineage import label
@@ -26,7 +28,7 @@ MAX_ALIKE = 10
 MINUTE_S = 60.0
 
 
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What ends a line, moves a terminal's cursor, turns the order of characters round or is not UTF-8."""
 _UNSEEN_IN_JSON = re.compile(_UNSEEN.pattern.replace("\x00-\x1f", ""))
 """The same, but for what JSON itself escapes."""
@@ -35,6 +37,17 @@ _UNSEEN_IN_JSON = re.compile(_UNSEEN.pattern.replace("\x00-\x1f", ""))
 def one_line(text: str) -> str:
     r"""`text` with every character escaped that could make it look like another line: a name may hold any."""
     return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def in_lines(text: str) -> str:
+    """The same for a text that may have several lines, which stay."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def json_text(document: object, indent: int | None = None) -> str:
+    """A document as JSON, on one line where there is no `indent`; a terminal shows it and obeys nothing in it."""
+    text = json.dumps(document, default=str, ensure_ascii=False, indent=indent)
+    return _UNSEEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def task_fields(task: Task) -> dict[str, Any]:
@@ -94,8 +107,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        text = json.dumps(line, default=str, ensure_ascii=False)
-        return _UNSEEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return json_text(line)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -117,6 +129,12 @@ class ConsoleFormatter(logging.Formatter):
         return "\n  ".join([line, *map(one_line, self.formatException(record.exc_info).splitlines())])
 
 
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """Log what nobody caught, in the form of all lines."""
+    if not issubclass(kind, SystemExit):
+        logging.getLogger(__name__).critical("uncaught", exc_info=(kind, error or kind(), traceback))
+
+
 def configure(log_format: str, level: str, service: str, stream: TextIO | None = None) -> None:
     """Send the logs of this process to standard error; called once, by its entry point.
 
@@ -134,6 +152,9 @@ def configure(log_format: str, level: str, service: str, stream: TextIO | None =
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
+    # Python itself would print them as they are, with what they quote.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda found: _log_uncaught(found.exc_type, found.exc_value, found.exc_traceback)
     root.setLevel(level)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.CRITICAL)
