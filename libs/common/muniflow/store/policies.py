@@ -1,4 +1,7 @@
-"""Policies that allow a service what `muniflow.store.rights` says, and no more. Pure: URLs in, JSON out."""
+"""Policies that allow a service what `muniflow.store.rights` says, and no more. Pure: URLs in, JSON out.
+
+Everywhere `service` is a name of `RIGHTS` and `roots` the URL of each store; a root elsewhere raises `Invalid`.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -34,28 +37,12 @@ _AZURE: Mapping[Right, str] = {"read": "read", "list": "read", "write": "write",
 
 
 def s3_policy(service: str, roots: Roots) -> Policy:
-    """The IAM policy of a service.
-
-    Args:
-        service: a name of `RIGHTS`.
-        roots: `s3://bucket/prefix` of each store.
-
-    Raises:
-        Invalid: a root is not at S3.
-    """
+    """The IAM policy of a service; roots are `s3://bucket/prefix`."""
     return _s3(s for grant in RIGHTS[service] for s in _s3_statements(grant, roots[grant.root]))
 
 
 def s3_bucket_policies(roots: Roots, principals: Mapping[str, Iterable[str]]) -> dict[str, Policy]:
-    """The policy of each bucket, for the built-in server: it knows users but no policies of theirs.
-
-    Args:
-        roots: `s3://bucket/prefix` of each store.
-        principals: the users (access keys) of each service.
-
-    Raises:
-        Invalid: a root is not at S3.
-    """
+    """The policy of each bucket for the built-in server, which knows users (`principals`: access keys of a service)."""
     found: dict[str, list[Policy]] = {_place(url, "s3")[0]: [] for url in roots.values()}
     for service, users in principals.items():
         for grant in RIGHTS[service]:
@@ -69,15 +56,7 @@ def s3_bucket_policies(roots: Roots, principals: Mapping[str, Iterable[str]]) ->
 
 
 def gcs_policy(service: str, roots: Roots) -> Policy:
-    """The custom roles of a service, and the bindings that each bucket needs.
-
-    Args:
-        service: a name of `RIGHTS`.
-        roots: `gs://bucket/prefix` of each store.
-
-    Raises:
-        Invalid: a root is not at GCS.
-    """
+    """The custom roles of a service, and the bindings that each bucket needs; roots are `gs://bucket/prefix`."""
     roles, bindings = {}, []
     for number, grant in enumerate(RIGHTS[service], 1):
         bucket, path = _place(roots[grant.root], "gs")
@@ -95,15 +74,7 @@ def gcs_policy(service: str, roots: Roots) -> Policy:
 
 
 def azure_policy(service: str, roots: Roots) -> Policy:
-    """The custom roles of a service, and the container and condition of each assignment.
-
-    Args:
-        service: a name of `RIGHTS`.
-        roots: `az://container/prefix` of each store.
-
-    Raises:
-        Invalid: a root is not at Azure.
-    """
+    """The custom roles of a service, the container and condition of each; roots are `az://container/prefix`."""
     roles, assignments = [], []
     for number, grant in enumerate(RIGHTS[service], 1):
         container, path = _place(roots[grant.root], "az")
