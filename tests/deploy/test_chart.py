@@ -152,6 +152,7 @@ def test_a_new_operation_is_one_entry():
         ("ServiceAccount", "muniflow-step-sharpen"),
         ("PodDisruptionBudget", "muniflow-step-sharpen"),
         ("Secret", "muniflow-amqp-step-sharpen"),
+        ("Secret", "muniflow-store-step-sharpen"),
     }
     assert before <= after
 
