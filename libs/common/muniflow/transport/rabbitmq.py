@@ -152,7 +152,7 @@ class RabbitTransport:
         self._attempt += 1
         self._generation += 1
         with suppress(Invalid):  # a file that is being replaced: as before, and the next attempt looks again
-            self._parameters = parameters_of(self._settings, self._name)
+            self._parameters, self._user = parameters_of(self._settings, self._name), user_of(self._settings)
         events = LinkEvents(self._ready, self._waiting, self._lost, self._ended)
         self._link = Link(
             self._loop,
