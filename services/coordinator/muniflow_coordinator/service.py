@@ -88,10 +88,7 @@ def serve(env: Mapping[str, str]) -> int:
     failpoints, tracing, budgets = Failpoints.from_env(env), open_tracing(env, "coordinator"), _budgets(env)
     state, rates = connect_state(settings.database_url, clock, failpoints), StepRates(clock)
     counted, stages = _counts(state, tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
-    history, ending = (
-        History(stages.answer, clock, ThreadRepeater("history")),
-        _ending(settings, broker, operations),
-    )
+    history = History(stages.answer, clock, ThreadRepeater("history"))
     peers = Peers(own_url(settings.peer_host, http_bind), state.holder, lambda: process.view() is not None, clock)
     given = Resources(
         loop=loop,
@@ -118,7 +115,8 @@ def serve(env: Mapping[str, str]) -> int:
     given.metrics.watch(process.live, lambda: counted.last)
     answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
-    _run(process, loop, (stages, counted, history, *ending), _servers(settings, http_bind, registry, routes, process))
+    pollers: tuple[Poller, ...] = (stages, counted, history, *_ending(settings, broker, operations))
+    _run(process, loop, pollers, _servers(settings, http_bind, registry, routes, process))
     _close(given, process.error)
     return 0
 

@@ -22,14 +22,18 @@ def command(*, as_json: bool) -> int:
     For a stack whose workers and coordinator are stopped; then start them and submit the batches again. The coordinator
     keeps the tasks as letters, for a look. Repeating it is safe.
     """
+    from muniflow.model import earlier
     from muniflow.model.operation import installed_operations
-    from muniflow.model.topology import all_delays_s, delay_exchange, work_queues
+    from muniflow.model.topology import all_delays_s, delay_exchange, topology, work_queues
+    from muniflow.transport.admin import publish_all
     from muniflow_cli.commands.target import find_target
 
-    settings = find_target().require_broker()
-    work = [queue for operation in installed_operations() for queue in work_queues(operation)]
+    settings, operations = find_target().require_broker(), tuple(installed_operations())
+    work = [queue for operation in operations for queue in work_queues(operation)]
     _require_nobody(settings, work)
-    moved = sum(_move(settings, queue) for queue in (*work, *map(delay_exchange, all_delays_s())))
+    publish_all(settings, (), topology(operations))  # an earlier build may have declared less
+    queues = (*work, *map(delay_exchange, all_delays_s()), *earlier.queues(operations))
+    moved = sum(_move(settings, queue) for queue in queues)
     if as_json:
         show_json({"moved": moved})
     else:
