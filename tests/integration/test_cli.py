@@ -17,9 +17,11 @@ from tests.integration.stacks import ROOT, CommandLine
 from tests.support import web
 from tests.support.waiting import eventually
 
-from muniflow.model.topology import AUDIT, CONTROL, EVENTS, EXCHANGE, LOST, step_queue
+from muniflow.model.topology import AUDIT, CONTROL, EVENTS, LOST, step_queue
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import open_channel
+from muniflow.transport.admin import open_channel, republish
+from muniflow.transport.connection import user_of
+from muniflow.transport.types import OutgoingMessage
 from muniflow_cli.stack.broker import find_server
 from muniflow_cli.stack.processes import is_running
 from muniflow_cli.stack.state import read_state
@@ -140,10 +142,12 @@ def test_every_example_of_the_asyncapi_document_is_taken_as_it_stands(muniflow):
     letters = muniflow.read("dead", "list")["letters"]
     queues = {"command": [CONTROL], "auditentry": [AUDIT], "events": [EVENTS], "task": [step_queue("blur"), LOST]}
     assert set(examples) == {*queues, "notice"}, "a notice is what the coordinator sends"
-    with open_channel(BrokerSettings(amqp_url=state_of(muniflow).amqp_url), "test") as channel:
+    settings = BrokerSettings(amqp_url=state_of(muniflow).amqp_url)
+    with open_channel(settings, "test") as channel:
         for name, addresses in queues.items():
             for queue in addresses:
-                channel.basic_publish(EXCHANGE, queue, json.dumps(examples[name]), mandatory=True)
+                body = json.dumps(examples[name]).encode()
+                republish(channel, OutgoingMessage(queue, body, exchange="", user_id=user_of(settings)))
 
     def seen():
         entries = muniflow.read("audit", "--batch", ended["batch_id"])["entries"]

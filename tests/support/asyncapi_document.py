@@ -36,6 +36,7 @@ from muniflow.model.topology import (
     PROGRESS,
     SKIPPED,
     dead_queue,
+    exchange_to,
     express_queue,
     notice_key,
     step_queue,
@@ -113,8 +114,9 @@ def document() -> dict[str, Any]:
             "title": "muniflow: the queues",
             "version": __version__,
             "description": "Messages are small JSON; pixels never travel in one. Publish persistent, mandatory and "
-            "confirmed. The examples can be sent as they stand to a stack in the folder of the repository. Queues are "
-            "durable quorum queues (`muniflow.model.topology`). Unknown fields are refused.",
+            "confirmed, by the exchange that a channel names, with your user as `user_id`: what workers tell counts "
+            "only with it. The examples can be sent as they stand to a stack in the folder of the repository. Queues "
+            "are durable quorum queues (`muniflow.model.topology`). Unknown fields are refused.",
         },
         "servers": {"broker": {"host": "localhost:5672", "protocol": "amqp", "description": "RabbitMQ 3.10 to 4.x"}},
         "defaultContentType": "application/json",
@@ -134,7 +136,7 @@ def as_yaml() -> str:
 def _queue(name: str, message: str, description: str) -> dict[str, Any]:
     return {
         "address": name,
-        "description": description,
+        "description": f"{description} By the exchange `{exchange_to(name)}`.",
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
         "bindings": {"amqp": {"is": "queue", "queue": {"name": name, **QUEUE_BINDING}, "bindingVersion": "0.3.0"}},
     }
