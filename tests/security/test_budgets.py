@@ -54,10 +54,10 @@ def keys(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ask(stack, keys, tmp_path_factory):
-    """`ask("gouda", "POST", "/process")`: by turns of one gateway and the other."""
+    """`ask("gouda", "POST", "/process")`: by turns of one gateway and one without budgets of owners."""
     variables = {"MUNIFLOW_API_KEYS_FILE": str(keys[0]), "MUNIFLOW_GATEWAY_OPEN": "false"}
     with own_gateways(stack.environment, tmp_path_factory.mktemp("gateways"), OwnGateway.ready) as start:
-        gateways = [start(**variables) for _ in range(2)]
+        gateways = [start(**variables), start(**variables, MUNIFLOW_OWNER_BUDGETS="{}")]
         count = 0
 
         def request(who, method, path, **given):
@@ -200,6 +200,10 @@ def test_a_day_is_counted_over_gateways_and_ways(ask, source, over_amqp):
     assert f"{GOUDA['day']['megapixels']} megapixels a day" in left.json()["detail"]
     again = ask("gouda", "POST", "/v1/batches", json={**document, "batch_id": "day-json-2"})
     assert (again.status_code, "Retry-After" in again.headers) == (429, True)
+    for _ in range(2):  # by a gateway that foresees it, and by one that hears of it from the coordinator
+        late = ask("gouda", "POST", "/v1/process?wait=60", **form(("a.png", png()), actions=TEN_MEGAPIXELS))
+        assert (late.status_code, late.json()["reason"]) == (429, "budget"), late.text
+        assert int(late.headers["Retry-After"]) <= DAY_S
     over_amqp({**document, "batch_id": "day-amqp-2"})
     batch = ended(ask, "gouda", "day-amqp-2")
     assert batch["state"] == "rejected"

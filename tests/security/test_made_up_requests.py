@@ -14,6 +14,15 @@ from muniflow_gateway.auth.api_keys import make_key
 
 EXAMPLES = 10
 """Of each operation, and of each way from one to the next."""
+LONGEST_S = 700
+"""Of one run: on two quiet cores it takes about 100 s, most of them to make the requests up."""
+NO_COVERAGE = """
+[[operations]]
+include-operation-id = ["process", "submitBatch", "processNow"]
+phases.coverage.enabled = false
+"""
+"""Of the forms: schemathesis 4.32 ends with an error of its own ("Unsupported type: 'Binary'") where it makes up a file
+beside a condition of the schema. The other phases make up forms, too."""
 FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 """And to sign out."""
 
@@ -21,6 +30,7 @@ FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 def send_made_up(gateway, folder, key, seed):
     """Send what schemathesis makes of the document, with this key; returns method, path and status of each request."""
     har = folder / "requests.har"
+    (folder / "schemathesis.toml").write_text(NO_COVERAGE)
     options = {
         "--phases": "examples,coverage,fuzzing,stateful",
         "--checks": "not_a_server_error",
@@ -38,6 +48,7 @@ def send_made_up(gateway, folder, key, seed):
         cwd=folder,
         capture_output=True,
         text=True,
+        timeout=LONGEST_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -49,7 +60,7 @@ def send_made_up(gateway, folder, key, seed):
 
 
 @pytest.mark.security
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2 * LONGEST_S + 60)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_made_up_requests_find_no_fault_and_no_way_round_a_key(own_gateway, tmp_path, seed):
     key = make_key(tmp_path / "keys", "tester", {})

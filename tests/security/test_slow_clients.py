@@ -7,17 +7,21 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
 from tests.integration.gateway.help import resident_bytes
 from tests.security.siege import besieged
 from tests.support import web
+from tests.support.http_server import LocalServer
 from tests.support.sockets import has_ended
 from tests.support.waiting import eventually
 
 from muniflow_gateway.auth.api_keys import make_key
+from muniflow_gateway.clients.coordinator import CONNECTIONS, PER_CALLER
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -236,6 +240,43 @@ def test_one_key_has_so_many_requests_at_a_time(own_gateway, large_answer):
         assert b"MUNIFLOW_MAX_REQUESTS_PER_KEY" in refusal
         assert web.get(f"{gateway.url}/livez").is_success
     eventually(lambda: web.get(f"{gateway.url}/v1/operations").is_success, SOON_S, "their slots are free again")
+
+
+def test_a_crowd_that_waits_for_the_coordinator_leaves_room_for_others(own_gateway, tmp_path):
+    """The coordinator answers nothing about one owner, whose requests would fill every connection to it."""
+    waiting: list[str] = []
+    over = Event()
+
+    class Coordinator(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if "owner=hoorn" not in self.path:
+                waiting.append(self.path)
+                over.wait(SOON_S * 2)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"batches": [], "rejections": []}')
+
+        def log_message(self, *_):
+            pass
+
+    secrets = {owner: make_key(tmp_path / "keys", owner, {"owner": owner}) for owner in ("gouda", "hoorn")}
+    coordinator = LocalServer(Coordinator)
+    gateway = own_gateway(
+        MUNIFLOW_GATEWAY_OPEN="false",
+        MUNIFLOW_API_KEYS_FILE=str(tmp_path / "keys"),
+        MUNIFLOW_COORDINATOR_URL=coordinator.url,
+    )
+    with connected(gateway.url, CONNECTIONS * 2) as clients:
+        for client in clients:
+            client.sendall(
+                f"GET /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: {secrets['gouda']}\r\n\r\n".encode()
+            )
+        eventually(lambda: len(waiting) >= PER_CALLER, SOON_S)
+        answer = web.get(f"{gateway.url}/v1/batches", timeout=SOON_S, headers={"X-Api-Key": secrets["hoorn"]})
+        over.set()
+    coordinator.close()
+    assert answer.status_code == 200, answer.text
+    assert len(waiting) == PER_CALLER
 
 
 def test_one_address_has_so_many_connections(own_gateway):

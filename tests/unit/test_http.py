@@ -3,14 +3,17 @@
 import http.client
 import json
 import socket
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel
+from tests.support.waiting import LIMIT_S, eventually
 
 from muniflow.errors import Invalid, NotFound, Rejected, Unavailable
-from muniflow.runtime.http import HttpServer, match, parse_bind
+from muniflow.runtime.http import HttpServer, SharedText, match, parse_bind
 
 
 class Echo(BaseModel):
@@ -200,3 +203,42 @@ def test_what_is_no_address(bind):
 )
 def test_a_path_is_matched_part_by_part(pattern, path, parts):
     assert match(pattern, path) == parts
+
+
+def test_a_text_is_made_once_for_all_who_ask_meanwhile():
+    made: list[int] = []
+    may_end = threading.Event()
+
+    def make():
+        made.append(len(made))
+        may_end.wait(LIMIT_S)
+        return b"%d" % made[-1]
+
+    def asking():
+        return sum(frame.f_code is SharedText.get.__code__ for frame in sys._current_frames().values())
+
+    text = SharedText(make)
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(text.get)
+        eventually(lambda: made)
+        later = [pool.submit(text.get) for _ in range(9)]
+        eventually(lambda: asking() == len(later))
+        may_end.set()
+        assert first.result() == b"0"
+        assert b"0" not in {each.result() for each in later}
+    assert len(made) <= 3, "one for all, and for who had not quite begun"
+
+
+def test_a_text_that_could_not_be_made_is_made_for_the_next():
+    answers = iter((ValueError("broken"), b"whole"))
+
+    def make():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    text = SharedText(make)
+    with pytest.raises(ValueError, match="broken"):
+        text.get()
+    assert text.get() == b"whole"

@@ -23,7 +23,7 @@ BAD_SETTINGS = 2
 LIMITS = {
     "requests_per_minute": "requests a minute",
     "mebibytes_per_hour": "MiB uploaded an hour",
-    "megapixels_per_hour": "megapixels uploaded, and made of them, an hour",
+    "megapixels_per_hour": "megapixels in forms, and made of them, an hour (deprecated: give its owner a budget)",
 }
 
 

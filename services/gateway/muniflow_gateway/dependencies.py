@@ -18,6 +18,7 @@ from muniflow_gateway.auth.access import Access, Caller
 from muniflow_gateway.clients.audit import AuditTeller
 from muniflow_gateway.clients.broker import Broker
 from muniflow_gateway.clients.coordinator import CoordinatorClient
+from muniflow_gateway.clients.fair_threads import ASKING
 from muniflow_gateway.clients.follow import Follower
 from muniflow_gateway.clients.notices import NoticeHub
 from muniflow_gateway.metrics import GatewayMetrics
@@ -66,7 +67,11 @@ class Dependencies:
         return self.stopping.is_set() or await request.is_disconnected()
 
 
-def _dependencies(request: Request) -> Dependencies:
+# All are coroutines, also those that wait for nothing: FastAPI runs functions in its 40 threads, one after the other,
+# and there each of them waits behind the downloads of everybody.
+
+
+async def _dependencies(request: Request) -> Dependencies:
     deps: Dependencies = request.app.state.deps
     return deps
 
@@ -78,30 +83,32 @@ _bearer = HTTPBearer(auto_error=False, description="An API key.")
 _header = APIKeyHeader(name="X-Api-Key", auto_error=False, description="An API key.")
 
 
-def _caller(
+async def _caller(
     request: Request,
     deps: DependenciesDep,
     _in_bearer: Annotated[object, Security(_bearer)],
     _in_header: Annotated[object, Security(_header)],
 ) -> Caller:
-    return deps.access.caller(request, request.method)
+    caller = deps.access.caller(request, request.method)
+    ASKING.set(caller.identity)
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 """Anybody with a key."""
 
 
-def _reader(caller: CallerDep) -> Caller:
+async def _reader(caller: CallerDep) -> Caller:
     caller.require("read")
     return caller
 
 
-def _submitter(caller: CallerDep) -> Caller:
+async def _submitter(caller: CallerDep) -> Caller:
     caller.require("submit")
     return caller
 
 
-def _operator(caller: CallerDep) -> Caller:
+async def _operator(caller: CallerDep) -> Caller:
     caller.require("operate")
     return caller
 

@@ -21,7 +21,7 @@ from muniflow.runtime import logs
 from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.failpoints import Failpoints
 from muniflow.runtime.http import HttpServer, parse_bind
-from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env
+from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env, variable
 from muniflow.store.open import open_store
 from muniflow_gateway.app import make_app
 from muniflow_gateway.auth.access import OPEN, Access
@@ -193,12 +193,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await deps.audit.stop()
         deps.uploads.close()
-        await deps.coordinator.close()
+        deps.coordinator.close()
         await asyncio.to_thread(deps.broker.stop)
 
 
 def _say_who_may(deps: Dependencies) -> None:
     bind, mode = deps.settings.gateway_bind, deps.access.mode
     log.log(logging.INFO if mode == "keys" else logging.WARNING, "listening at http://%s: %s", bind, deps.access.says)
+    if deps.settings.megapixels_per_hour:
+        old, new = variable("megapixels_per_hour"), variable("day_budget")
+        log.warning("%s is deprecated and counts forms of this gateway alone: take %s", old, new)
     if deps.settings.gateway_open and mode != "open":
         log.warning("%s changes nothing, as there is a key file: %s", OPEN, deps.settings.api_keys_file)

@@ -69,8 +69,8 @@ class GatewaySettings(GatewayAddress):
     """Per key. The page makes about 120, and one more for each picture that it shows."""
     mebibytes_per_hour: int = Field(100 * 1024, ge=1)
     """Uploaded per key."""
-    megapixels_per_hour: int = Field(1_000_000, ge=1)
-    """Uploaded per key, and made of it by all steps: the price of `muniflow.forecast.price`."""
+    megapixels_per_hour: int = Field(0, ge=0)
+    """Deprecated: `day_budget` counts over all gateways and AMQP. Uploaded per key, and made of it by forms; 0: any."""
 
     publish_timeout_s: float = Field(15.0, gt=0)
     """Longest wait for the broker's confirm."""

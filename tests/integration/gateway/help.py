@@ -49,9 +49,11 @@ def own_gateways(environment, folder, until):
         eventually(lambda: until(made))
         return made
 
-    yield start
-    for each in started:
-        each.kill()
+    try:
+        yield start
+    finally:
+        for each in started:
+            each.kill()
 
 
 @dataclass

@@ -45,6 +45,10 @@ def test_each_key_has_its_own_quota_and_hears_when_to_come_again():
     quotas.of("small", small).take_request()
 
 
+def test_pixels_have_no_quota_of_their_own_where_nobody_asks_for_it():
+    Quotas(GatewaySettings(), Clock()).of("a", None).take_pixels(10**18)
+
+
 def test_bytes_and_pixels_are_counted_apart():
     quotas = Quotas(GatewaySettings(mebibytes_per_hour=1, megapixels_per_hour=1), Clock())
     allowance = quotas.of("a", None)

@@ -12,7 +12,9 @@ answered without waiting for any of them, nor for a client: `muniflow.runtime.li
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -85,6 +87,27 @@ def parse_bind(bind: str) -> tuple[str, int]:
     return host, int(port)
 
 
+class SharedText:
+    """A text that takes long to make, for many who ask at once: who asks gets one that was begun after that."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        """Let `make` make it, in one thread at a time."""
+        self._make = make
+        self._making = threading.Lock()
+        self._begun = self._made = 0
+        self._text = b""
+
+    def get(self) -> bytes:
+        """Return the text of now; from any thread."""
+        begun_before = self._begun
+        with self._making:
+            if self._made <= begun_before:
+                self._begun += 1
+                self._text = self._make()
+                self._made = self._begun
+            return self._text
+
+
 class HttpServer(Startable):
     """The server; it listens from the moment it is made, and answers after `start`."""
 
@@ -115,7 +138,7 @@ class HttpServer(Startable):
             Unavailable: the port is taken.
         """
         host, port = parse_bind(bind)
-        self._registry = registry
+        self._metrics = SharedText(partial(generate_latest, registry))
         self._routes = dict(routes or {})
         self._live = live
         self._ready = ready
@@ -148,7 +171,7 @@ class HttpServer(Startable):
         parts = urlsplit(target)
         match parts.path:
             case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+                return HTTPStatus.OK, CONTENT_TYPE_LATEST, self._metrics.get()
             case "/livez":
                 return _health(None if self._live() else "the event loop does not run")
             case "/readyz":

@@ -46,6 +46,7 @@ class ApiKey(BaseModel):
     requests_per_minute: int | None = Field(None, ge=1)
     mebibytes_per_hour: int | None = Field(None, ge=1)
     megapixels_per_hour: int | None = Field(None, ge=1)
+    """Deprecated: pixels are a budget of its owner."""
 
     @field_validator("owner")
     @classmethod

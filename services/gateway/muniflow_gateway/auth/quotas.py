@@ -50,7 +50,8 @@ class Allowance:
 
     requests: Bucket
     bytes: Bucket
-    pixels: Bucket
+    pixels: Bucket | None
+    """`None`: no such limit, which is deprecated; budgets count pixels."""
     clock: Callable[[], float]
 
     def take_request(self) -> None:
@@ -77,7 +78,9 @@ class Allowance:
         """
         self._take(self.pixels, count, "uploaded and made pixels", "megapixels_per_hour", "quota_pixels")
 
-    def _take(self, bucket: Bucket, amount: float, what: str, field: str, reason: str) -> None:
+    def _take(self, bucket: Bucket | None, amount: float, what: str, field: str, reason: str) -> None:
+        if bucket is None:
+            return
         if wait_s := bucket.take(amount, self.clock()):
             text = f"the quota of {what} of this key is used up (`{field}` of the key, or {variable(field)})"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, text, reason=reason, retry_after_s=wait_s)
@@ -112,6 +115,6 @@ class Quotas:
         return Allowance(
             requests=Bucket.full(requests, 60, now_s),
             bytes=Bucket.full(mebibytes * MEBI, 3600, now_s),
-            pixels=Bucket.full(megapixels * MEGA, 3600, now_s),
+            pixels=Bucket.full(megapixels * MEGA, 3600, now_s) if megapixels else None,
             clock=self._clock,
         )

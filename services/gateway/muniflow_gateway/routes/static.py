@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -43,7 +43,13 @@ NEWEST = 500
 KEPT = 10_000
 LINES = 200
 HTML = "text/html; charset=utf-8"
-LanguageDep = Annotated[str, Depends(language_of)]
+
+
+async def _language(request: Request) -> str:
+    return language_of(request)
+
+
+LanguageDep = Annotated[str, Depends(_language)]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Submitt
 from muniflow_gateway.problems import Problem
 from muniflow_gateway.schemas import BatchView, path_of
 from muniflow_gateway.streaming import StreamedAnswer
-from muniflow_gateway.upload.budgets import refused_faults
+from muniflow_gateway.upload.budgets import refusal_of
 
 router = APIRouter(tags=["submit"])
 REFUSALS = problems(400, 408, 409, 413, 415)
@@ -119,6 +119,8 @@ async def submit(request: Request, deps: DependenciesDep, caller: Submitter, _ke
     except NotFound:  # the coordinator has not answered yet, and will refuse it
         raise Problem(HTTPStatus.CONFLICT, f"{batch_id} is taken; choose another `batch_id`") from None
     view = await deps.follower.now(batch_id, caller.sees_only)
+    if view.state == "rejected":  # meanwhile
+        raise _refusal(view, HTTPStatus.CONFLICT)
     return _batch_answer(view.model_copy(update={"already_run_at": already_run_at}), HTTPStatus.ACCEPTED)
 
 
@@ -165,8 +167,9 @@ async def process_now(
 async def _result(deps: Dependencies, view: BatchView) -> Response:
     headers = {**_headers(view.batch_id), "X-Batch-State": view.state}
     if view.state == "rejected":
-        refused = refused_faults(fault.model_dump() for fault in view.faults)
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the batch is rejected", refused, headers=headers)
+        problem = _refusal(view, HTTPStatus.UNPROCESSABLE_ENTITY)
+        problem.headers.update(headers)
+        raise problem
     if not view.done:
         page = await deps.coordinator.images(view.batch_id, state="failed", limit=50)
         faults = [Fault(image.source.rpartition("/")[2], "; ".join(image.reasons)) for image in page.images]
@@ -178,6 +181,10 @@ async def _result(deps: Dependencies, view: BatchView) -> Response:
         return answer
     headers["Content-Disposition"] = f'attachment; filename="{view.batch_id}.zip"'
     return StreamedAnswer(archive_of(deps, view), media_type="application/zip", headers=headers)
+
+
+def _refusal(view: BatchView, otherwise: HTTPStatus) -> Problem:
+    return refusal_of((fault.model_dump() for fault in view.faults), otherwise, "the batch is rejected")
 
 
 def archive_of(deps: Dependencies, view: BatchView) -> AsyncIterator[bytes]:

@@ -71,17 +71,22 @@ class BudgetCheck:
 
 def refusal(notice: Notice) -> Problem:
     """What the refusal of a batch by the coordinator means over HTTP."""
-    faults = refused_faults(notice.faults)
+    return refusal_of(notice.faults, HTTPStatus.CONFLICT, "the coordinator refuses the batch")
+
+
+def refusal_of(told: Iterable[Mapping[str, str | None]], status: HTTPStatus, detail: str) -> Problem:
+    """What the faults of a refused batch mean over HTTP; `status` and `detail` where none of them says "too much"."""
+    faults = _faults(told)
     codes = {fault.reason_code for fault in faults}
     if "day_budget" in codes:
         return _tomorrow(faults)
     if codes - {None}:
         return invalid(faults)
-    return Problem(HTTPStatus.CONFLICT, "the coordinator refuses the batch", faults)
+    return Problem(status, detail, faults)
 
 
-def refused_faults(told: Iterable[Mapping[str, str | None]]) -> tuple[Fault, ...]:
-    """The faults of a refused batch; a code of a later build is left out."""
+def _faults(told: Iterable[Mapping[str, str | None]]) -> tuple[Fault, ...]:
+    """A code of a later build is left out."""
     return tuple(
         Fault(
             fault.get("place") or "",
