@@ -93,9 +93,7 @@ def assemble(
     audit, probe, courier = _audit(given, transport, retry), Probe(loop, transport, runs), _courier(given, retry)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
-    dispatcher = Dispatcher(loop, clock, transport, state, retry, metrics, tracing, failpoints, runs, scheduler,
-                            given.stages, settings.max_weight, settings.express_images, given.takes_express,
-                            given.signer)
+    dispatcher = _dispatcher(given, settings, transport, retry, runs, scheduler)
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
     forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
@@ -112,7 +110,8 @@ def assemble(
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, courier.faults,
                            Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
-                           (dispatcher.resume, forecaster.accepted, progress.notices.accepted), actions.completed)
+                           (dispatcher.resume, forecaster.accepted, progress.accepted, progress.notices.accepted),
+                           actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, whole, given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit, eraser)
@@ -130,6 +129,22 @@ def _all(operations: Operations, settings: CoordinatorSettings) -> Topology:
     """Return the exchanges and queues to declare."""
     declared = topology(operations)
     return with_earlier(declared, operations) if settings.earlier_build else declared
+
+
+def _dispatcher(
+    given: Resources,
+    settings: CoordinatorSettings,
+    transport: Transport,
+    retry: RetryQueue,
+    runs: Runs,
+    scheduler: Scheduler,
+) -> Dispatcher:
+    """Return what publishes the first tasks of images."""
+    # fmt: off
+    return Dispatcher(given.loop, given.clock, transport, given.state, retry, given.metrics, given.tracing,
+                      given.failpoints, runs, scheduler, given.stages, settings.max_weight, settings.express_images,
+                      given.takes_express, given.signer)
+    # fmt: on
 
 
 def _readers(

@@ -244,7 +244,7 @@ class BatchHandler:
         self.pricer.price(intake, total, rows, partial(self._on_priced, intake, total, rows))
 
     def _on_priced(self, intake: Intake, total: int, rows: Sequence[ImageRow], needed: Needed) -> None:
-        counts = Counts(total, done=intake.batch.changes.kept)
+        counts = Counts(total, done=intake.batch.changes.kept, failed=intake.absent)
         amounts = needed.amounts.times(counts.pending / total if total else 0.0)  # of what is run
         faults = needed.faults or self.pricer.day_faults(intake.batch, amounts)
         if faults:

@@ -12,6 +12,7 @@ from muniflow.store.listing import MAX_FAULTS, ImageRef, iter_images, place_of, 
 from muniflow.store.old_outputs import OldOutputs
 from muniflow.store.revisions import keep_report
 from muniflow.store.types import Store
+from muniflow_coordinator.handlers.absent import ListedKeys, failed_rows
 from muniflow_coordinator.runs.revisions import first_run
 from muniflow_coordinator.state.types import ImageRow, State
 
@@ -36,8 +37,8 @@ def names_differ(rows: Sequence[ImageRow]) -> bool:
 class Chunks:
     """The rows of all images of a batch, in chunks. Equal output names are not checked."""
 
-    def __init__(self, batch: Batch, source: Store, output: Store) -> None:
-        """Read nothing yet."""
+    def __init__(self, batch: Batch, source: Store, output: Store, at: float = 0.0) -> None:
+        """Read nothing yet; what is absent counts as failed `at` that time, unix seconds."""
         self.ended = False
         """Whether the last image was read."""
         self.replaced = 0
@@ -50,6 +51,11 @@ class Chunks:
         """What is kept of the last run, and what is gone; known with the last chunk."""
         self._old: OldOutputs | None = None
         self._earlier: EarlierRun | None = None
+        self.absent = 0
+        """Images so far that have failed, as their sources are not there."""
+        self._at = at
+        self._source = source
+        self._listed: ListedKeys | None = None
         self._chunks = 0
         self._skipped = SkippedFiles()
         self._refs = iter_images(batch, source, output, check_names=False, skipped=self._skipped)
@@ -70,9 +76,13 @@ class Chunks:
             self.revision = keep_report(self._batch, self._output)
             self._earlier = EarlierRun.find(self._batch, self._output)
             self._old = OldOutputs.find(self._batch, self._output)
+            self._listed = ListedKeys.find(self._batch, self._source)
         self._chunks += 1
-        rows = [self._row(ref) for ref in islice(self._refs, CHUNK)]
+        absent: set[int] = set()
+        rows = [self._row(ref, absent) for ref in islice(self._refs, CHUNK)]
         self.ended = len(rows) < CHUNK
+        rows = failed_rows(self._batch, rows, absent, self._at)
+        self.absent += sum(row.state == "failed" for row in rows)
         if self.ended and self._earlier is not None:
             self.changes = self._earlier.changes()
         if self._old is not None:
@@ -91,8 +101,10 @@ class Chunks:
         elif self._old is not None:
             self.replaced = self._old.remove()
 
-    def _row(self, ref: ImageRef) -> ImageRow:
+    def _row(self, ref: ImageRef, absent: set[int]) -> ImageRow:
         kept = None if self._earlier is None else self._earlier.kept(ref)
+        if kept is None and self._listed is not None and self._listed.lack(ref.key):
+            absent.add(ref.n)
         return row_of(self._batch, ref, self.revision, kept)
 
 

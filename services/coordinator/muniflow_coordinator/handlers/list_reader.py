@@ -40,6 +40,8 @@ class Intake:
     """Called once the batch is accepted or rejected."""
     waiting_for: str | None = None
     """Why its list cannot be read."""
+    absent: int = 0
+    """Images that have failed already, as their sources are not there."""
 
 
 Intakes = dict[str, Intake]
@@ -82,7 +84,7 @@ class ListReader:
 
     def read(self, intake: Intake, on_read: OnRead, on_rejected: OnRejected) -> None:
         """Read and record all images of a batch, then call one of both in the retry queue."""
-        chunks = Chunks(intake.batch, self.source, self.output)
+        chunks = Chunks(intake.batch, self.source, self.output, intake.submitted_at)
         self._read_on(_Reading(intake, on_read, on_rejected, chunks))
 
     def remove_images(self, number: int, then: Callable[[], object]) -> None:
@@ -109,6 +111,7 @@ class ListReader:
         reading.ended = reading.chunks.ended
         if reading.ended:
             found = reading.chunks
+            reading.intake.absent = found.absent
             reading.intake.batch = replace(
                 reading.intake.batch,
                 skipped=found.skipped,

@@ -52,6 +52,10 @@ class Progress:
         self.scheduler.release(run.number, released)
         self.notices.settled(run)
 
+    def accepted(self, run: Run) -> None:
+        """Count the images of a new batch that have failed, as their sources are not there."""
+        self.metrics.settled(run.batch.owner, done=0, failed=run.counts.failed)
+
     def tallied(self, run: Run, tally: Tally) -> None:
         """Add a worker's tally to the sums, the service times and the rates of a batch."""
         run.tallies.add(tally)

@@ -89,8 +89,8 @@ def batch_row(row: Row[Any]) -> BatchRow:
 
 def image_values(batch: int, image: ImageRow) -> tuple[object, ...]:
     """Return the columns of an image, in the order of its table."""
-    number, stem, suffix, state, run, reasons, code, _, version, metadata = image
-    said = _reasons(reasons), code, None, None, None
+    number, stem, suffix, state, run, reasons, code, _, version, metadata, operation, failed_at = image
+    said = _reasons(reasons), code, operation, failed_at, None
     return batch, number, stem, suffix, state, run, *said, version, _words(metadata)
 
 

@@ -101,6 +101,9 @@ class ImageRow(NamedTuple):
     """`Blob.version` of its source."""
     metadata: tuple[str, ...] | None = None
     """For `done`: what its outputs keep of the metadata of its source, where that is known."""
+    operation: str | None = None
+    """Here and below, to insert one that has `failed`: the operation, and when, unix time."""
+    failed_at: float | None = None
 
 
 @dataclass(slots=True)
