@@ -110,8 +110,7 @@ def assemble(
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, courier.faults,
                            Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
-                           (dispatcher.resume, forecaster.accepted, progress.accepted, progress.notices.accepted),
-                           actions.completed)
+                           (dispatcher.resume, forecaster.accepted, progress.accepted), actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, whole, given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
                               cleaner, dispatcher, finisher, letters, audit, eraser)

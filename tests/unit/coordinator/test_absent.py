@@ -33,8 +33,9 @@ def test_absent_images_are_no_tasks(harness: "CoordinatorHarness") -> None:
     notice = harness.finish()
     assert (notice.state, notice.done, notice.failed) == ("partial", 3, ABSENT)
     assert len(harness.tasks) == 3
-    assert harness.state
-    (group,) = harness.state.failure_groups()
+    state = harness.state
+    assert state
+    (group,) = state.failure_groups()
     assert (group.reason_code, group.images) == (CODE, ABSENT)
     reasons = {reason for image in harness.report()["images"] for reason in image.get("reasons", ())}
     assert reasons == {f"operations[0] (copy): {REASON}"}
@@ -42,7 +43,7 @@ def test_absent_images_are_no_tasks(harness: "CoordinatorHarness") -> None:
     harness.stores.source.write("in/none/7.jpg", b"came late")
     harness.command("reopen", image=7)
     harness.until(lambda: len(harness.tasks) == 4)
-    harness.until(lambda: sum(group.images for group in harness.state.failure_groups()) == ABSENT - 1)
+    harness.until(lambda: sum(group.images for group in state.failure_groups()) == ABSENT - 1)
 
 
 def test_a_batch_of_absent_images_alone_ends(harness: "CoordinatorHarness") -> None:

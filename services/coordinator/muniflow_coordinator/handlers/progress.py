@@ -53,8 +53,9 @@ class Progress:
         self.notices.settled(run)
 
     def accepted(self, run: Run) -> None:
-        """Count the images of a new batch that have failed, as their sources are not there."""
+        """Begin to tell of a new batch, and count its images that have failed, as their sources are not there."""
         self.metrics.settled(run.batch.owner, done=0, failed=run.counts.failed)
+        self.notices.accepted(run)
 
     def tallied(self, run: Run, tally: Tally) -> None:
         """Add a worker's tally to the sums, the service times and the rates of a batch."""
