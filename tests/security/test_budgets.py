@@ -1,26 +1,22 @@
 """Small requests that ask for much work, on a live stack of two gateways: each is priced before it is accepted."""
 
 import json
-import secrets
 import time
 from functools import partial
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
 from tests.integration.gateway.conftest import GOUDA
 from tests.integration.gateway.help import OwnGateway, form, own_gateways
+from tests.security.broker_users import broker_user
 from tests.support import web
-from tests.support.inside_broker import evaluate
 from tests.support.waiting import eventually
 
 from muniflow.images.opencv import cv2
 from muniflow.model.budget import DAY_S
 from muniflow.model.topology import BATCHES
-from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import open_channel, republish
 from muniflow.transport.types import OutgoingMessage
-from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_gateway.auth.api_keys import make_key
 
 pytestmark = pytest.mark.timeout(120)
@@ -85,22 +81,13 @@ def source(stack):
 @pytest.fixture(scope="module")
 def over_amqp(stack):
     """Publishes a batch as the user `gouda` of the broker."""
-    node, known = PrivateBroker(stack.state_dir / "broker"), urlsplit(stack.state.amqp_url)
-    vhost, password = unquote(known.path[1:]), secrets.token_hex(8)
-    rights = """<<".*">>, <<".*">>, <<".*">>"""
-    evaluate(
-        node,
-        f'rabbit_auth_backend_internal:add_user(<<"gouda">>, <<"{password}">>, <<"tests">>)',
-        f'rabbit_auth_backend_internal:set_permissions(<<"gouda">>, <<"{vhost}">>, {rights}, <<"tests">>)',
-    )
-    broker = BrokerSettings(amqp_url=f"amqp://gouda:{password}@{known.hostname}:{known.port}{known.path}")
+    with broker_user(stack, "gouda") as broker:
 
-    def publish(document):
-        with open_channel(broker) as channel:
-            republish(channel, OutgoingMessage(BATCHES, json.dumps(document).encode(), user_id="gouda"))
+        def publish(document):
+            with open_channel(broker) as channel:
+                republish(channel, OutgoingMessage(BATCHES, json.dumps(document).encode(), user_id="gouda"))
 
-    yield publish
-    evaluate(node, 'rabbit_auth_backend_internal:delete_user(<<"gouda">>, <<"tests">>)')
+        yield publish
 
 
 def refused(answer):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from tests.support.waiting import run_until
 
-from muniflow.runtime.executor import Executor, Repeater, ThreadExecutor, ThreadRepeater
+from muniflow.runtime.executor import DetachedThreads, Executor, Repeater, ThreadExecutor, ThreadRepeater
 from muniflow.runtime.loop import Loop, new_loop
 from muniflow.testing.inline import InlineExecutor, InlineRepeater
 from muniflow.testing.virtual_time import START_S, VirtualClock, VirtualLoop
@@ -23,11 +23,14 @@ class Kit:
         run_until(self.loop, condition, 20)
 
 
-@pytest.fixture(params=["threads", "inline"])
+@pytest.fixture(params=["threads", "detached", "inline"])
 def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
     if request.param == "threads":
         loop = new_loop()
-        made = Kit(loop, ThreadExecutor(loop, "test", 2), ThreadRepeater("test"))
+        made = Kit(loop, ThreadExecutor.of(loop, "test", 2), ThreadRepeater("test"))
+    elif request.param == "detached":
+        loop = new_loop()
+        made = Kit(loop, ThreadExecutor(loop, DetachedThreads("test")), ThreadRepeater("test"))
     else:
         loop = VirtualLoop(VirtualClock())
         made = Kit(loop, InlineExecutor(loop), InlineRepeater(loop))

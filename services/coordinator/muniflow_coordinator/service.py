@@ -93,7 +93,7 @@ def serve(env: Mapping[str, str]) -> int:
     given = Resources(
         loop=loop,
         clock=clock,
-        new_executor=partial(ThreadExecutor, loop),
+        new_executor=partial(ThreadExecutor.of, loop),
         state=state,
         stores=_open_stores(read_env(StoreSettings, env), failpoints),
         metrics=Metrics(registry),

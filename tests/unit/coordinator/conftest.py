@@ -149,7 +149,7 @@ class CoordinatorHarness:
     def in_real_time(cls, root: Path) -> "CoordinatorHarness":
         """A harness with threads, as in a process."""
         loop = new_loop()
-        return cls(root, loop, SYSTEM_CLOCK, partial(ThreadExecutor, loop))
+        return cls(root, loop, SYSTEM_CLOCK, partial(ThreadExecutor.of, loop))
 
     def _listener(self) -> MemoryTransport:
         user = self.broker.transport("user")

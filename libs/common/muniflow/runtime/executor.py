@@ -1,10 +1,11 @@
 """Work that blocks, beside the loop: pieces of work whose results come back on the loop, and functions that repeat."""
 
+import concurrent.futures
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from muniflow.runtime.loop import Loop
 
@@ -33,46 +34,44 @@ NewExecutor = Callable[[str, int], Executor]
 """`(name, threads)` to a new executor that runs up to `threads` pieces of work at a time."""
 
 
-class ThreadExecutor:
-    """An `Executor` that is a pool of threads."""
-
-    def __init__(self, loop: Loop, name: str, threads: int) -> None:
-        """Deliver results on `loop`; `name` begins the names of the threads."""
-        self._loop = loop
-        self._pool = ThreadPoolExecutor(threads, name)
-        self._stopped = False
-
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped
-
-    def submit(self, work: Callable[[], T], on_done: Callable[[Future[T]], None]) -> None:
-        """Call `work()` in a thread, then `on_done` on the loop; after `stop`, neither."""
-        if not self._stopped:
-            self._pool.submit(work).add_done_callback(partial(self._finished, on_done))
-
-    def stop(self) -> None:
-        """Start no more work, wait for what runs, and drop its results."""
-        self._stopped = True
-        self._pool.shutdown(cancel_futures=True)
-
-    def _finished(self, on_done: Callable[[Future[T]], None], future: Future[T]) -> None:
-        if not self._stopped:
-            self._loop.add_callback_threadsafe(lambda: None if self._stopped else on_done(future))
-
-
-class DetachedExecutor:
-    """An `Executor` that waits for nothing: each piece of work has a thread of its own, which a stop leaves alone.
+class DetachedThreads(concurrent.futures.Executor):
+    """A thread for each piece of work, which nobody waits for: neither a stop nor the end of the process.
 
     For work that may hang outside of this machine; whoever uses it bounds the number of pieces.
     """
 
-    def __init__(self, loop: Loop, name: str) -> None:
-        """Deliver results on `loop`; `name` is that of the threads."""
-        self._loop = loop
+    def __init__(self, name: str) -> None:
+        """Give all threads this name."""
         self._name = name
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call `work` in a thread."""
+        future: Future[T] = Future()
+        call = partial(work, *args, **kwargs)
+        threading.Thread(target=_call, args=(call, future), name=self._name, daemon=True).start()
+        return future
+
+
+def _call(work: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - it is the result
+        future.set_exception(error)
+
+
+class ThreadExecutor:
+    """An `Executor` over threads."""
+
+    def __init__(self, loop: Loop, threads: concurrent.futures.Executor) -> None:
+        """Deliver results on `loop`; take over `threads`."""
+        self._loop = loop
+        self._threads = threads
         self._stopped = False
+
+    @classmethod
+    def of(cls, loop: Loop, name: str, threads: int) -> Self:
+        """A pool of so many threads; `name` begins their names."""
+        return cls(loop, ThreadPoolExecutor(threads, name))
 
     @property
     def stopped(self) -> bool:
@@ -82,18 +81,14 @@ class DetachedExecutor:
     def submit(self, work: Callable[[], T], on_done: Callable[[Future[T]], None]) -> None:
         """Call `work()` in a thread, then `on_done` on the loop; after `stop`, not."""
         if not self._stopped:
-            threading.Thread(target=self._run, args=(work, on_done), name=self._name, daemon=True).start()
+            self._threads.submit(work).add_done_callback(partial(self._finished, on_done))
 
     def stop(self) -> None:
-        """Start no more work, and drop the results of what runs."""
+        """Start no more work, wait for what runs if the threads do so, and drop its results."""
         self._stopped = True
+        self._threads.shutdown(cancel_futures=True)
 
-    def _run(self, work: Callable[[], T], on_done: Callable[[Future[T]], None]) -> None:
-        future: Future[T] = Future()
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is the result
-            future.set_exception(error)
+    def _finished(self, on_done: Callable[[Future[T]], None], future: Future[T]) -> None:
         if not self._stopped:
             self._loop.add_callback_threadsafe(lambda: None if self._stopped else on_done(future))
 

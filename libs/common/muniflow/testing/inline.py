@@ -14,7 +14,7 @@ class InlineExecutor:
     """An `Executor` that runs each piece of work on the loop, in order."""
 
     def __init__(self, loop: Loop, _name: str = "", _threads: int = 1) -> None:
-        """Run on `loop`; the other arguments are those of `ThreadExecutor`."""
+        """Run on `loop`; the other arguments are those of `ThreadExecutor.of`."""
         self._loop = loop
         self._stopped = False
 

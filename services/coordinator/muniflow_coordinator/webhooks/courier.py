@@ -16,7 +16,7 @@ from muniflow.model.callback import read_callback
 from muniflow.model.messages import Notice
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.clock import Clock
-from muniflow.runtime.executor import DetachedExecutor
+from muniflow.runtime.executor import DetachedThreads, ThreadExecutor
 from muniflow.runtime.loop import Loop
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
@@ -72,7 +72,7 @@ class Courier:
     given: Webhooks
     state: WebhookState = field(init=False)
     config: WebhookConfig = field(init=False)
-    _pool: DetachedExecutor = field(init=False)
+    _pool: ThreadExecutor = field(init=False)
     _busy: dict[str, int] = field(init=False, default_factory=dict)
     """Hosts with an attempt, and the number of its webhook."""
     _pauses: dict[str, _Pause] = field(init=False, default_factory=dict)
@@ -83,7 +83,7 @@ class Courier:
         """Start no thread yet."""
         self.state, self.config = self.given.outbox, self.given.config
         # An executor that waits when it stops would let a receiver that hangs keep a leader from standing by.
-        self._pool = DetachedExecutor(self.loop, "webhook")
+        self._pool = ThreadExecutor(self.loop, DetachedThreads("webhook"))
 
     def start(self) -> None:
         """Send what waits, now and from now on; nothing at all where there are no webhooks."""
