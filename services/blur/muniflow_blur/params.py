@@ -1,7 +1,7 @@
 """The parameters of `blur`, short and long. Imports no numpy: the coordinator reads batches with this."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ DEFAULTS: Mapping[str, Mapping[str, int | float]] = {
 
 class BlurParams(Params):
     """A method and its parameters; those left out get their defaults, those of another method are refused."""
+
+    SHORT: ClassVar[Mapping[str, Any]] = {"enum": list(DEFAULTS)}
 
     method: Method = Field(description="Which blur.")
     kernel: int | None = Field(

@@ -1,7 +1,8 @@
 """The parameters of `resize`, short and long. Imports no numpy: the coordinator reads batches with this."""
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,11 +17,16 @@ Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 
 _BOX = re.compile(r"(\d{1,9})?x(\d{1,9})?", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)%", re.ASCII)
+_DIGITS = r" *(?:[0-9] *){1,9}"
+_SHORT = rf"^(?:{_DIGITS}x(?:{_DIGITS})? *| *x{_DIGITS}|{_DIGITS}(?:\.{_DIGITS})?% *)$"
+"""Any of these in one expression, as JSON Schema has it; spaces anywhere do not count."""
 _FORMS = '"200x300" (exact), "200x" (width, keeping the aspect ratio), "x300" (height) or "50%"'
 
 
 class ResizeParams(Params):
     """A new size: a box of one or two sides, or a percentage."""
+
+    SHORT: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": _SHORT}
 
     width: Side | None = Field(default=None, description="Width in pixels; alone, it keeps the aspect ratio.")
     height: Side | None = Field(default=None, description="Height in pixels; alone, it keeps the aspect ratio.")

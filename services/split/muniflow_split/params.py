@@ -1,8 +1,9 @@
 """The parameters of `split`, short and long. Imports no numpy: the coordinator reads batches with this."""
 
 import re
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,11 +15,15 @@ MAX_SIDE = 64
 Count = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 _GRID = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
+_SHORT = r"^ *(?:[0-9] *){1,9}x *(?:[0-9] *){1,9}$"
+"""The same as JSON Schema has it; spaces anywhere do not count."""
 _FORMS = 'true (2x2, four quadrants) or "<columns>x<rows>", such as "3x2"'
 
 
 class SplitParams(Params):
     """A grid of columns and rows."""
+
+    SHORT: ClassVar[Mapping[str, Any]] = {"anyOf": [{"const": True}, {"type": "string", "pattern": _SHORT}]}
 
     columns: Count = Field(default=2, description="Tiles side by side.")
     rows: Count = Field(default=2, description="Tiles one below the other.")

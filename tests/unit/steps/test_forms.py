@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Invalid
@@ -159,3 +163,22 @@ def test_the_main_modules_differ_in_nothing_but_the_name():
         for name in OPERATIONS
     }
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("operation", installed_operations().values(), ids=lambda operation: operation.name)
+@settings(max_examples=50)
+@given(
+    st.from_regex(r"[0-9 ]{0,4}[x%. ]{0,2}[0-9 ]{0,11}[%x]? ?", fullmatch=True)
+    | st.sampled_from([True, False, None, 1, 2.5, [], "", "x", "%", "50 %", "1 2 x 3", "12.5%", "gaussian", "median "])
+)
+def test_the_schema_of_short_forms_takes_what_is_read_and_little_more(operation, value):
+    """What it takes beyond that has a number that is too small or too large."""
+    fits = Draft202012Validator(dict(operation.params.SHORT)).is_valid(value)
+    try:
+        operation.params.from_short(value)
+    except ValidationError:
+        pass
+    except ValueError:
+        assert not fits
+    else:
+        assert fits

@@ -23,7 +23,7 @@ def batch_schema(operations: Operations) -> dict[str, Any]:
         short = {
             "type": "array",
             "description": f"Short form: {operation.summary}",
-            "prefixItems": [{"const": operation.name}, {}],
+            "prefixItems": [{"const": operation.name}, dict(operation.params.SHORT)],
             "minItems": 2,
             "maxItems": 2,
             "examples": [example for example in operation.examples if isinstance(example, list)],

@@ -49,6 +49,8 @@ class Params(BaseModel):
     """The parameters of an operation: the long form, without its `op` key. Frozen; unknown fields are refused."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
+    SHORT: ClassVar[Mapping[str, Any]] = {}
+    """JSON Schema of what `from_short` reads, as narrow as it can say; by default anything."""
 
     @classmethod
     def from_short(cls, value: object) -> Self:
