@@ -16,9 +16,9 @@ from muniflow_coordinator.state.types import ImageRow
 LISTED_PER_IMAGE, MAX_LISTED = 4, 100_000
 """A listing that goes on after so many names is dear: it is given up, and workers find what is absent."""
 LINE_BYTES = 16
-"""Of a manifest, for each of its images at least, where its size says how many there may be."""
+"""Of a manifest, for each of its images: its size says about how many there are."""
 FEW = 100
-"""So few of a chunk are left to workers, too: they cost little, and their reasons are the store's own."""
+"""Fewer of a chunk are left to workers: they cost little, and their reasons are the store's own."""
 REASON = "the source was not in the store when the batch was accepted"
 
 
@@ -54,7 +54,7 @@ class ListedKeys:
 
 
 def failed_rows(batch: Batch, rows: Sequence[ImageRow], absent: Collection[int], at: float) -> list[ImageRow]:
-    """Return the rows with those of absent images failed, where they are more than a `FEW`."""
+    """Return the rows with those of absent images failed, where they are `FEW` or more."""
     if len(absent) < FEW:
         return list(rows)
     operation = batch.route[0].op
@@ -69,7 +69,7 @@ def failed_rows(batch: Batch, rows: Sequence[ImageRow], absent: Collection[int],
 
 
 def _images(batch: Batch, source: Store) -> int:
-    """At least as many as a batch names."""
+    """About as many as a batch names."""
     if batch.images is not None:
         return len(batch.images)
     return (source.size(batch.manifest or "") or 0) // LINE_BYTES + 1
