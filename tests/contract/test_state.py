@@ -722,11 +722,12 @@ def test_a_letter_is_kept_once_until_it_is_dropped(state: SqlState) -> None:
 
 def test_a_rejection_is_kept_once_with_all_its_faults_until_it_is_old(state: SqlState) -> None:
     faults = tuple(Fault(f"images[{n}]", f"is no key\0 \ud800 {n}") for n in range(300))
-    first = NewRejection("b", "Utrecht", "m1", 10.0, faults)
+    first = NewRejection("b", "Utrecht", "m1", 10.0, faults, name="Canal houses \ud800")
     for new_one in (first, first, first._replace(message_id="m2", at=20.0), NewRejection("", "", None, 30.0, ())):
         state.keep_rejection(new_one)
     newest, second, oldest = state.rejections()
-    assert (newest.batch, newest.faults, second.at, oldest.at) == ("", (), 20.0, 10.0)
+    assert (newest.batch, newest.name, newest.faults, second.at, oldest.at) == ("", "", (), 20.0, 10.0)
+    assert oldest.name == "Canal houses \\ud800"
     assert len(oldest.faults) == 300
     assert oldest.faults[7] == Fault("images[7]", "is no key\N{REPLACEMENT CHARACTER} \\ud800 7")
     assert state.rejections(batch="b", limit=1) == [second]

@@ -8,7 +8,6 @@ from typing import Any
 from muniflow.errors import Fault
 from muniflow.model.batch import Batch
 from muniflow.model.messages import TERMINAL, Notice
-from muniflow.model.owners import DEFAULT_OWNER
 from muniflow.model.topology import ACCEPTED, NOTIFY_EXCHANGE, notice_key
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
@@ -16,6 +15,7 @@ from muniflow.transport.types import OutgoingMessage, PublishProblem, Transport
 from muniflow_coordinator.foresight.deadlines import Feasibility
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.runs.spec import read_spec
+from muniflow_coordinator.state.failure_types import NewRejection
 from muniflow_coordinator.state.types import BatchRow
 
 RETRY_DELAY_S = 1.0
@@ -139,17 +139,19 @@ MAX_FAULTS = 100
 MAX_CHARS = 500
 
 
-def rejection(batch_id: str, faults: tuple[Fault, ...], message_id: str | None, owner: str = DEFAULT_OWNER) -> Notice:
+def rejection(new: NewRejection) -> Notice:
     """Return the notice of a rejected batch."""
-    named = [_named(fault) for fault in faults[:MAX_FAULTS]]
-    if len(faults) > MAX_FAULTS:
-        named.append({"place": "", "problem": f"and {len(faults) - MAX_FAULTS} more faults"})
+    named = [_named(fault) for fault in new.faults[:MAX_FAULTS]]
+    if len(new.faults) > MAX_FAULTS:
+        named.append({"place": "", "problem": f"and {len(new.faults) - MAX_FAULTS} more faults"})
     return Notice(
-        batch=cleaned(batch_id),
+        batch=cleaned(new.batch),
         state="rejected",
-        owner=owner,
+        owner=new.owner,
+        name=cleaned(new.name) or None,
+        municipality=cleaned(new.municipality),
         faults=tuple(named),
-        message_id=message_id,
+        message_id=new.message_id,
     )
 
 

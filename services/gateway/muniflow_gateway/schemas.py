@@ -101,6 +101,7 @@ def rejected_view(rejection: Rejection) -> BatchView:
     status = BatchStatus(
         batch_id=rejection.batch_id,
         owner=rejection.owner,
+        name=rejection.name,
         municipality=rejection.municipality,
         state="rejected",
         destination="",

@@ -171,7 +171,7 @@ def test_a_failure_without_a_code_is_counted_as_unknown(harness: "CoordinatorHar
 def test_a_rejected_batch_is_kept_with_every_fault_also_after_a_restart(harness: "CoordinatorHarness") -> None:
     harness.start()
     many = [f"../{n}.jpg" for n in range(150)]
-    harness.submit(municipality="Utrecht", source=None, images=many)
+    harness.submit(municipality="Utrecht", name="Canal houses", source=None, images=many)
     harness.publish(BATCHES, b"{")
     harness.until(lambda: len(harness.notices) == 2)
     assert len(harness.notices[0].faults) < 150, "a notice names some of them"
@@ -181,7 +181,12 @@ def test_a_rejected_batch_is_kept_with_every_fault_also_after_a_restart(harness:
     answers = FailureAnswers(harness.state)
     harness.until(lambda: not harness.depth(BATCHES))
     unnamed, named = answers.rejections({}).rejections
-    assert (named.batch_id, named.municipality, unnamed.batch_id) == ("b", "Utrecht", "")
+    assert (named.batch_id, named.name, named.municipality) == ("b", "Canal houses", "Utrecht")
+    assert (unnamed.batch_id, unnamed.name) == ("", "")
+    assert [(notice.name, notice.municipality) for notice in harness.notices] == [
+        ("Canal houses", "Utrecht"),
+        (None, ""),
+    ]
     assert len(named.faults) >= 150
     assert answers.rejections({"batch": "b"}).rejections == (named,)
     assert answers.rejections({"limit": "1"}).next

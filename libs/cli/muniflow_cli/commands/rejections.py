@@ -15,12 +15,14 @@ def show_rejections(rejected: Sequence[Rejection]) -> None:
         first = each.faults[0] if each.faults else None
         fault = f"{first.place}: {first.problem}" if first is not None and first.place else first and first.problem
         age, faults = duration(max(now - each.at, 0.0)), number(len(each.faults))
-        rows.append((plain(each.batch_id), plain(each.municipality), age, faults, plain(fault or "")))
+        named = (plain(each.batch_id), plain(each.name), plain(each.municipality))
+        rows.append((*named, age, faults, plain(fault or "")))
     if rows:
-        show_table("rejected batches", ("batch", "municipality", "age>", "faults>", "first fault"), rows)
+        show_table("rejected batches", ("batch", "name", "municipality", "age>", "faults>", "first fault"), rows)
 
 
 def show_faults(rejection: Rejection) -> None:
     """Show all faults of a rejected batch."""
-    say(f"{rejection.batch_id}: rejected {duration(max(time.time() - rejection.at, 0.0))} ago")
+    name = f" ({plain(rejection.name)})" if rejection.name else ""
+    say(f"{rejection.batch_id}{name}: rejected {duration(max(time.time() - rejection.at, 0.0))} ago")
     show_table("", ("place", "problem"), [(plain(fault.place), plain(fault.problem)) for fault in rejection.faults])

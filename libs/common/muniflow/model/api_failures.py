@@ -98,6 +98,8 @@ class Rejection(Answer):
     """The id that its document claims; may be empty."""
     owner: str = DEFAULT_OWNER
     """Who sent it."""
+    name: str = ""
+    """What its document says that people call it."""
     municipality: str = ""
     at: float
     """Unix time, seconds."""

@@ -123,7 +123,9 @@ def _rejection(row: RejectionRow) -> Rejection:
     faults = tuple(
         FaultEntry(place=fault.place, problem=fault.problem, reason_code=fault.reason_code) for fault in row.faults
     )
-    return Rejection(batch_id=row.batch, owner=row.owner, municipality=row.municipality, at=row.at, faults=faults)
+    return Rejection(
+        batch_id=row.batch, owner=row.owner, name=row.name, municipality=row.municipality, at=row.at, faults=faults
+    )
 
 
 def _place(text: str) -> Place:

@@ -97,7 +97,9 @@ class BatchHandler:
         def end() -> None:
             self.state.drop_batch(row.number)
             if faults:
-                self.rejecter.reject([], StatedBatch(row.id, row.municipality), faults, row.owner)
+                self.rejecter.reject(
+                    [], StatedBatch(row.id, row.municipality, read_spec(row.spec).name), faults, row.owner
+                )
 
         self.reader.remove_images(row.number, end)
 

@@ -81,6 +81,7 @@ class StatedBatch(NamedTuple):
 
     batch_id: str = ""
     municipality: str = ""
+    name: str = ""
 
 
 def stated_batch(body: bytes) -> StatedBatch:

@@ -34,7 +34,7 @@ class Rejecter:
 
     def refuse(self, deliveries: Sequence[Delivery], batch: Batch, faults: tuple[Fault, ...]) -> None:
         """Reject a batch that is valid by itself."""
-        self.reject(deliveries, StatedBatch(batch.batch_id, batch.municipality), faults, batch.owner)
+        self.reject(deliveries, StatedBatch(batch.batch_id, batch.municipality, batch.name), faults, batch.owner)
 
     def reject(
         self, deliveries: Sequence[Delivery], stated: StatedBatch, faults: tuple[Fault, ...], owner: str
@@ -46,11 +46,14 @@ class Rejecter:
             self.audit.asked(delivery, "submit", stated.batch_id, f"refused: {first}" if faults else "refused")
         for given in deliveries or (None,):  # after a restart its message may be gone
             message_id = None if given is None else given.message_id
-            new = NewRejection(stated.batch_id, stated.municipality, message_id, self.clock.now_s(), faults, owner)
+            now = self.clock.now_s()
+            new = NewRejection(
+                stated.batch_id, stated.municipality, message_id, now, faults, owner=owner, name=stated.name
+            )
             self.retry_queue.run(partial(self._record, given, new))
 
     def _record(self, delivery: Delivery | None, new: NewRejection) -> None:
         self.state.keep_rejection(new)
         self.state.forget_before(new.at - self.kept_s)
         then = (lambda: None) if delivery is None else partial(self.transport.reject, delivery)
-        self.notifier.send(rejection(new.batch, new.faults, new.message_id, new.owner), then)
+        self.notifier.send(rejection(new), then)

@@ -93,6 +93,8 @@ class NewRejection(NamedTuple):
     faults: tuple[Fault, ...]
     owner: str = DEFAULT_OWNER
     """Who sent it."""
+    name: str = ""
+    """What its document says that people call it."""
 
 
 class RejectionRow(NamedTuple):
@@ -101,6 +103,7 @@ class RejectionRow(NamedTuple):
     number: int
     batch: str
     municipality: str
+    name: str
     at: float
     owner: str
     faults: tuple[Fault, ...]

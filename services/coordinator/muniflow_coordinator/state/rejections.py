@@ -16,7 +16,9 @@ from muniflow_coordinator.state.tables import letters, rejections
 
 MAX_FAULTS = 10_000
 """Faults kept of one batch; a wrong list of images may repeat the same fault a million times."""
-_COLUMNS = [rejections.c[name] for name in ("number", "batch", "municipality", "at", "owner", "faults", "codes")]
+_COLUMNS = [
+    rejections.c[name] for name in ("number", "batch", "municipality", "name", "at", "owner", "faults", "codes")
+]
 
 
 class SqlRejections(SqlFailures):
@@ -31,6 +33,7 @@ class SqlRejections(SqlFailures):
             "digest": hashlib.sha256(json.dumps(named).encode()).hexdigest(),
             "batch": _text(new.batch),
             "municipality": _text(new.municipality),
+            "name": _text(new.name),
             "at": new.at,
             "owner": new.owner,
             "faults": faults,
@@ -65,7 +68,13 @@ class SqlRejections(SqlFailures):
         with self._read() as connection:
             return [
                 RejectionRow(
-                    row.number, row.batch, row.municipality, row.at, row.owner, _read_faults(row.faults, row.codes)
+                    number=row.number,
+                    batch=row.batch,
+                    municipality=row.municipality,
+                    name=row.name or "",
+                    at=row.at,
+                    owner=row.owner,
+                    faults=_read_faults(row.faults, row.codes),
                 )
                 for row in connection.execute(query)
             ]

@@ -162,6 +162,8 @@ rejections = Table(
     Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
     # The reason codes of its faults, as a JSON list; where none has one, nothing.
     Column("codes", Text),
+    # What people call it; none in those of earlier builds.
+    Column("name", Text),
     Index("rejections_by_batch", "batch", "number"),
     Index("rejections_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
@@ -270,6 +272,7 @@ ADDED = (
     leaves.c.sums,
     rejections.c.owner,
     rejections.c.codes,
+    rejections.c.name,
 )
 """Columns that came after their tables. Each may be empty or has a default, and an earlier version does not name it."""
 
