@@ -281,7 +281,7 @@ def test_what_is_wrong_beside_its_fields_is_told_with_them_and_only_then() -> No
     assert read_batch(json.dumps(document()), OPERATIONS, also=also).weight == 1
     with pytest.raises(Invalid) as raised:
         read_batch(json.dumps(document(weight="2")), OPERATIONS, also=also)
-    assert [str(fault) for fault in raised.value.faults[1:]] == ["source: no in", "weight: 1"]
+    assert [str(fault) for fault in raised.value.faults[1:]] == ["source: no in"]
 
 
 def test_a_deadline_is_a_moment_however_it_is_written() -> None:

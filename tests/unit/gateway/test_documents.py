@@ -2,11 +2,17 @@ import json
 
 import pytest
 
-from muniflow.errors import Invalid
+from muniflow.errors import Fault, Invalid
+from muniflow.forecast.sizes import Picture
+from muniflow.images.limits import ImageLimits
 from muniflow.model.batch_faults import BATCH_ID
-from muniflow.model.operation import installed_operations
+from muniflow.model.budget import BatchBudget
+from muniflow.model.operation import Size, installed_operations
+from muniflow.planning.budgets import Budgets
+from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.settings import read_env
 from muniflow_gateway.settings import GatewaySettings
+from muniflow_gateway.upload.budgets import BudgetCheck
 from muniflow_gateway.upload.documents import (
     IdempotencyRecord,
     Rights,
@@ -15,6 +21,8 @@ from muniflow_gateway.upload.documents import (
     repeatable_batch_id,
     with_batch_id,
 )
+
+NOW_S = 1_800_000_000.0
 
 
 def test_ids_of_uploads_sort_by_time_and_differ():
@@ -63,7 +71,38 @@ def test_what_is_no_claim_is_told(body):
 def test_a_json_document_cannot_name_what_was_sent_with_a_form():
     body = {"batch_id": "b", "source": ".muniflow/uploads/b", "operations": [["resize", "50%"]]}
     with pytest.raises(Invalid, match="source: a part of a key cannot begin with"):
-        check_document(json.dumps(body).encode(), installed_operations(), Rights("default", {}))
+        check_document(json.dumps(body).encode(), installed_operations(), Rights("default", {}), NOW_S)
+
+
+@pytest.mark.parametrize(("wrong", "places"), [
+    ({}, ["priority", "deadline", "source"]),
+    ({"operations": [["turn", 1]]}, ["operations[0]", "priority", "deadline", "source", "deadline"]),
+    ({"source": 5, "weight": 0}, ["source", "weight", "priority", "deadline", "deadline"]),
+])  # fmt: skip
+def test_every_fault_of_a_json_document_is_named_at_once(wrong, places):
+    """A batch that is right by itself may be known already, so that its deadline may have passed."""
+    body = {
+        "operations": [["resize", "50%"]],
+        "source": "delft",
+        "priority": "high",
+        "deadline": "2001-01-01T00:00:00Z",
+    }
+    rights = Rights("utrecht", {}, urgent=False)
+    with pytest.raises(Invalid) as refused:
+        check_document(json.dumps(body | wrong).encode(), installed_operations(), rights, NOW_S)
+    assert [fault.place for fault in refused.value.faults] == places
+
+
+def test_images_and_batches_that_are_too_large_are_named_together():
+    settings = BudgetSettings(batch_budget=BatchBudget(images=2))
+    check = BudgetCheck(
+        Budgets(settings, ImageLimits(max_growth=2, max_pixels=1_000_000)), installed_operations(), None
+    )
+    body = b'{"batch_id": "b", "images": ["a", "b", "c"], "operations": [["resize", "3000x3000"]]}'
+    small, large = Picture(Size(10, 10), "jpg"), Picture(Size(3000, 3000), "jpg")
+    pictures = {Fault(f"files[{n}]", f"{n}.jpg"): each for n, each in enumerate((small, large, large))}
+    assert [fault.place for fault in check.needed(body, "default", pictures).faults] == ["files[0]", "images"]
+    assert check.needed(body, "default", {}).faults == ()
 
 
 @pytest.mark.parametrize(

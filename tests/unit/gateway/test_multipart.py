@@ -135,6 +135,20 @@ def test_what_is_no_form_is_refused(content_type, status):
     assert refused.value.status == status
 
 
+def document(found, rights=RIGHTS):
+    """The document of a form without a fault."""
+    body, faults = document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=rights)
+    assert faults == []
+    return json.loads(body)
+
+
+def faults_of(found, rights=RIGHTS):
+    try:
+        return document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=rights)[1]
+    except Invalid as invalid:
+        return list(invalid.faults)
+
+
 @pytest.mark.parametrize(
     ("actions", "places"),
     [
@@ -156,26 +170,34 @@ def test_every_fault_of_the_actions_is_named(store, actions, places):
     deps = [part("actions", actions.encode())] if actions is not None else []
     found = read(form(*deps, part("files", JPEG, "a.jpg")), store)
 
-    with pytest.raises(Invalid) as invalid:
-        document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS)
+    faults = faults_of(found)
 
-    assert places is None or [fault.place for fault in invalid.value.faults] == places
+    assert faults
+    assert places is None or [fault.place for fault in faults] == places
+
+
+def test_faults_of_fields_files_and_the_batch_come_together(store):
+    actions = """{"operations": [["turn", 1]], "output": "gif", "source": "x", "deadline": "2001-01-01T00:00:00Z",
+                 "priority": "high"}"""
+    deps = [part("actions", actions.encode()), part("colour", b"red")]
+    found = read(form(*deps, part("files", b"notes", "notes.txt"), part("files", JPEG, "a.jpg")), store)
+    places = ["colour", "files[0]", "source", "operations[0]", "output", "priority", "deadline", "deadline"]
+    assert [fault.place for fault in faults_of(found, Rights("default", {}, urgent=False))] == places
+    # A batch that is valid by itself has the other faults beside it.
+    right = read(form(part("actions", ACTIONS.encode()), part("colour", b"red"), part("files", JPEG, "a.jpg")), store)
+    assert [fault.place for fault in faults_of(right)] == ["colour"]
 
 
 def test_a_byte_order_mark_before_the_actions_is_ignored(store):
     actions = b'\xef\xbb\xbf{"operations": [["split", true]]}'
     found = read(form(part("actions", actions), part("files", JPEG, "a.jpg")), store)
-    assert json.loads(document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS))["operations"] == [
-        ["split", True]
-    ]
+    assert document(found)["operations"] == [["split", True]]
 
 
 def test_a_good_form_becomes_a_batch_of_its_own_folder(store):
     found = read(form(part("actions", ACTIONS.encode()), part("files", JPEG, "a.jpg")), store)
 
-    document = json.loads(document_of(found, "id", "up/1/", OPERATIONS, NOW_S, rights=RIGHTS))
-
-    assert document == {
+    assert document(found) == {
         "operations": [["resize", "50%"]],
         "output": "jpg",
         "batch_id": "id",

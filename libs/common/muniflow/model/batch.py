@@ -98,7 +98,8 @@ def read_batch(
         body: the document.
         operations: that are installed.
         owner: who sent it.
-        also: names what else is wrong with an invalid document, whose unread fields have their default there.
+        also: names what else is wrong with an invalid document, of which fields that could
+            not be read have their default; what it says of these is left out.
 
     Raises:
         Invalid: with every fault, each named by its place.
@@ -110,7 +111,8 @@ def read_batch(
     route = _read_route(raw_operations, operations, faults) if isinstance(raw_operations, list) else ()
     if parsed is not None:
         faults += document_faults(parsed, unread)
-        faults += also(parsed) if faults else ()
+        named = {fault.place for fault in faults}  # what is said of a field's default is not true
+        faults += [fault for fault in also(parsed) if fault.place not in named] if faults else []
     if faults or parsed is None:
         raise Invalid(tuple(faults))
     return _made(parsed, route, owner)

@@ -89,7 +89,7 @@ def _read(given: Mapping[str, Any], deps: Dependencies, caller: Caller) -> tuple
     except ValidationError as error:
         faults += faults_of(error)
     try:
-        batch = check_document(encoded(document), deps.operations, Rights(caller.owner, grants))
+        batch = check_document(encoded(document), deps.operations, Rights(caller.owner, grants), time.time())
     except Invalid as invalid:
         faults += invalid.faults
     if own.get("budget") is not None and own.get("replicas") is not None:

@@ -1,18 +1,18 @@
 """Budgets at the gateway: says early, and with the right status, what the coordinator would refuse."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from muniflow.errors import Fault, Invalid, MuniflowError
+from muniflow.errors import Fault, MuniflowError
 from muniflow.forecast.price import PriceList
 from muniflow.forecast.sizes import Picture, SizeSample
 from muniflow.model.batch import read_batch
 from muniflow.model.budget import Amounts, day_ends_in_s
 from muniflow.model.messages import Notice
 from muniflow.model.operation import Operations
-from muniflow.planning.budgets import Budgets, image_fault
+from muniflow.planning.budgets import Budgets, Needed, image_fault
 from muniflow.reason_codes import REFUSALS
 from muniflow_gateway.clients.coordinator import CoordinatorClient
 from muniflow_gateway.problems import Problem, invalid
@@ -26,32 +26,32 @@ class BudgetCheck:
     operations: Operations
     coordinator: CoordinatorClient
 
-    def needed(
-        self, document: bytes, owner: str, places: Sequence[Fault], pictures: Sequence[Picture | None]
-    ) -> Amounts:
+    def needed(self, document: bytes, owner: str, images: Mapping[Fault, Picture | None]) -> Needed:
         """What a checked document with these images needs. Takes milliseconds, more for many tiles.
 
         Args:
             document: the batch.
             owner: who sends it.
-            places: of each image, with its name as the problem.
-            pictures: what the header of each says; `None`: not known, so it counts as the largest.
+            images: what the header of each says, by its place, with its name as the problem; `None`: not known, so it
+                counts as the largest.
 
-        Raises:
-            Invalid: an image, or the batch, is too large; each image is named.
+        Returns:
+            The amounts, and a fault for each image that is too large and for each amount of the batch.
         """
+        if not images:
+            return Needed(Amounts())
         batch = read_batch(document, self.operations, owner)
         prices = PriceList.of(batch, self.operations)
         largest = prices.largest(self.budgets.limits.max_pixels)
         faults = []
-        for file, picture in zip(places, pictures, strict=True):
+        for file, picture in images.items():
             price, size = (prices.price(picture), picture.size) if picture else (largest, None)
             if (problem := self.budgets.image_problem(price, size)) is not None:
                 faults.append(image_fault(file.place, f"{file.problem}: {problem}", problem))
+        pictures = list(images.values())
         needed = self.budgets.needed(batch, prices, SizeSample.of(len(pictures), range(len(pictures)), pictures))
-        if faults or needed.faults:
-            raise Invalid(tuple(faults) or needed.faults)
-        return needed.amounts
+        # Where each image is too large, that is all there is to say of the batch.
+        return Needed(needed.amounts, tuple(faults) if len(faults) == len(images) else (*faults, *needed.faults))
 
     async def require_left(self, owner: str, needed: Amounts) -> None:
         """Refuse what an owner has not enough left for today. The coordinator decides; where it is away, it will.

@@ -5,15 +5,16 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, derived_id, read_batch
-from muniflow.model.deadline import past_faults
+from muniflow.model.batch_document import BatchDocument
+from muniflow.model.deadline import past_faults, read_time
 from muniflow.model.json_text import read_json
-from muniflow.model.keys import HIDDEN, is_hidden
+from muniflow.model.keys import HIDDEN, as_prefix, is_hidden
 from muniflow.model.operation import Operations
 from muniflow.model.owners import Grants, id_fault, source_faults
 from muniflow_gateway.upload.multipart import Form
@@ -39,12 +40,20 @@ class Rights:
     grants: Grants
     urgent: bool = True
 
-    def faults(self, batch: Batch) -> list[Fault]:
+    def faults(self, asks: Batch | BatchDocument) -> list[Fault]:
         """What a batch asks for beyond them, whatever it reads."""
         if self.urgent:
             return []
-        asked = {"priority": batch.priority == "high", "deadline": batch.deadline_at is not None}
+        asked = {"priority": asks.priority == "high", "deadline": _deadline_at(asks) is not None}
         return [Fault(name, "this API key has not the scope `urgent`") for name, given in asked.items() if given]
+
+    def source_faults(self, asks: Batch | BatchDocument) -> Iterable[Fault]:
+        """What it reads beyond them."""
+        source = as_prefix(asks.source)
+        if is_hidden(source):
+            return [Fault("source", HIDDEN)]
+        images = None if asks.images is None else tuple(asks.images)
+        return source_faults(self.owner, source, images, self.grants, asks.manifest)
 
 
 def new_batch_id(now_s: float | None = None) -> str:
@@ -73,11 +82,14 @@ def request_digest(form: Form) -> str:
 
 def document_of(
     form: Form, batch_id: str, folder: str, operations: Operations, now_s: float, *, rights: Rights
-) -> bytes:
+) -> tuple[bytes, list[Fault]]:
     """The batch document of a form that comes for the first time, now, and whose files are below `folder`.
 
+    Returns:
+        The document, which is that of a valid batch, and the faults that the form has beside it.
+
     Raises:
-        Invalid: with every fault of fields and files, each by its place.
+        Invalid: the batch is not valid; with every fault of fields and files, each by its place.
     """
     faults = list(form.faults)
     options = _options(form, faults)
@@ -95,10 +107,11 @@ def document_of(
         "images": [file.name for file in form.files] or ["a"],
     }
     body = encoded(document)
-    faults += faults_in(body, operations, now_s, rights)
-    if faults:
-        raise Invalid(tuple(dict.fromkeys(faults)))
-    return body
+    try:
+        faults += _faults_in(body, operations, now_s, rights)
+    except Invalid as invalid:
+        raise Invalid(tuple(dict.fromkeys((*faults, *invalid.faults)))) from None
+    return body, faults
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:
@@ -117,19 +130,34 @@ def with_batch_id(body: bytes, batch_id: str) -> bytes:
     return json.dumps({**document, "batch_id": batch_id}).encode()
 
 
-def faults_in(body: bytes, operations: Operations, now_s: float, rights: Rights) -> tuple[Fault, ...]:
-    """What is wrong in the document of a batch that nobody knows yet."""
-    try:
-        batch = read_batch(body, operations, rights.owner)
-    except Invalid as invalid:
-        return invalid.faults
-    return (*rights.faults(batch), *past_faults(batch.deadline_at, now_s))
+def _faults_in(body: bytes, operations: Operations, now_s: float, rights: Rights) -> list[Fault]:
+    """What is wrong in the document of a valid batch that nobody knows yet."""
+
+    def beside(asks: Batch | BatchDocument) -> list[Fault]:
+        return [*rights.faults(asks), *past_faults(_deadline_at(asks), now_s)]
+
+    return beside(read_batch(body, operations, rights.owner, beside))
 
 
-def check_document(body: bytes, operations: Operations, rights: Rights, own_id: str | None = None) -> Batch:
+def _deadline_at(asks: Batch | BatchDocument) -> float | None:
+    if isinstance(asks, Batch):
+        return asks.deadline_at
+    return None if asks.deadline is None else read_time(asks.deadline)
+
+
+def check_document(
+    body: bytes, operations: Operations, rights: Rights, now_s: float, own_id: str | None = None
+) -> Batch:
     """Check a JSON document. It cannot name images that were sent with a form, nor take an id that others may get.
 
-    `own_id` is the id that its `Idempotency-Key` gives it.
+    A deadline that has passed is a fault only beside others: the batch may be one that is known already.
+
+    Args:
+        body: the document.
+        operations: that are installed.
+        rights: of its sender.
+        now_s: unix time.
+        own_id: the id that its `Idempotency-Key` gives it.
 
     Raises:
         Invalid: with every fault.
@@ -138,12 +166,15 @@ def check_document(body: bytes, operations: Operations, rights: Rights, own_id: 
         body.decode()
     except UnicodeDecodeError as error:
         raise Invalid((Fault("", f"not UTF-8: {error.reason} at byte {error.start}"),)) from None
-    batch = read_batch(body, operations, rights.owner)
-    faults = rights.faults(batch)
-    if is_hidden(batch.source):
-        faults.append(Fault("source", HIDDEN))
-    else:
-        faults += source_faults(rights.owner, batch.source, batch.images, rights.grants, batch.manifest)
+
+    def beyond(asks: Batch | BatchDocument) -> list[Fault]:
+        return [*rights.faults(asks), *rights.source_faults(asks)]
+
+    def also(document: BatchDocument) -> list[Fault]:
+        return [*beyond(document), *past_faults(_deadline_at(document), now_s)]
+
+    batch = read_batch(body, operations, rights.owner, also)
+    faults = beyond(batch)
     if fault := id_fault(batch.batch_id, own_id or derived_id(batch.fingerprint, rights.owner)):
         faults.append(fault)
     if faults:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -124,7 +124,7 @@ class UploadService:
         if (key := request.headers.get("idempotency-key")) is not None:
             own_id = documents.repeatable_batch_id(caller.identity, key)
             body = documents.with_batch_id(body, own_id)
-        batch = documents.check_document(body, self.operations, self._rights(caller), own_id)
+        batch = documents.check_document(body, self.operations, self._rights(caller), time.time(), own_id)
         with self.notices.listening(batch.batch_id) as subscription:
             message_id = await self._publish(batch.batch_id, body, caller, files=0)
             # Others may hand in something else under the same id at the same time, so it is not any answer.
@@ -226,38 +226,39 @@ class UploadService:
         return await FormReader(boundary, sink, settings, self.limits).read(body)
 
     async def _document(self, form: Form, caller: Caller, batch_id: str, sink: Sink) -> bytes:
-        pictures: list[Picture | None] = []
-        refused: list[tuple[StoredFile, Rejected]] = []
-        for file in form.files:
-            start = await self._start_of(sink, file)
-            if start.refused is not None:
-                refused.append((file, start.refused))
-            pictures.append(None if start.header is None else Picture(start.header.size, READS[start.header.format]))
-        whole = len(refused) == len(form.files)
-        for file, why in refused:
-            # A kind of picture that is not decoded fails alone beside others, as in a folder; what is none is refused.
-            if whole or why.reason_code != "image_unsupported":
-                form.fault(file.place, f"{file.name}: {why}")
-        rights = self._rights(caller)
-        body = documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
-        await self._require_affordable(form, body, pictures, caller)
-        return body
-
-    async def _require_affordable(
-        self, form: Form, body: bytes, pictures: Sequence[Picture | None], caller: Caller
-    ) -> None:
-        """Refuse what is too much of one image, of one batch, or for its key and owner now.
+        """The document of a form that is right.
 
         Raises:
-            Invalid: an image or the batch.
-            Problem: 429.
+            Invalid: with every fault of files and fields, also those that are too much of one image or one batch.
+            Problem: 429, it is too much for its key or owner now.
         """
-        places = [Fault(file.place, file.name) for file in form.files]
-        work = partial(self.budgets.needed, body, caller.owner, places, pictures)
+        pictures = await self._pictures(form, sink)
+        rights = self._rights(caller)
+        body, faults = documents.document_of(form, batch_id, sink.folder, self.operations, time.time(), rights=rights)
+        work = partial(self.budgets.needed, body, caller.owner, pictures)
         needed = await asyncio.get_running_loop().run_in_executor(self._readers, work)
-        await self.budgets.require_left(caller.owner, needed)
-        sent_px = sum(picture.size.pixels for picture in pictures if picture is not None)
-        caller.allowance.take_pixels(sent_px + round(needed.megapixels * PIXELS_PER_MP))
+        if faults or needed.faults:
+            raise Invalid((*faults, *needed.faults))
+        await self.budgets.require_left(caller.owner, needed.amounts)
+        sent_px = sum(picture.size.pixels for picture in pictures.values() if picture is not None)
+        caller.allowance.take_pixels(sent_px + round(needed.amounts.megapixels * PIXELS_PER_MP))
+        return body
+
+    async def _pictures(self, form: Form, sink: Sink) -> dict[Fault, Picture | None]:
+        """The images that a form may have by their headers, each by its place and name; `None`: too little is known.
+
+        A kind of picture that is not decoded fails alone beside others, as in a folder; what is none is a fault.
+        """
+        starts = [(file, await self._start_of(sink, file)) for file in form.files]
+        whole = all(start.refused is not None for _, start in starts)
+        pictures: dict[Fault, Picture | None] = {}
+        for file, start in starts:
+            if start.refused is not None and (whole or start.refused.reason_code != "image_unsupported"):
+                form.fault(file.place, f"{file.name}: {start.refused}")
+                continue
+            header = start.header
+            pictures[Fault(file.place, file.name)] = header and Picture(header.size, READS[header.format])
+        return pictures
 
     async def _start_of(self, sink: Sink, file: StoredFile) -> ImageStart:
         def look() -> ImageStart:
