@@ -1,6 +1,7 @@
 """Answers that are made while they are sent."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from http import HTTPStatus
 from typing import TypeAlias
 
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
@@ -20,9 +21,10 @@ class StreamedAnswer(StreamingResponse):
         *,
         media_type: str,
         headers: Mapping[str, str] | None = None,
+        status_code: int = HTTPStatus.OK,
     ) -> None:
         """Send what `source` makes."""
-        super().__init__(source, media_type=media_type, headers=headers)
+        super().__init__(source, status_code, media_type=media_type, headers=headers)
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -135,6 +135,11 @@ async def submit(request: Request, deps: DependenciesDep, caller: Submitter, _ke
             "content": binary(*OUTPUT_TYPES, "application/zip"),
             "headers": HEADERS,
         },
+        207: {
+            "description": "A part of it: some images failed. A ZIP of the other outputs, and `report.json`.",
+            "content": binary("application/zip"),
+            "headers": HEADERS,
+        },
         202: {
             "description": "Not finished in time; follow the batch.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchView"}}},
@@ -153,8 +158,8 @@ async def process_now(
 ) -> Response:
     """For a person in a hurry: the answer is the result itself, or 202 with the batch when time runs out.
 
-    When some images failed, a ZIP holds the others and `report.json`, and `X-Batch-State` says `partial`; when all did,
-    422 says why.
+    When some images failed, the answer is 207: a ZIP with the others and `report.json`, and `X-Batch-State` says
+    `partial`; when all did, 422 says why.
     """
     batch_id = await deps.uploads.take_form(request, caller)
     longest_s = min(wait, deps.settings.max_wait_s)
@@ -180,7 +185,9 @@ async def _result(deps: Dependencies, view: BatchView) -> Response:
         answer.headers.update(headers)
         return answer
     headers["Content-Disposition"] = f'attachment; filename="{view.batch_id}.zip"'
-    return StreamedAnswer(archive_of(deps, view), media_type="application/zip", headers=headers)
+    # A client that looks at the status alone does not take a part for the whole.
+    status = HTTPStatus.OK if view.state == "done" else HTTPStatus.MULTI_STATUS
+    return StreamedAnswer(archive_of(deps, view), media_type="application/zip", headers=headers, status_code=status)
 
 
 def _refusal(view: BatchView, otherwise: HTTPStatus) -> Problem:
