@@ -29,6 +29,8 @@ SERVER_FOLDERS = (
 """Where packages put the real start script, in the order tried; then every folder of PATH."""
 SERVER_VARIABLE = "MUNIFLOW_RABBITMQ_SERVER"
 """Names the start script of another RabbitMQ than the installed one; `rabbitmqctl` and `epmd` are taken beside it."""
+START_TIMEOUT_S = 240.0
+"""Until AMQP answers: 4 s, and minutes on a machine with much else to do. A node that dies is seen at once."""
 LOG_TAIL_CHARACTERS = 2000
 
 
@@ -64,7 +66,12 @@ class PrivateBroker(Startable):
     """
 
     def __init__(
-        self, home: Path, *, schedulers: int = 2, start_timeout_s: float = 90.0, stop_timeout_s: float = 20.0
+        self,
+        home: Path,
+        *,
+        schedulers: int = 2,
+        start_timeout_s: float = START_TIMEOUT_S,
+        stop_timeout_s: float = 20.0,
     ) -> None:
         """Describe the node; nothing is started or written yet.
 

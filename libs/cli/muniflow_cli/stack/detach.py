@@ -11,7 +11,8 @@ from muniflow_cli.stack.state import StackState, read_state
 from muniflow_cli.stack.supervisor import DRAIN_S, last_lines
 from muniflow_cli.stack.waiting import wait_until
 
-START_TIMEOUT_S = 150.0
+START_TIMEOUT_S = 1000.0
+"""Each process has a limit of its own, the broker's the longest; this one ends a supervisor that hangs."""
 LOG = "up.log"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from muniflow.errors import MuniflowError
-from muniflow_cli.stack.broker import PrivateBroker, find_server
+from muniflow_cli.stack.broker import START_TIMEOUT_S, PrivateBroker, find_server
 from muniflow_cli.stack.node_files import load_identity
 from muniflow_cli.stack.plan import ProcessPlan
 from muniflow_cli.stack.ports import HOST
@@ -17,7 +17,6 @@ IMAGE = "rabbitmq:4.1"
 """The official image; it serves AMQP at 5672 and its metrics at 15692."""
 ENGINE_TIMEOUT_S = 10.0
 PULL_TIMEOUT_S = 600.0
-START_TIMEOUT_S = PULL_TIMEOUT_S + 90.0
 """The first start may have to fetch the image."""
 RUN_ANEW = '"$1" rm --force "$2" >/dev/null 2>&1; shift 2; exec "$@"'
 """For `sh`: one container of this name at a time, also when only the client of the last one was killed."""
@@ -121,7 +120,7 @@ class DockerBroker:
                 variables_only=True,
                 port=self._identity.amqp_port,
                 speaks="amqp",
-                start_timeout_s=START_TIMEOUT_S,
+                start_timeout_s=PULL_TIMEOUT_S + START_TIMEOUT_S,
             ),
         )
 
