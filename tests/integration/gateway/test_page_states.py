@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 ROUTE = [["resize", "50%"], ["split", "3x2"]]
 REJECTED = {"batch_id": "geweigerd", "source": "nergens", "manifest": "weg.txt", "operations": ROUTE, "output": "jpg"}
 AWAY = {"status": 503, "reason": "broker", "detail": "the broker takes no messages: low on memory"}
-NO_KEY = {"status": 401, "reason": "key", "detail": "the key is not known"}
+NO_KEY = {"status": 401, "reason": "key", "detail": "the API key is not known, or was revoked"}
 
 
 class Walk:
@@ -33,6 +33,7 @@ class Walk:
         self.turns = 0
         page.route(re.compile(rf"^{re.escape(url)}/(\?.*)?$"), lambda route: marked(route, json_texts))
         page.route(f"{url}/static/**", lambda route: marked(route, listing_texts))
+        page.route(f"{url}/page/said.nl.json", lambda route: marked(route, said_texts))
 
     def go(self, path):
         # Another address each time: with another fragment only, the page would not begin anew.
@@ -80,6 +81,10 @@ def json_texts(body):
     return filled(before) + start + texts + end + filled(after)
 
 
+def said_texts(body):
+    return json.dumps({key: mark(text) for key, text in json.loads(body).items()})
+
+
 def filled(html):
     return re.sub(r">([^<>\n]*\w[^<>\n]*)<", r">⟦\1<", html)
 
@@ -100,7 +105,7 @@ SCHEMES = {
 VIOLATIONS = """options => axe.run(document, {resultTypes: ["violations"], ...options}).then(({violations}) =>
   violations.flatMap(({id, nodes}) => nodes.map(({html, any}) => [id, html.slice(0, 200), any[0]?.message ?? ""])))"""
 UNMARKED = """() => {
-  const DATA = "[translate=no], [lang]:not(html), code, pre, kbd, script, #format, .step option:not(:last-child)";
+  const DATA = "[translate=no], option[lang], code, pre, kbd, script, #format, .step option:not(:last-child)";
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode());) {
@@ -117,7 +122,7 @@ UNMARKED = """() => {
   }
   return found;
 }"""
-"""Texts that come from no file of texts. Data says so itself: `translate=no`, or `lang=en` where the API says it."""
+"""Texts that come from no file of texts, also what the API says in English. Data says so itself: `translate=no`."""
 
 
 def submit(stack, *files, **actions):
@@ -190,9 +195,11 @@ def batches(walk, done, failed):
     walk.look("compare")
     walk.go(f"/#/batch/{failed}")
     expect(page.locator(".groups > li")).to_have_count(2)
+    expect(page.locator(".reason [lang]")).to_have_count(0)
     walk.look("failed")
     walk.go("/#/batch/geweigerd")
     expect(page.locator(".problems li")).to_have_count(1)
+    expect(page.locator(".problems li")).to_contain_text("is niet in de bronopslag")
     walk.look("rejected")
 
 
@@ -208,6 +215,7 @@ def away(walk):
         page.locator("#key").fill("onbekend")
         page.locator("#sign-in button").click()
         expect(page.locator("#key-problem")).to_contain_text("niet bekend")
+        expect(page.locator("#key-problem [lang]")).to_have_count(0)
         walk.look("sign-in")
 
 

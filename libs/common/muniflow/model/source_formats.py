@@ -14,7 +14,7 @@ EXTENSIONS = frozenset(
 HEAD_BYTES = 64
 """What is read of a file to tell its kind."""
 
-_OTHERS: tuple[tuple[int, bytes, str], ...] = (
+OTHER_KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "a JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG"),
     (8, b"WEBP", "a WebP"),
@@ -85,7 +85,7 @@ def has_known_extension(key: str) -> bool:
 def kind_of(data: memoryview) -> str | None:
     """What `data` seems to be, for a person: `a GIF`, `text`, `only zero bytes`; `None` for unknown data."""
     head = bytes(data[:HEAD_BYTES])
-    for offset, magic, name in _OTHERS:
+    for offset, magic, name in OTHER_KINDS:
         if head[offset : offset + len(magic)] == magic:
             return name
     if not any(head):

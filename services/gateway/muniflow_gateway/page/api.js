@@ -1,6 +1,7 @@
-// The gateway's API. A problem (RFC 9457) becomes an ApiProblem: its reason in the reader's language, its details in English.
+// The gateway's API. A problem (RFC 9457) becomes an ApiProblem, told in the reader's language.
 
 import { h } from "./dom.js";
+import { said } from "./said.js";
 import { known, t } from "./texts.js";
 
 export class ApiProblem extends Error {
@@ -15,12 +16,12 @@ export class ApiProblem extends Error {
 // What went wrong, as elements: the reason, and what the gateway says of it.
 export function told(problem) {
   if (!(problem instanceof ApiProblem)) return [h("span", {}, t("problem.silent"))];
-  return [h("span", {}, problem.message), problem.detail ? [" ", english(problem.detail)] : null];
+  return [h("span", {}, problem.message), problem.detail ? [" ", said(problem.detail)] : null];
 }
 
-// Details of one error are English in every language.
-export function english(text) {
-  return h("span", { lang: "en" }, text);
+// The faults of a request or a batch, each by its place.
+export function faultItems(faults) {
+  return faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", said(fault.problem)));
 }
 
 const RETRY_MS = 2000;

@@ -1,11 +1,12 @@
 // One batch: progress, steps, images before and after, failures and their replay.
 
-import { batchPath, call, english, follow, get, told } from "./api.js";
+import { batchPath, call, faultItems, follow, get, told } from "./api.js";
 import { deadlineText, paceText, progressBar, progressText, statePill, titleSpan } from "./batches.js";
 import { ICONS, h, icon, replace, say, toast } from "./dom.js";
 import { Failures } from "./failures.js";
 import { ago, count, opName, percent, stateText, stepText, titleOf } from "./format.js";
 import { ImageGrid } from "./grid.js";
+import { said } from "./said.js";
 import { t } from "./texts.js";
 import { timeTrack } from "./track.js";
 import { Viewer } from "./viewer.js";
@@ -151,13 +152,13 @@ function idLine(batch) {
 
 function faultList(faults) {
   return h("div", { class: "problems" }, h("p", {}, t("batch.refused")),
-    h("ul", {}, faults.map((fault) => h("li", {}, h("code", {}, fault.place), " ", english(fault.problem)))));
+    h("ul", {}, faultItems(faults)));
 }
 
 // Files below the source that are no images: a link, a GIF, notes.
 function skippedText(batch) {
-  const reasons = Object.entries(batch.skipped_reasons).map(([reason, number]) => `${reason} (${count(number)})`);
-  return h("p", { class: "small" }, t("batch.skippedFiles"), " ", english(reasons.join(", ")));
+  const reasons = Object.entries(batch.skipped_reasons).map(([reason, number], place) => [place ? ", " : " ", said(reason), ` (${count(number)})`]);
+  return h("p", { class: "small" }, t("batch.skippedFiles"), reasons);
 }
 
 function stepBar(step) {

@@ -1,8 +1,9 @@
 // The list of batches.
 
-import { english, get } from "./api.js";
+import { get } from "./api.js";
 import { h, replace } from "./dom.js";
 import { ago, clock, duration, opName, percent, rate, stateText, stepText, subtitleOf, titleOf } from "./format.js";
+import { said } from "./said.js";
 import { t } from "./texts.js";
 
 const PAGE = 12;
@@ -60,7 +61,7 @@ export function paceText(batch) {
 const NO_CONSUMER = "no consumer: ";
 
 function waitText(reason) {
-  if (!reason.startsWith(NO_CONSUMER)) return [t("batch.waits"), " ", english(reason)];
+  if (!reason.startsWith(NO_CONSUMER)) return [t("batch.waits"), " ", said(reason)];
   const operations = reason.slice(NO_CONSUMER.length).split(", ").map(opName).join(", ");
   return t("batch.waitsWorker", { operation: operations });
 }
@@ -117,12 +118,13 @@ export class BatchesCard {
 function refusedRow(batch) {
   const first = batch.faults[0] || { place: "", problem: "" };
   const more = batch.faults.length > 1 ? ` ${t("batches.moreFaults", { n: batch.faults.length - 1 })}` : "";
-  const name = batch.municipality || batch.batch_id || t("batches.withoutId"); // a refused one has no more than that
+  const isNamed = batch.name || batch.municipality || batch.batch_id; // a refused one has no more than that
+  const below = [batch.municipality, batch.batch_id].find((part) => part && part !== titleOf(batch));
   const inside = [
-    h("span", { class: "batch-name" }, h("span", { translate: "no" }, name), batch.municipality && batch.batch_id ? h("small", { translate: "no" }, batch.batch_id) : null),
+    h("span", { class: "batch-name" }, isNamed ? titleSpan(batch) : h("span", {}, t("batches.withoutId")), below ? h("small", { translate: "no" }, below) : null),
     statePill(batch.state),
     h("span", { class: "small" },
-      h("span", { class: "faults-of" }, first.place ? h("code", {}, first.place) : null, " ", english(first.problem), more),
+      h("span", { class: "faults-of" }, first.place ? h("code", {}, first.place) : null, " ", said(first.problem), more),
       h("span", {}, ago(batch.submitted_at))),
   ];
   if (!batch.batch_id) return h("li", {}, h("div", { class: "batch" }, inside));

@@ -1,8 +1,9 @@
 // The failures of a batch by reason, with one replay for each group and for each image.
 
-import { batchPath, english, get } from "./api.js";
+import { batchPath, get } from "./api.js";
 import { ICONS, h, icon, replace } from "./dom.js";
 import { fileName } from "./format.js";
+import { said, saidAll } from "./said.js";
 import { known, t } from "./texts.js";
 
 const NAMED = 50;
@@ -43,11 +44,11 @@ export class Failures {
     const list = h("details", { open: this.open.has(code) || reason.images <= 3, ontoggle: (event) => this.open[event.target.open ? "add" : "delete"](code) },
       h("summary", {}, whichText(reason, images)),
       h("ul", { class: "failed-images" }, images.map((image) => h("li", {},
-        h("div", {}, h("b", { translate: "no" }, fileName(image.source)), h("p", { class: "reason", lang: "en" }, image.reasons.join("; "))),
+        h("div", {}, h("b", { translate: "no" }, fileName(image.source)), h("p", { class: "reason" }, saidAll(image.reasons))),
         n > 1 ? this.button({ image: image.image }, t("failures.replay"), t("failures.replayFile", { file: fileName(image.source) })) : null))),
       hidden > 0 ? h("p", { class: "small" }, t("failures.inReport", { n: hidden })) : null);
     return h("li", {}, h("div", { class: "group-head" },
-      h("p", {}, h("strong", {}, known("reason", code) ?? english(reason.meaning)), " ", h("span", { class: "small" }, t("batch.images", { n }), h("code", {}, code))),
+      h("p", {}, h("strong", {}, known("reason", code) ?? said(reason.meaning)), " ", h("span", { class: "small" }, t("batch.images", { n }), h("code", {}, code))),
       this.button({ reason_code: code }, t("failures.replayGroup", { n }), t("failures.replayLabel", { n, why: known("reason", code) ?? reason.meaning }))), list);
   }
 

@@ -1,6 +1,6 @@
 // The form: drop images, build the route, see it as JSON, send.
 
-import { english, told, upload } from "./api.js";
+import { faultItems, told, upload } from "./api.js";
 import { Colours } from "./colours.js";
 import { ICONS, h, icon, replace, say, setText, toast } from "./dom.js";
 import { bytes } from "./format.js";
@@ -133,7 +133,7 @@ export class SendCard {
   async submit() {
     replace(this.problems);
     const missing = [this.files.length ? null : t("form.noImages"), this.actions().operations.length ? null : t("form.noRoute")].filter(Boolean);
-    if (missing.length) return this.refused([t("form.notYet")], missing);
+    if (missing.length) return this.refused([t("form.notYet")], missing.map((text) => h("li", {}, text)));
     // The same key when it is sent again after trouble: nothing is run twice.
     this.key ??= `page-${Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16)).join("")}`;
     const form = new FormData();
@@ -148,7 +148,7 @@ export class SendCard {
       toast(t("form.sent"));
       this.onSent(batch);
     } catch (problem) {
-      this.refused(told(problem), (problem.faults ?? []).map((fault) => [h("code", {}, fault.place), " ", english(fault.problem)]));
+      this.refused(told(problem), faultItems(problem.faults ?? []));
     } finally {
       this.sending(false);
     }
@@ -169,7 +169,7 @@ export class SendCard {
   }
 
   refused(head, faults) {
-    replace(this.problems, h("p", {}, head), faults.length ? h("ul", {}, faults.map((fault) => h("li", {}, fault))) : null);
+    replace(this.problems, h("p", {}, head), faults.length ? h("ul", {}, faults) : null);
     this.problems.focus();
   }
 

@@ -25,6 +25,7 @@ TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
+    "json": "application/json",
 }
 PLACE = re.compile(rb"\{\{([\w.]+)\}\}")
 
@@ -47,7 +48,8 @@ def read_page_file(name: str, language: str = LANGUAGES[0]) -> PageFile | None:
     if kind is None or "/" in name or "\\" in name or name.startswith("."):
         return None
     try:
-        body = (files("muniflow_gateway") / "page" / name).read_bytes()
+        folder = files("muniflow_gateway") / "page"
+        body = (folder / "texts" / name if kind == TYPES["json"] else folder / name).read_bytes()
     except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     if name == INDEX:

@@ -1,12 +1,13 @@
 // One stage: what it does now, its last hour, why images failed there, and the batches that pass it.
 
-import { ApiProblem, english, get, told } from "./api.js";
+import { ApiProblem, get, told } from "./api.js";
 import { batchRow } from "./batches.js";
 import { ICONS, h, icon, replace } from "./dom.js";
 import { count, duration, milliseconds, opName, percent, rate } from "./format.js";
 import { backlogOf, bottleneckOf, healthOf } from "./graph.js";
 import { HistoryChart } from "./history.js";
 import { routesNow } from "./stages.js";
+import { said } from "./said.js";
 import { known, t } from "./texts.js";
 
 export class StageView {
@@ -18,7 +19,7 @@ export class StageView {
       [new HistoryChart(t("stage.workers"), "workers", count), "workers"],
     ];
     this.head = h("div", { class: "card batch-head" }, h("h1", { class: "stage-title" }, opName(name)), h("p", { class: "empty" }, t("page.loading")));
-    this.summary = known("operation", `${name}.summary`) ?? english(summary);
+    this.summary = known("operation", `${name}.summary`) ?? said(summary);
     this.failures = h("div", { class: "reasons" });
     this.batches = h("ul", { class: "batches" });
     this.element = h("div", { class: "one-batch" },
@@ -81,6 +82,6 @@ function card(id, title, content) {
 function reasonRow(reason, most) {
   const part = h("span", { class: "part failed" });
   part.style.width = `${percent(reason.images, most)}%`;
-  return h("li", {}, h("span", {}, known("reason", reason.reason_code) ?? english(reason.meaning), " ", h("code", {}, reason.reason_code)), h("strong", {}, t("batch.images", { n: reason.images })),
+  return h("li", {}, h("span", {}, known("reason", reason.reason_code) ?? said(reason.meaning), " ", h("code", {}, reason.reason_code)), h("strong", {}, t("batch.images", { n: reason.images })),
     h("div", { class: "bar thin", "aria-hidden": "true" }, part));
 }

@@ -1,7 +1,7 @@
 // The texts of the page, in the language that the gateway chose for it and filled in; see `texts/en.json`.
 
 const texts = JSON.parse(document.getElementById("texts").textContent);
-const language = document.documentElement.lang;
+export const language = document.documentElement.lang;
 const YEAR_S = 31_536_000;
 
 // The reader's own kind of the language, for numbers and dates: de-CH writes 1’000.
