@@ -11,6 +11,7 @@ from muniflow.model.operation import Size, installed_operations
 from muniflow.planning.budgets import Budgets
 from muniflow.runtime.budgets import BudgetSettings
 from muniflow.runtime.settings import read_env
+from muniflow_gateway.clients.coordinator import CoordinatorClient
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.budgets import BudgetCheck
 from muniflow_gateway.upload.documents import (
@@ -95,8 +96,9 @@ def test_every_fault_of_a_json_document_is_named_at_once(wrong, places):
 
 def test_images_and_batches_that_are_too_large_are_named_together():
     settings = BudgetSettings(batch_budget=BatchBudget(images=2))
+    coordinator = CoordinatorClient("http://localhost")  # not asked
     check = BudgetCheck(
-        Budgets(settings, ImageLimits(max_growth=2, max_pixels=1_000_000)), installed_operations(), None
+        Budgets(settings, ImageLimits(max_growth=2, max_pixels=1_000_000)), installed_operations(), coordinator
     )
     body = b'{"batch_id": "b", "images": ["a", "b", "c"], "operations": [["resize", "3000x3000"]]}'
     small, large = Picture(Size(10, 10), "jpg"), Picture(Size(3000, 3000), "jpg")

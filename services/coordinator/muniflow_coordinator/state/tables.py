@@ -280,24 +280,7 @@ ADVISORY = (service_times, forecasts)
 """Without these the ledger works, and forecasts are worse."""
 
 __all__ = [
-    "ADDED",
-    "ADVISORY",
-    "SCHEMA_VERSION",
-    "audit",
-    "batches",
-    "checksums",
-    "documents",
-    "erasures",
-    "failure",
-    "forecasts",
-    "images",
-    "leadership",
-    "leaves",
-    "letters",
-    "metadata",
-    "rejections",
-    "schema",
-    "service_times",
-    "spending",
-    "webhooks",
-]
+    "ADDED", "ADVISORY", "SCHEMA_VERSION", "audit", "batches", "checksums", "documents", "erasures", "failure",
+    "forecasts", "images", "leadership", "leaves", "letters", "metadata", "rejections", "schema", "service_times",
+    "spending", "webhooks",
+]  # fmt: skip

@@ -256,8 +256,8 @@ class UploadService:
             if start.refused is not None and (whole or start.refused.reason_code != "image_unsupported"):
                 form.fault(file.place, f"{file.name}: {start.refused}")
                 continue
-            header = start.header
-            pictures[Fault(file.place, file.name)] = header and Picture(header.size, READS[header.format])
+            picture = None if start.header is None else Picture(start.header.size, READS[start.header.format])
+            pictures[Fault(file.place, file.name)] = picture
         return pictures
 
     async def _start_of(self, sink: Sink, file: StoredFile) -> ImageStart:
