@@ -18,7 +18,8 @@ from muniflow_gateway.page.language import texts_of
 
 pytestmark = pytest.mark.timeout(300)
 ROUTE = [["resize", "50%"], ["split", "3x2"]]
-REJECTED = {"batch_id": "geweigerd", "source": "nergens", "manifest": "weg.txt", "operations": ROUTE, "output": "jpg"}
+REJECTED = {"batch_id": "geweigerd", "name": "Gevels", "source": "nergens", "manifest": "weg.txt", "operations": ROUTE, "output": "jpg"}
+MIXED = {"batch_id": "gemengd", "source": "gemengd", "manifest": None, "operations": ROUTE[:1]}
 AWAY = {"status": 503, "reason": "broker", "detail": "the broker takes no messages: low on memory"}
 NO_KEY = {"status": 401, "reason": "key", "detail": "the API key is not known, or was revoked"}
 
@@ -131,6 +132,17 @@ def submit(stack, *files, **actions):
     return answer.json()["batch_id"]
 
 
+def mixed(stack):
+    """A batch over a folder that has other files, too."""
+    name, body = picture(0)
+    folder = stack.folder / "gemengd"
+    folder.mkdir()
+    for file, content in {name: body, "notes.txt": b"some notes", "moving.gif": b"GIF89a"}.items():
+        (folder / file).write_bytes(content)
+    web.post(f"{stack.url}/v1/batches", json=REJECTED | MIXED, timeout=60)
+    stack.settled("gemengd")
+
+
 def test_every_state_is_whole_in_light_and_dark_and_in_its_language(open_page, stack):
     page = open_page(locale="nl-NL", expecting=["503", "409"])
     walk = Walk(page, stack.url)
@@ -140,6 +152,7 @@ def test_every_state_is_whole_in_light_and_dark_and_in_its_language(open_page, s
     cut = (f"cut-{name}", body[: len(body) // 2])
     failed = submit(stack, cut, ("tiny.png", tiny), picture(0), operations=ROUTE[1:])
     web.post(f"{stack.url}/v1/batches", json=REJECTED, timeout=60)
+    mixed(stack)
     stack.settled(done)
     stack.settled(failed)
     with walk.problem("**/v1/batches?*", 200, {"batches": [], "next": None}):
@@ -197,7 +210,11 @@ def batches(walk, done, failed):
     expect(page.locator(".groups > li")).to_have_count(2)
     expect(page.locator(".reason [lang]")).to_have_count(0)
     walk.look("failed")
+    walk.go("/#/batch/gemengd")
+    expect(page.locator(".batch-head")).to_contain_text(re.compile("een GIF, dat wordt .*tekst, dat wordt"))
+    walk.look("skipped")
     walk.go("/#/batch/geweigerd")
+    expect(page.get_by_role("heading", name="Gevels")).to_be_visible()
     expect(page.locator(".problems li")).to_have_count(1)
     expect(page.locator(".problems li")).to_contain_text("is niet in de bronopslag")
     walk.look("rejected")
