@@ -18,7 +18,14 @@ from muniflow_gateway.page.language import texts_of
 
 pytestmark = pytest.mark.timeout(300)
 ROUTE = [["resize", "50%"], ["split", "3x2"]]
-REJECTED = {"batch_id": "geweigerd", "name": "Gevels", "source": "nergens", "manifest": "weg.txt", "operations": ROUTE, "output": "jpg"}
+REJECTED = {
+    "batch_id": "geweigerd",
+    "name": "Gevels",
+    "source": "nergens",
+    "manifest": "weg.txt",
+    "operations": ROUTE,
+    "output": "jpg",
+}
 MIXED = {"batch_id": "gemengd", "source": "gemengd", "manifest": None, "operations": ROUTE[:1]}
 AWAY = {"status": 503, "reason": "broker", "detail": "the broker takes no messages: low on memory"}
 NO_KEY = {"status": 401, "reason": "key", "detail": "the API key is not known, or was revoked"}
@@ -213,6 +220,11 @@ def batches(walk, done, failed):
     walk.go("/#/batch/gemengd")
     expect(page.locator(".batch-head")).to_contain_text(re.compile("een GIF, dat wordt .*tekst, dat wordt"))
     walk.look("skipped")
+    page.set_viewport_size({"width": 390, "height": 844})
+    walk.go("/#/")
+    expect(page.locator(".batches")).to_contain_text("bestanden overgeslagen")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
     walk.go("/#/batch/geweigerd")
     expect(page.get_by_role("heading", name="Gevels")).to_be_visible()
     expect(page.locator(".problems li")).to_have_count(1)

@@ -100,10 +100,13 @@ def _say_already_run(notice: "Notice") -> None:
 
 def _checked(document: bytes) -> "Batch | None":
     from muniflow.model.batch import read_batch
+    from muniflow.model.deadline import past_faults, stated_at
     from muniflow.model.operation import installed_operations
 
-    operations = installed_operations()
-    return read_batch(document, operations) if operations else None
+    if not (operations := installed_operations()):
+        return None
+    # A batch that is valid by itself may be known already, so that its deadline may have passed.
+    return read_batch(document, operations, also=lambda read: past_faults(stated_at(read.deadline), time.time()))
 
 
 def _rejected(notice: "Notice", *, as_json: bool) -> int:

@@ -32,6 +32,11 @@ def show_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def stated_at(deadline: str | None) -> float | None:
+    """Unix seconds of the field of a document that was read; `None`: it states none."""
+    return None if deadline is None else read_time(deadline)
+
+
 def past_faults(deadline_at: float | None, now_at: float) -> tuple[Fault, ...]:
     """What is wrong with the deadline of a batch that nobody has accepted yet.
 

@@ -13,7 +13,7 @@ from functools import partial
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, read_batch
 from muniflow.model.batch_document import BatchDocument
-from muniflow.model.deadline import past_faults, read_time
+from muniflow.model.deadline import past_faults, stated_at
 from muniflow.model.keys import as_prefix
 from muniflow.model.messages import TERMINAL, UNFINISHED, Notice
 from muniflow.model.operation import Operations
@@ -119,10 +119,9 @@ class BatchHandler:
     def _also_wrong(self, delivery: Delivery, sender: Sender, document: BatchDocument) -> tuple[Fault, ...]:
         """Return what is wrong with an invalid document beside its fields: its sender does not learn it one by one."""
         images = None if document.images is None else tuple(document.images)
-        deadline_at = None if document.deadline is None else read_time(document.deadline)
         source_faults = self.audit.senders.faults(sender, as_prefix(document.source), images, document.manifest)
         callback_faults = self.callback_faults(sender.owner, document.callback)
-        return (*source_faults, *past_faults(deadline_at, self._sent_at(delivery)), *callback_faults)
+        return (*source_faults, *past_faults(stated_at(document.deadline), self._sent_at(delivery)), *callback_faults)
 
     def _admit(self, batch: Batch, delivery: Delivery) -> None:
         batch = replace(batch, submission=delivery.message_id)

@@ -229,7 +229,8 @@ class Follower:
         submitted_at = self._notices.submitted_at(batch_id)
         if (notice := self._notices.rejected(batch_id)) is not None and isinstance(error, NotFound):
             faults = tuple(FaultEntry.model_validate({"place": "", "problem": ""} | fault) for fault in notice.faults)
-            return rejected_view(Rejection(batch_id=batch_id, owner=notice.owner, at=notice.at, faults=faults))
+            told = {"owner": notice.owner, "name": notice.name or "", "municipality": notice.municipality}
+            return rejected_view(Rejection(batch_id=batch_id, at=notice.at, faults=faults, **told))
         if submitted_at is None or (isinstance(error, NotFound) and self._notices.arrived(batch_id)):
             return None
         waiting_for = (

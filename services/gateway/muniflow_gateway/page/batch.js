@@ -157,7 +157,7 @@ function faultList(faults) {
 
 // Files below the source that are no images: a link, a GIF, notes.
 function skippedText(batch) {
-  const reasons = Object.entries(batch.skipped_reasons).map(([reason, number], place) => [place ? ", " : " ", said(reason), ` (${count(number)})`]);
+  const reasons = Object.entries(batch.skipped_reasons).map(([reason, number], place) => [place ? "; " : " ", said(reason), ` (${count(number)})`]);
   return h("p", { class: "small" }, t("batch.skippedFiles"), reasons);
 }
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import Batch, derived_id, read_batch
 from muniflow.model.batch_document import BatchDocument
-from muniflow.model.deadline import past_faults, read_time
+from muniflow.model.deadline import past_faults, stated_at
 from muniflow.model.json_text import read_json
 from muniflow.model.keys import HIDDEN, as_prefix, is_hidden
 from muniflow.model.operation import Operations
@@ -140,9 +140,7 @@ def _faults_in(body: bytes, operations: Operations, now_s: float, rights: Rights
 
 
 def _deadline_at(asks: Batch | BatchDocument) -> float | None:
-    if isinstance(asks, Batch):
-        return asks.deadline_at
-    return None if asks.deadline is None else read_time(asks.deadline)
+    return asks.deadline_at if isinstance(asks, Batch) else stated_at(asks.deadline)
 
 
 def check_document(
