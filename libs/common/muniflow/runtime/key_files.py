@@ -1,10 +1,14 @@
 """The two files of keys: the private one of the coordinator, and the public one of its workers that follows from it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from muniflow.errors import Fault, Invalid
+from muniflow.runtime.clock import Clock
+from muniflow.runtime.followed_file import FollowedFile
+from muniflow.runtime.settings import GrantSettings, variable
 from muniflow.runtime.signing import (
     SigningKey,
     new_signing_key,
@@ -12,6 +16,24 @@ from muniflow.runtime.signing import (
     write_signing_key,
     write_verify_key,
 )
+
+Keys = TypeVar("Keys")
+
+
+def followed_keys(
+    settings: GrantSettings, field: str, read: Callable[[bytes], Keys], clock: Clock
+) -> FollowedFile[Keys] | None:
+    """The keys of the file that a setting names; `None` where it names none.
+
+    Raises:
+        Invalid: they cannot be read; or there are none, and what is not signed is to be refused.
+    """
+    path: str | None = getattr(settings, field)
+    if path is not None:
+        return FollowedFile(variable(field), Path(path), read, clock)
+    if settings.unsigned_tasks == "refuse":
+        raise Invalid((Fault(variable(field), f"name a file of keys: {variable('unsigned_tasks')} is `refuse`"),))
+    return None
 
 
 def keys_in(signing: Path) -> tuple[SigningKey, ...]:

@@ -7,17 +7,17 @@ tried again later.
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from muniflow.compute.groups import GroupResult, TaskResult
-from muniflow.errors import Fault, Invalid, MuniflowError, Unavailable
+from muniflow.errors import MuniflowError, Unavailable
 from muniflow.model.allowed import Foreign, Shared, require_inside, shared_of
 from muniflow.model.grant import Grant
 from muniflow.model.messages import Task
 from muniflow.model.settlement import Fail, Retry, settle
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.followed_file import FollowedFile
+from muniflow.runtime.key_files import followed_keys
 from muniflow.runtime.settings import GrantSettings, Unsigned, variable
 from muniflow.runtime.signing import VerifyKeys, read_verify_keys, verified
 
@@ -44,13 +44,7 @@ class GrantCheck:
         Raises:
             Invalid: the keys cannot be read, or all tasks would be refused for want of keys.
         """
-        place = variable("verify_keys_file")
-        if settings.verify_keys_file is None:
-            if settings.unsigned_tasks == "refuse":
-                raise Invalid((Fault(place, f"name a file of keys: {variable('unsigned_tasks')} is `refuse`"),))
-            return cls()
-        path = Path(settings.verify_keys_file)
-        return cls(FollowedFile(place, path, read_verify_keys, clock), settings.unsigned_tasks)
+        return cls(followed_keys(settings, "verify_keys_file", read_verify_keys, clock), settings.unsigned_tasks)
 
     def refusal(self, task: Task) -> GroupResult | None:
         """What becomes of a task that must not run; `None` for one that may."""

@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from muniflow.errors import Fault, Invalid
 from muniflow.model.allowed import Foreign, readable, require_inside
 from muniflow.model.messages import Task
 from muniflow.model.owners import Grants
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.followed_file import FollowedFile
-from muniflow.runtime.settings import GrantSettings, Unsigned, variable
+from muniflow.runtime.key_files import followed_keys
+from muniflow.runtime.settings import GrantSettings, Unsigned
 from muniflow.runtime.signing import SigningKey, read_signing_keys, verified
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.runs.spec import example_task, task_writer
@@ -39,13 +38,8 @@ class Signer:
         Raises:
             Invalid: the keys cannot be read, or unsigned tasks are refused and there are no keys.
         """
-        place = variable("signing_key_file")
-        if settings.signing_key_file is None:
-            if settings.unsigned_tasks == "refuse":
-                raise Invalid((Fault(place, f"name a file of keys: {variable('unsigned_tasks')} is `refuse`"),))
-            return cls(grants=grants)
-        path = Path(settings.signing_key_file)
-        return cls(FollowedFile(place, path, read_signing_keys, clock), settings.unsigned_tasks, grants)
+        keys = followed_keys(settings, "signing_key_file", read_signing_keys, clock)
+        return cls(keys, settings.unsigned_tasks, grants)
 
     def prepare(self, run: Run, rows: Sequence[ImageRow]) -> None:
         """Let a batch write the tasks of these images as the key of today has signed them."""
