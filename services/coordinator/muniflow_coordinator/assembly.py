@@ -93,7 +93,7 @@ def assemble(
     audit, probe, courier = _audit(given, transport, retry), Probe(loop, transport, runs), _courier(given, retry)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
-    dispatcher = _dispatcher(given, settings, transport, retry, runs, scheduler)
+    dispatcher = _dispatcher(given, settings, transport, retry, runs=runs, scheduler=scheduler)
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
     forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
@@ -135,6 +135,7 @@ def _dispatcher(
     settings: CoordinatorSettings,
     transport: Transport,
     retry: RetryQueue,
+    *,
     runs: Runs,
     scheduler: Scheduler,
 ) -> Dispatcher:
