@@ -18,14 +18,17 @@ from tests.integration.gateway.help import OwnGateway, form, picture
 from tests.support import web
 from tests.support.coordinators import CoordinatorProcess
 from tests.support.guarded_s3 import ABORT, DELETE, LIST, READ, WRITE, GuardedS3, guarded_s3
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, run_until
 
 from muniflow.errors import NotFound, Unavailable
 from muniflow.model.messages import TERMINAL
-from muniflow.runtime.settings import BrokerSettings
+from muniflow.model.topology import Topology
+from muniflow.runtime.loop import new_loop
+from muniflow.runtime.settings import BrokerSettings, read_env, to_env
 from muniflow.store import Store, open_store
 from muniflow.store.policies import s3_policy
 from muniflow.store.rights import RIGHTS, ROOTS, Root
+from muniflow.transport.rabbitmq import RabbitTransport
 
 USERS = {"coordinator": "coordinator", "gateway": "gateway", "step-resize": "step", "step-split": "step"}
 """The service of each part."""
@@ -203,3 +206,18 @@ def a_step_changes_nothing_of_anothers(s3: GuardedS3, monkeypatch: pytest.Monkey
         with pytest.raises(Unavailable, match="not allowed to"):
             attack()
     assert everything() == before
+
+
+def test_a_password_that_changed_counts_for_the_next_connection(broker: BrokerSettings, tmp_path: Path) -> None:
+    right = str(urlsplit(broker.amqp_url).password)
+    (tmp_path / "MUNIFLOW_AMQP_PASSWORD").write_text("of before")
+    settings = read_env(BrokerSettings, {**to_env(broker), "MUNIFLOW_SECRETS_DIR": str(tmp_path)})
+    loop = new_loop()
+    transport = RabbitTransport(settings.model_copy(update={"reconnect_max_s": 0.5}), loop, "test")
+    transport.start(Topology((), ()), lambda: None, lambda _: None)
+    run_until(loop, lambda: "refused the user" in str(transport.disconnect_reason))
+    (tmp_path / "MUNIFLOW_AMQP_PASSWORD").write_text(right)
+    run_until(loop, lambda: transport.connected)
+    transport.stop(loop.stop)
+    loop.start()
+    loop.close()
