@@ -8,7 +8,7 @@ from muniflow.errors import NotFound
 from muniflow.model import earlier
 from muniflow.model.topology import EVENTS, TASKS_EXCHANGE, dead_queue, step_queue, topology
 from muniflow.runtime.executor import ThreadRepeater
-from muniflow.transport.admin import open_channel, queue_depths, republish
+from muniflow.transport.admin import delete_queues, open_channel, queue_depths, republish
 from muniflow.transport.types import OutgoingMessage
 from muniflow_coordinator.farewell import PAUSE_S, Farewell
 
@@ -17,6 +17,7 @@ BEFORE = earlier.queues(OPERATIONS)
 
 
 def test_old_bindings_and_queues_go_once_the_queues_are_empty(broker):
+    delete_queues(broker, BEFORE)  # those of a test that ran the build before
     declared(broker, earlier.with_earlier(topology(OPERATIONS), OPERATIONS))
     step = step_queue("blur")
     with open_channel(broker) as channel:
