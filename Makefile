@@ -39,9 +39,9 @@ test-cluster: ## the chart on a real Kubernetes control plane, 20 minutes, as ro
 	tools/control-plane
 	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" -n 0 $(PYTEST_ARGS)
 
-test-upgrade: ## the build before and this one together, replaced in every order: OLD=, NEW= commit or folder
+test-upgrade: ## the build before and this one together, in every order and mix, an hour: OLD=, NEW= commit or folder; OUT=FILE goes on
 	@scripts/bootstrap dev
-	@$(BIN)/python -m tests.upgrade $(if $(OLD),--old $(OLD)) $(if $(NEW),--new $(NEW)) $(UPGRADE_ARGS)
+	@$(BIN)/python -m tests.upgrade $(if $(OLD),--old $(OLD)) $(if $(NEW),--new $(NEW)) $(if $(OUT),--out $(OUT)) $(UPGRADE_ARGS)
 
 test-security: ## attacks on a live stack at length: 1,500 slow clients, and made-up requests to every route, with two seeds
 	@scripts/bootstrap dev

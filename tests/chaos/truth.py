@@ -88,10 +88,10 @@ def truth_of(document: Document, source: Path, scratch: Path) -> Truth:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The outputs below a destination, without the report and what a killed process left unfinished."""
+    """The outputs below a destination, without reports and what a killed process left unfinished."""
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != REPORT and not path.name.startswith(TEMPORARY):
+        if path.is_file() and path.suffix != Path(REPORT).suffix and not path.name.startswith(TEMPORARY):
             found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -1,20 +1,17 @@
 """The command line against a whole stack on this machine: broker, coordinator and workers as processes."""
 
-import base64
 import json
 import os
 import shutil
 import signal
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from standardwebhooks import Webhook
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support import web
+from tests.support.hooks import SECRET, receiving
 from tests.support.waiting import eventually
 
 from muniflow.model.topology import AUDIT, CONTROL, EVENTS, LOST, step_queue
@@ -26,55 +23,23 @@ from muniflow_cli.stack.broker import find_server
 from muniflow_cli.stack.processes import is_running
 from muniflow_cli.stack.state import read_state
 
-SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 pytestmark = [
     pytest.mark.skipif(find_server() is None and os.environ.get("CI") != "true", reason="needs rabbitmq-server"),
     pytest.mark.timeout(300),
 ]
 
 
-class Hook(BaseHTTPRequestHandler):
-    """Keeps what it is told."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert isinstance(self.server, Hooks)
-        self.server.got.append((dict(self.headers), body))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_what):
-        pass
-
-
-class Hooks(ThreadingHTTPServer):
-    """A receiver of webhooks."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Hook)
-        self.got: list[tuple[dict[str, str], bytes]] = []
-
-
 @pytest.fixture(scope="module")
 def hooks():
-    with Hooks() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with receiving() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
 def muniflow(tmp_path_factory, hooks):
     folder = tmp_path_factory.mktemp("stack")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    secrets = tmp_path_factory.mktemp("secrets") / "webhooks.json"
-    secrets.write_text(json.dumps({"default": {"secrets": [SECRET]}}))
-    webhooks = {
-        "MUNIFLOW_WEBHOOK_HOSTS": f"127.0.0.1:{hooks.server_port}",
-        "MUNIFLOW_WEBHOOKS_FILE": str(secrets),
-        "MUNIFLOW_WEBHOOK_LOOPBACK": "true",
-    }
-    cli = CommandLine(folder, webhooks)
+    cli = CommandLine(folder, hooks.variables(tmp_path_factory.mktemp("secrets")))
     done = cli("up", "--detach", "--workers", "blur=2", timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert f"keys make NAME --file {cli.state_dir / 'api-keys'}" in done.stdout
@@ -119,11 +84,9 @@ def test_the_whole_address_of_the_broker_is_printed_where_it_is_asked_for(munifl
 
 
 def test_a_webhook_tells_the_end_of_a_batch(muniflow, hooks):
-    url = f"http://127.0.0.1:{hooks.server_port}/ended"
-    muniflow.read("submit", muniflow.write_batch("told", images=["coffee.png"], callback=url), "--wait")
-    eventually(lambda: hooks.got, what="the webhook")
-    [(headers, body)] = hooks.got
-    assert Webhook(SECRET).verify(body, headers)["subject"] == "told"
+    muniflow.read("submit", muniflow.write_batch("told", images=["coffee.png"], callback=hooks.url), "--wait")
+    eventually(lambda: hooks.subjects, what="the webhook")
+    assert hooks.subjects == ["told"]
     eventually(lambda: not muniflow.read("webhooks")["webhooks"])
 
     refused = muniflow.write_batch("elsewhere", images=["coffee.png"], callback="https://hooks.example.org/")

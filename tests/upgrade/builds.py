@@ -17,12 +17,6 @@ PREVIOUS = Path(__file__).with_name("previous")
 """Holds the commit of the build before this one; moved on with each release."""
 OURS = re.compile(r"muniflow|_editable_impl_muniflow|__editable__.*muniflow|bin$|__pycache__$")
 _SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
-_COMMAND = """
-import sys
-from importlib.metadata import entry_points
-[command] = entry_points(group="console_scripts", name="muniflow")
-sys.exit(command.load()())
-"""
 
 
 class NoBuildError(Exception):
@@ -38,12 +32,9 @@ class Build:
     site: Path
     """Where its packages are."""
 
-    def muniflow(self, *arguments: str, folder: Path) -> None:
-        """Run its command line, which must end with code 0 or 1 (an image failed)."""
-        done = subprocess.run(
-            [self.python, "-c", _COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode in {0, 1}, f"{self.name}: muniflow {arguments}: {done.stdout}\n{done.stderr}"
+    def module(self, *arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m`; returns what it left."""
+        return subprocess.run([self.python, "-m", *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def previous() -> str:

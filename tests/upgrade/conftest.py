@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import BrokerOfTests
 from tests.upgrade import builds
 from tests.upgrade.builds import Build, NoBuildError
-from tests.upgrade.walk import Walk, walking
+from tests.upgrade.walk import Place, Walk, walking
 
 IMAGES = 30
 
@@ -35,5 +35,5 @@ def walk(broker_of_tests: BrokerOfTests, tmp_path_factory: pytest.TempPathFactor
         node.kill()
         node.start()
     folder = Path(tmp_path_factory.mktemp("upgrade"))
-    with walking(folder, broker_of_tests.settings, node, IMAGES, seed=1) as made:
+    with walking(Place(folder, broker_of_tests.settings, node, IMAGES, seed=1)) as made:
         yield made

@@ -12,6 +12,8 @@ from muniflow.model.topology import step_queue
 from muniflow.transport.admin import open_channel, republish
 from muniflow.transport.types import OutgoingMessage
 
+LATER = 9
+"""The version of a message that neither build understands."""
 pytestmark = pytest.mark.timeout(600)  # for a machine with much other work; it takes a tenth of it
 
 
@@ -33,11 +35,8 @@ def test_a_field_with_another_name_is_found(walk, older, tmp_path):
     assert walk.harness.guarantees("misread").wrong > 0
 
 
-@pytest.mark.parametrize(("which", "said"), [
-    ("older", "goes to the dead letters"),
-    ("this tree", "message version 3; this build understands 2: update it"),
-])  # fmt: skip
-def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
+@pytest.mark.parametrize("which", ["older", "this tree"])
+def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which):
     """Its image fails with that reason, its neighbours are done, and no worker ends."""
     build = older if which == "older" else builds.this_tree()
     walk.stop("resize-1")
@@ -52,8 +51,8 @@ def test_a_worker_refuses_a_task_of_a_later_version(walk, older, which, said):
     walk.harness.until_ended(batch)
     images = json.loads((walk.harness.root("output") / batch / REPORT).read_bytes())["images"]
     assert [image["state"] for image in images] == ["done", "done", "failed", "done"]
-    assert "refused this task (message version 3): update the workers" in images[2]["reasons"][0]
-    assert said in walk.harness.services["resize-1"].text
+    assert f"refused this task (message version {LATER}): update the workers" in images[2]["reasons"][0]
+    assert f"message version {LATER}; this build understands " in walk.harness.services["resize-1"].text
     assert walk.harness.services["resize-1"].running
 
 
@@ -68,7 +67,7 @@ def make_later(harness: Harness, batch: str, image: int) -> None:
                 return False
             task = json.loads(body)
             mine = (task["batch"], task["image"]) == (batch, image)
-            later = {**task, "v": 3, "colour": "lab"} if mine else task
+            later = {**task, "v": LATER, "colour": "lab"} if mine else task
             republish(channel, OutgoingMessage(queue, json.dumps(later).encode(), exchange=""))
             channel.basic_ack(frame.delivery_tag or 0)
             return mine

@@ -1,14 +1,13 @@
 """A stack of one build that is replaced by another one while batches run, process by process, there and back."""
 
-import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 from tests.chaos.harness import Harness, document
@@ -17,11 +16,14 @@ from tests.chaos.service import Service
 from tests.chaos.truth import Document, GuaranteeReport, Truth, digests
 from tests.support import web
 from tests.upgrade.builds import Build
+from tests.upgrade.command_line import CommandLine
 
 from muniflow.runtime.key_files import rotate_keys
 from muniflow.runtime.settings import BrokerSettings
+from muniflow_cli.commands import exits
 from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_cli.stack.ports import free_ports
+from muniflow_gateway.auth.api_keys import make_key
 
 Role = Literal["coordinator", "workers", "gateway"]
 Order = tuple[Role, ...]
@@ -47,6 +49,20 @@ POISON = "poison.jpg"
 DRAIN_S = 60.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stack runs, and with what."""
+
+    folder: Path
+    broker: BrokerSettings
+    node: PrivateBroker | None
+    images: int
+    """Of each batch."""
+    seed: int
+    database_url: str = ""
+    """Of the ledger; left out: the harness makes one."""
+
+
 @dataclass
 class Walk:
     """The stack, and the batches that keep it busy."""
@@ -54,6 +70,8 @@ class Walk:
     harness: Harness
     images: int
     seed: int
+    extras: Sequence[Mapping[str, Any]] = ({},)
+    """Fields of the batches that keep it busy, by turns."""
     replaced: int = 0
     sent: list[str] = field(default_factory=list)
     _ended: int = 0
@@ -68,29 +86,37 @@ class Walk:
         self.url = f"http://127.0.0.1:{http}"
         variables = self.harness.environment() | {
             "MUNIFLOW_GATEWAY_BIND": f"127.0.0.1:{http}",
-            "MUNIFLOW_GATEWAY_OPEN": "true",
             "MUNIFLOW_COORDINATOR_URL": f"http://127.0.0.1:{self.harness.coordinator.port}",
-            "MUNIFLOW_API_KEYS_FILE": str(self.harness.folder / "api-keys"),
+            "MUNIFLOW_API_KEYS_FILE": str(self.keys),
         }
+        self.headers = self.key("anybody")
         self.harness.services["gateway"] = Service("gateway", "muniflow_gateway", variables, log, port)
+
+    @property
+    def keys(self) -> Path:
+        """The file of the gateway's keys."""
+        return self.harness.folder / "api-keys"
+
+    def key(self, name: str, **fields: Any) -> dict[str, str]:
+        """Make a key, and the header that shows it. One without more fields is read by every build."""
+        return {"Authorization": f"Bearer {make_key(self.keys, name, fields)}"}
 
     def document(self, route: int, batch_id: str) -> Document:
         """A batch over all images, by the number of its route."""
         operations, output = ROUTES[route % len(ROUTES)]
-        return document(batch_id, self.pictures, operations, output)
+        return {**document(batch_id, self.pictures, operations, output), **self.extras[route % len(self.extras)]}
 
-    def know_from(self, build: Build) -> None:
+    def know_from(self, cli: CommandLine) -> None:
         """Take the truth from the local engine of a build; otherwise it is that of this tree.
 
         What the other build does is held against it, too: before the first replacement all outputs are its own.
         """
         for route in range(len(ROUTES)):
-            folder = self.harness.folder / "truth" / str(route)
-            folder.mkdir(parents=True)
-            (folder / "batch.json").write_text(json.dumps(self.document(route, "truth")))
-            source = str(self.harness.root("source"))
-            build.muniflow("run", "batch.json", "--jobs", "1", "--source", source, "--out", "out", folder=folder)
-            outputs = digests(folder / "out" / "truth")
+            out, source = self.harness.folder / "truth" / str(route), str(self.harness.root("source"))
+            written = cli.write(self.document(route, "truth"))
+            said = cli("run", written, "--jobs", "1", "--source", source, "--out", str(out))
+            assert said.code == exits.FAILED, f"{cli.build.name}: {said.text}"  # one image is poison
+            outputs = digests(out / "truth")
             self.harness.know(self.document(route, ""), Truth(outputs, frozenset({POISON}), self.images))
 
     # Batches
@@ -121,7 +147,7 @@ class Walk:
     def _post(self, sent: Document) -> bool:
         """Hand a batch in through the gateway; returns whether it took it. Again is the same batch."""
         try:
-            answer = web.post(f"{self.url}/v1/batches", json=dict(sent), timeout=30)
+            answer = web.post(f"{self.url}/v1/batches", json=dict(sent), headers=self.headers, timeout=30)
         except httpx.TransportError:
             return False  # it is being replaced
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -232,12 +258,15 @@ def walk_through(walk: Walk, older: Build, newer: Build, orders: Sequence[Order]
 
 
 @contextmanager
-def walking(folder: Path, broker: BrokerSettings, node: PrivateBroker | None, images: int, seed: int) -> Iterator[Walk]:
-    """A stack of which nothing runs yet, with `images` in each batch."""
-    signing, verify = folder / "signing.pem", folder / "verify.pem"
+def walking(place: Place, variables: Mapping[str, str] | None = None) -> Iterator[Walk]:
+    """A stack of which nothing runs yet."""
+    signing, verify = place.folder / "signing.pem", place.folder / "verify.pem"
     rotate_keys(signing, verify)
     # Tasks that a worker of the older build hands on have lost their signature, and run all the same.
     keys = {"MUNIFLOW_SIGNING_KEY_FILE": str(signing), "MUNIFLOW_VERIFY_KEYS_FILE": str(verify)}
-    with Harness(folder, broker, node, WORKERS, VARIABLES | keys, autostart=()) as harness:
+    own = {**VARIABLES, **keys, **(variables or {})}
+    with Harness(
+        place.folder, place.broker, place.node, WORKERS, own, autostart=(), database_url=place.database_url
+    ) as harness:
         harness.tending = False  # nothing may die
-        yield Walk(harness, images, seed)
+        yield Walk(harness, place.images, place.seed)
