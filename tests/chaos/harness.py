@@ -50,6 +50,8 @@ class Harness:
     """Where `source`, `work`, `output` and `state` are, if not below `folder`."""
     autostart: tuple[str, ...] | None = None
     """What `with` starts; `None`: everything."""
+    declares: bool = True
+    """Whether queues are there before anything starts; otherwise exchanges go, too: the services make their own."""
     database_url: str = ""
     """Of the ledger; made where it is left out."""
     services: dict[str, Service] = field(default_factory=dict)
@@ -94,10 +96,18 @@ class Harness:
         queues = topology({*installed_operations(), *self.workers})
         with suppress(NotFound):
             delete_queues(self.settings, [queue.name for queue in queues.queues])
-        declared(self.settings, queues)
+        if self.declares:
+            declared(self.settings, queues)
+        else:
+            self._forget([exchange.name for exchange in queues.exchanges])
         for name in self.services if self.autostart is None else self.autostart:
             self.services[name].start()
         return self
+
+    def _forget(self, exchanges: Iterable[str]) -> None:
+        with open_channel(self.settings) as channel:
+            for name in exchanges:
+                channel.exchange_delete(name)
 
     def __exit__(self, *_: object) -> None:
         for service in self.services.values():

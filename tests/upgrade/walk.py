@@ -266,7 +266,10 @@ def walking(place: Place, variables: Mapping[str, str] | None = None) -> Iterato
     keys = {"MUNIFLOW_SIGNING_KEY_FILE": str(signing), "MUNIFLOW_VERIFY_KEYS_FILE": str(verify)}
     own = {**VARIABLES, **keys, **(variables or {})}
     with Harness(
-        place.folder, place.broker, place.node, WORKERS, own, autostart=(), database_url=place.database_url
+        *(place.folder, place.broker, place.node, WORKERS, own),
+        autostart=(),
+        database_url=place.database_url,
+        declares=False,  # an older build must find what it made itself, and a newer one what the older one made
     ) as harness:
         harness.tending = False  # nothing may die
         yield Walk(harness, place.images, place.seed)
