@@ -16,7 +16,7 @@ from tests.support.stopping import stopped
 from muniflow.images.opencv import cv2
 from muniflow_gateway.page.language import texts_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 ROUTE = [["resize", "50%"], ["split", "3x2"]]
 REJECTED = {
     "batch_id": "geweigerd",
