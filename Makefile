@@ -68,7 +68,7 @@ lint: ## ruff, mypy strict, import contracts
 	@scripts/bootstrap dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --num-workers 2 $(PATHS)
+	$(BIN)/mypy $(PATHS)
 	$(BIN)/lint-imports
 
 fix: ## let ruff repair what it can

@@ -1,5 +1,6 @@
 """The broker of the tests: the one that MUNIFLOW_TEST_AMQP_URL names, a private node, or a container."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -51,6 +52,17 @@ def _write_into_memory() -> None:
     """
     if "TMPDIR" not in os.environ and _fits(MEMORY):
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # for what we start, and for this process
+
+
+def pytest_collection() -> None:
+    """Collect without looking for garbage: 8,000 tests are made and all are kept."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage again; the tests themselves are none, and need not be looked at any more."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """Clients that hold on to a gateway: half heads, tiny chunks, bodies that creep or nobody asked for, slow readers.
 
-Each is tried against a gateway of its own on a live stack, with short limits. Meanwhile others are served.
+Each is tried against a gateway with short limits on a live stack. Meanwhile others are served.
 """
 
 import socket
@@ -13,7 +13,7 @@ from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
-from tests.integration.gateway.help import resident_bytes
+from tests.integration.gateway.help import OwnGateway, own_gateways, resident_bytes
 from tests.security.siege import besieged
 from tests.support import web
 from tests.support.http_server import LocalServer
@@ -36,6 +36,13 @@ SOON_S = 30.0
 SERVED_S = 20.0
 """Others are answered within this time, a third of what a slow head may take; a quiet machine takes milliseconds."""
 MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def short_gateway(stack, tmp_path_factory):
+    """With short limits and nothing else, for all tests here that leave it as it was."""
+    with own_gateways(stack.environment, tmp_path_factory.mktemp("short"), OwnGateway.ready) as start:
+        yield start(**SHORT)
 
 
 @contextmanager
@@ -67,10 +74,9 @@ def answer_s(url, path="/livez"):
     return time.monotonic() - began_s
 
 
-def test_a_head_that_does_not_end_is_not_waited_for(own_gateway):
-    gateway = own_gateway(**SHORT)
+def test_a_head_that_does_not_end_is_not_waited_for(short_gateway):
     began_s = time.monotonic()
-    with connected(gateway.url, 2) as (fresh, used):
+    with connected(short_gateway.url, 2) as (fresh, used):
         used.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200" in used.recv(65536)
         for client in (fresh, used):
@@ -79,9 +85,8 @@ def test_a_head_that_does_not_end_is_not_waited_for(own_gateway):
         assert time.monotonic() - began_s > 1, "what is slow is not refused at once"
 
 
-def test_a_head_that_creeps_is_not_waited_for_either(own_gateway):
-    gateway = own_gateway(**SHORT)
-    with connected(gateway.url) as (client,):
+def test_a_head_that_creeps_is_not_waited_for_either(short_gateway):
+    with connected(short_gateway.url) as (client,):
         client.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
 
         def creeps():
@@ -106,9 +111,8 @@ def test_more_half_heads_than_connections_keep_nobody_out(own_gateway):
         assert kept > 50, "the newest ones have time still"
 
 
-def test_a_stream_of_tiny_chunks_is_refused(own_gateway):
-    gateway = own_gateway(**SHORT)
-    with connected(gateway.url) as (client,):
+def test_a_stream_of_tiny_chunks_is_refused(short_gateway):
+    with connected(short_gateway.url) as (client,):
         head = "POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
         client.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
 
@@ -122,14 +126,13 @@ def test_a_stream_of_tiny_chunks_is_refused(own_gateway):
 
         with ThreadPoolExecutor(1) as pool:
             flooding = pool.submit(flood)
-            times = [answer_s(gateway.url) for _ in range(5)]
+            times = [answer_s(short_gateway.url) for _ in range(5)]
             assert flooding.result(SOON_S * 2), "all of it was taken"
         assert max(times) < SERVED_S, times
 
 
-def test_a_body_that_creeps_is_refused(own_gateway):
-    gateway = own_gateway(**SHORT)
-    with connected(gateway.url) as (client,):
+def test_a_body_that_creeps_is_refused(short_gateway):
+    with connected(short_gateway.url) as (client,):
         head = "POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
         client.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
 
@@ -143,10 +146,9 @@ def test_a_body_that_creeps_is_refused(own_gateway):
         eventually(refused, 2 * SOON_S, every_s=0.3)
 
 
-def test_after_its_refusal_a_client_cannot_go_on_sending(own_gateway):
-    gateway = own_gateway(**SHORT)
-    before_bytes = resident_bytes(gateway.process.pid)
-    with connected(gateway.url) as (client,):
+def test_after_its_refusal_a_client_cannot_go_on_sending(short_gateway):
+    before_bytes = resident_bytes(short_gateway.process.pid)
+    with connected(short_gateway.url) as (client,):
         client.sendall(b"POST /v1/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000000000\r\n\r\n")
         sent = 0
         with suppress(ConnectionError, TimeoutError):
@@ -154,14 +156,13 @@ def test_after_its_refusal_a_client_cannot_go_on_sending(own_gateway):
                 client.sendall(b"0" * MIB)
                 sent += MIB
         assert sent < 64 * MIB
-    assert resident_bytes(gateway.process.pid) - before_bytes < 50 * MIB
-    assert answer_s(gateway.url) < SERVED_S
+    assert resident_bytes(short_gateway.process.pid) - before_bytes < 50 * MIB
+    assert answer_s(short_gateway.url) < SERVED_S
 
 
-def test_a_body_of_json_that_creeps_is_refused(own_gateway):
-    gateway = own_gateway(**SHORT)
+def test_a_body_of_json_that_creeps_is_refused(short_gateway):
     for path in ("/v1/session", "/v1/plans", "/v1/batches"):
-        with connected(gateway.url) as (client,):
+        with connected(short_gateway.url) as (client,):
             head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             client.sendall(f"{head}Content-Length: 4000\r\n\r\n".encode())
             answer = until_it_answers(client, b" ", every_s=0.3)

@@ -37,6 +37,13 @@ def gateway(tmp_path):
         yield lambda **variables: start(**{**keys, **variables})
 
 
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """One without keys that is open, for tests that only ask it."""
+    with own_gateways(environment(), tmp_path_factory.mktemp("open"), OwnGateway.answers) as start:
+        yield start(**OPEN)
+
+
 def ask(gateway, secret=None, **headers):
     """Status and detail of a request that needs nobody but the gateway."""
     headers |= {"Authorization": f"Bearer {secret}"} if secret else {}
@@ -72,9 +79,7 @@ def test_without_keys_nobody_is_served_and_it_says_what_to_do(gateway):
     assert re.search(r"WARNING.*nobody is served.*MUNIFLOW_GATEWAY_OPEN=true", closed.log.read_text())
 
 
-def test_open_is_said_at_start(gateway):
-    opened = gateway(**OPEN)
-
+def test_open_is_said_at_start(opened):
     assert ask(opened) == (200, "")
     assert re.search(r"WARNING.*MUNIFLOW_GATEWAY_OPEN=true.*without an API key", opened.log.read_text())
 
@@ -162,9 +167,7 @@ def test_it_does_not_start_open_where_others_reach_it(tmp_path):
     assert "MUNIFLOW_GATEWAY_BIND=:8080" in done.stderr
 
 
-def test_a_forwarded_request_is_never_a_local_one(gateway):
-    opened = gateway(**OPEN)
-
+def test_a_forwarded_request_is_never_a_local_one(opened):
     for header in FORWARDED:
         status, detail = ask(opened, **{header: "127.0.0.1"})
         assert (header, status) == (header, 401)
