@@ -48,6 +48,7 @@ from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.foresight.fleet import stages_of
 from muniflow_coordinator.foresight.sampler import ReadPictures
+from muniflow_coordinator.handlers.absent import ListedKeys
 from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.resources import Resources, Stores
@@ -323,6 +324,12 @@ def virtual_harness() -> Callable[[Path], CoordinatorHarness]:
         return CoordinatorHarness(root, loop, clock, partial(InlineExecutor, loop))
 
     return make
+
+
+@pytest.fixture
+def unlisted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names in a manifest need no files: no listing tells that they are not there."""
+    monkeypatch.setattr(ListedKeys, "find", lambda *_: None)
 
 
 @pytest.fixture

@@ -170,6 +170,7 @@ def test_a_cancelled_batch_stays_cancelled_when_its_failures_are_run_again(
     assert (notice.state, notice.done, notice.failed, notice.cancelled) == ("cancelled", 2, 0, 8)
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_a_command_for_a_batch_that_is_being_read_waits_for_it(harness: "CoordinatorHarness") -> None:
     harness.stores.source.write("list.txt", (f"{n}.jpg\n".encode() for n in range(10_000)))
     harness.hold = True

@@ -136,6 +136,7 @@ def test_a_batch_that_the_build_before_accepted_has_no_deadline() -> None:
     assert read_spec(json.dumps(spec)) == batch
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_a_deadline_says_how_many_replicas_are_wanted(
     tmp_path: Path, virtual_harness: "Callable[[Path], CoordinatorHarness]"
 ) -> None:
@@ -205,6 +206,7 @@ def status_of(harness: "CoordinatorHarness", coordinator: Coordinator | None) ->
     return found
 
 
+@pytest.mark.usefixtures("unlisted")
 @pytest.mark.parametrize(("deadline_s", "feasible"), [(20, False), (3600, True)])
 def test_a_deadline_is_judged_at_once_in_notice_and_status(
     here: "CoordinatorHarness", deadline_s: float, feasible: bool
@@ -246,6 +248,7 @@ def test_a_batch_whose_work_is_not_known_is_not_judged(here: "CoordinatorHarness
     assert status_of(here, coordinator).feasible is None
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_a_store_that_is_away_delays_the_answer_only_a_little(here: "CoordinatorHarness") -> None:
     def away(_open: object, _keys: Sequence[str]) -> list[Picture | None]:
         raise Unavailable("source store", "away")

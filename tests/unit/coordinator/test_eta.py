@@ -199,6 +199,7 @@ def test_while_nothing_is_settled_any_more_the_eta_does_not_climb_but_goes(here:
     assert coordinator.live().eta_s is not None
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_replicas_that_are_wanted_count_until_they_should_have_come(here: "CoordinatorHarness") -> None:
     def now_s() -> float:
         found = eta(here).eta_s

@@ -67,6 +67,7 @@ def outlook(harness: "CoordinatorHarness") -> Outlook:
     return forecaster(harness).outlook()
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_3000_waiting_photographs_want_what_the_formula_says_whatever_the_window(here: "CoordinatorHarness") -> None:
     horizon_s, start_s = 60.0, 5.0
     here.operations = installed_operations()

@@ -109,6 +109,7 @@ def sent(here: "CoordinatorHarness", images: int) -> None:
     here.loop.start()
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_a_hundred_replicas_are_given_enough_photographs(here: "CoordinatorHarness") -> None:
     """With a window of 256 images most of them were idle: each child holds up to three tasks."""
     here.start(window_gib=1_000)
@@ -121,6 +122,7 @@ def test_a_hundred_replicas_are_given_enough_photographs(here: "CoordinatorHarne
     assert live.intermediate_bytes == live.in_flight * PHOTO_BYTES
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_no_more_photographs_than_the_store_has_room_for(here: "CoordinatorHarness") -> None:
     here.start(window_gib=1)
     here.consumers.update({"resize": 100, "blur": 100})
