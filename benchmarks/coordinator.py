@@ -25,6 +25,7 @@ from benchmarks.tables import Result
 from muniflow.model.api import BatchList
 from muniflow.model.messages import Notice
 from muniflow.model.topology import step_queue
+from muniflow_coordinator.handlers.absent import MAX_LISTED
 
 OPERATION = "blur"
 OPERATIONS = [[OPERATION, "gaussian"]]
@@ -59,8 +60,15 @@ class Bench:
             )
 
     def manifest(self, images: int) -> str:
-        """A manifest of this many keys, in the source store; the images need not be there."""
-        name = f"{images}.txt"
+        """A manifest of this many keys, in the source store.
+
+        The images need not be there: so many other names are that the coordinator's listing gives up.
+        """
+        name, others = f"{images}.txt", self.source / "others"
+        if not others.exists():
+            others.mkdir()
+            for number in range(MAX_LISTED + 1):
+                (others / f"{number}.jpg").touch()
         if not (self.source / name).exists():
             with (self.source / name).open("w") as file:
                 file.writelines(f"aerial/{number // 1000:04}/{number:07}.jpg\n" for number in range(images))
