@@ -14,7 +14,7 @@ from tests.support import web
 from tests.support.waiting import eventually
 
 from muniflow.model.keys import work_prefix
-from muniflow.model.topology import LOST, express_queue, step_queue
+from muniflow.model.topology import LOST, TASKS_EXCHANGE, express_queue, step_queue
 from muniflow.runtime.key_files import drop_key, keys_in, rotate_keys
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.runtime.state_folder import SIGNING_KEYS, VERIFY_KEYS
@@ -36,11 +36,11 @@ class Intruder:
         self.seen: list[dict[str, Any]] = []
         self.inbox = channel.queue_declare("", exclusive=True).method.queue
         for queue in (step_queue("resize"), express_queue("resize")):
-            channel.queue_bind(self.inbox, OutgoingMessage(queue, b"").exchange, queue)
+            channel.queue_bind(self.inbox, TASKS_EXCHANGE, queue)
 
     def send(self, task: dict[str, Any], queue: str | None = None):
         name = queue or step_queue(task["route"][task.get("step", 0)]["op"])
-        republish(self.channel, OutgoingMessage(name, json.dumps(task).encode()))
+        republish(self.channel, OutgoingMessage(name, json.dumps(task).encode(), exchange=""))
 
     def depth(self, queue):
         return self.channel.queue_declare(queue, passive=True).method.message_count

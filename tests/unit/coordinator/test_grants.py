@@ -129,7 +129,7 @@ def test_a_forged_task_of_a_known_batch_is_kept_as_a_letter(signing):
     body = harness.held[0].body
     for code in ("task_foreign", "crashed"):
         headers = {"reason": code, "reason_code": code}
-        harness.user.publish([OutgoingMessage(dead_queue(step_queue("copy")), body, headers=headers)], lambda _: None)
+        harness.user.publish([OutgoingMessage(dead_queue(step_queue("copy")), body, "", headers)], lambda _: None)
     harness.until(lambda: harness.letters(step_queue("copy")))
     harness.let_go()
 

@@ -1,5 +1,6 @@
 """A worker and what the coordinator signed: what fits runs, all else settles nothing and is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_what_is_signed_runs_and_what_is_forged_is_kept_without_an_event(tmp_pat
 
     look()
     # Whatever its headers say: a forged task does not fail its image as one that ends workers.
-    messages = [message.__class__(message.routing_key, message.body, headers={BEGUN: MAX_BEGUN})
+    messages = [replace(message, headers={BEGUN: MAX_BEGUN})
                 for message in published(forged)]  # fmt: skip
     harness.run([*messages, *published(good)])
 
