@@ -63,12 +63,11 @@ def restricted(documents: Sequence[Document]) -> Iterator[str]:
 
 
 def secrets(documents: Sequence[Document]) -> Iterator[str]:
-    """Secrets are files that only the pod's own user may read, never variables."""
+    """Secrets are files that only the pod's own user may read, never variables; the name of a user is none."""
     for name, pod in pods(documents).items():
         for container in containers(pod):
-            if container.get("envFrom") or any(
-                "secretKeyRef" in item.get("valueFrom", {}) for item in container.get("env", ())
-            ):
+            keys = (item.get("valueFrom", {}).get("secretKeyRef", {}) for item in container.get("env", ()))
+            if container.get("envFrom") or any(key.get("key", "username") != "username" for key in keys):
                 yield f"{name}/{container['name']}: a secret in a variable"
         for volume in pod["spec"].get("volumes", ()):
             sources = volume.get("projected", {}).get("sources", [volume])

@@ -24,6 +24,7 @@ from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.http import parse_bind
 from muniflow.runtime.settings import (
     BrokerSettings,
+    GrantSettings,
     OwnerSettings,
     ProcessSettings,
     Settings,
@@ -41,7 +42,14 @@ RULES = ROOT / "deploy" / "prometheus" / "rules" / "scaling.yaml"
 def known_variables() -> set[str]:
     import muniflow.worker.settings as worker
 
-    models: set[type[Settings]] = {BrokerSettings, BudgetSettings, OwnerSettings, ProcessSettings, StoreSettings}
+    models: set[type[Settings]] = {
+        BrokerSettings,
+        BudgetSettings,
+        GrantSettings,
+        OwnerSettings,
+        ProcessSettings,
+        StoreSettings,
+    }
     for module in (coordinator, gateway, worker):
         models |= {item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Settings)}
     return {variable(field) for model in models for field in model.model_fields} | {variable("coordinator_url")}

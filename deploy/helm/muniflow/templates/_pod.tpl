@@ -119,7 +119,7 @@ affinity:
 {{- if ne $root.Values.signing.keys "none" -}}
 - name: {{ $name }}
   {{- if eq $name "signing-keys" }}
-  secret: {secretName: {{ include "muniflow.part" (list $root $name) }}}
+  secret: {secretName: {{ include "muniflow.part" (list $root $name) }}, defaultMode: 0400}
   {{- else }}
   configMap: {name: {{ include "muniflow.part" (list $root $name) }}}
   {{- end }}
