@@ -17,8 +17,8 @@ from muniflow.errors import Invalid
 from muniflow.model.topology import (
     CONSUMER_TIMEOUT_MS,
     DELIVERY_LIMIT,
-    EXCHANGE,
     LOST,
+    TASKS_EXCHANGE,
     Topology,
     dead_queue,
     topology,
@@ -49,6 +49,11 @@ IGNORES_X_DEATH = (4, 0)
 TOO_LARGE = b"x" * (MAX_MESSAGE_BYTES + 1)
 
 
+def to_queue(name: str, body: bytes, **fields: Any) -> OutgoingMessage:
+    """A message to one queue, whatever is bound to it."""
+    return OutgoingMessage(name, body, "", **fields)
+
+
 @pytest.fixture
 def version(broker: BrokerSettings) -> tuple[int, int]:
     """The broker's version, as it tells it itself."""
@@ -61,7 +66,7 @@ def version(broker: BrokerSettings) -> tuple[int, int]:
 @pytest.fixture
 def task(broker: BrokerSettings) -> None:
     """One message in the work queue of muniflow's own topology."""
-    publish_once(broker, OutgoingMessage(WORK, b"task", headers={"n": 1}), TOPOLOGY)
+    publish_once(broker, to_queue(WORK, b"task", headers={"n": 1}), TOPOLOGY)
 
 
 def deliver_and_die(settings: BrokerSettings, queue: str) -> bool:
@@ -133,7 +138,7 @@ def test_a_rejected_task_is_in_both_at_once(broker):
 
 
 def test_an_express_task_that_nobody_can_read_ends_among_the_dead_letters_of_its_operation(broker):
-    publish_once(broker, OutgoingMessage(EXPRESS, b"task", headers={"n": 1}), TOPOLOGY)
+    publish_once(broker, to_queue(EXPRESS, b"task", headers={"n": 1}), TOPOLOGY)
     give_up(broker, EXPRESS)
     eventually(lambda: ready(broker) == {WORK: 1})
     give_up(broker)
@@ -148,7 +153,7 @@ def test_express_tasks_that_nobody_takes_go_to_the_normal_queue_in_order(broker)
     brief = replace(express, arguments={**express.arguments, "x-message-ttl": 1000})
     others = tuple(queue for queue in TOPOLOGY.queues if queue.name != EXPRESS)
     for number in range(3):
-        message = OutgoingMessage(EXPRESS, b"%d" % number, headers={"n": number})
+        message = to_queue(EXPRESS, b"%d" % number, headers={"n": number})
         publish_once(broker, message, Topology(TOPOLOGY.exchanges, (*others, brief)))
     eventually(lambda: ready(broker) == {WORK: 3})
     seen: list[bytes] = []
@@ -192,14 +197,14 @@ def test_a_dead_letter_waits_in_its_queue_until_there_is_a_place_for_it(broker, 
     # And seldom enough: asked while the one queue is back and the other is not yet, it is content with the one.
     set_patience(private_broker, 3000)
     try:
-        publish_once(broker, OutgoingMessage(WORK, b"first"), TOPOLOGY)
+        publish_once(broker, to_queue(WORK, b"first"), TOPOLOGY)
         with open_channel(broker) as channel:
             for queue in (dead_queue(WORK), LOST):
                 channel.queue_delete(queue)
         give_up(broker)
-        publish_once(broker, OutgoingMessage(WORK, b"next"), Topology((), ()))
+        publish_once(broker, to_queue(WORK, b"next"), Topology((), ()))
         assert ready(broker) == {WORK: 1}
-        publish_once(broker, OutgoingMessage(WORK, b"third"), TOPOLOGY)
+        publish_once(broker, to_queue(WORK, b"third"), TOPOLOGY)
         eventually(lambda: ready(broker) == {WORK: 2, dead_queue(WORK): 1, LOST: 1})
     finally:
         set_patience(private_broker, 180_000)
@@ -212,8 +217,8 @@ def set_patience(node: PrivateBroker, time_ms: int) -> None:
 def test_a_message_over_16_mib_is_refused_on_every_version_and_harms_no_other(broker):
     with rabbit_harness(broker) as harness:
         peer = Peer(harness, TOPOLOGY).ready()
-        peer.publish(OutgoingMessage(WORK, b"good"))
-        problem = peer.publish_and_wait(OutgoingMessage(WORK, b"small"), OutgoingMessage(WORK, TOO_LARGE))
+        peer.publish(to_queue(WORK, b"good"))
+        problem = peer.publish_and_wait(to_queue(WORK, b"small"), to_queue(WORK, TOO_LARGE))
         run_until(harness, lambda: len(peer.settled) == 2, "both groups are settled")
         assert isinstance(problem, PublishProblem) or None in peer.settled
         [told] = [each for each in peer.settled if each is not None]
@@ -221,10 +226,10 @@ def test_a_message_over_16_mib_is_refused_on_every_version_and_harms_no_other(br
         run_for(harness)
         assert (peer.transport.connected, peer.lost_reasons) == (True, [])
         assert ready(broker) == {WORK: 1}
-        assert peer.publish_and_wait(OutgoingMessage(WORK, TOO_LARGE[:MAX_MESSAGE_BYTES])) is None, "the largest"
+        assert peer.publish_and_wait(to_queue(WORK, TOO_LARGE[:MAX_MESSAGE_BYTES])) is None, "the largest"
         stop_all(harness, [peer])
     with pytest.raises(Invalid, match="too large"):
-        publish_once(broker, OutgoingMessage(WORK, TOO_LARGE), TOPOLOGY)
+        publish_once(broker, to_queue(WORK, TOO_LARGE), TOPOLOGY)
 
 
 @pytest.mark.usefixtures("task")
@@ -243,7 +248,7 @@ def test_what_the_broker_itself_says_of_a_large_message(broker, version):
 @pytest.mark.usefixtures("task")
 def test_the_metrics_have_the_names_that_we_read(broker, private_broker):
     with open_channel(broker) as channel:
-        publish_once(broker, OutgoingMessage(WORK, b"second"), TOPOLOGY)
+        publish_once(broker, to_queue(WORK, b"second"), TOPOLOGY)
         channel.basic_qos(prefetch_count=1)
         channel.basic_consume(WORK, lambda *_: None)
         eventually(
@@ -287,11 +292,13 @@ def test_nothing_that_we_declare_is_on_the_way_out(private_broker, version):
 
 
 def test_an_x_death_header_of_a_client_does_not_count_from_4_0(broker, version):
-    forged: Any = {"queue": WORK, "reason": "rejected", "count": 7, "exchange": EXCHANGE, "routing-keys": [WORK]}
-    publish_once(broker, OutgoingMessage(LOST, b"x"), TOPOLOGY)
+    forged: Any = {"queue": WORK, "reason": "rejected", "count": 7, "exchange": TASKS_EXCHANGE, "routing-keys": [WORK]}
+    publish_once(broker, to_queue(LOST, b"x"), TOPOLOGY)
     with open_channel(broker) as channel:
         channel.queue_purge(LOST)
-        channel.basic_publish(EXCHANGE, WORK, b"task", BasicProperties(headers={"x-death": [forged]}), mandatory=True)
+        channel.basic_publish(
+            TASKS_EXCHANGE, WORK, b"task", BasicProperties(headers={"x-death": [forged]}), mandatory=True
+        )
     give_up(broker)
     eventually(lambda: ready(broker) == {dead_queue(WORK): 1, LOST: 1})
     [death, *_] = headers_of(broker, dead_queue(WORK))["x-death"]  # type: ignore[misc]
@@ -325,7 +332,7 @@ def test_a_worker_may_hold_a_task_longer_than_the_broker_s_own_limit_from_3_12(b
         with rabbit_harness(broker) as harness:
             peer = Peer(harness, TOPOLOGY).ready()
             peer.consume(WORK)
-            assert peer.publish_and_wait(OutgoingMessage(WORK, b"task")) is None
+            assert peer.publish_and_wait(to_queue(WORK, b"task")) is None
             [held] = peer.wait_for(1)
             run_for(harness, 4)
             if version >= KNOWS_HOLDING:

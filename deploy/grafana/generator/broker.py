@@ -91,7 +91,7 @@ DEPTHS = Row(
             "Tasks that wait to be tried again.",
             (
                 Query(
-                    f'max by (queue) (rabbitmq_detailed_queue_messages{{{NAMESPACE},queue=~"muniflow[.]delay[.].+"}})',
+                    f'max by (queue) (rabbitmq_detailed_queue_messages{{{NAMESPACE},queue=~"muniflow[.]retry[.].+"}})',
                     "{{queue}}",
                 ),
             ),

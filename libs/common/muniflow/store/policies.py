@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muniflow.errors import Fault, Invalid
-from muniflow.store.rights import RIGHTS, Grant, Right, Root
+from muniflow.store.rights import RIGHTS, RootRights, Right, Root
 
 Roots = Mapping[Root, str]
 """The URL of each store, as in `MUNIFLOW_SOURCE_URL` and so on."""
@@ -92,7 +92,7 @@ def _s3(statements: Iterable[Policy]) -> Policy:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _s3_statements(grant: Grant, url: str) -> Iterable[Policy]:
+def _s3_statements(grant: RootRights, url: str) -> Iterable[Policy]:
     bucket, path = _place(url, "s3")
     arn, name = f"{_S3_ARN}{bucket}", path + grant.below
     objects = [action for right in grant.rights for action in _S3_OBJECT.get(right, ())]
@@ -105,14 +105,14 @@ def _s3_statements(grant: Grant, url: str) -> Iterable[Policy]:
         yield {"Effect": "Deny", "Action": "s3:PutObject", "Resource": f"{arn}/{name}*{grant.but}"}
 
 
-def _gcs_condition(bucket: str, path: str, grant: Grant) -> Policy | None:
+def _gcs_condition(bucket: str, path: str, grant: RootRights) -> Policy | None:
     name = path + grant.below
     parts = [f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{name}")'] if name else []
     parts += [f'!resource.name.endsWith("{grant.but}")'] if grant.but else []
     return {"title": f"{grant.root} {name or 'all'}".strip(), "expression": " && ".join(parts)} if parts else None
 
 
-def _azure_condition(path: str, grant: Grant) -> str:
+def _azure_condition(path: str, grant: RootRights) -> str:
     # Azure does not tell a listing by its prefix here: what may be listed is the whole container.
     name = "" if "list" in grant.rights else path + grant.below
     blob = f"@Resource[{_BLOBS}:path]"

@@ -17,7 +17,7 @@ NOT_BY_STEPS: Final = ".json"
 
 
 @dataclass(frozen=True)
-class Grant:
+class RootRights:
     """What a service may do in one store."""
 
     root: Root
@@ -30,27 +30,29 @@ class Grant:
     """Not keys that end so."""
 
 
-RIGHTS: Final[Mapping[str, tuple[Grant, ...]]] = {
+RIGHTS: Final[Mapping[str, tuple[RootRights, ...]]] = {
     "coordinator": (
-        Grant("source", ("read", "list")),
-        Grant("source", ("delete",), below=f"{UPLOADS}/"),  # of an erased batch
-        Grant("work", ("list", "delete")),
-        Grant("output", ("read", "list", "write", "delete")),  # reports; outputs of an earlier run, of erased batches
+        RootRights("source", ("read", "list")),
+        RootRights("source", ("delete",), below=f"{UPLOADS}/"),  # of an erased batch
+        RootRights("work", ("list", "delete")),
+        RootRights(
+            "output", ("read", "list", "write", "delete")
+        ),  # reports; outputs of an earlier run, of erased batches
     ),
     "gateway": (
-        Grant("source", ("read", "list")),
-        Grant("source", ("write", "delete"), below=f"{UPLOADS}/"),  # of a request that is given up
-        Grant("output", ("read", "list")),
+        RootRights("source", ("read", "list")),
+        RootRights("source", ("write", "delete"), below=f"{UPLOADS}/"),  # of a request that is given up
+        RootRights("output", ("read", "list")),
     ),
     # Which step is the first and which the last is up to the route of a batch, so all have the same rights.
     "step": (
-        Grant("source", ("read", "list")),
-        Grant("work", ("read", "list", "write")),
-        Grant("output", ("write",), but=NOT_BY_STEPS),
+        RootRights("source", ("read", "list")),
+        RootRights("work", ("read", "list", "write")),
+        RootRights("output", ("write",), but=NOT_BY_STEPS),
     ),
     "test": (
-        Grant("source", ("read", "list", "write", "delete"), below="helm-test-"),
-        Grant("output", ("read", "list")),
+        RootRights("source", ("read", "list", "write", "delete"), below="helm-test-"),
+        RootRights("output", ("read", "list")),
     ),
 }
 """By service: the gateway has no business in the work store, and no step deletes, reads outputs or writes sources."""
