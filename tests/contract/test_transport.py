@@ -9,7 +9,6 @@ import pytest
 from tests.contract.transport_harness import (
     DELAY_MS,
     DELIVERY_LIMIT,
-    DURABLE_AFTER_S,
     REFUSAL_PAUSE_S,
     REFUSALS,
     MemoryHarness,
@@ -496,10 +495,12 @@ class TestRabbitMQ(TransportContract):
         assert (peer.settled[1], peer.transport.blocked, peer.lost_reasons) == (None, None, [])
 
     def test_a_killed_node_comes_back_with_every_confirmed_message(
-        self, peer: Peer, harness: RabbitHarness, topology: Topology, work: str, private_broker: PrivateBroker
+        self, new_peer: NewPeer, harness: RabbitHarness, topology: Topology, work: str, private_broker: PrivateBroker
     ) -> None:
+        """Also if it is killed at once after the first confirm of a queue that it has just made."""
+        delete_queues(harness.direct, [queue.name for queue in topology.queues])
+        peer = new_peer().ready()
         assert peer.publish_and_wait(*[OutgoingMessage(work, b"%d" % number) for number in range(50)]) is None
-        run_for(harness, DURABLE_AFTER_S)
         private_broker.kill()
         run_until(harness, lambda: bool(peer.lost_reasons), "the loss is seen")
         private_broker.start()

@@ -15,11 +15,20 @@ from tests.contract.transport_harness import (
     stop_all,
     work_queue,
 )  # fmt: skip
+from tests.support.declared import declared
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, set_memory_limit
+from tests.support.waiting import eventually
 
+from muniflow.errors import Unavailable
+from muniflow.model.topology import EXCHANGE, Queue, Topology
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport import OutgoingMessage, PublishProblem, connection, rabbitmq
+from muniflow.transport.admin import delete_queues, node_of, open_channel
+from muniflow.transport.confirms import REFUSED
+from muniflow_cli.commands.check_broker import check_broker
+from muniflow_cli.commands.remedies import Remedies
 from muniflow_cli.stack.broker import PrivateBroker
+from muniflow_cli.stack.ports import free_ports
 
 LOST = PublishProblem("connection lost")
 HEARTBEAT_S = 1
@@ -46,7 +55,7 @@ def harness(broker: BrokerSettings) -> Iterator[RabbitHarness]:
 def new_peer(harness: RabbitHarness) -> Iterator[Callable[..., Peer]]:
     peers: list[Peer] = []
 
-    def make(**settings: float) -> Peer:
+    def make(**settings: float | str) -> Peer:
         harness.settings = harness.settings.model_copy(update=settings)
         peers.append(Peer(harness, small_topology(harness.name)))
         return peers[-1]
@@ -90,6 +99,51 @@ def test_a_publish_whose_confirm_never_comes_is_lost_once_and_before_the_loss(ne
     assert peer.story == ["ready", "settled", "lost", "ready"]
     peer.consume(work, 100)
     peer.wait_for(20)  # a lost confirm is not a lost message: to publish again makes duplicates
+
+
+def test_with_several_nodes_the_next_one_is_taken_and_each_reason_is_told_once(new_peer, harness, work, caplog):
+    """One node is the broker, two are ports on which nobody listens."""
+    away = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    peer = new_peer(amqp_url=harness.settings.amqp_url.replace("@127", f"@{away},127")).ready()
+    for times in range(2, 5):
+        harness.proxy.cut()
+        run_until(harness, lambda: peer.story.count("ready") == times, "ready again")  # noqa: B023 - called at once
+        assert peer.publish_and_wait(OutgoingMessage(work, b"again")) is None
+    told = [
+        record for record in caplog.records if record.name == rabbitmq.__name__ and "refused" in record.getMessage()
+    ]
+    assert len(told) <= 2 * peer.story.count("ready")
+    with open_channel(harness.settings) as channel:
+        assert node_of(channel.connection).port == harness.proxy.port
+    found = check_broker(harness.settings, small_topology(harness.name), Remedies())
+    assert [each.level for each in found if "node" in each.check].count("warning") == 2
+    assert "ok" in {each.level for each in found if each.check == f"node 127.0.0.1:{harness.proxy.port}"}
+    with pytest.raises(Unavailable, match=r"refused.*; .*refused"):
+        delete_queues(BrokerSettings(amqp_url=f"amqp://{away}"), [work])
+
+
+def test_after_a_refusal_messages_go_over_a_new_channel(new_peer, harness, work):
+    """A channel of RabbitMQ 3.10 may refuse for ever what another one takes: see `muniflow.transport.publisher`."""
+    full = f"{harness.name}.full"
+    limits = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
+    declared(harness.direct, Topology((), (Queue(full, limits, ((EXCHANGE, full),)),)))
+    peer = new_peer().ready()
+    peer.consume(work, 100)
+
+    def channel() -> str:
+        """The message that arrives names the channel over which it was published."""
+        arrived = len(peer.got)
+        assert peer.publish_and_wait(OutgoingMessage(work, b"x")) is None
+        return str(peer.wait_for(arrived + 1)[-1].message_id).partition(".")[0]
+
+    before = channel()
+    while PublishProblem(REFUSED) not in peer.settled:  # such a limit is no exact one
+        told = len(peer.settled)
+        peer.publish(OutgoingMessage(full, b"x"))
+        run_until(harness, lambda: len(peer.settled) > told, "an answer")  # noqa: B023 - called at once
+    eventually(lambda: channel() != before, what="a new channel")
+    assert peer.story.count("ready") == 1, "what it consumes stays where it is"
+    delete_queues(harness.direct, [full])
 
 
 def test_a_broker_that_falls_silent_is_given_up_within_two_heartbeats_and_some(new_peer, harness, work):

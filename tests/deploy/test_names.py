@@ -32,7 +32,7 @@ from muniflow.runtime.settings import (
     read_env,
     variable,
 )
-from muniflow.transport.connection import parameters_of
+from muniflow.transport.connection import nodes_of
 from muniflow_coordinator.leadership.choose import lock_of
 from muniflow_coordinator.leadership.file_lock import FileLock
 
@@ -160,7 +160,7 @@ def broker_of(case: str, folder: Path) -> BrokerSettings:
 
 
 def test_the_client_understands_what_the_chart_tells_it_of_the_broker(tmp_path):
-    parameters = parameters_of(broker_of("default", tmp_path), "test")
+    parameters = nodes_of(broker_of("default", tmp_path), "test")[0]
     assert (parameters.host, parameters.port) == ("muniflow-broker.imagery.svc", 5672)
     assert parameters.virtual_host == "muniflow"
     assert parameters.credentials == PlainCredentials("step-blur", "secret")
@@ -182,7 +182,7 @@ def test_with_tls_the_client_trusts_the_given_authority_alone_and_checks_the_nam
     authority.write_bytes(certificate_authority())
     settings = broker_of("operator-tls-postgres-s3", tmp_path)
     assert settings.amqp_ca_file == "/etc/muniflow/broker-ca/ca.crt"
-    parameters = parameters_of(settings.model_copy(update={"amqp_ca_file": str(authority)}), "test")
+    parameters = nodes_of(settings.model_copy(update={"amqp_ca_file": str(authority)}), "test")[0]
     options = parameters.ssl_options
     assert options is not None
     # pika checks the certificate against the host of the URL where no other name is given.

@@ -12,7 +12,6 @@ from functools import partial
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from tests.contract.transport_harness import DURABLE_AFTER_S
 from tests.integration.stacks import ROOT, CommandLine
 from tests.support.waiting import eventually
 
@@ -38,7 +37,6 @@ def muniflow(tmp_path_factory):
     cli = CommandLine(folder)
     done = cli("up", "--detach", "--no-gateway", timeout_s=200)
     assert done.returncode == 0, done.stderr
-    time.sleep(DURABLE_AFTER_S)  # no condition tells that a queue is old enough to outlive its node
     yield cli
     cli("down", timeout_s=200)
 

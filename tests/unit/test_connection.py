@@ -26,7 +26,7 @@ from pika.exceptions import (
 from muniflow.errors import Invalid
 from muniflow.model.topology import DELIVERY_LIMIT
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.connection import GroupedConnection, describe, parameters_of, pause_s
+from muniflow.transport.connection import GroupedConnection, describe, nodes_of, pause_s, user_of
 
 SETTINGS = BrokerSettings(amqp_url="amqp://ann:secret@broker:5672/city")
 INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'muniflow.events' in vhost '/'"
@@ -62,24 +62,51 @@ INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for qu
     ],
 )
 def test_an_error_in_one_line(error, expected):
-    text = describe(error, parameters_of(SETTINGS, "test"))
+    text = describe(error, nodes_of(SETTINGS, "test")[0])
     assert expected in text
     assert "\n" not in text
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("url", ["", "http://broker", "broker:5672", "amqp://broker:port/"])
+@pytest.mark.parametrize(
+    "url", ["", "http://broker", "broker:5672", "amqp://broker:port/", "amqp://a,,b/", "amqp://a,b:c/"]
+)
 def test_what_is_no_url_of_a_broker(url):
     with pytest.raises(Invalid, match="MUNIFLOW_AMQP_URL"):
-        parameters_of(BrokerSettings(amqp_url=url), "test")
+        nodes_of(BrokerSettings(amqp_url=url), "test")
 
 
 def test_the_settings_reach_pika():
     settings = BrokerSettings(amqp_url="amqps://ann:secret@broker/%2F", heartbeat_s=12, blocked_timeout_s=34.0)
-    parameters = parameters_of(settings, "worker")
+    parameters = nodes_of(settings, "worker")[0]
     assert (parameters.heartbeat, parameters.blocked_connection_timeout, parameters.port) == (12, 34.0, 5671)
     assert parameters.ssl_options is not None
     assert (parameters.client_properties or {})["connection_name"] == "worker"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://ann:a,b@one", [("one", 5672)]),
+        ("amqp://ann:a,b@one:1,two:2/city?heartbeat=9", [("one", 1), ("two", 2)]),
+        ("amqps://one,two:2,[fe80::1]:3,[::1]/city", [("one", 5671), ("two", 2), ("fe80::1", 3), ("::1", 5671)]),
+    ],
+)
+def test_a_url_may_name_the_nodes_of_a_cluster(url, expected):
+    nodes = nodes_of(BrokerSettings(amqp_url=url), "test")
+    assert sorted((node.host, node.port) for node in nodes) == sorted(expected)
+    assert len({(vars(node.credentials)["password"], node.virtual_host, bool(node.ssl_options)) for node in nodes}) == 1
+    assert user_of(BrokerSettings(amqp_url=url)) == ("ann" if "ann" in url else "guest")
+
+
+def test_each_process_has_an_order_of_its_own():
+    settings = BrokerSettings(amqp_url="amqp://one,two,three")
+    assert len({tuple(node.host for node in nodes_of(settings, "test")) for _ in range(200)}) > 1
+
+
+def test_with_several_nodes_a_pause_doubles_after_each_round():
+    pauses_s = [pause_s(attempt, 15.0, 1.0, nodes=3) for attempt in range(1, 10)]
+    assert pauses_s == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.2, 0.4, 0.2, 0.2, 0.8])
 
 
 @pytest.mark.parametrize(
@@ -89,9 +116,9 @@ def test_pauses_double_up_to_the_limit(attempt, share, expected_s):
     assert pause_s(attempt, 15.0, share) == pytest.approx(expected_s)
 
 
-@given(attempt=st.integers(1, 10_000), longest_s=st.floats(0.1, 600))
-def test_a_pause_is_never_none_and_never_too_long(attempt, longest_s):
-    assert 0 < pause_s(attempt, longest_s) <= longest_s
+@given(attempt=st.integers(1, 10_000), longest_s=st.floats(0.1, 600), nodes=st.integers(1, 9))
+def test_a_pause_is_never_none_and_never_too_long(attempt, longest_s, nodes):
+    assert 0 < pause_s(attempt, longest_s, nodes=nodes) <= longest_s
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from muniflow.errors import Invalid
 from muniflow.runtime.secret_files import read_secrets, with_secrets
 from muniflow.runtime.settings import BrokerSettings, StoreSettings, read_again, read_env, to_env
 from muniflow.store import backend_secrets, open_store
-from muniflow.transport.connection import parameters_of, user_of
+from muniflow.transport.connection import nodes_of, user_of
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_settings_are_read_from_files_before_variables(folder):
 def test_who_one_is_at_the_broker_needs_no_quoting(folder):
     env = {"MUNIFLOW_SECRETS_DIR": str(folder), "MUNIFLOW_AMQP_URL": "amqp://broker:5673/city"}
     settings = read_env(BrokerSettings, env)
-    parameters = parameters_of(settings, "test")
+    parameters = nodes_of(settings, "test")[0]
     assert parameters.credentials == pika.PlainCredentials("ann", "p@ss/word:%2F")
     assert (parameters.host, parameters.port, parameters.virtual_host) == ("broker", 5673, "city")
     assert user_of(settings) == "ann"
@@ -59,21 +59,21 @@ def test_who_one_is_at_the_broker_needs_no_quoting(folder):
 
 def test_a_password_alone_may_be_in_a_file():
     settings = BrokerSettings(amqp_url="amqp://ann:old@broker/city", amqp_password="secret")  # noqa: S106
-    assert parameters_of(settings, "test").credentials == pika.PlainCredentials("ann", "secret")
+    assert nodes_of(settings, "test")[0].credentials == pika.PlainCredentials("ann", "secret")
 
 
 def test_a_file_that_changed_counts_for_the_next_connection(folder):
     settings = read_env(BrokerSettings, {"MUNIFLOW_SECRETS_DIR": str(folder)})
     (folder / "..data" / "MUNIFLOW_AMQP_PASSWORD").write_text("changed")
     assert read_again(settings).amqp_password == "changed"  # noqa: S105
-    assert parameters_of(settings, "test").credentials == pika.PlainCredentials("ann", "changed")
+    assert nodes_of(settings, "test")[0].credentials == pika.PlainCredentials("ann", "changed")
 
 
 @pytest.mark.parametrize("url", ["amqp://broker/city", "amqps://broker/city"])
 def test_authorities_are_for_tls_and_must_be_there(url):
     settings = BrokerSettings(amqp_url=url, amqp_ca_file="/nowhere/ca.crt")
     with pytest.raises(Invalid, match=r"MUNIFLOW_AMQP_CA_FILE: (is for TLS|cannot read /nowhere/ca.crt: No such file)"):
-        parameters_of(settings, "test")
+        nodes_of(settings, "test")[0]
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path):

@@ -314,7 +314,7 @@ TRIED = {
         ELSEWHERE,
         "test_a_coordinator_whose_address_is_not_known",
     ),
-    "declared_otherwise: delete it, with what is in it: …; then …": (STACK, "test_a_queue_that_is_declared_otherwise"),
+    "declared_otherwise: stop what takes from it, if anything doe": (STACK, "test_a_queue_that_is_declared_otherwise"),
     "_failed: see why: `muniflow dead list --stage …`;": (STACK, "test_dead_letters"),
     "judge: it works; when you upgrade: to 3.13 firs": (ELSEWHERE, "test_the_upgrade_of_an_old_broker"),
     "judge: muniflow is tested with RabbitMQ only": (HERE, "test_another_broker"),

@@ -22,23 +22,41 @@ BLOCKED_S = 3.0
 
 
 def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedies) -> list[Finding]:
-    """All checks of the broker. A broker that cannot be reached is the only finding."""
-    from muniflow.transport.admin import open_channel, queue_depths
-    from muniflow.transport.connection import parameters_of
+    """All checks of the broker. A broker that cannot be reached, at any of its nodes, is the only finding."""
+    from muniflow.transport.admin import node_of, open_channel, queue_depths
 
+    # Services wait a day for the end of an alarm; a person who runs a check does not.
+    settings = settings.model_copy(update={"blocked_timeout_s": BLOCKED_S})
     try:
-        parameters = parameters_of(settings, "muniflow doctor")
-        rights = remedies.permissions(getattr(parameters.credentials, "username", "USER"), parameters.virtual_host)
-        # Services wait a day for the end of an alarm; a person who runs a check does not.
-        settings = settings.model_copy(update={"blocked_timeout_s": BLOCKED_S})
         with open_channel(settings, "muniflow doctor") as channel:
-            findings = version_findings(_server_properties(channel))
+            parameters = node_of(channel.connection)
+            rights = remedies.permissions(getattr(parameters.credentials, "username", "USER"), parameters.virtual_host)
+            findings = version_findings(_server_properties(channel)) + _node_findings(settings, remedies)
             findings += _declared(channel, declared, rights, remedies)
             findings += _permissions(channel, rights)  # the last: an alarm ends the connection in it
         depths = queue_depths(settings, [queue.name for queue in declared.queues])
     except MuniflowError as error:
         return [Finding("error", "broker", str(error), remedies.broker_away())]
     return findings + list(depth_findings(depths, remedies))
+
+
+def _node_findings(settings: BrokerSettings, remedies: Remedies) -> list[Finding]:
+    """Each node that the URL names, where it names several: whether it answers, and with which version."""
+    from muniflow.transport.admin import node_of, open_channel
+    from muniflow.transport.connection import each_node, place_of
+
+    findings = []
+    nodes = each_node(settings)
+    for node in nodes if len(nodes) > 1 else ():
+        try:
+            with open_channel(node, "muniflow doctor") as channel:
+                check, version = f"node {place_of(node_of(channel.connection))}", _server_properties(channel)["version"]
+        except Unavailable as error:
+            what = f"{error}; services use the others meanwhile"
+            findings.append(Finding("warning", "a node of the broker", what, remedies.broker_away()))
+        else:
+            findings.append(Finding("ok", check, f"RabbitMQ {version}"))
+    return findings
 
 
 def version_findings(properties: Mapping[str, Any]) -> list[Finding]:
@@ -124,7 +142,7 @@ def _queue_finding(channel: "BlockingChannel", queue: Queue, rights: str, remedi
             case code if code == NOT_FOUND:
                 return Finding("warning", check, "is not there", remedies.not_declared())
             case code if code == DIFFERENT:
-                to_do = remedies.declared_otherwise(queue.name)
+                to_do = remedies.declared_otherwise()
                 return Finding("error", check, f"has other arguments: {error.reply_text}", to_do)
             case code if code == REFUSED:
                 return Finding("error", check, str(error.reply_text), rights)

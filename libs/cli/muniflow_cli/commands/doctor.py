@@ -24,20 +24,25 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "red bold"}
 )
 @click.option("--context", metavar="NAME", help="Look at the pods in this cluster of the kubeconfig first.")
 @click.option("--namespace", metavar="NAME", help="Namespace of muniflow there.")
+@click.option("--fix", is_flag=True, help="Make queues anew that exist with other arguments; keep what is in them.")
 @json_option
-def command(context: str | None, namespace: str | None, *, as_json: bool) -> int:
+def command(context: str | None, namespace: str | None, *, fix: bool, as_json: bool) -> int:
     """Check the broker, the stores, the coordinator and the limits, and say what to do about each finding.
 
-    With --context or --namespace also what pods wait for: an image that cannot be pulled, a node. Nothing is changed.
+    With --context or --namespace also what pods wait for: an image that cannot be pulled, a node. Nothing is changed
+    without --fix.
     The exit code is 1 when there is an error; warnings alone are 0.
     """
     from muniflow_cli.commands.check_cluster import check_cluster
     from muniflow_cli.commands.findings import worst
     from muniflow_cli.commands.target import find_target
 
+    target = find_target()
+    if fix:
+        _renew_queues(target)
     clustered = context is not None or namespace is not None
     findings = check_cluster(context, namespace) if clustered else []
-    findings += diagnose(find_target())
+    findings += diagnose(target)
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
@@ -50,6 +55,15 @@ def command(context: str | None, namespace: str | None, *, as_json: bool) -> int
             ],
         )
     return exits.FAILED if worst(findings) == "error" else exits.OK
+
+
+def _renew_queues(target: "Target") -> None:
+    from muniflow.model.operation import installed_operations
+    from muniflow.model.topology import topology
+    from muniflow.transport.move import renew
+
+    for queue, count in renew(target.require_broker(), topology(installed_operations())).items():
+        click.echo(f"made anew: {queue}, with the {count} messages that were in it", err=True)
 
 
 def diagnose(target: "Target") -> "list[Finding]":

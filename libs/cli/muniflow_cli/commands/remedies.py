@@ -75,9 +75,9 @@ class Remedies:
         again = self._ctl("close_all_connections", "declare again")
         return f"the coordinator and the workers declare it when they connect: start them, or, if they run, {again}"
 
-    def declared_otherwise(self, queue: str) -> str:
+    def declared_otherwise(self) -> str:
         """A queue has other arguments than ours."""
-        return f"delete it, with what is in it: {self._ctl('delete_queue', queue)}; then {self.not_declared()}"
+        return "stop what takes from it, if anything does; then, with all that is in it: `muniflow doctor --fix`"
 
     def alarms(self) -> dict[str, str]:
         """What ends an alarm, by the metric that says that it is raised."""

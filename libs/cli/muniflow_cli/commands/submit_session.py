@@ -108,10 +108,9 @@ class SubmitSession:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        from muniflow.transport.admin import broker_errors
-        from muniflow.transport.connection import parameters_of
+        from muniflow.transport.admin import broker_errors, node_of
 
-        with broker_errors(parameters_of(self._settings, "")):
+        with broker_errors(node_of(self._channel.connection)):
             yield
 
     def _on_notice(self, channel: object, method: object, properties: object, body: bytes) -> None:

@@ -146,6 +146,11 @@ class Queue:
     arguments: dict[str, str | int]
     bindings: tuple[tuple[str, str], ...]
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what it holds must outlive a crash; the queue of one process expires with it."""
+        return "x-expires" not in self.arguments
+
 
 @dataclass(frozen=True)
 class Topology:

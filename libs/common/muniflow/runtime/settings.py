@@ -62,6 +62,8 @@ class BrokerSettings(Settings):
     """How to reach RabbitMQ."""
 
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/%2F"
+    """The nodes of a cluster are separated by commas: `amqp://user:password@a:5672,b:5672/vhost`. Each process takes
+    them in an order of its own, and the next one where one is away."""
     amqp_username: str | None = None
     """The user, instead of the one in the URL."""
     amqp_password: str | None = None
@@ -78,6 +80,9 @@ class BrokerSettings(Settings):
     connect_timeout_s: float = Field(10.0, gt=0)
     reconnect_max_s: float = Field(15.0, gt=0)
     """Longest pause between two attempts to connect."""
+    new_queue_wait_s: float = Field(1.5, ge=0, le=30)
+    """The age of a new queue when it takes its first message. A single node that is killed sooner than a second after
+    it made a queue forgets it, with all that it has confirmed. On a cluster, 0 is safe."""
     amqp_user_id: bool = True
     """Whether messages name the user of the URL as their sender (`user_id`), by whom owners, and workers of different
     steps, are told apart. Off where the broker knows its users by other names, as with OAuth 2: it refuses such

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pika import BasicProperties, BlockingConnection, DeliveryMode, URLParameters
 from pika.adapters.blocking_connection import BlockingChannel
@@ -20,7 +20,7 @@ from pika.exceptions import AMQPChannelError, AMQPError, ChannelClosedByBroker, 
 from muniflow.errors import Fault, Invalid, NotFound, Unavailable
 from muniflow.model.topology import Topology
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.connection import describe, parameters_of
+from muniflow.transport.connection import NOT_FOUND, describe, nodes_of
 from muniflow.transport.declare import declare
 from muniflow.transport.types import OutgoingMessage, size_problem
 
@@ -33,7 +33,6 @@ METRIC_FIELDS = {
     "rabbitmq_detailed_queue_messages_unacked": "unacked",
     "rabbitmq_detailed_queue_consumers": "consumers",
 }
-NOT_FOUND = 404
 HEARTBEAT_S = 10
 """A broker that falls silent while a command talks to it is given up after 15 to 30 s: pika looks every
 `HEARTBEAT_S + 5` seconds. One that does not answer at all is given up after `connect_timeout_s`."""
@@ -79,15 +78,13 @@ def name_of_own() -> str:
 
 @contextlib.contextmanager
 def open_channel(settings: BrokerSettings, name: str = "muniflow cli") -> Iterator[BlockingChannel]:
-    """A channel for a short while, with confirms.
+    """A channel for a short while, with confirms, to the first node that answers.
 
     Raises:
         Unavailable: the broker is away or refuses; also when it goes away inside the block.
     """
-    parameters = parameters_of(settings, name)
-    parameters.heartbeat = HEARTBEAT_S
-    with broker_errors(parameters):
-        connection = _connect(parameters)
+    connection, node = _connect(nodes_of(settings, name))
+    with broker_errors(node):
         try:
             channel = connection.channel()
             channel.confirm_delivery()
@@ -111,12 +108,22 @@ def broker_errors(parameters: URLParameters) -> Iterator[None]:
         raise Unavailable("broker", describe(error, parameters)) from None
 
 
-def _connect(parameters: URLParameters) -> BlockingConnection:
-    try:
-        return BlockingConnection(parameters)
-    # For TLS and host names pika raises the socket's error; a silent broker is no AMQPError either.
-    except (AMQPConnectorException, OSError) as error:
-        raise Unavailable("broker", describe(error, parameters)) from None
+def node_of(connection: BlockingConnection) -> URLParameters:
+    """The node that it leads to. pika's blocking connection has its parameters only on its inner connection."""
+    inner: Any = getattr(connection, "_impl")  # noqa: B009 - not in its stubs
+    return cast("URLParameters", inner.params)
+
+
+def _connect(nodes: Sequence[URLParameters]) -> tuple[BlockingConnection, URLParameters]:
+    reasons = []
+    for parameters in nodes:
+        parameters.heartbeat = HEARTBEAT_S
+        try:
+            return BlockingConnection(parameters), parameters
+        # For TLS and host names pika raises the socket's error; a silent broker is no AMQPError either.
+        except (AMQPError, AMQPConnectorException, OSError) as error:
+            reasons.append(describe(error, parameters))
+    raise Unavailable("broker", "; ".join(reasons))
 
 
 def _close(connection: BlockingConnection) -> None:
@@ -188,13 +195,13 @@ def publish_all(settings: BrokerSettings, messages: Sequence[OutgoingMessage], t
         Unavailable: the broker is away, refuses a message, or has other settings for a queue.
         NotFound: no queue takes a message.
     """
-    try:
-        with open_channel(settings) as channel:
+    with open_channel(settings) as channel:
+        try:
             declare(channel, topology)
             for message in messages:
                 republish(channel, message)
-    except ChannelClosedByBroker as error:
-        raise Unavailable("broker", describe(error, parameters_of(settings, ""))) from None
+        except ChannelClosedByBroker as error:
+            raise Unavailable("broker", describe(error, node_of(channel.connection))) from None
 
 
 def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:

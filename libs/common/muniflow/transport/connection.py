@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+import re
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,9 @@ from muniflow.runtime.settings import BrokerSettings, read_again
 CLOSE_TIMEOUT_S = 5.0
 """Time for the broker's answer to a close; a blocked broker never answers."""
 FIRST_PAUSE_S = 0.2
-PRECONDITION_FAILED = 406
+NOT_FOUND, PRECONDITION_FAILED = 404, 406
+NODES = re.compile(r"(?P<before>amqps?://(?:[^/?#]*@)?)(?P<hosts>[^/?#]*)(?P<after>.*)")
+"""The URL of a broker; its hosts are separated by commas. `urlsplit` refuses lists with IPv6 addresses."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,15 +89,57 @@ class GroupedConnection(SelectConnection):
             self._grouped.append(data)
 
 
-def parameters_of(settings: BrokerSettings, name: str) -> URLParameters:
-    """The parameters for pika; `name` is what RabbitMQ shows for the connection.
+def each_node(settings: BrokerSettings) -> tuple[BrokerSettings, ...]:
+    """Settings that name one node each, for every host of the URL, in its order.
+
+    `amqp://user:password@a:5672,b:5672/vhost` names two; user, virtual host and options are those of all.
 
     Raises:
         Invalid: the URL is not one of a broker, or a file of the settings cannot be read.
     """
     settings = read_again(settings)
-    if not settings.amqp_url.startswith(("amqp://", "amqps://")):
+    parts = NODES.fullmatch(settings.amqp_url)
+    if parts is None:
         raise Invalid((Fault("MUNIFLOW_AMQP_URL", "write amqp://user:password@host:5672/vhost, or amqps:// for TLS"),))
+    hosts = parts["hosts"].split(",")
+    if len(hosts) > 1 and not all(hosts):
+        raise Invalid((Fault("MUNIFLOW_AMQP_URL", "a host is empty: write amqp://user:password@a:5672,b:5672/vhost"),))
+    urls = (f"{parts['before']}{host}{parts['after']}" for host in hosts)
+    # They are read already: read again, each would name every host.
+    return tuple(settings.model_copy(update={"amqp_url": url, "secrets_dir": None}) for url in urls)
+
+
+def nodes_of(settings: BrokerSettings, name: str, seed: int | None = None) -> list[URLParameters]:
+    """The parameters for pika of each node of the URL, in random order, so that processes spread over a cluster.
+
+    Args:
+        settings: whose URL names one host or more.
+        name: what RabbitMQ shows for the connection.
+        seed: of the order, for whoever asks more than once; random where it is left out.
+
+    Raises:
+        Invalid: the URL is not one of a broker, or a file of the settings cannot be read.
+    """
+    nodes = [_parameters(node, name) for node in each_node(settings)]
+    return random.Random(seed).sample(nodes, len(nodes))  # noqa: S311 - not for secrets
+
+
+def user_of(settings: BrokerSettings) -> str | None:
+    """The user of the broker whom messages of this process may name as their sender; `None`: nobody.
+
+    Raises:
+        Invalid: the URL is not one of a broker.
+    """
+    credentials = nodes_of(settings, "")[0].credentials
+    return getattr(credentials, "username", None) if settings.amqp_user_id else None
+
+
+def place_of(parameters: URLParameters) -> str:
+    """A node, for people."""
+    return f"{parameters.host}:{parameters.port}"
+
+
+def _parameters(settings: BrokerSettings, name: str) -> URLParameters:
     try:
         parameters = URLParameters(settings.amqp_url)
     except (ValueError, TypeError) as error:
@@ -130,16 +175,6 @@ def _sign_in(parameters: URLParameters, settings: BrokerSettings) -> None:
     parameters.ssl_options = SSLOptions(context, parameters.host)
 
 
-def user_of(settings: BrokerSettings) -> str | None:
-    """The user of the broker whom messages of this process may name as their sender; `None`: nobody.
-
-    Raises:
-        Invalid: the URL is not one of a broker.
-    """
-    credentials = parameters_of(settings, "").credentials
-    return getattr(credentials, "username", None) if settings.amqp_user_id else None
-
-
 def shut(connection: GroupedConnection, loop: Loop) -> None:
     """Close an open connection, by force when the broker does not answer; otherwise do nothing.
 
@@ -151,23 +186,27 @@ def shut(connection: GroupedConnection, loop: Loop) -> None:
         loop.call_later(CLOSE_TIMEOUT_S, connection.abort)
 
 
-def pause_s(attempt: int, longest_s: float, share: float | None = None) -> float:
+def pause_s(attempt: int, longest_s: float, share: float | None = None, nodes: int = 1) -> float:
     """The pause before attempt `attempt` (from 1) to connect again: doubling, with jitter, up to `longest_s`.
+
+    With several nodes it doubles once a round; from one node to the next of a round it is the first, short one.
 
     Args:
         attempt: 1-based number of the attempt since the last success.
         longest_s: upper bound, in seconds.
         share: 0 to 1, the place in the jitter; random where it is left out.
+        nodes: how many are asked in turn.
     """
     # Jitter, so that a hundred pods do not come back to a restarted broker at the same moment.
     jitter = random.random() if share is None else share  # noqa: S311 - not for secrets
-    return doubling_s(attempt, FIRST_PAUSE_S, longest_s) * (0.5 + 0.5 * jitter)
+    rounds, rest = divmod(attempt, nodes)
+    return doubling_s(1 if rest else rounds, FIRST_PAUSE_S, longest_s) * (0.5 + 0.5 * jitter)
 
 
 def describe(error: BaseException, parameters: URLParameters) -> str:
     """One line for a person: what went wrong with the broker at `parameters`, and what to look at."""
     error = _cause(error)
-    place = f"{parameters.host}:{parameters.port}"
+    place = place_of(parameters)
     match error:
         case ProbableAuthenticationError():
             user = getattr(parameters.credentials, "username", "?")

@@ -11,9 +11,8 @@ from pika.exceptions import ChannelClosedByBroker
 from muniflow.model.topology import Instead, Topology
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
-from muniflow.transport.connection import GroupedConnection
+from muniflow.transport.connection import NOT_FOUND, GroupedConnection
 
-NOT_FOUND = 404
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.1, 2.0
 """Pauses between two looks for what somebody else declares."""
 BACK_S = 5.0
@@ -23,38 +22,104 @@ OnTried = Callable[[BaseException | None], None]
 
 def declare(channel: BlockingChannel | Channel, topology: Topology) -> None:
     """Declare exchanges, queues and bindings; of one that is awaited, ask whether it is there, which needs no right."""
+    make(channel, topology)
+    bind(channel, topology)
+
+
+def make(channel: BlockingChannel | Channel, topology: Topology) -> None:
+    """Declare exchanges and queues only: nobody reaches a new queue yet."""
     for exchange in topology.exchanges:
         channel.exchange_declare(exchange.name, exchange.kind, durable=True, passive=topology.awaited)
     for queue in topology.queues:
         channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments), passive=topology.awaited)
-        for source, key in () if topology.awaited else queue.bindings:
+
+
+def bind(channel: BlockingChannel | Channel, topology: Topology) -> None:
+    """Declare the bindings of queues that are there."""
+    for queue in () if topology.awaited else topology.queues:
+        for source, key in queue.bindings:
             channel.queue_bind(queue.name, source, routing_key=key)
 
 
-def try_to_declare(connection: GroupedConnection, topology: Topology, on_tried: OnTried) -> None:
-    """Declare on a channel of its own; call `on_tried` once, with the answer of a broker that refuses."""
-    tried = False
+class Declaring:
+    """Declares a topology on channels of its own, once; a new queue takes no message before it would outlive its node.
 
-    def tell(problem: BaseException | None) -> None:
-        nonlocal tried
-        if not tried:
-            tried = True
-            on_tried(problem)
+    RabbitMQ has the list of its quorum queues in memory for up to a second before it is on disk. A node that is killed
+    in that time forgets a queue with all that it has confirmed. So it asks first whether every lasting queue is there,
+    and where one is not, it binds queues a while after they were made. A message that no binding leads to a queue is
+    returned instead of confirmed, so that its publisher tries again.
+    """
 
-    def opened(channel: Channel) -> None:
-        channel.add_on_close_callback(lambda _channel, reason: tell(reason))
-        with connection.one_write():
+    def __init__(
+        self,
+        loop: Loop,
+        connection: GroupedConnection,
+        topology: Topology,
+        on_tried: OnTried,
+        *,
+        new_queue_wait_s: float,
+    ) -> None:
+        """Begin.
+
+        Args:
+            loop: of the connection.
+            connection: open.
+            topology: what is declared, or asked for.
+            on_tried: called once, with the answer of a broker that refuses.
+            new_queue_wait_s: the age of a new queue when it is bound.
+        """
+        self._loop = loop
+        self._connection = connection
+        self._topology = topology
+        self._on_tried: OnTried | None = on_tried
+        self._wait_s = 0.0 if topology.awaited else new_queue_wait_s
+        self._some_missing = False
+        self._open()
+
+    def _open(self) -> None:
+        self._connection.channel(on_open_callback=self._opened)
+
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._closed)
+        with self._connection.one_write():
             # Without waiting for each: the broker works them off in order, and closes the channel at the first wrong
             # one, whose name it says.
-            declare(channel, topology)
-            channel.basic_qos(callback=lambda _frame: done(channel))
+            if self._some_missing:
+                make(channel, self._topology)
+                channel.basic_qos(callback=lambda _frame: self._later(channel))
+            else:
+                for queue in self._topology.queues if self._wait_s else ():
+                    if queue.lasting:
+                        channel.queue_declare(queue.name, passive=True)
+                declare(channel, self._topology)
+                channel.basic_qos(callback=lambda _frame: self._done(channel))
 
-    def done(channel: Channel) -> None:
+    def _later(self, channel: Channel) -> None:
+        self._loop.call_later(self._wait_s, lambda: self._bind(channel))
+
+    def _bind(self, channel: Channel) -> None:
+        if channel.is_open:
+            with self._connection.one_write():
+                bind(channel, self._topology)
+                channel.basic_qos(callback=lambda _frame: self._done(channel))
+
+    def _done(self, channel: Channel) -> None:
         if channel.is_open:
             channel.close()
-        tell(None)
+        self._tell(None)
 
-    connection.channel(on_open_callback=opened)
+    def _closed(self, _channel: Channel, reason: BaseException) -> None:
+        missing = isinstance(reason, ChannelClosedByBroker) and reason.reply_code == NOT_FOUND
+        if missing and self._wait_s and not self._some_missing and self._connection.is_open:
+            self._some_missing = True
+            self._open()
+        else:
+            self._tell(reason)
+
+    def _tell(self, problem: BaseException | None) -> None:
+        on_tried, self._on_tried = self._on_tried, None
+        if on_tried is not None:
+            on_tried(problem)
 
 
 class Waiting:
@@ -115,7 +180,7 @@ class Waiting:
             else:
                 self._on_refused(problem)
 
-        try_to_declare(self._connection, topology, tried)
+        Declaring(self._loop, self._connection, topology, tried, new_queue_wait_s=0.0)
 
     def _missing(self, what: str) -> None:
         instead = self._topology.instead

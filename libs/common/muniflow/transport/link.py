@@ -12,7 +12,7 @@ from pika.frame import Method
 from muniflow.model.topology import Instead, Topology
 from muniflow.runtime.loop import Loop
 from muniflow.transport.connection import GroupedConnection, describe, shut
-from muniflow.transport.declare import Waiting, try_to_declare
+from muniflow.transport.declare import Declaring, OnTried, Waiting
 from muniflow.transport.publisher import OnSettled, Publisher
 from muniflow.transport.silence import SilenceWatch
 from muniflow.transport.subscription import Subscription
@@ -57,6 +57,7 @@ class Link:
         user: str | None,
         generation: int,
         topology: Topology,
+        new_queue_wait_s: float,
         wanted: Mapping[str, WantedQueue],
         events: LinkEvents,
     ) -> None:
@@ -70,6 +71,7 @@ class Link:
         self._loop = loop
         self._parameters = parameters
         self._topology = topology
+        self._new_queue_wait_s = new_queue_wait_s
         self._wanted = wanted
         self._events = events
         self._subscriptions: dict[str, Subscription] | None = None
@@ -129,7 +131,7 @@ class Link:
             self._declaring = False
             on_done(None if problem is None else describe(problem, self._parameters))
 
-        try_to_declare(self._consuming, self._topology, tried)
+        self._declare(tried)
 
     def fail(self, reason: str | BaseException) -> None:
         """End both connections and tell the owner, once."""
@@ -198,7 +200,10 @@ class Link:
                 on_refused=self._on_tried,
             )
         else:
-            try_to_declare(self._consuming, self._topology, self._on_tried)
+            self._declare(self._on_tried)
+
+    def _declare(self, on_tried: OnTried) -> None:
+        Declaring(self._loop, self._consuming, self._topology, on_tried, new_queue_wait_s=self._new_queue_wait_s)
 
     def _on_missing(self, what: str) -> None:
         self._await_setup()

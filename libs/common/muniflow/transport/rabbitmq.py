@@ -1,17 +1,20 @@
 """The transport over RabbitMQ."""
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
+
+from pika import URLParameters
 
 from muniflow.errors import Invalid
 from muniflow.model.topology import Topology
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.confirms import LOST
-from muniflow.transport.connection import CLOSE_TIMEOUT_S, parameters_of, pause_s, user_of
+from muniflow.transport.connection import CLOSE_TIMEOUT_S, nodes_of, pause_s, place_of, user_of
 from muniflow.transport.link import Link, LinkEvents, WantedQueue
 from muniflow.transport.publisher import OnSettled
 from muniflow.transport.subscription import Subscription
@@ -24,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 class RabbitTransport:
-    """A `Transport` over RabbitMQ 3.10 to 4.x. It connects again by itself, for as long as it is not stopped."""
+    """A `Transport` over RabbitMQ 3.10 to 4.x. It connects again by itself, for as long as it is not stopped.
+
+    Where the URL names several nodes, each attempt is for the next of them.
+    """
 
     def __init__(self, settings: BrokerSettings, loop: Loop, name: str) -> None:
         """Prepare; `start` connects.
@@ -40,8 +46,8 @@ class RabbitTransport:
         self._settings = settings
         self._loop = loop
         self._name = name
-        self._parameters = parameters_of(settings, name)
-        self._user = user_of(settings)
+        self._seed = random.getrandbits(32)
+        self._read_settings()
         self._wanted: dict[str, WantedQueue] = {}
         self._topology = Topology((), ())
         self._on_ready: Callable[[], None] = _nothing
@@ -54,6 +60,8 @@ class RabbitTransport:
         self._ready_at_s: float | None = None
         self._timer: Any = None
         self._disconnect_reason: str | None = "not started"
+        self._told: set[str] = set()
+        """Reasons since it was ready last: with several nodes they alternate."""
 
     @property
     def connected(self) -> bool:
@@ -147,19 +155,27 @@ class RabbitTransport:
         for queue, group in by_queue.items():
             self._link.settle(queue, group, settle)
 
+    @property
+    def _node(self) -> URLParameters:
+        return self._nodes[self._generation % len(self._nodes)]
+
+    def _read_settings(self) -> None:
+        self._nodes, self._user = nodes_of(self._settings, self._name, self._seed), user_of(self._settings)
+
     def _connect(self) -> None:
         self._timer = None
         self._attempt += 1
         self._generation += 1
         with suppress(Invalid):  # a file that is being replaced: as before, and the next attempt looks again
-            self._parameters, self._user = parameters_of(self._settings, self._name), user_of(self._settings)
+            self._read_settings()
         events = LinkEvents(self._ready, self._waiting, self._lost, self._ended)
         self._link = Link(
             self._loop,
-            parameters=self._parameters,
+            parameters=self._node,
             user=self._user,
             generation=self._generation,
             topology=self._topology,
+            new_queue_wait_s=self._settings.new_queue_wait_s,
             wanted=self._wanted,
             events=events,
         )
@@ -168,7 +184,8 @@ class RabbitTransport:
     def _ready(self) -> None:
         self._ready_at_s = time.monotonic()
         self._disconnect_reason = None
-        logger.info("connected to RabbitMQ at %s:%s", self._parameters.host, self._parameters.port)
+        self._told.clear()
+        logger.info("connected to RabbitMQ at %s", place_of(self._node))
         self._on_ready()
 
     def _waiting(self, what: str) -> None:
@@ -178,12 +195,13 @@ class RabbitTransport:
 
     def _lost(self, reason: str, was_open: bool) -> None:
         self._link = None
-        told = reason == self._disconnect_reason
+        told = reason in self._told
+        self._told.add(reason)
         self._disconnect_reason = reason
         if self._ready_at_s is not None and time.monotonic() - self._ready_at_s > STABLE_S:
             self._attempt = 0
         self._ready_at_s = None
-        pause = pause_s(max(self._attempt, 1), self._settings.reconnect_max_s)
+        pause = pause_s(max(self._attempt, 1), self._settings.reconnect_max_s, nodes=len(self._nodes))
         self._timer = self._loop.call_later(pause, self._connect)
         if not told:  # one line for each new reason, not one for each attempt
             logger.warning("%s; retrying until it works", reason)

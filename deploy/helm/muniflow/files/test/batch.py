@@ -17,15 +17,17 @@ import urllib.request
 import zlib
 from typing import Any
 
-import pika
 from gateway import try_gateway
 from pika.exceptions import AMQPError
 
+from muniflow.errors import MuniflowError
 from muniflow.model.operation import installed_operations
-from muniflow.model.topology import BATCHES, EXCHANGE
+from muniflow.model.topology import BATCHES
 from muniflow.runtime.settings import BrokerSettings, read_env
 from muniflow.store import open_store
-from muniflow.transport.connection import parameters_of
+from muniflow.transport.admin import open_channel, republish
+from muniflow.transport.connection import user_of
+from muniflow.transport.types import OutgoingMessage
 
 WIDTH_PX, HEIGHT_PX, IMAGES = 256, 192, 3
 POLL_S = 1.0
@@ -52,9 +54,9 @@ def publish_when_possible(batch: dict[str, Any], deadline_s: float) -> None:
     while True:
         try:
             publish(batch)
-        except (AMQPError, OSError) as error:
+        except (MuniflowError, AMQPError) as error:  # the second where the coordinator has declared nothing yet
             if time.monotonic() > deadline_s:
-                raise SystemExit(f"the broker does not take the batch: {error!r}") from error
+                raise SystemExit(f"the broker does not take the batch: {error}") from error
             time.sleep(POLL_S)
         else:
             return
@@ -62,13 +64,9 @@ def publish_when_possible(batch: dict[str, Any], deadline_s: float) -> None:
 
 def publish(batch: dict[str, Any]) -> None:
     """Hand the batch in once; returns when the broker has it safely."""
-    parameters = parameters_of(read_env(BrokerSettings, os.environ), "helm test")
-    user = getattr(parameters.credentials, "username", None)
-    with pika.BlockingConnection(parameters) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, user_id=user)
-        channel.basic_publish(EXCHANGE, BATCHES, json.dumps(batch).encode(), properties, mandatory=True)
+    broker = read_env(BrokerSettings, os.environ)
+    with open_channel(broker, "muniflow test") as channel:
+        republish(channel, OutgoingMessage(BATCHES, json.dumps(batch).encode(), user_id=user_of(broker)))
 
 
 def ask(path: str) -> dict[str, Any] | None:
