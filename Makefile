@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos power-cuts simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -54,6 +54,10 @@ chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=20
 power-cuts: ## broker, ledger and store lose their power (root): make power-cuts CUTS=200 SEED=1 OUT=cuts.jsonl
 	@scripts/bootstrap dev
 	@$(BIN)/python -m tests.power_cuts --cuts $(or $(CUTS),200) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
+
+test-three-brokers: ## a cluster of three brokers under kills, partitions, alarms (root): make test-three-brokers FAULTS=48 SEED=1
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.three_brokers --faults $(or $(FAULTS),48) --seed $(or $(SEED),1) $(if $(UPGRADE),--upgrade $(UPGRADE))
 
 simulation: ## the pipeline under simulated faults: make simulation SEEDS=1000 SEED=1 OUT=seeds.jsonl; scaling over weeks: WEEKS=100
 	@scripts/bootstrap dev

@@ -27,8 +27,9 @@ MEMORY_NEEDED_BYTES = 4 << 30
 ONE_STACK = ("tests/integration/gateway", "tests/security")
 """All tests of such a folder share one stack."""
 LONG = (
-    *(*ONE_STACK, "tests/chaos", "tests/integration", "tests/upgrade", "tests/power_cuts", "tests/contract"),
-    *("tests/unit/steps/test_opencl.py", "tests/unit/compute", "tests/unit/worker", "tests/simulation"),
+    *(*ONE_STACK, "tests/chaos", "tests/integration", "tests/upgrade", "tests/power_cuts", "tests/three_brokers"),
+    *("tests/contract", "tests/unit/steps/test_opencl.py", "tests/unit/compute", "tests/unit/worker"),
+    "tests/simulation",
 )
 """What takes longest, files of a minute among them: begun last, such a file would leave all other processes idle."""
 

@@ -163,6 +163,11 @@ class Harness:
                     republish(channel, OutgoingMessage(BATCHES, json.dumps(dict(document)).encode()))
                 self.expect(document)
 
+    def submit_again(self) -> None:
+        """The batch that was sent last, under another id."""
+        *_, last = self._sent.values()
+        self.submit({**last, "batch_id": f"again-{self.batches}"})
+
     def expect(self, document: Document) -> None:
         """Judge this batch, too: it was handed in."""
         self._sent[document["batch_id"]] = document
@@ -189,12 +194,12 @@ class Harness:
     def until_ended(self, *batches: str, limit_s: float = LIMIT_S) -> None:
         waiting = list(batches or self._sent)
 
-        def all_ended() -> bool:
+        def none_waits() -> bool:
             while waiting and self.ended(waiting[-1]):
                 waiting.pop()
             return not waiting
 
-        self.until(all_ended, f"the end of {len(waiting)} batches", limit_s)
+        self.until(none_waits, f"the end of {len(waiting)} batches", limit_s)
 
     # Judgement
 
@@ -210,6 +215,13 @@ class Harness:
             scratch = self.folder / "truth" / str(len(self._truths))
             self._truths[key] = truth_of({**content, "batch_id": "truth"}, self.root("source"), scratch)
         return self._truths[key]
+
+    def settled_images(self) -> int:
+        """Of all batches that were sent."""
+        return sum(map(self.done_images, self._sent))
+
+    def all_ended(self) -> bool:
+        return all(map(self.ended, reversed(self._sent)))
 
     @property
     def batches(self) -> int:

@@ -1,14 +1,13 @@
 """Power cuts of any part of a stack, or of all, while batches run; afterwards all power goes once more."""
 
 import random
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.harness import LIMIT_S, document
 from tests.chaos.pictures import write_pictures
+from tests.chaos.rounds import rage
 from tests.chaos.truth import GuaranteeReport
-from tests.power_cuts.stack import PARTS, Layout, LedgerKind, Part, PowerStack, power_stack
+from tests.power_cuts.stack import PARTS, Layout, LedgerKind, Part, power_stack
 
 CUTS_PER_ROUND = 10
 """On one stack; a round has volumes of its own."""
@@ -23,11 +22,6 @@ KINDS: tuple[tuple[tuple[Part, ...], int], ...] = (
     (PARTS, 4),
 )
 """What is cut, and how often in comparison."""
-PATIENCE_S = 1.0
-"""The next cut comes when the batch has gone on by its share, or when all services were ready for so long."""
-START_LIMIT_S = 10.0
-"""It comes after this in any case."""
-CUT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -52,23 +46,6 @@ def round_of(seed: int, number: int, cuts: int = CUTS_PER_ROUND, images: int = I
     return Round(name, cuts, images, layout, (*(tuple(dice.sample(kind, len(kind))) for kind in kinds), PARTS))
 
 
-def rage(stack: PowerStack, given: Round, images: list[str]) -> GuaranteeReport:
-    """Run a batch through the cuts; another one with the same images follows where it ends before the last."""
-    harness, dice = stack.harness, random.Random(f"{given.seed} moments")
-    batches = [_submit(stack, given, images, number=1)]
-    first = 0
-    for number, parts in enumerate(given.kinds[:-1]):
-        _wait_for(stack, batches[-1], (number - first + dice.random()) / given.cuts * given.images * CUT_SHARE)
-        if harness.ended(batches[-1]):
-            batches.append(_submit(stack, given, images, number=len(batches) + 1))
-            first = number
-        stack.cut(parts, dice)
-    harness.until_ended(*batches, limit_s=LIMIT_S * 2)
-    stack.cut(given.kinds[-1], dice)
-    harness.until(lambda: all(harness.status(batch) is not None for batch in batches), "the status after the last cut")
-    return replace(harness.guarantees(*batches), faults=given.cuts)
-
-
 def run_round(given: Round, folder: Path, left_out: str | None = None) -> GuaranteeReport:
     """One round on a stack of its own, all of whose services may leave a sync out."""
     with power_stack(folder, given.layout, f"{left_out}=skip" if left_out else "") as stack:
@@ -78,25 +55,3 @@ def run_round(given: Round, folder: Path, left_out: str | None = None) -> Guaran
         assert not kept, f"files that nobody synced survived a cut: {kept}"
         assert guarantees.clean, f"{given.layout}: {guarantees}\n{stack.harness.tails(4000)}"
         return guarantees
-
-
-def _submit(stack: PowerStack, given: Round, images: list[str], number: int) -> str:
-    sent = document(f"cuts-{given.seed}-{number}", images)
-    stack.harness.submit(sent)
-    return str(sent["batch_id"])
-
-
-def _wait_for(stack: PowerStack, batch: str, share: float) -> None:
-    """A share of the batch is done; or all has been up for a while, or not even that within its limit."""
-    harness = stack.harness
-    ready_s = began_s = time.monotonic()
-
-    def now() -> bool:
-        nonlocal ready_s
-        now_s = time.monotonic()
-        if not all(service.ready for service in harness.services.values()):
-            ready_s = now_s
-        late = now_s - ready_s > PATIENCE_S or now_s - began_s > START_LIMIT_S
-        return late or harness.done_images(batch) >= share
-
-    harness.until(now, "the next cut")

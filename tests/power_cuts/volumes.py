@@ -4,7 +4,6 @@ What was synced before the cut is there when the volume is mounted again. What w
 of a machine that lost power; after the cut, all reads that are not cached and all writes get EIO.
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -16,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.namespaces import MOUNTS, leave_mounts, restored
 from tests.support.waiting import eventually
 
 SHUTDOWN = 0x8004587D
 """`EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN`: one number for both."""
 WITHOUT_LOG_FLUSH = 2
-NEW_MOUNTS = 0x20000
-"""`CLONE_NEWNS`."""
 BUSY_S = 20.0
 REQUIRED = "POWER_CUTS_REQUIRED"
 """Set to `true`: where a volume cannot be cut, that is a failure and no skip."""
@@ -132,16 +130,14 @@ def own_mounts() -> Iterator[None]:
 
     Whoever makes such a namespace elsewhere copies all mounts that it sees, and a copy keeps a volume from its end.
     """
-    system = ctypes.CDLL(None, use_errno=True)
-    before, here = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY), Path.cwd()
+    here = Path.cwd()
     try:
-        assert system.unshare(NEW_MOUNTS) == 0, os.strerror(ctypes.get_errno())
-        assert _run("mount", "--make-rprivate", "/").returncode == 0
-        yield
+        with restored(MOUNTS):
+            leave_mounts()
+            assert _run("mount", "--make-rprivate", "/").returncode == 0
+            yield
     finally:
-        system.setns(before, NEW_MOUNTS)
-        os.close(before)
-        os.chdir(here)  # `setns` went to the root
+        os.chdir(here)  # coming back went to the root
 
 
 @contextmanager

@@ -11,16 +11,22 @@ TOO_LITTLE_MEMORY = "{absolute, 1000000}"
 """A limit that raises the memory alarm."""
 
 
-def evaluate(node: PrivateBroker, *expressions: str) -> str:
+def evaluate(node: PrivateBroker, *expressions: str, address: str = "") -> str:
     """Evaluate Erlang expressions in a node that runs; returns the value of the last one.
+
+    Args:
+        node: it runs.
+        expressions: without the last dot.
+        address: `HOST:PORT` of its distribution, where its name is not known to the machine.
 
     Raises:
         AssertionError: one of them failed; the text says how.
     """
     text = ", ".join(expressions) + "."
     identity = node.identity
+    who = ("-address", address) if address else ("-sname", identity.name)
     done = subprocess.run(
-        [shutil.which("erl_call") or "false", "-sname", identity.name, "-c", identity.cookie, "-e"],
+        [shutil.which("erl_call") or "false", *who, "-c", identity.cookie, "-e"],
         input=f"{text}\n", env={**os.environ, "HOME": str(node.home), "ERL_EPMD_PORT": str(identity.epmd_port)},
         capture_output=True, text=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip

@@ -1,0 +1,31 @@
+"""A cluster of three brokers under faults, in short. Longer: `make test-three-brokers FAULTS=48 SEED=1`."""
+
+import pytest
+from tests.three_brokers.network import REQUIRED, require_network, why_not
+from tests.three_brokers.storm import FAULTS_PER_ROUND, KINDS, Round, round_of, run_round
+
+SHORT = Round("short", 120, ("kill leaders", "minority", "move"))
+
+
+@pytest.mark.timeout(600)
+def test_faults_of_a_cluster_change_nothing(tmp_path, capsys):
+    require_network()
+    stack = run_round(SHORT, tmp_path)
+    with capsys.disabled():
+        print(f"\nthree brokers: {stack.guarantees}")
+    assert stack.guarantees.clean
+
+
+def test_what_happens_comes_from_the_seed():
+    assert round_of(1, 1) == round_of(1, 1) != round_of(1, 2)
+    assert set(round_of(1, 1).kinds) == set(KINDS), f"{FAULTS_PER_ROUND} faults are enough for one of each kind"
+
+
+def test_where_there_can_be_no_such_network_the_reason_is_said(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "root" in (why_not() or "")
+    with pytest.raises(pytest.skip.Exception, match="root"):
+        require_network()
+    monkeypatch.setenv(REQUIRED, "true")
+    with pytest.raises(pytest.fail.Exception, match="root"):
+        require_network()
