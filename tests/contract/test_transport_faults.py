@@ -125,7 +125,7 @@ def test_with_several_nodes_the_next_one_is_taken_and_each_reason_is_told_once(n
 def test_after_a_refusal_messages_go_over_a_new_channel(new_peer, harness, work):
     """A channel of RabbitMQ 3.10 may refuse for ever what another one takes: see `muniflow.transport.publisher`."""
     full = f"{harness.name}.full"
-    limits = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
+    limits: dict[str, str | int] = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
     declared(harness.direct, Topology((), (Queue(full, limits, ((EXCHANGE, full),)),)))
     peer = new_peer().ready()
     peer.consume(work, 100)
