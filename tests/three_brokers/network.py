@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,11 +112,14 @@ def _make_node(number: int) -> None:
 
 
 def _remove_left_over() -> None:
-    """Of runs that were killed."""
+    """Of runs that were killed, with the nodes that they left running."""
     for line in _run("ip", "netns", "list").stdout.splitlines():
         name = line.partition(" ")[0]
         pid = name.removeprefix(PREFIX).partition("-")[0]
         if name.startswith(PREFIX) and pid.isdecimal() and not Path("/proc", pid).exists():
+            for left in _run("ip", "netns", "pids", name).stdout.split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(left), signal.SIGKILL)
             _run("ip", "netns", "del", name)
 
 
