@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muniflow.errors import Fault, Invalid
-from muniflow.store.rights import RIGHTS, RootRights, Right, Root
+from muniflow.store.rights import RIGHTS, Right, Root, RootRights
 
 Roots = Mapping[Root, str]
 """The URL of each store, as in `MUNIFLOW_SOURCE_URL` and so on."""

@@ -9,7 +9,8 @@ from muniflow.errors import Unavailable
 from muniflow.model import earlier
 from muniflow.model.topology import EXCHANGE, all_delays_s
 from muniflow.runtime.settings import BrokerSettings
-from muniflow.transport.admin import NOT_FOUND, open_channel, queue_depths
+from muniflow.transport.admin import open_channel, queue_depths
+from muniflow.transport.connection import NOT_FOUND
 
 
 def in_use(settings: BrokerSettings, operations: Iterable[str]) -> tuple[str, ...]:
