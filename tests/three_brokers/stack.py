@@ -26,6 +26,7 @@ VARIABLES = {
     "MUNIFLOW_GROUP_TASKS": "4",
     "MUNIFLOW_HEARTBEAT_S": "5",
     "MUNIFLOW_CONNECT_TIMEOUT_S": "5",
+    "MUNIFLOW_EARLIER_BUILD": "false",
 }
 HOLD_S = 1.5
 """How long a fault lasts that nothing ends: an alarm, no majority."""
