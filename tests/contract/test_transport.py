@@ -511,6 +511,19 @@ class TestRabbitMQ(TransportContract):
         assert sorted(peer.bodies()) == sorted(b"%d" % number for number in range(50))
         declared(harness.direct, topology, probed=True)
 
+    def test_a_deleted_queue_that_is_declared_once_more_takes_no_message_at_once(
+        self, peer: Peer, harness: RabbitHarness, work: str
+    ) -> None:
+        """Its node might forget it with the message, as `test_a_killed_node_comes_back_…` tries it."""
+        self.delete(harness, work)
+        began_s = time.monotonic()
+        told: list[str | None] = []
+        peer.transport.redeclare(told.append)
+        while peer.publish_and_wait(OutgoingMessage(work, b"x")) is not None:
+            run_for(harness, 0.1)
+        assert time.monotonic() - began_s >= harness.settings.new_queue_wait_s
+        run_until(harness, lambda: told == [None], "declared")
+
     def test_a_deleted_queue_ends_its_consumer_and_is_made_again(
         self, peer: Peer, harness: RabbitHarness, work: str
     ) -> None:

@@ -102,6 +102,7 @@ def test_a_url_may_name_the_nodes_of_a_cluster(url, expected):
 def test_each_process_has_an_order_of_its_own():
     settings = BrokerSettings(amqp_url="amqp://one,two,three")
     assert len({tuple(node.host for node in nodes_of(settings, "test")) for _ in range(200)}) > 1
+    assert len({tuple(node.host for node in nodes_of(settings, "test", seed=7)) for _ in range(200)}) == 1
 
 
 def test_with_several_nodes_a_pause_doubles_after_each_round():

@@ -12,7 +12,7 @@ from muniflow.errors import Invalid
 from muniflow.runtime.secret_files import read_secrets, with_secrets
 from muniflow.runtime.settings import BrokerSettings, StoreSettings, read_again, read_env, to_env
 from muniflow.store import backend_secrets, open_store
-from muniflow.transport.connection import nodes_of, user_of
+from muniflow.transport.connection import each_node, nodes_of, user_of
 
 
 @pytest.fixture
@@ -55,6 +55,15 @@ def test_who_one_is_at_the_broker_needs_no_quoting(folder):
     assert (parameters.host, parameters.port, parameters.virtual_host) == ("broker", 5673, "city")
     assert user_of(settings) == "ann"
     assert read_env(BrokerSettings, to_env(settings)) == settings, "for another process"
+
+
+def test_a_url_with_several_nodes_may_be_in_a_file(folder):
+    (folder / "MUNIFLOW_AMQP_URL").write_text("amqp://one,two/city")
+    settings = read_env(BrokerSettings, {"MUNIFLOW_SECRETS_DIR": str(folder)})
+    nodes = [nodes_of(node, "test") for node in each_node(settings)]
+    assert [[(each.host, vars(each.credentials)["username"]) for each in node] for node in nodes] == [
+        [("one", "ann")], [("two", "ann")],
+    ]  # fmt: skip
 
 
 def test_a_password_alone_may_be_in_a_file():
