@@ -33,7 +33,7 @@ BACK_S = 90
 PATIENCE = {"MUNIFLOW_CONNECT_TIMEOUT_S": "2", "MUNIFLOW_DRAIN_TIMEOUT_S": "5"}
 """With a broker that hangs: who asks it gives up after the one, and who stops after the other."""
 NOBODYS = "muniflow.retry.30s"
-"""A queue that nobody takes from, so that nobody declares it again at once."""
+"""A queue that nobody takes from, so that it is declared again only when the coordinator looks the next time."""
 FAILURES = "failures resize"
 
 
@@ -125,8 +125,11 @@ def test_an_operation_without_a_worker(muniflow):
 
 
 def test_a_queue_that_is_missing(stack):
-    delete_queues(broker_of(stack), [NOBODYS])
-    [command] = commands_in(found(stack, f"queue {NOBODYS}"))
+    def missing():
+        delete_queues(broker_of(stack), [NOBODYS])
+        return diagnose(stack).get(f"queue {NOBODYS}")
+
+    [command] = commands_in(eventually(missing).to_do)
 
     follow(stack, command)
 

@@ -71,9 +71,9 @@ class Remedies:
         return f"give the user its rights: {self._ctl('set_permissions', '-p', virtual_host, *arguments)}"
 
     def not_declared(self) -> str:
-        """A queue is missing: it is declared by whoever connects."""
+        """A queue is missing: the coordinator declares it when it connects, and every few seconds."""
         again = self._ctl("close_all_connections", "declare again")
-        return f"the coordinator and the workers declare it when they connect: start them, or, if they run, {again}"
+        return f"the coordinator declares it: start it, or, if it runs, {again}"
 
     def declared_otherwise(self) -> str:
         """A queue has other arguments than ours."""
