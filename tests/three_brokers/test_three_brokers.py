@@ -4,7 +4,7 @@ import pytest
 from tests.three_brokers.network import REQUIRED, require_network, why_not
 from tests.three_brokers.storm import FAULTS_PER_ROUND, KINDS, Round, round_of, run_round
 
-SHORT = Round("short", 120, ("kill leaders", "minority", "move"))
+SHORT = Round("short", 60, ("kill leaders", "minority"))
 
 
 @pytest.mark.timeout(600)

@@ -148,3 +148,21 @@ def test_a_batch_that_is_not_there_is_not_waited_for() -> None:
             await gateway.follower.wait("other", LONG_S, gateway.given_up, None)
 
     asyncio.run(scene())
+
+
+def test_the_report_of_a_batch_whose_end_is_being_recorded_is_waited_for() -> None:
+    """The last notice comes before the record of the end, and who hears it asks for the report at once."""
+
+    async def scene() -> None:
+        gateway = _Gateway()
+        gateway.coordinator.status = RUNNING.model_copy(update={"state": "finishing", "done": 9})
+        asking = asyncio.create_task(gateway.follower.report_key("b"))
+        await settled(lambda: gateway.coordinator.asked)
+        gateway.coordinator.status = RUNNING.model_copy(update={"state": "done", "report": "out/b/report.json"})
+        assert await asking == "out/b/report.json"
+
+        gateway.coordinator.status = RUNNING
+        with pytest.raises(NotFound, match="the batch is running"):
+            await gateway.follower.report_key("b")
+
+    asyncio.run(scene())

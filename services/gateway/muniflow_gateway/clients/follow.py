@@ -125,6 +125,24 @@ class Follower:
                     asked_s = time.monotonic()
             return view
 
+    async def report_key(self, batch_id: str) -> str:
+        """The key of the report of a batch that has ended.
+
+        One that is just ending is waited for: who has heard its last notice may ask before its end is recorded.
+
+        Raises:
+            NotFound: nobody knows the batch, or it has not ended.
+            Unavailable: the coordinator is away.
+        """
+        status = await self._coordinator.batch(batch_id)
+        end_s = time.monotonic() + WAIT_POLL_S
+        while status.state == "finishing" and time.monotonic() < end_s:
+            await asyncio.sleep(END_POLL_S)
+            status = await self._coordinator.batch(batch_id)
+        if status.report is None:
+            raise NotFound(f"the batch is {status.state}: its report is written at its end")
+        return status.report
+
     async def changes(self, batch_id: str, only: str | None) -> AsyncIterator[BatchView]:
         """A batch now, and again whenever something has changed, until it is in a terminal state.
 

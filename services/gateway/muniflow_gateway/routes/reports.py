@@ -4,7 +4,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from muniflow.errors import NotFound
 from muniflow.model.report_rows import CONTENT_TYPES, RowFormat
 from muniflow_gateway.blobs import JSON, send_report, send_rows
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, binary, problems
@@ -24,7 +23,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 )
 async def get_report(batch_id: OwnBatch, deps: DependenciesDep, _caller: Reader) -> Response:
     """`report.json`: every image with its state, outputs or reasons, totals and times. There is none before the end."""
-    return await send_report(deps.output, await _report_key(deps, batch_id))
+    return await send_report(deps.output, await deps.follower.report_key(batch_id))
 
 
 def _rows_answer(content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
@@ -56,12 +55,5 @@ async def get_report_csv(batch_id: OwnBatch, deps: DependenciesDep, _caller: Rea
 
 
 async def _report_rows(batch_id: str, deps: Dependencies, form: RowFormat) -> Response:
-    key = await _report_key(deps, batch_id)
+    key = await deps.follower.report_key(batch_id)
     return await send_rows(deps.output, key, form, f"{batch_id}-report.{form}")
-
-
-async def _report_key(deps: Dependencies, batch_id: str) -> str:
-    status = await deps.coordinator.batch(batch_id)
-    if status.report is None:
-        raise NotFound(f"the batch is {status.state}: its report is written at its end")
-    return status.report
