@@ -324,7 +324,7 @@ TRIED = {
     "metrics_away: self._comes_back('broker')": (STACK, "test_a_process_that_was_killed_comes_back_by_itself"),
     "no_consumer: a worker that ended starts again by itse": (STACK, "test_an_operation_without_a_worker"),
     "no_consumer: start a worker: `python -m muniflow_…`": (ELSEWHERE, "test_an_operation_without_a_worker"),
-    "not_declared: the coordinator declares it": (STACK, "test_a_queue_that_is_missing"),
+    "not_declared: the coordinator declares it: start it, o": (STACK, "test_a_queue_that_is_missing"),
     "permissions: give the user its rights: …": (STACK, "test_a_user_without_rights"),
     "see_log: look at its log": (ELSEWHERE, "test_a_broker_that_is_away"),
     "see_log: look at its log: …": (HERE, "test_the_log_of_a_stack"),
