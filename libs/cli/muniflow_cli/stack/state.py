@@ -1,12 +1,12 @@
 """What runs on this machine, written down so that every command finds it without settings."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from muniflow.runtime.settings import StoreSettings
+from muniflow.runtime.whole_text import write_text_whole
 from muniflow_cli.stack.processes import ProcessIdentity, is_running
 
 STATE_FILE = "stack.json"
@@ -70,11 +70,7 @@ def read_state(folder: Path) -> StackState | None:
 
 def write_state(folder: Path, state: StackState) -> None:
     """Write it whole or not at all, for its owner only: the broker's address holds a password."""
-    temporary = folder / f"{STATE_FILE}.{os.getpid()}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(state.model_dump_json(indent=2))
-    temporary.rename(folder / STATE_FILE)
+    write_text_whole(folder / STATE_FILE, state.model_dump_json(indent=2))
 
 
 def forget_state(folder: Path) -> None:

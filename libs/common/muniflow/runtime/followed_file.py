@@ -15,6 +15,17 @@ LOOK_S = 1.0
 Content = TypeVar("Content")
 
 
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """What changes with a file, and with who may read it; `None` only when there surely is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return 0, error.errno or 0
+    return status.st_ctime_ns, status.st_ino
+
+
 class FollowedFile(Generic[Content]):
     """What a file says now."""
 
@@ -31,7 +42,7 @@ class FollowedFile(Generic[Content]):
             Invalid: it cannot be read.
         """
         self._place, self._path, self._read, self._clock = place, path, read, clock
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(path)
         self._looked_s = clock.monotonic_s()
         self._content = self._read_now()
 
@@ -40,7 +51,7 @@ class FollowedFile(Generic[Content]):
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
-            if (stamp := self._stamp_now()) != self._stamp:
+            if (stamp := stamp_of(self._path)) != self._stamp:
                 self._look(stamp)
         return self._content
 
@@ -59,11 +70,3 @@ class FollowedFile(Generic[Content]):
         except (OSError, ValueError) as error:
             text = error.strerror if isinstance(error, OSError) else str(error)
             raise Invalid((Fault(self._place, f"{self._path}: {text}"),)) from None
-
-    def _stamp_now(self) -> tuple[int, int] | None:
-        """What changes with the file."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ctime_ns, status.st_ino

@@ -1,6 +1,5 @@
 """The two files of keys: the private one of the coordinator, and the public one of its workers that follows from it."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from muniflow.runtime.signing import (
     write_signing_key,
     write_verify_key,
 )
+from muniflow.runtime.whole_text import write_text_whole
 
 Keys = TypeVar("Keys")
 
@@ -80,18 +80,8 @@ def drop_key(signing: Path, verify: Path, key_id: str) -> None:
 
 
 def _write_signing(path: Path, keys: Sequence[SigningKey]) -> None:
-    _write(path, "".join(map(write_signing_key, keys)), 0o600)
+    write_text_whole(path, "".join(map(write_signing_key, keys)))
 
 
 def _write_verify(path: Path, keys: Sequence[SigningKey]) -> None:
-    _write(path, "".join(write_verify_key(key.private.public_key()) for key in keys), 0o644)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    temporary.replace(path)
+    write_text_whole(path, "".join(write_verify_key(key.private.public_key()) for key in keys), 0o644)

@@ -5,7 +5,6 @@ A key is 256 random bits, so its SHA-256 cannot be searched for and needs no slo
 
 import hashlib
 import logging
-import os
 import re
 import secrets
 import time
@@ -19,6 +18,8 @@ from muniflow.errors import Fault, Invalid
 from muniflow.model.audit import AuditAction
 from muniflow.model.batch import faults_of
 from muniflow.model.owners import DEFAULT_OWNER, USUAL_SCOPES, Scope, owner_problem
+from muniflow.runtime.followed_file import stamp_of
+from muniflow.runtime.whole_text import write_text_whole
 
 PREFIX = "muniflow_"
 """What a key starts with, so that scanners for leaked secrets know it."""
@@ -91,12 +92,7 @@ def write_keys(path: Path, keys: Iterable[ApiKey]) -> None:
 
     Only what differs from the defaults is written: a gateway of an earlier build reads a key that uses nothing new.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.writelines(key.model_dump_json(exclude_defaults=True) + "\n" for key in keys)
-    temporary.replace(path)
+    write_text_whole(path, "".join(key.model_dump_json(exclude_defaults=True) + "\n" for key in keys))
 
 
 def make_key(path: Path, name: str, given: Mapping[str, Any] | None = None) -> str:
@@ -149,7 +145,7 @@ class KeyRing:
             Invalid: the file cannot be read, or a line of it is not a key.
         """
         self._path = path
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(path)
         self._on_change = on_change
         self._keys: dict[str, ApiKey] = {}
         self._take(read_keys(path))
@@ -179,7 +175,7 @@ class KeyRing:
         if now_s - self._looked_s < CHECK_S:
             return
         self._looked_s = now_s
-        stamp = self._stamp_now()
+        stamp = stamp_of(self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -202,13 +198,3 @@ class KeyRing:
         for sha256, key in before.items():
             if sha256 not in self._keys:
                 self._on_change("key revoked", key)
-
-    def _stamp_now(self) -> tuple[int, int] | None:
-        """What changes with the file, and with who may read it; `None` only when there surely is none."""
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            return 0, error.errno or 0
-        return status.st_ctime_ns, status.st_ino
