@@ -130,8 +130,12 @@ def user_of(settings: BrokerSettings) -> str | None:
     Raises:
         Invalid: the URL is not one of a broker.
     """
-    credentials = nodes_of(settings, "")[0].credentials
-    return getattr(credentials, "username", None) if settings.amqp_user_id else None
+    return user_at(nodes_of(settings, "")[0], settings)
+
+
+def user_at(node: URLParameters, settings: BrokerSettings) -> str | None:
+    """The same where the settings are read already; every node has the same user."""
+    return getattr(node.credentials, "username", None) if settings.amqp_user_id else None
 
 
 def place_of(parameters: URLParameters) -> str:

@@ -14,7 +14,7 @@ from muniflow.model.topology import Topology
 from muniflow.runtime.loop import Loop
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.confirms import LOST
-from muniflow.transport.connection import CLOSE_TIMEOUT_S, nodes_of, pause_s, place_of, user_of
+from muniflow.transport.connection import CLOSE_TIMEOUT_S, nodes_of, pause_s, place_of, user_at
 from muniflow.transport.link import Link, LinkEvents, WantedQueue
 from muniflow.transport.publisher import OnSettled
 from muniflow.transport.subscription import Subscription
@@ -160,7 +160,8 @@ class RabbitTransport:
         return self._nodes[self._generation % len(self._nodes)]
 
     def _read_settings(self) -> None:
-        self._nodes, self._user = nodes_of(self._settings, self._name, self._seed), user_of(self._settings)
+        self._nodes = nodes_of(self._settings, self._name, self._seed)
+        self._user = user_at(self._nodes[0], self._settings)
 
     def _connect(self) -> None:
         self._timer = None
