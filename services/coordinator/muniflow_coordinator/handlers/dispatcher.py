@@ -137,10 +137,12 @@ class Dispatcher:
         """Publish the first tasks of these images, again and again until the broker confirms them."""
         now = self.clock.now_s()
         groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
-        queues: dict[int, str] = {}
-        for run in {run.number: run for run, _ in taken}.values():
-            queues[run.number] = self._queue_of(run)
-            self.signer.prepare(run, [row for of, row in taken if of is run])
+        rows: dict[int, tuple[Run, list[ImageRow]]] = {}
+        for run, row in taken:
+            rows.setdefault(run.number, (run, []))[1].append(row)
+        for run, its_rows in rows.values():
+            self.signer.prepare(run, its_rows)
+        queues = {number: self._queue_of(run) for number, (run, _) in rows.items()}
         for run, row in taken:
             queue = queues[run.number]
             messages, runs = groups.setdefault(queue, ([], {}))
