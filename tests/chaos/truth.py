@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from muniflow.store.folders import TEMPORARY
 from muniflow_cli.engine.local import run_batch
 
 Document = Mapping[str, Any]
+REPORTS = re.compile(r"report(-r[0-9]+|-[0-9]+-of-[0-9]+)?\.json")
+"""That of the last run, those of earlier revisions and those of shares (`muniflow.model.keys`)."""
 MANY = 100
 """From so many images on, both cores work on the truth."""
 
@@ -91,7 +94,7 @@ def digests(folder: Path) -> dict[str, str]:
     """The outputs below a destination, without reports and what a killed process left unfinished."""
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix != Path(REPORT).suffix and not path.name.startswith(TEMPORARY):
+        if path.is_file() and not REPORTS.fullmatch(path.name) and not path.name.startswith(TEMPORARY):
             found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -8,14 +8,13 @@ import fcntl
 import os
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from tests.support.namespaces import MOUNTS, leave_mounts, restored
+from tests.support.root_tools import path_of, require, run_tool
 from tests.support.waiting import eventually
 
 SHUTDOWN = 0x8004587D
@@ -47,9 +46,8 @@ def why_not(env: Mapping[str, str] = os.environ) -> str | None:
     """Why no volume can be cut here, or `None`."""
     if os.geteuid() != 0:
         return "power cuts need root, to mount file systems"
-    path = os.pathsep.join([env.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     for system in FILE_SYSTEMS.values():
-        if shutil.which(system.make[0], path=path) is None:
+        if shutil.which(system.make[0], path=path_of(env)) is None:
             return f"power cuts need {system.make[0]} (scripts/bootstrap dev installs it)"
     if not Path("/dev/loop-control").exists():
         return "power cuts need loop devices, and there is no /dev/loop-control"
@@ -58,13 +56,7 @@ def why_not(env: Mapping[str, str] = os.environ) -> str | None:
 
 def require_cuts() -> None:
     """Skip the test where no volume can be cut; fail it where `POWER_CUTS_REQUIRED` is true."""
-    if (reason := why_not()) is not None:
-        (pytest.fail if os.environ.get(REQUIRED) == "true" else pytest.skip)(reason)
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    require(why_not(), REQUIRED)
 
 
 @dataclass
@@ -82,19 +74,19 @@ class Volume:
         self.folder.mkdir(parents=True)
         with self.image.open("wb") as file:
             file.truncate(self.system.size_mb << 20)
-        made = _run(*self.system.make, str(self.image))
+        made = run_tool(*self.system.make, str(self.image))
         assert made.returncode == 0, made.stderr
         self.mount()
 
     def mount(self) -> None:
-        done = _run("mount", "-t", self.system.name, "-o", self.system.options, str(self.image), str(self.folder))
+        done = run_tool("mount", "-t", self.system.name, "-o", self.system.options, str(self.image), str(self.folder))
         assert done.returncode == 0, f"{self.image} cannot be mounted: {done.stderr}"
 
     def settle(self) -> None:
         """Sync all of it: what is there now is old."""
         fd = os.open(self.folder, os.O_RDONLY)
         try:
-            assert _run("sync", "-f", str(self.folder)).returncode == 0
+            assert run_tool("sync", "-f", str(self.folder)).returncode == 0
         finally:
             os.close(fd)
 
@@ -110,7 +102,7 @@ class Volume:
 
     def restore(self) -> None:
         """Mount it again, once nobody has a file open there."""
-        eventually(lambda: _run("umount", str(self.folder)).returncode == 0, BUSY_S, f"{self.folder} is in use")
+        eventually(lambda: run_tool("umount", str(self.folder)).returncode == 0, BUSY_S, f"{self.folder} is in use")
         self.mount()
         canary = self.folder / CANARY
         with suppress(FileNotFoundError):
@@ -120,7 +112,7 @@ class Volume:
 
     def remove(self) -> None:
         if os.path.ismount(self.folder):
-            _run("umount", "--lazy", str(self.folder))
+            run_tool("umount", "--lazy", str(self.folder))
         self.image.unlink(missing_ok=True)
 
 
@@ -134,7 +126,7 @@ def own_mounts() -> Iterator[None]:
     try:
         with restored(MOUNTS):
             leave_mounts()
-            assert _run("mount", "--make-rprivate", "/").returncode == 0
+            assert run_tool("mount", "--make-rprivate", "/").returncode == 0
             yield
     finally:
         os.chdir(here)  # coming back went to the root

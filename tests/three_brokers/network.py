@@ -3,14 +3,13 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from tests.support.namespaces import inside
+from tests.support.root_tools import path_of, require, run_tool
 
 REQUIRED = "THREE_BROKERS_REQUIRED"
 """Set to `true`: where there can be no such network, that is a failure and no skip."""
@@ -28,16 +27,15 @@ def why_not(env: Mapping[str, str] = os.environ) -> str | None:
     if os.geteuid() != 0:
         return "a network of namespaces needs root"
     for program in PROGRAMS:
-        if shutil.which(program, path=_path(env)) is None:
+        if shutil.which(program, path=path_of(env)) is None:
             return f"a network of namespaces needs {program} (scripts/bootstrap dev installs it)"
-    tried = _run("unshare", "--net", "true")
+    tried = run_tool("unshare", "--net", "true")
     return f"the kernel gives no network namespace here: {tried.stderr.strip()}" if tried.returncode else None
 
 
 def require_network() -> None:
     """Skip the test where there can be no such network; fail it where `THREE_BROKERS_REQUIRED` is true."""
-    if (reason := why_not()) is not None:
-        (pytest.fail if os.environ.get(REQUIRED) == "true" else pytest.skip)(reason)
+    require(why_not(), REQUIRED)
 
 
 def address(number: int) -> str:
@@ -85,7 +83,7 @@ def network(nodes: int) -> Iterator[Network]:
             yield made
     finally:
         for number in (*made.numbers, CLIENTS):
-            _run("ip", "netns", "del", _name(number))
+            run_tool("ip", "netns", "del", _name(number))
 
 
 def _name(number: int, pid: int | None = None) -> str:
@@ -113,25 +111,16 @@ def _make_node(number: int) -> None:
 
 def _remove_left_over() -> None:
     """Of runs that were killed, with the nodes that they left running."""
-    for line in _run("ip", "netns", "list").stdout.splitlines():
+    for line in run_tool("ip", "netns", "list").stdout.splitlines():
         name = line.partition(" ")[0]
         pid = name.removeprefix(PREFIX).partition("-")[0]
         if name.startswith(PREFIX) and pid.isdecimal() and not Path("/proc", pid).exists():
-            for left in _run("ip", "netns", "pids", name).stdout.split():
+            for left in run_tool("ip", "netns", "pids", name).stdout.split():
                 with suppress(ProcessLookupError):
                     os.kill(int(left), signal.SIGKILL)
-            _run("ip", "netns", "del", name)
+            run_tool("ip", "netns", "del", name)
 
 
 def _must(*command: str, text: str = "") -> None:
-    done = _run(*command, text=text)
+    done = run_tool(*command, text=text)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-
-
-def _run(*command: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PATH": _path(os.environ)}
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=env)
-
-
-def _path(env: Mapping[str, str]) -> str:
-    return os.pathsep.join([env.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
