@@ -1,9 +1,13 @@
 """deploy/k8s: rendered from the chart, built by kubectl, and as good as the chart itself."""
 
+import base64
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,14 +15,25 @@ from tests.deploy.chart import ROOT, Document, load, name_of, of_kind, pods, run
 from tests.deploy.policies import POLICIES
 from tests.deploy.resource_schemas import VERSIONS, problems
 
-K8S = ROOT / "deploy" / "k8s"
+from muniflow.runtime.signing import read_signing_keys, read_verify_keys
+
 PATHS = (".", "overlays/dev", "overlays/gpu", "overlays/production")
 CLUSTER_WIDE = ("Namespace",)
 
 
+def with_secrets(folder: Path) -> Path:
+    """A copy of deploy/k8s below `folder`, with the passwords and keys that its user makes first."""
+    shutil.copytree(ROOT / "deploy" / "k8s", folder / "deploy" / "k8s", ignore=shutil.ignore_patterns("*.pem"))
+    (folder / "scripts").mkdir()
+    script = shutil.copy(ROOT / "scripts" / "deploy-secrets", folder / "scripts")
+    subprocess.run([script], check=True, capture_output=True)
+    return folder / "deploy" / "k8s"
+
+
 @cache
 def built(path: str) -> tuple[Document, ...]:
-    done = run("kubectl", "kustomize", K8S / path)
+    with tempfile.TemporaryDirectory() as folder:
+        done = run("kubectl", "kustomize", with_secrets(Path(folder)) / path)
     assert done.returncode == 0, done.stderr
     return load(done.stdout)
 
@@ -92,13 +107,56 @@ def test_the_gpu_overlay_asks_for_one_gpu_tolerates_its_taint_and_takes_the_gpu_
 
 
 def test_random_passwords_replace_the_public_ones(tmp_path):
-    for folder in ("scripts", "deploy/k8s/secrets"):
-        (tmp_path / folder).mkdir(parents=True)
-    shutil.copy(ROOT / "scripts" / "deploy-secrets", tmp_path / "scripts")
-    path = tmp_path / "deploy" / "k8s" / "secrets" / "kustomization.yaml"
-    shutil.copy(K8S / "secrets" / "kustomization.yaml", path)
-    subprocess.run([tmp_path / "scripts" / "deploy-secrets"], check=True, capture_output=True)
-    secrets = yaml.safe_load(path.read_text())["secretGenerator"]
+    path = with_secrets(tmp_path) / "secrets" / "kustomization.yaml"
+    secrets = [item for item in yaml.safe_load(path.read_text())["secretGenerator"] if "literals" in item]
     made = [item["literals"][1].split("=")[1] for item in secrets]
     assert len(set(made)) == len(secrets)
     assert all(re.fullmatch("[0-9a-f]{48}", password) for password in made)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tasks_are_signed_and_verified(path):
+    signs, verifies = "MUNIFLOW_SIGNING_KEY_FILE", "MUNIFLOW_VERIFY_KEYS_FILE"
+    found = {name: set(_variables(pod)) & {signs, verifies} for name, pod in pods(built(path)).items()}
+    steps = {name for name in found if "-step-" in name}
+    (coordinator,) = (name for name in found if name.endswith("/muniflow-coordinator"))
+    assert steps
+    assert {name: has for name, has in found.items() if has} == {
+        coordinator: {signs},
+        **{name: {verifies} for name in steps},
+    }
+
+
+def _variables(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (variable["name"] for variable in node.get("env") or ())
+        for value in node.values():
+            yield from _variables(value)
+    if isinstance(node, list):
+        for item in node:
+            yield from _variables(item)
+
+
+def test_everybody_gets_a_signing_key_of_their_own():
+    def key_ids(documents):
+        (secret,) = (item for item in of_kind(documents, "Secret") if name_of(item).endswith("signing-keys"))
+        (config,) = (item for item in of_kind(documents, "ConfigMap") if name_of(item).endswith("verify-keys"))
+        private = read_signing_keys(base64.b64decode(secret["data"]["signing-keys.pem"]))
+        assert [key.id for key in private] == list(read_verify_keys(config["data"]["verify-keys.pem"].encode()))
+        return {key.id for key in private}
+
+    first, second = (key_ids(built(path)) for path in (".", "overlays/dev"))
+    assert not first & second
+
+
+def test_keys_that_are_there_stay(tmp_path):
+    folder = with_secrets(tmp_path) / "secrets"
+    before = [path.read_bytes() for path in sorted(folder.iterdir())]
+    subprocess.run([tmp_path / "scripts" / "deploy-secrets"], check=True, capture_output=True)
+    assert [path.read_bytes() for path in sorted(folder.iterdir())] == before
+    assert not (folder / "signing-keys.pem").stat().st_mode & 0o077
+
+
+def test_no_private_key_is_published():
+    found = subprocess.run(["git", "grep", "-l", "PRIVATE KEY", "deploy"], cwd=ROOT, capture_output=True, check=False)
+    assert (found.returncode, found.stdout) == (1, b""), "1: nothing found"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.deploy.chart import ROOT, load, of_kind, tool
+from tests.deploy.test_kustomize import with_secrets
 
 SKAFFOLD = os.environ.get("MUNIFLOW_SKAFFOLD") or shutil.which("skaffold")
 SERVICES = ("coordinator", "gateway", "resize", "split", "blur")
@@ -22,7 +23,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def skaffold(home: Path, *arguments: str) -> str:
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that skaffold reads, with the passwords and keys that their user makes first."""
+    folder = tmp_path_factory.mktemp("tree")
+    with_secrets(folder)
+    for name in ("deploy", "services", "libs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("k8s"), dirs_exist_ok=True)
+    for name in ("skaffold.yaml", "Dockerfile"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def skaffold(tree: Path, home: Path, *arguments: str) -> str:
     """What skaffold writes to stdout; helm and kubectl are ours, and there is no cluster."""
     environment = {
         "PATH": f"{Path(tool('helm')).parent}:{os.environ['PATH']}",
@@ -32,7 +45,7 @@ def skaffold(home: Path, *arguments: str) -> str:
         "SKAFFOLD_INTERACTIVE": "false",
     }
     command = [str(SKAFFOLD), *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tree, env=environment, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -50,16 +63,17 @@ def synced_to(name: str) -> str:
 
 
 @pytest.mark.parametrize("profiles", PROFILES)
-def test_diagnose_reads_the_file_and_every_profile(tmp_path, profiles):
-    found = yaml.safe_load(skaffold(tmp_path, "diagnose", "--yaml-only", *with_profiles(profiles)))
+def test_diagnose_reads_the_file_and_every_profile(tree, tmp_path, profiles):
+    found = yaml.safe_load(skaffold(tree, tmp_path, "diagnose", "--yaml-only", *with_profiles(profiles)))
     assert [item["image"] for item in found["build"]["artifacts"]] == [f"muniflow-{name}" for name in SERVICES]
 
 
 @pytest.mark.parametrize("profiles", PROFILES)
-def test_render_gives_every_service_the_image_that_was_built_for_it(tmp_path, profiles):
+def test_render_gives_every_service_the_image_that_was_built_for_it(tree, tmp_path, profiles):
     built = {"builds": [{"imageName": f"muniflow-{name}", "tag": f"muniflow-{name}:built"} for name in SERVICES]}
     (tmp_path / "built.json").write_text(json.dumps(built))
     text = skaffold(
+        tree,
         tmp_path,
         "render",
         "--offline",
