@@ -1,14 +1,12 @@
 """What others meet while crowds of slow clients of every kind hold on to two gateways and a coordinator.
 
-Beside them a server answers that does nothing else: its time is the machine's own. Where that is allowed, what is
-measured runs before other work.
+Beside them a server answers that does nothing else: its time is the machine's own.
 """
 
-import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -21,8 +19,6 @@ from muniflow_gateway.auth.api_keys import make_key
 MIB = 2**20
 EVERY_S = 0.5
 HANGS_S = 30.0
-BEFORE_OTHERS = -10
-"""The `nice` of what is measured."""
 AT_THE_COORDINATOR = ("half head", "slow head", "deaf", "idle")
 """It takes no bodies, and knows no keys."""
 COORDINATOR_SHARE = 5
@@ -63,21 +59,6 @@ class Figures:
 
 
 @contextmanager
-def before_others(*pids):
-    """These processes, and those that they start meanwhile, run before other work, where that is allowed."""
-    usual = {pid: os.getpriority(os.PRIO_PROCESS, pid) for pid in pids}
-    with suppress(PermissionError):
-        for pid in pids:
-            os.setpriority(os.PRIO_PROCESS, pid, BEFORE_OTHERS)
-    try:
-        yield
-    finally:
-        for pid, nice in usual.items():
-            with suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, pid, nice)
-
-
-@contextmanager
 def idle_server(folder):
     """The address of a process that only answers."""
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
@@ -113,7 +94,6 @@ def besieged(stack, folder, path, count, seconds):
     own = {"MUNIFLOW_API_KEYS_FILE": str(keys), "MUNIFLOW_GATEWAY_OPEN": "false"}
     (coordinator,) = [process for process in stack.state.processes if process.name == "coordinator"]
     with (
-        before_others(0, coordinator.identity.pid),
         idle_server(folder) as idle_url,
         own_gateways(stack.environment, folder, OwnGateway.ready) as start,
     ):
