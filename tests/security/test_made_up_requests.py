@@ -16,13 +16,6 @@ EXAMPLES = 10
 """Of each operation, and of each way from one to the next."""
 LONGEST_S = 700
 """Of one run: on two quiet cores it takes about 100 s, most of them to make the requests up."""
-NO_COVERAGE = """
-[[operations]]
-include-operation-id = ["process", "submitBatch", "processNow"]
-phases.coverage.enabled = false
-"""
-"""Of the forms: schemathesis 4.32 ends with an error of its own ("Unsupported type: 'Binary'") where it makes up a file
-beside a condition of the schema. The other phases make up forms, too."""
 FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 """And to sign out."""
 
@@ -30,7 +23,6 @@ FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 def send_made_up(gateway, folder, key, seed):
     """Send what schemathesis makes of the document, with this key; returns method, path and status of each request."""
     har = folder / "requests.har"
-    (folder / "schemathesis.toml").write_text(NO_COVERAGE)
     options = {
         "--phases": "examples,coverage,fuzzing,stateful",
         "--checks": "not_a_server_error",

@@ -1,14 +1,16 @@
 """Dependencies of the routes, and what the routes share."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import QueryParams
 
+from muniflow.errors import Fault
 from muniflow.images.limits import ImageLimits
 from muniflow.model.batch_faults import BATCH_ID
 from muniflow.model.operation import Operations
@@ -22,7 +24,7 @@ from muniflow_gateway.clients.fair_threads import ASKING
 from muniflow_gateway.clients.follow import Follower
 from muniflow_gateway.clients.notices import NoticeHub
 from muniflow_gateway.metrics import GatewayMetrics
-from muniflow_gateway.problems import CONTENT_TYPE
+from muniflow_gateway.problems import CONTENT_TYPE, invalid
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.service import UploadService
 
@@ -91,7 +93,19 @@ async def _caller(
 ) -> Caller:
     caller = deps.access.caller(request, request.method)
     ASKING.set(caller.identity)
+    _require_each_once(request.query_params)
     return caller
+
+
+def _require_each_once(given: QueryParams) -> None:
+    """Refuse a request with a query parameter twice: FastAPI takes the last one, and somebody before it the first.
+
+    Raises:
+        Problem: 422.
+    """
+    counts = Counter(name for name, _ in given.multi_items())
+    if more := [Fault(name, f"given {count} times") for name, count in counts.items() if count > 1]:
+        raise invalid(more)
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

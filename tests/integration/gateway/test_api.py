@@ -183,6 +183,13 @@ def test_pages_of_batches_have_every_batch_once(http):
     assert len(seen) == len(set(seen)) >= 5
 
 
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/stages", "/v1/batches/none/images"])
+def test_no_parameter_of_a_query_is_given_twice(http, path):
+    answer = http.get(f"{path}?limit=1&owner=a&limit=2")
+    assert answer.status_code == 422, answer.text
+    assert [fault["place"] for fault in answer.json()["faults"]] == ["limit"]
+
+
 def test_the_result_itself_for_a_person_in_a_hurry(http):
     one = http.post("/v1/process", **form(picture()))
     assert (one.status_code, one.headers["Content-Type"]) == (200, "image/jpeg")

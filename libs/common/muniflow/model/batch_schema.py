@@ -33,9 +33,12 @@ def batch_schema(operations: Operations) -> dict[str, Any]:
     properties["operations"] = {**properties["operations"], "items": {"anyOf": items} if items else {}}
     long_output = schema["$defs"]["OutputDocument"]
     long_output["properties"]["format"]["enum"] = list(FORMATS)
-    lossless = [name for name, image_format in FORMATS.items() if image_format in LOSSLESS]
-    long_output["if"] = {"properties": {"format": {"enum": lossless}}}
-    long_output["then"] = {"properties": {"quality": {"type": "null"}}}
+    # Not as `if` and `then`: what makes requests up of the document (schemathesis) fails at those beside a file.
+    lossy = [name for name, image_format in FORMATS.items() if image_format not in LOSSLESS]
+    long_output["anyOf"] = [
+        {"properties": {"format": {"enum": lossy}}},
+        {"properties": {"quality": {"type": "null"}}},
+    ]
     for field, more in (
         ("output", {"enum": list(FORMATS)}),
         ("batch_id", {"pattern": f"^{BATCH_ID.pattern}$"}),
