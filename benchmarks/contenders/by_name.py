@@ -25,6 +25,7 @@ CONTENDERS: Mapping[str, Callable[[], Contender]] = {
     "chained": lambda: MuniflowBroker("chained", chained=True),
     "chained-fast": lambda: MuniflowBroker("chained-fast", chained=True, decode="fast"),
     "chained-volatile": lambda: MuniflowBroker("chained-volatile", chained=True, durable=False),
+    "per-step-signed": lambda: MuniflowBroker("per-step-signed", chained=False, signed=True),
     "per-step-volatile": lambda: MuniflowBroker("per-step-volatile", chained=False, durable=False),
 }
 DEFAULT = ("floor", "tuned-floor", "celery", "local", "per-step", "chained", "chained-fast")

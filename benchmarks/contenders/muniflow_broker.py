@@ -11,6 +11,9 @@ from benchmarks.harness import expect_outputs
 from benchmarks.routes import BenchRoute
 from benchmarks.statistics import Run
 from muniflow.model.messages import Decode
+from muniflow.runtime.key_files import rotate_keys
+from muniflow.runtime.settings import GrantSettings, to_env
+from muniflow.runtime.state_folder import SIGNING_KEYS, VERIFY_KEYS
 from muniflow_cli.stack.plan import WorkerGroup
 
 TIMEOUT_S = 1800.0
@@ -39,13 +42,15 @@ class MuniflowBroker:
         decode: Decode = "exact",
         durable: bool = True,
         replicas: int | None = None,
+        signed: bool = False,
     ) -> None:
         """`chained`: the operations of the route run in one worker's memory; `replicas`: workers of each kind.
 
-        `durable=False` shows what it costs that outputs survive a power failure; no claim rests on it.
+        `durable=False` shows what it costs that outputs survive a power failure; no claim rests on it. `signed`: the
+        coordinator signs tasks and workers refuse all others.
         """
         self.name = name
-        self._chained, self._decode, self._replicas = chained, decode, replicas
+        self._chained, self._decode, self._replicas, self._signed = chained, decode, replicas, signed
         self._variables = {"MUNIFLOW_DURABLE_OUTPUTS": str(durable).lower()}
         self._cluster: Cluster | None = None
 
@@ -53,7 +58,8 @@ class MuniflowBroker:
         """Start all of it."""
         self._corpus, self._route = corpus, route
         groups = groups_of(route, chained=self._chained, replicas=self._replicas)
-        self._cluster = Cluster(folder, corpus.root, groups, self._variables)
+        keys = signing_variables(folder) if self._signed else {}
+        self._cluster = Cluster(folder, corpus.root, groups, {**self._variables, **keys})
         self._cluster.start()
         self._client: Client = self._cluster.client()
 
@@ -81,6 +87,14 @@ class MuniflowBroker:
         """End all of it."""
         if self._cluster is not None:
             self._cluster.stop()
+
+
+def signing_variables(folder: Path) -> dict[str, str]:
+    """Settings of all processes, with new keys in `folder`."""
+    signing, verify = folder / SIGNING_KEYS, folder / VERIFY_KEYS
+    rotate_keys(signing, verify)
+    settings = GrantSettings(signing_key_file=str(signing), verify_keys_file=str(verify), unsigned_tasks="refuse")
+    return to_env(settings)
 
 
 def document(batch_id: str, corpus: Corpus, route: BenchRoute, decode: Decode = "exact") -> dict[str, object]:
