@@ -65,6 +65,7 @@ def test_a_stage_shows_why_images_failed_there_and_who_works(open_page, stack):
     page = open_page("/#/stage/resize")
     expect(page.locator(".reasons")).to_contain_text("image_damaged", timeout=WAIT_MS)
     expect(page.locator(".facts")).to_contain_text("Workers")
+    expect(page.locator(".batches .empty")).to_have_text("None now.")  # the batch that failed has passed it
 
 
 def test_on_a_phone_pipeline_and_batches_come_first_and_the_flow_goes_down(open_page, stack):

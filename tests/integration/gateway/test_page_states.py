@@ -27,6 +27,8 @@ REJECTED = {
     "output": "jpg",
 }
 MIXED = {"batch_id": "gemengd", "source": "gemengd", "manifest": None, "operations": ROUTE[:1]}
+END_OF_JPEG = b"\xff\xd9"
+UNTRANSLATED = 'the JPEG is damaged: the decoder says "a new complaint"'
 AWAY = {"status": 503, "reason": "broker", "detail": "the broker takes no messages: low on memory"}
 NO_KEY = {"status": 401, "reason": "key", "detail": "the API key is not known, or was revoked"}
 
@@ -94,6 +96,7 @@ def said_texts(body):
 
 
 def filled(html):
+    html = re.sub(r'(aria-label|title)="([^"]+)"', r'\1="⟦\2"', html)
     return re.sub(r">([^<>\n]*\w[^<>\n]*)<", r">⟦\1<", html)
 
 
@@ -123,7 +126,7 @@ UNMARKED = """() => {
     found.push(text);
   }
   for (const name of ["aria-label", "placeholder", "title", "aria-valuetext"]) {
-    for (const element of document.querySelectorAll(`main [${name}]:not([translate=no], .reason)`)) {
+    for (const element of document.querySelectorAll(`[${name}]:not([translate=no])`)) {
       const text = element.getAttribute(name);
       if (/\\p{L}{3}/u.test(text) && !text.includes("⟦")) found.push(`${name}: ${text}`);
     }
@@ -157,7 +160,8 @@ def test_every_state_is_whole_in_light_and_dark_and_in_its_language(open_page, s
     tiny = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
     done = submit(stack, *map(picture, range(2)), operations=ROUTE, name="Grachtenpanden")
     cut = (f"cut-{name}", body[: len(body) // 2])
-    failed = submit(stack, cut, ("tiny.png", tiny), picture(0), operations=ROUTE[1:])
+    closed = (f"closed-{name}", body[: len(body) // 2] + END_OF_JPEG)
+    failed = submit(stack, cut, closed, ("tiny.png", tiny), picture(0), operations=ROUTE[1:])
     web.post(f"{stack.url}/v1/batches", json=REJECTED, timeout=60)
     mixed(stack)
     stack.settled(done)
@@ -215,6 +219,7 @@ def batches(walk, done, failed):
     walk.look("compare")
     walk.go(f"/#/batch/{failed}")
     expect(page.locator(".groups > li")).to_have_count(2)
+    expect(page.locator(".failed-images .reason")).to_have_text([re.compile("^⟦Stap 1, .*: ⟦")] * 3)
     expect(page.locator(".reason [lang]")).to_have_count(0)
     walk.look("failed")
     walk.go("/#/batch/gemengd")
@@ -267,3 +272,11 @@ def test_numbers_and_times_are_written_as_the_locale_writes_them(open_page):
     page = open_page(locale="fr-FR")
     written = page.evaluate("import('/page/format.js').then(f => [f.rate(12.34), f.bytes(2500000), f.before(120)])")
     assert [text.replace("\u202f", " ").replace("\xa0", " ") for text in written] == ["12,3", "2,5 Mo", "il y a 2 min"]
+
+
+def test_words_that_nobody_translated_say_that_they_are_english(open_page):
+    page = open_page(locale="de-DE")
+    page.evaluate("text => import('/page/said.js').then(s => document.body.append(s.said(text)))", UNTRANSLATED)
+    expect(page.locator("body > span")).to_have_text('das JPEG ist beschädigt: der Decoder meldet "a new complaint"')
+    expect(page.locator("body > span [lang=en]")).to_have_text("a new complaint")
+    assert page.evaluate("text => import('/page/said.js').then(s => s.saidWhole(text))", UNTRANSLATED) == ""

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.chaos.mutations import mutated
+from tests.unit.images import craft
 
-from muniflow.errors import Invalid
+from muniflow.errors import Invalid, Rejected
+from muniflow.images.decode import decode
+from muniflow.images.opencv import cv2
 from muniflow.model.batch import read_batch
 from muniflow.model.batch_document import BatchDocument
 from muniflow.model.budget import Amounts
@@ -33,31 +37,37 @@ SAID = {
 """For every language but English, which is what the gateway says itself."""
 CALLS = {
     "Fault": 1, "fault": 1, "image_fault": 1, "_fault": 1, "too_large": 0, "ValueError": 0, "Rejected": 0, "Damaged": 0,
-    "Truncated": 0, "unsupported": 0, "NotAllowed": 1, "Problem": 1, "_unauthorized": 0,
+    "Truncated": 0, "unsupported": 0, "NotAllowed": 1, "Problem": 1, "_unauthorized": 0, "damaged": 1, "truncated": 1,
+    "take": 4, "Fail": 0, "failed": 0,
 }  # fmt: skip
 """What takes a text for people, and which of its arguments that is."""
-MODEL, IMAGES, STORE = (Path(f"libs/common/muniflow/{name}") for name in ("model", "images", "store"))
+COMMON = Path("libs/common/muniflow")
+COMPUTE, MODEL, IMAGES, STORE = (COMMON / name for name in ("compute", "model", "images", "store"))
 COORDINATOR, GATEWAY = Path("services/coordinator/muniflow_coordinator"), Path("services/gateway/muniflow_gateway")
 SOURCES = [
     *(MODEL / f"{name}.py" for name in (
-        "batch", "batch_faults", "budget", "callback", "deadline", "keys", "output_form", "owners", "skipped",
-        "source_formats",
+        "batch", "batch_faults", "budget", "callback", "deadline", "keys", "ledger", "output_form", "owners",
+        "settlement", "skipped", "source_formats",
     )),
     *(IMAGES / f"{name}.py" for name in (
-        "fields", "header", "heif", "jpeg", "limits", "png", "sniff", "tiff", "tiff_blocks", "tiff_tags", "webp",
+        "decode", "encode", "fields", "header", "heic", "heif", "hevc", "jpeg", "limits", "mend", "png", "sniff",
+        "tiff", "tiff_blocks", "tiff_tags", "webp",
     )),
-    *(STORE / f"{name}.py" for name in ("by_content", "folders", "listing", "old_outputs")),
-    Path("libs/common/muniflow/planning/budgets.py"),
+    *(COMPUTE / f"{name}.py" for name in ("exits", "plans", "raw")),
+    *(STORE / f"{name}.py" for name in ("by_content", "checks", "folders", "listing", "objects", "old_outputs")),
+    *(COMMON / name for name in ("planning/budgets.py", "worker/held.py", "errors.py")),
     *(Path(f"services/{name}/muniflow_{name}/params.py") for name in ("resize", "split", "blur")),
-    *(COORDINATOR / "handlers" / f"{name}.py" for name in ("image_list", "list_reader", "pricer", "senders", "taken")),
+    *(COORDINATOR / "handlers" / f"{name}.py" for name in (
+        "absent", "decode", "image_list", "list_reader", "pricer", "redispatch", "senders", "taken",
+    )),
     *(COORDINATOR / name for name in ("webhooks/config.py", "webhooks/policy.py", "state/rejections.py")),
     *(GATEWAY / "upload" / f"{name}.py" for name in ("body", "documents", "multipart", "service")),
-    *(GATEWAY / "routes" / f"{name}.py" for name in ("batch_events", "batches", "failures", "plans")),
+    *(GATEWAY / "routes" / f"{name}.py" for name in ("batch_events", "batches", "failures", "pipeline", "plans")),
     *(GATEWAY / f"clients/{name}.py" for name in ("backlog", "broker", "coordinator")),
     *(GATEWAY / f"{name}.py" for name in ("auth/access", "auth/quotas", "problems")),
-    COORDINATOR / "api/routes.py", STORE / "oserrors.py", Path("libs/common/muniflow/errors.py"),
+    COORDINATOR / "api/routes.py", STORE / "oserrors.py",
 ]  # fmt: skip
-"""Where faults of batches and forms, and reasons of skipped files, come from."""
+"""Where faults of batches and forms, and reasons of skipped files and failed images, come from."""
 OF_THE_OPERATOR = {
     "{}: write a prefix such as 'utrecht/', or '' for everything",
     "{} is no host: write hooks.example.org or hooks.example.org:8443", "{} is no network: write 10.20.0.0/16",
@@ -74,6 +84,7 @@ OF_PROGRAMS = {
     "not an idempotency record", "short form", "long form", "manifest line", "manifest line {}",
     "send multipart/form-data, not {}", "the Content-Type of the form has no boundary that could be used",
     "only together with `erase=true`: one image cannot be cancelled", "give it or `replicas`, not both",
+    "operations[{}] ({}), tile {}: {}",
     "the batch is {}: an image is erased once it has ended; cancel it, or erase all of it",
     "not a request for the coordinator: {}", "the request has 1 fault", "the request has {} faults",
 }  # fmt: skip
@@ -124,6 +135,8 @@ def templates(node: ast.expr, names: Mapping[str, list[ast.expr]], depth: int = 
             return ["".join(each) for each in itertools.product(*found)]
         case ast.FormattedValue(value=value, conversion=-1, format_spec=None) if isinstance(value, ast.Name):
             return templates(value, names, depth)
+        case ast.Dict(values=values):
+            return [text for value in values for text in templates(value, names, depth)]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return [a + b for a in templates(left, names, depth) for b in templates(right, names, depth)]
         case ast.IfExp(body=one, orelse=other):
@@ -169,8 +182,9 @@ def texts_of(source: Path) -> frozenset[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func).rpartition(".")[2]
-                if len(node.args) > CALLS.get(called, 99):
-                    found |= set(templates(node.args[CALLS[called]], names))
+                said = [word.value for word in node.keywords if word.arg == "reason"]
+                said += node.args[CALLS.get(called, 99) :][:1]
+                found |= {text for each in said for text in templates(each, names)}
             elif (
                 isinstance(node, ast.Return)
                 and node.value
@@ -213,6 +227,23 @@ def wrong_documents() -> Iterator[dict[str, Any]]:
                 yield {"source": "in", "operations": [{"op": operation.name, name: value}]}
 
 
+@cache
+def said_of_damaged_jpegs() -> frozenset[str]:
+    """What is said of JPEGs of which some bytes were changed: by our own checks, and by libjpeg."""
+    restarts = [cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
+    whole = cv2.imencode(".jpg", craft.photo(40, 28), restarts)[1].tobytes()
+    found = set()
+    for data in (
+        *(data for kind, data in mutated(3600, seed=7) if kind == "jpg"),
+        whole.replace(b"\xff\xd0", b"\xff\xd5"),
+    ):
+        try:
+            decode(memoryview(data))
+        except Rejected as error:
+            found.add(str(error))
+    return frozenset(text for text in found if text.startswith("the JPEG"))
+
+
 def problems_of(document: Mapping[str, Any]) -> list[str]:
     try:
         read_batch(json.dumps(document), installed_operations())
@@ -232,11 +263,22 @@ def test_what_is_wrong_with_any_field_is_translated_and_no_translation_is_of_an_
     checked = {problem for document in wrong_documents() for problem in problems_of(document)}
     assert len(checked) > 60
     assert sorted(problem for problem in checked if keys_of(problem) is None) == []
-    said = set().union(checked, *(texts_of(source) for source in SOURCES), (name for _, _, name in OTHER_KINDS))
+    said = set().union(
+        checked,
+        said_of_damaged_jpegs(),
+        *(texts_of(source) for source in SOURCES),
+        (name for _, _, name in OTHER_KINDS),
+    )
     used = set().union(*(keys_of(text) or () for text in said))
     written = set().union(*map(all_strings, SOURCES), (f"{{}} {amount}" for amount in Amounts._fields))
     written |= {"{} files", "{}, {}", "low on memory"}  # of a limit of the form; lists of reasons; RabbitMQ's
     assert sorted(key for key in set(SAID["nl"]) - used if re.sub(r"\{\w+\}", "{}", key) not in written) == []
+
+
+def test_what_libjpeg_says_of_a_damaged_file_is_translated():
+    said = said_of_damaged_jpegs()
+    assert sum("the decoder says" in text for text in said) > 20
+    assert sorted(text for text in said if keys_of(text) is None) == []
 
 
 @pytest.mark.parametrize("language", SAID)

@@ -12,7 +12,7 @@ from muniflow.errors import Rejected
 from muniflow.images.alpha import WITH_ALPHA, is_mask, over, straight
 from muniflow.images.codec_messages import codec_messages
 from muniflow.images.complaints import complaint
-from muniflow.images.fields import ImageHeader, truncated
+from muniflow.images.fields import ImageHeader, damaged, quoted, truncated
 from muniflow.images.header import read_header
 from muniflow.images.heic import decode_heic
 from muniflow.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -172,14 +172,7 @@ def _decode_by_opencv(data: memoryview, header: ImageHeader, factor: Reduction, 
     if all_samples:
         flags = cv2.IMREAD_UNCHANGED
         deep = header.bits > 8  # noqa: PLR2004
-    image, problem = _ask_opencv(data, header, flags)
-    if problem is not None and header.mends is not None and header.mends.end is not None:
-        truncated(header.format, f"it has no end, and not all its pixels ({problem})")
-    if problem is not None or image is None:
-        raise Rejected(
-            f"the {FORMAT_NAMES[header.format]} is damaged: {problem or 'OpenCV cannot decode it'}",
-            reason_code="image_damaged",
-        )
+    image = _ask_opencv(data, header, flags)
     if image.ndim == 2 and header.gray_key is not None:  # noqa: PLR2004
         image = _with_key(image, header)
     channels = (WITH_ALPHA,) if all_samples else (3,)
@@ -221,8 +214,8 @@ def _high_bits(image: NDArray[Any]) -> NDArray[Any]:
     return made
 
 
-def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> tuple[NDArray[Any] | None, str | None]:
-    """Decode `data`; returns the pixels and what OpenCV or a codec complained of: both go on after many errors."""
+def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> NDArray[Any]:
+    """Decode `data`; what OpenCV or a codec complains of refuses it: both go on after many errors."""
     image: NDArray[Any] | None = None
     raised = None
     with codec_messages() as messages, outspoken():
@@ -232,7 +225,14 @@ def _ask_opencv(data: memoryview, header: ImageHeader, flags: int) -> tuple[NDAr
             if error.code == cv2.Error.StsNoMem:
                 raise MemoryError from None
             raised = error.err
-    return image, complaint(header.format, messages.lines, data) or raised
+    problem = complaint(header.format, messages.lines, data) or raised
+    if problem is not None and header.mends is not None and header.mends.end is not None:
+        truncated(header.format, f"it has no end, and not all its pixels: {quoted(problem)}")
+    if problem is not None:
+        damaged(header.format, quoted(problem))
+    if image is None:
+        damaged(header.format, "OpenCV cannot decode it")
+    return image
 
 
 def _upright(image: Image, header: ImageHeader) -> Image:

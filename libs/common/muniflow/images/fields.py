@@ -115,6 +115,11 @@ def damaged(kind: SourceFormat, detail: str) -> NoReturn:
     raise Damaged(f"the {FORMAT_NAMES[kind]} is damaged: {detail}")
 
 
+def quoted(words: object) -> str:
+    """What a decoder says of a file, as its own words."""
+    return f'the decoder says "{words}"'
+
+
 def take(kind: SourceFormat, layout: str, data: memoryview, offset: int, what: str) -> tuple[int, ...]:
     """Read integers at `offset`; `layout` is one of `struct`.
 

@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 
-from muniflow.errors import Rejected
+from muniflow.images.fields import damaged, quoted
 from muniflow.images.hevc import check_coded
 from muniflow.images.opencv import cv2
 from muniflow.images.types import Image
@@ -33,8 +33,7 @@ def decode_heic(data: memoryview) -> Image:
         picture = pi_heif.open_heif(bytes(data), convert_hdr_to_8bit=True, bgr_mode=True)
         pixels = np.array(picture, copy=True)  # its memory goes with it
     except (ValueError, RuntimeError, OSError, EOFError, SyntaxError) as error:
-        text = f"the HEIC is damaged or not decoded: {error or type(error).__name__}"
-        raise Rejected(text, reason_code="image_damaged") from None
+        damaged("heif", quoted(error or type(error).__name__))
     pixels = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
     if pixels.shape[2] > _GRAY_WITH_ALPHA:
         return cast("Image", pixels)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from muniflow.errors import Rejected
 from muniflow.images.complaints import complaint
-from muniflow.images.fields import damaged, unsupported
+from muniflow.images.fields import damaged, quoted, unsupported
 from muniflow.images.jpeg import read_jpeg
 from muniflow.images.limits import DEFAULT_LIMITS
 from muniflow.images.tiff import DEFLATE, JPEG, LZW, PACKBITS, UNCODED, Block, tiff_layout
@@ -52,8 +52,9 @@ def _check_jpeg(tables: bytes, coded: bytes, number: int) -> None:
     whole = memoryview(tables[:-2] + coded[2:] if tables else coded)
     try:
         read_jpeg(whole, DEFAULT_LIMITS)
-        told = jpeg_complaint(whole)
-        told = told and complaint("jpeg", (told,), whole)
+        line = jpeg_complaint(whole)
+        words = line and complaint("jpeg", (line,), whole)
+        told = words and quoted(words)
     except Rejected as error:
         told = str(error)
     if told:
@@ -79,7 +80,7 @@ def inflated_bytes(coded: bytes, most_bytes: int) -> int:
     try:
         size_bytes = len(stream.decompress(coded, most_bytes + 1))
     except zlib.error as error:
-        damaged("tiff", str(error))
+        damaged("tiff", quoted(error))
     if size_bytes <= most_bytes and not stream.eof:
         damaged("tiff", "a strip or tile ends before its checksum")
     return size_bytes

@@ -3,7 +3,7 @@
 import { batchPath, get } from "./api.js";
 import { ICONS, h, icon, replace } from "./dom.js";
 import { fileName } from "./format.js";
-import { said, saidAll } from "./said.js";
+import { said, saidReasons } from "./said.js";
 import { known, t } from "./texts.js";
 
 const NAMED = 50;
@@ -44,7 +44,7 @@ export class Failures {
     const list = h("details", { open: this.open.has(code) || reason.images <= 3, ontoggle: (event) => this.open[event.target.open ? "add" : "delete"](code) },
       h("summary", {}, whichText(reason, images)),
       h("ul", { class: "failed-images" }, images.map((image) => h("li", {},
-        h("div", {}, h("b", { translate: "no" }, fileName(image.source)), h("p", { class: "reason" }, saidAll(image.reasons))),
+        h("div", {}, h("b", { translate: "no" }, fileName(image.source)), h("p", { class: "reason" }, saidReasons(image.reasons))),
         n > 1 ? this.button({ image: image.image }, t("failures.replay"), t("failures.replayFile", { file: fileName(image.source) })) : null))),
       hidden > 0 ? h("p", { class: "small" }, t("failures.inReport", { n: hidden })) : null);
     return h("li", {}, h("div", { class: "group-head" },

@@ -4,6 +4,7 @@
 import { get } from "./api.js";
 import { h } from "./dom.js";
 import { fileName, stateText } from "./format.js";
+import { reasonsWhole, saidReasons } from "./said.js";
 import { known, t } from "./texts.js";
 import { tiles } from "./tiles.js";
 
@@ -136,8 +137,9 @@ export class ImageGrid {
 
 function reasonLine(image) {
   const text = known("reason", image.reason_code);
-  const details = image.reasons.join("; ");
-  return h("p", { class: "reason", lang: text ? null : "en", title: details }, text ?? details);
+  const line = h("p", { class: "reason" }, text ?? saidReasons(image.reasons));
+  reasonsWhole(image.reasons).then((title) => { line.title = title || text || ""; });
+  return line;
 }
 
 // A source that is no whole image is what failed images often are.

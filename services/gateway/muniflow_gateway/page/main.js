@@ -7,6 +7,7 @@ import { ICONS, h, icon, replace, setText } from "./dom.js";
 import { SendCard } from "./form.js";
 import { languageChoice, t } from "./texts.js";
 import { opName } from "./format.js";
+import { saidWhole } from "./said.js";
 import { StageView } from "./stage.js";
 import { StagesCard } from "./stages.js";
 import { theme } from "./theme.js";
@@ -65,8 +66,8 @@ async function check() {
   health.className = `health ${problem ? "bad" : "good"}`;
   const text = problem?.message ?? t("health.good");
   setText(health, text);
-  health.title = problem?.detail || text;
   overview.send.away(problem);
+  health.title = (problem && await saidWhole(problem.detail)) || text;
 }
 
 // Why no batch can be sent now; null: it can.
@@ -133,8 +134,8 @@ async function start() {
       batches: new BatchesCard(),
     };
   } catch (problem) {
-    replace(main, h("div", { class: "card" }, h("h1", {}, t("page.silent")), h("p", { class: "problem" }, told(problem)),
-      h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), t("page.again"))));
+    replace(main, h("div", { class: "card batch-head" }, h("h1", {}, t("page.silent")), h("p", { class: "problem" }, told(problem)),
+      h("p", { class: "actions" }, h("button", { type: "button", onclick: () => location.reload() }, icon(ICONS.replay), t("page.again")))));
     return;
   }
   // "Skip to the content" is no other view: drawn again, the page would lose the focus that it just moved.

@@ -68,7 +68,7 @@ export class StageView {
   }
 
   async showBatches() {
-    const passing = (await routesNow()).filter(({ ops }) => ops.includes(this.name));
+    const passing = (await routesNow()).filter(({ batch, ops }) => !batch.ended && ops.includes(this.name));
     const focused = document.activeElement?.closest?.("[data-batch]")?.dataset.batch;
     replace(this.batches, passing.length ? passing.slice(0, 12).map(({ batch }) => batchRow(batch)) : h("li", { class: "empty" }, t("stage.nonePassing")));
     if (focused) this.batches.querySelector(`[data-batch="${CSS.escape(focused)}"]`)?.focus();

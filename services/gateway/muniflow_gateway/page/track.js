@@ -6,15 +6,19 @@ import { t } from "./texts.js";
 
 const ROOM = 1.05; // so that the last mark does not touch the edge
 
-// Nothing where no forecast was made.
+// Nothing where no forecast was made; of a batch that has ended, only how it came out.
 export function timeTrack(batch) {
   if (!batch.forecast_p50_at) return null;
-  const end = batch.ended ? batch.finished_at : Date.now() / 1000;
-  const last = Math.max(batch.forecast_p90_at, end, batch.eta_at ?? 0, nearDeadline(batch));
+  return h("div", { class: "track-of" }, batch.ended ? null : track(batch), h("p", { class: "small" }, trackText(batch)));
+}
+
+function track(batch) {
+  const now = Date.now() / 1000;
+  const last = Math.max(batch.forecast_p90_at, now, batch.eta_at ?? 0, nearDeadline(batch));
   const whole = ROOM * Math.max(last - batch.submitted_at, 0.001);
   const place = (at) => `${Math.min(100, Math.max(0, (100 * (at - batch.submitted_at)) / whole))}%`;
   const passed = h("span", { class: "passed" });
-  passed.style.width = place(end);
+  passed.style.width = place(now);
   const band = h("span", { class: "band" });
   band.style.left = place(batch.forecast_p50_at);
   band.style.width = `calc(${place(batch.forecast_p90_at)} - ${place(batch.forecast_p50_at)})`;
@@ -24,9 +28,7 @@ export function timeTrack(batch) {
     due.style.left = place(batch.deadline_at);
     parts.push(due);
   }
-  return h("div", { class: "track-of" },
-    h("div", { class: "track", role: "img", "aria-label": trackText(batch) }, parts),
-    h("p", { class: "small" }, trackText(batch)));
+  return h("div", { class: "track", role: "img", "aria-label": trackText(batch) }, parts);
 }
 
 // A deadline that is far away would make the rest too small to see.

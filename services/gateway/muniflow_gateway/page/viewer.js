@@ -3,7 +3,7 @@
 import { ICONS, h, icon, replace, setText } from "./dom.js";
 import { fileName, stateText } from "./format.js";
 import { notShown } from "./grid.js";
-import { saidAll } from "./said.js";
+import { saidReasons } from "./said.js";
 import { known, t } from "./texts.js";
 import { layoutOf, tiles } from "./tiles.js";
 
@@ -54,7 +54,7 @@ export class Viewer {
     const name = fileName(image.source);
     setText(this.name, name);
     setText(this.place, t("viewer.place", { n: number + 1, of: this.batch.total }));
-    replace(this.reason, image.reasons.length ? [known("reason", image.reason_code), " ", saidAll(image.reasons)] : []);
+    replace(this.reason, image.reasons.length ? [known("reason", image.reason_code), " ", saidReasons(image.reasons)] : []);
     this.previous.disabled = number === 0;
     this.next.disabled = number + 1 >= this.batch.total;
     const source = h("img", { src: image.source_url, alt: t("viewer.beforeOf", { file: name }), onload: () => this.fit(), onerror: notShown });
