@@ -6,6 +6,7 @@ import { t } from "./texts.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const BEND = 14;
+const [LANE, LANES] = [3.5, 3]; // px between ways around, and how many lie beside each other
 
 function shape(name, attributes) {
   const element = document.createElementNS(SVG, name);
@@ -41,14 +42,30 @@ export class Edges {
     this.vertical = getComputedStyle(board).getPropertyValue("--way").trim() === "down";
     this.svg.setAttribute("viewBox", `0 0 ${board.clientWidth} ${board.clientHeight}`);
     const most = Math.max(1, ...this.edges.map((edge) => edge.images));
+    this.lanes = this.lanesOf();
     const moving = new Set([...this.svg.querySelectorAll(".moving")].map((line) => line.dataset.to));
     replace(this.svg, this.edges.map((edge) => this.line(edge, most, moving)));
+  }
+
+  // Which way around each edge takes that cannot go straight: the short ones nearest to the cards.
+  lanesOf() {
+    const far = [];
+    for (const edge of this.edges) {
+      const [from, to] = [this.box(edge.from), this.box(edge.to)];
+      const side = from && to && edge.from !== edge.to ? this.isFar(edge, from, to) : 0;
+      if (side) far.push({ edge, side, length: Math.abs(to.start - from.end) });
+    }
+    far.sort((one, other) => one.length - other.length);
+    return new Map(far.map(({ edge, side }) => {
+      const place = far.filter((each) => each.side === side).findIndex((each) => each.edge === edge);
+      return [edge, { side, across: 7 + LANE * Math.min(place, LANES - 1) }];
+    }));
   }
 
   line(edge, most, moving) {
     const [from, to] = [this.box(edge.from), this.box(edge.to)];
     if (!from || !to || edge.from === edge.to) return null;
-    const far = this.isFar(edge, from, to);
+    const far = this.lanes.get(edge);
     const d = far ? this.around(from, to, far) : this.straight(from, to);
     const group = shape("g", { class: `edge${moving.has(edge.to) ? " moving" : ""}`, "data-to": edge.to });
     group.append(shape("path", { class: "way", d, "stroke-width": (1.5 + (2.5 * edge.images) / most).toFixed(1) }),
@@ -77,9 +94,9 @@ export class Edges {
     return `M${this.at(from.end, from.mid)} C${this.at(half, from.mid)} ${this.at(half, to.mid)} ${this.at(to.start - 6, to.mid)}`;
   }
 
-  around(from, to, side) {
+  around(from, to, { side, across }) {
     const boxes = [...this.nodes.keys()].map((name) => this.box(name)).filter(Boolean);
-    const lane = side > 0 ? Math.min(...boxes.map((box) => box.low)) - 10 : Math.max(...boxes.map((box) => box.high)) + 10;
+    const lane = side > 0 ? Math.min(...boxes.map((box) => box.low)) - across : Math.max(...boxes.map((box) => box.high)) + across;
     const [out, back] = side > 0 ? [from.end + BEND, to.start - BEND] : [from.end, to.start];
     return `M${this.at(from.end, from.mid)} C${this.at(from.end + 1.5 * BEND, from.mid)} ${this.at(side > 0 ? from.end : from.end + 1.5 * BEND, lane)} ${this.at(out, lane)} `
       + `L${this.at(back, lane)} C${this.at(side > 0 ? to.start : to.start - 1.5 * BEND, lane)} ${this.at(to.start - 1.5 * BEND, to.mid)} ${this.at(to.start - 6, to.mid)}`;
