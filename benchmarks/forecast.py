@@ -28,9 +28,9 @@ from muniflow.planning.sampling import sample_sizes
 from muniflow.store.open import open_store
 from muniflow_cli.stack.plan import WorkerGroup
 
-POOLS: Mapping[str, int] = {"512": 400, "1024": 200, "2048": 80, "8000x4000": 8}
+POOLS: Mapping[str, int] = {"512": 1600, "1024": 600, "2048": 200, "8000x4000": 24}
 """Pictures that are made of each size."""
-MEGAPIXELS = 700.0
+MEGAPIXELS = 1000.0
 """Of a batch, in the mean: some seconds of work on two cores."""
 POLL_S = 0.1
 TIMEOUT_S = 300.0

@@ -101,7 +101,7 @@ def serve(env: Mapping[str, str]) -> int:
         no_task_waits=stages.no_task_waits,
         takes_express=stages.takes_express,
         stages=deployments,
-        consumers=stages.consumers,
+        consumers=stages.replicas,
         read_pictures=partial(read_pictures, limits=budgets.limits),
         webhooks=_webhooks(settings, state),
         senders=_senders(settings, broker, owners := read_env(OwnerSettings, env)),

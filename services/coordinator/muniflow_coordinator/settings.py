@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 from muniflow.errors import Fault, Invalid
 from muniflow.forecast.stage import Stages, read_stages, write_stages
-from muniflow.runtime.settings import Settings, variable
+from muniflow.runtime.settings import MachineSettings, variable
 from muniflow_coordinator.handlers.senders import Unnamed
 
 
@@ -55,7 +55,7 @@ DaysSetting = Annotated[
 """Days by owner, as JSON in the environment."""
 
 
-class CoordinatorSettings(Settings):
+class CoordinatorSettings(MachineSettings):
     """Settings beside those of broker, stores and process."""
 
     database_url: str = "sqlite:///.muniflow/coordinator.sqlite"
@@ -111,8 +111,6 @@ class CoordinatorSettings(Settings):
     stages: StagesSetting = ()
     """The Deployments of workers, as `muniflow.forecast.stage.read_stages` reads them: what each carries, how it may
     scale. Empty: one for each installed operation, with the defaults of `Stage`."""
-    shared_cores: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Cores of the one machine on which all stages run; left out, each replica has its own. For forecasts."""
     rabbitmq_metrics_url: str | None = None
     """`http://host:15692`, RabbitMQ's own metrics. Without it queue depths are read over AMQP."""
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.compute_help import files, picture, spec, task, write_source
 from tests.support.pool_help import PoolRun, reasons
 
+from muniflow.forecast.service_time import Sums
 from muniflow.model.topology import DELAYS_S
 
 BAD_WIDTH = 40
@@ -28,6 +29,19 @@ def group(op, *, bad_at=None, images=6, **params):
     """Tasks of one operation; the one at `bad_at` has the picture on which it misbehaves."""
     step = (op, {"width_px": BAD_WIDTH, **params})
     return [task("bad.png" if n == bad_at else f"{n}.png", step, image=n) for n in range(images)]
+
+
+@pytest.mark.parametrize(("shared_cores", "least_s"), [(False, 1.0), (True, 0.0)])
+def test_on_shared_cores_the_cpu_time_of_tasks_counts(root, shared_cores, least_s):
+    """Tasks that only wait, and what the coordinator learns of them."""
+    run = PoolRun(spec(root, shared_cores=shared_cores))
+    results = run.run([[task(f"{n}.png", ("nap", {"seconds": 0.5}), image=n) for n in range(2)]])
+    (tally,) = (tally for result in results for tally in result.tallies)
+    (learned,) = tally.tasks or ()
+    sums = Sums.from_list(learned.sums)
+    assert sums.n == 2
+    assert least_s < sums.seconds < least_s + 0.9, "half a second of each task waited for nothing"
+    assert all(taken.seconds >= 0.5 for result in results for taken in result.tasks), "users see the wall clock"
 
 
 def server_of(run: PoolRun) -> Any:

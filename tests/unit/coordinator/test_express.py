@@ -123,6 +123,22 @@ def stages(**depths: QueueDepth) -> Stages:
     return made
 
 
+def test_a_worker_that_changes_its_prefetch_is_one_replica():
+    counts = iter([1, 2, 1, 0, 2, 2])
+    made = Stages(
+        ("copy",),
+        StepRates(SYSTEM_CLOCK),
+        lambda asked: dict.fromkeys(asked, QueueDepth(0, 0, next(counts))),
+        InlineRepeater(VirtualLoop(VirtualClock())),
+        {"copy": 7}.get,
+    )
+    seen = []
+    for _ in range(6):
+        made.poll()
+        seen.append(made.replicas("copy"))
+    assert seen == [1, 1, 1, 0, 2, 2]
+
+
 def test_the_backlog_of_a_stage_is_that_of_both_queues() -> None:
     made = stages(normal=QueueDepth(5, 2, 3), express=QueueDepth(4, 1, 3))
     (stage,) = made.answer()

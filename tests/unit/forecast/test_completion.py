@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.forecast_help import stage
 
-from muniflow.forecast.completion import BATCH_S, BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import BATCH_S, CORES_EFFICIENCY, SHARED_TASK_S, BatchLoad, Capacity, finish_s
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
 
@@ -52,7 +52,15 @@ def test_replicas_that_start_are_waited_for():
 
 def test_cores_that_all_stages_share():
     one = load(resize=0.1, split=0.1, blur=0.1)
-    assert ends([one], fleet(resize=9, split=9, blur=9), cores=2)["b"] == pytest.approx(150, rel=0.01)
+    alone_s = 1_000 * (0.3 + 3 * SHARED_TASK_S) / (2 * CORES_EFFICIENCY)
+    assert ends([one], fleet(resize=9, split=9, blur=9), cores=2)["b"] == pytest.approx(alone_s, rel=0.01)
+
+
+def test_messages_take_their_part_of_shared_cores():
+    small = load(images=10_000, resize=0.001, split=0.001, blur=0.001)
+    own, shared = fleet(resize=9, split=9, blur=9), 10_000 * 0.003 / (2 * CORES_EFFICIENCY)
+    assert ends([small], own)["b"] < 2
+    assert ends([small], own, cores=2)["b"] == pytest.approx(shared * (1 + SHARED_TASK_S / 0.001), rel=0.01)
 
 
 def test_a_batch_of_one_image_takes_its_way_through_all_stages():

@@ -151,7 +151,7 @@ def coordinator_plan(
         variables={
             "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{http_port}",
             "MUNIFLOW_HEALTH_BIND": f"127.0.0.1:{health_port}",
-            "MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0))),
+            **_shared_cores(),
             "MUNIFLOW_EARLIER_BUILD": "false",
             **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
             **keys,
@@ -159,6 +159,11 @@ def coordinator_plan(
         port=health_port,
         own_ports=(http_port, health_port),
     )
+
+
+def _shared_cores() -> Mapping[str, str]:
+    """All of a stack's processes run on the cores of this machine."""
+    return {"MUNIFLOW_SHARED_CORES": str(len(os.sched_getaffinity(0)))}
 
 
 def gateway_plan(http_port: int, address: GatewayAddress, api_keys_file: Path) -> ProcessPlan:
@@ -193,6 +198,7 @@ def worker_plans(
             variables={
                 "MUNIFLOW_HTTP_BIND": f"127.0.0.1:{port}",
                 "MUNIFLOW_OPERATIONS": ",".join(group.operations),
+                **_shared_cores(),
                 **keys,
             },
             port=port,

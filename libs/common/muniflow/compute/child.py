@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def child_main(connection: socket.socket, progress_descriptor: int, spec: ChildS
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
     runner = GroupRunner(context, progress, CpuLimit(cpu_time_s))
-    replies = Replies(connection, Durability(context), before_reply)
+    replies = Replies(connection, Durability(context), before_reply, CpuMeter())
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
@@ -101,13 +101,15 @@ class Replies:
     connection: socket.socket
     durability: Durability
     before_reply: Hit
+    cpu: "CpuMeter"
 
     def add(self, results: list[Result], spans: list[Span]) -> Future[None]:
         """A group is computed; replies go out in the order of the groups. The result is done when this one is out."""
+        spans = self.cpu.whole(spans)
 
         def reply(durable: list[Result], synced_s: float) -> None:
             share_s = synced_s / len(durable)
-            shared = [Span(span.began_at, span.seconds + share_s) for span in spans]
+            shared = [span._replace(seconds=span.seconds + share_s) for span in spans]
             body = frame(encode_result(result_of(durable, shared, time.time())))
             self.before_reply()
             with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone; the next recv says so
@@ -116,6 +118,20 @@ class Replies:
         sent = self.durability.finish(results, reply)
         sent.add_done_callback(_end_on_error)
         return sent
+
+
+@dataclass
+class CpuMeter:
+    """Shares what this process spends between its tasks: messages, syncs of the group before, replies."""
+
+    _before_s: float = field(default_factory=time.process_time)
+
+    def whole(self, spans: list[Span]) -> list[Span]:
+        """The tasks of a group with all CPU time since the group before."""
+        spent_s, self._before_s = time.process_time() - self._before_s, time.process_time()
+        between_s = spent_s - sum(span.cpu_s or 0.0 for span in spans)
+        share_s = max(between_s, 0.0) / max(len(spans), 1)
+        return [span if span.cpu_s is None else span._replace(cpu_s=span.cpu_s + share_s) for span in spans]
 
 
 def _end_on_error(reply: Future[None]) -> None:

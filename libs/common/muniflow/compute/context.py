@@ -24,6 +24,8 @@ class Context:
     """Whether outputs are synced (`muniflow.compute.durable`)."""
     device: Device = CPU
     """Where the steps compute."""
+    shared_cores: bool = False
+    """Whether the CPU time of tasks is measured, too."""
     after_load: Hit = nothing
     after_compute: Hit = nothing
     plans: Plans = field(init=False)

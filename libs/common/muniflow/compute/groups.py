@@ -65,6 +65,13 @@ class Span(NamedTuple):
     began_at: float = 0.0
     """Unix time, seconds."""
     seconds: float = 0.0
+    cpu_s: float | None = None
+    """Of the CPU, where stages share the cores of one machine."""
+
+    @property
+    def service_s(self) -> float:
+        """What the task costs its stage, for forecasts."""
+        return self.seconds if self.cpu_s is None else self.cpu_s
 
 
 @dataclass
@@ -99,7 +106,7 @@ def result_of(results: Sequence[Result], spans: Sequence[Span], now_s: float) ->
         made.settled += outcome.settled
         made.following += [_following(place, follow, now_s) for follow in outcome.follow]
     made.tallies += tallies_of(
-        (task.batch, outcome, span.seconds) for (task, outcome), span in zip(results, spans, strict=True)
+        (task.batch, outcome, span.service_s) for (task, outcome), span in zip(results, spans, strict=True)
     )
     return made
 

@@ -11,6 +11,7 @@ from muniflow.compute.step import Step, Steps
 from muniflow.errors import Fault, Invalid
 from muniflow.images.limits import ImageLimits
 from muniflow.runtime.failpoints import Failpoints
+from muniflow.runtime.settings import CPU
 from muniflow.store.open import open_store
 
 
@@ -57,6 +58,7 @@ def open_context(spec: ChildSpec, steps: Steps, env: Mapping[str, str]) -> Conte
         limits=ImageLimits.model_validate(spec.limits),
         durable_outputs=spec.durable_outputs,
         device=spec.device,
+        shared_cores=spec.shared_cores and spec.device == CPU,
         after_load=failpoints.at("child.after_load"),
         after_compute=failpoints.at("child.after_compute"),
     )

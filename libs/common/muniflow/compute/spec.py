@@ -42,6 +42,8 @@ class ChildSpec:
     """CPU time that one task may take; the parent holds the same limit against the wall clock."""
     device: Device = CPU
     """Where its steps compute."""
+    shared_cores: bool = False
+    """Whether all stages share the cores of this machine, and the CPU time of tasks is what counts."""
 
     def to_json(self) -> str:
         """As one line."""

@@ -6,7 +6,7 @@ started) all rates are constant, so the model is closed: it jumps from event to 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -19,6 +19,11 @@ LOW_SHARE = 0.05
 """Of the turns of its owner, for batches of a lower priority beside those of a higher one."""
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
+SHARED_TASK_S = 0.0008
+"""CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages.
+Measured on 44 batches of four routes (docs/research/performance.md)."""
+CORES_EFFICIENCY = 0.85
+"""The part of shared cores that work uses while it waits: 1.6 to 1.75 of 2 in the same batches."""
 _CORES = "(cores)"
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
@@ -111,7 +116,7 @@ def _grouped(batches: Sequence[BatchLoad]) -> list[_Group]:
         needed = {stage: work.work_s for stage, work in one.stages.items() if work.work_s > 0}
         if ticks > 0 and needed:
             tick_s = {stage: seconds / ticks for stage, seconds in needed.items()}
-            tick_s[_CORES] = sum(tick_s.values())
+            tick_s[_CORES] = sum(tick_s.values()) + one.weight * _shared_s(one.stages.values())
             key = (one.owner, one.priority, frozenset(tick_s))
             group = groups.setdefault(key, _Group((one.owner, one.priority)))
             entry = _Entry(ticks, one.batch, one.weight, tick_s)
@@ -120,6 +125,11 @@ def _grouped(batches: Sequence[BatchLoad]) -> list[_Group]:
     for group in groups.values():
         group.entries.sort(key=lambda entry: entry.end, reverse=True)
     return list(groups.values())
+
+
+def _shared_s(stages: Iterable[StageWork]) -> float:
+    """What one image costs beside its stages."""
+    return SHARED_TASK_S * sum(work.tasks_per_image for work in stages)
 
 
 def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity]) -> float:
@@ -172,7 +182,7 @@ def _fluid(running: list[_Group], capacities: Mapping[str, Capacity], cores: flo
 
 def _capacity_at(now_s: float, capacities: Mapping[str, Capacity], cores: float | None) -> dict[str, float]:
     """Seconds of work per second by stage, with the replicas that have started by then."""
-    rates = {_CORES: inf if cores is None else cores}
+    rates = {_CORES: inf if cores is None else cores * CORES_EFFICIENCY}
     for name, one in capacities.items():
         rates[name] = one.stage.rate(one.running + (one.starting if now_s >= one.ready_s else 0))
     return rates

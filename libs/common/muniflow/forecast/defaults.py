@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from muniflow.forecast.service_time import ServiceTime
 from muniflow.forecast.task_class import RAW, ClassStep, TaskClass
 
-MESSAGE_S = 0.0006
+MESSAGE_S = 0.0002
 """Of each task, whatever it does: message, group, and Python in the child."""
-SOURCE_S = 0.0003
+SOURCE_S = 0.0001
 """Opening a source and reading its header."""
-OUTPUT_S = 0.0006
+OUTPUT_S = 0.0003
 """Making, writing and syncing the files of one task."""
 FAST_DECODE = 0.6
 """What a reduced decode takes of an exact one."""

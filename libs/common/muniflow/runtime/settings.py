@@ -134,6 +134,14 @@ class DeviceSettings(Settings):
     start."""
 
 
+class MachineSettings(Settings):
+    """What coordinator and workers know of the machine they run on."""
+
+    shared_cores: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Cores of the one machine on which all stages run; left out, each replica has its own. For forecasts: workers
+    then report the CPU time of tasks, because on shared cores their wall clock also counts the others' work."""
+
+
 class ProcessSettings(Settings):
     """What every long-running process has."""
 

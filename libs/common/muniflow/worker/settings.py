@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from muniflow.compute.spec import ChildSpec
 from muniflow.images.limits import ImageLimits
-from muniflow.runtime.settings import DeviceSettings, StoreSettings
+from muniflow.runtime.settings import DeviceSettings, MachineSettings, StoreSettings
 
 
 def _split(value: object) -> object:
@@ -17,7 +17,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split), PlainSerializer(",".
 """Names as settings: a comma list in the environment."""
 
 
-class WorkerSettings(DeviceSettings):
+class WorkerSettings(DeviceSettings, MachineSettings):
     """What a step worker needs beside broker, stores, image limits and process settings."""
 
     operations: Names = ()
@@ -56,4 +56,5 @@ def child_spec(
         memory_limit_bytes=worker.memory_limit_mb * 2**20,
         task_timeout_s=worker.compute_timeout_s,
         device=worker.device,
+        shared_cores=worker.shared_cores is not None,
     )

@@ -46,6 +46,7 @@ class Stages:
         self._repeater = repeater
         self._failed = failed
         self._depths: Mapping[str, QueueDepth] = {}
+        self._depths_before: Mapping[str, QueueDepth] = {}
         self._problem: str | None = None
 
     def start(self) -> None:
@@ -61,10 +62,10 @@ class Stages:
         queues = [queue for operation in self._operations for queue in work_queues(operation)]
         queues += _DELAY_QUEUES
         try:
-            self._depths = self._read_depths(queues)
+            self._depths, self._depths_before = self._read_depths(queues), self._depths
             self._problem = None
         except Exception as error:  # noqa: BLE001 - figures for people must never stop the coordinator
-            self._depths = {}
+            self._depths, self._depths_before = {}, {}
             if self._problem is None:
                 log.warning("cannot read queue depths: %s", error)
             self._problem = str(error)
@@ -77,6 +78,15 @@ class Stages:
     def consumers(self, operation: str) -> int | None:
         """Return how many consume the tasks of an operation; `None` if it is not known."""
         return self._depths.get(step_queue(operation), QueueDepth()).consumers
+
+    def replicas(self, operation: str) -> int | None:
+        """Return how many workers an operation has; `None` if it is not known.
+
+        A worker that changes its prefetch consumes twice for a moment, so of the last two polls the lower one counts.
+        """
+        now = self.consumers(operation)
+        before = self._depths_before.get(step_queue(operation), QueueDepth()).consumers
+        return min(now, before) if now and before else now
 
     def without_consumer(self, operation: str) -> bool:
         """Return whether it is certain that nobody consumes the tasks of an operation."""

@@ -117,6 +117,8 @@ class Forecaster:
         """
         outlook, loads = self.outlook(), self._loads
         running = {name: stage.wanted if stage.running is None else stage.running for name, stage in outlook.items()}
+        # A batch that ended since the last turn needs nothing more.
+        loads = [load for load in loads if load.batch in self.runs]
         return Fleet(self.stages, "", running, self.shared_cores, loads, log_ratios(self.forecasts.grades))
 
     def end_of(self, batch_id: str) -> End:
