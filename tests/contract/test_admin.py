@@ -20,6 +20,7 @@ from muniflow.transport.admin import (
     publish_once,
     queue_depths,
     queue_metrics,
+    republish,
 )  # fmt: skip
 
 
@@ -67,6 +68,12 @@ def test_one_message_is_published_into_a_broker_that_had_nothing(broker, topolog
 def test_a_message_for_nobody_is_not_found(broker, topology):
     with pytest.raises(NotFound, match=r"no\.such\.queue"):
         publish_once(broker, OutgoingMessage("no.such.queue", b"x"), topology)
+
+
+def test_a_message_for_an_exchange_that_nobody_declared_is_not_found(broker):
+    exchange = f"admin-{secrets.token_hex(4)}"
+    with open_channel(broker) as channel, pytest.raises(NotFound, match=exchange):
+        republish(channel, OutgoingMessage("any", b"x", exchange))
 
 
 def test_a_broker_that_is_away_is_unavailable(topology):

@@ -210,7 +210,7 @@ def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:
     Raises:
         Invalid: it is larger than RabbitMQ takes.
         Unavailable: the broker refuses the message.
-        NotFound: no queue takes it.
+        NotFound: no queue takes it, or nobody has declared the exchange yet; the latter closes the channel.
     """
     if problem := size_problem([message]):
         raise Invalid((Fault("", problem.reason),))
@@ -225,6 +225,10 @@ def republish(channel: BlockingChannel, message: OutgoingMessage) -> None:
         channel.basic_publish(message.exchange, message.routing_key, message.body, properties, message.mandatory)
     except UnroutableError:
         raise NotFound(f"no queue takes messages for {message.routing_key!r}") from None
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+        raise NotFound(f"the broker has no exchange {message.exchange!r}: the coordinator declares it") from None
     except NackError:
         raise Unavailable("broker", f"it refused a message for {message.routing_key!r}") from None
 

@@ -54,7 +54,7 @@ def publish_when_possible(batch: dict[str, Any], deadline_s: float) -> None:
     while True:
         try:
             publish(batch)
-        except (MuniflowError, AMQPError) as error:  # the second where the coordinator has declared nothing yet
+        except (MuniflowError, AMQPError) as error:  # the second: a refusal, as of rights that are not there yet
             if time.monotonic() > deadline_s:
                 raise SystemExit(f"the broker does not take the batch: {error}") from error
             time.sleep(POLL_S)
