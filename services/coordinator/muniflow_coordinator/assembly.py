@@ -7,6 +7,7 @@ from muniflow.model.earlier import with_earlier
 from muniflow.model.operation import Operations
 from muniflow.model.topology import Topology, topology
 from muniflow.runtime.executor import Executor
+from muniflow.runtime.loop import Every
 from muniflow.transport.types import Transport
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.cleanup.cleaner import Cleaner
@@ -20,12 +21,12 @@ from muniflow_coordinator.foresight.guess import USUAL
 from muniflow_coordinator.foresight.sampler import Sampler
 from muniflow_coordinator.foresight.service_times import ServiceTimes
 from muniflow_coordinator.foresight.windows import Windows
-from muniflow_coordinator.handlers.alarm_probe import Probe
+from muniflow_coordinator.handlers.alarm_probe import PROBE_S, Probe
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.batches import BatchHandler
 from muniflow_coordinator.handlers.commands import CommandHandler
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
-from muniflow_coordinator.handlers.declarer import Declarer
+from muniflow_coordinator.handlers.declarer import LOOK_S, Declarer
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.events import Actions, EventHandler
 from muniflow_coordinator.handlers.finalizer import Finisher
@@ -86,11 +87,12 @@ def assemble(
         give_up: called as `RetryQueue.give_up`; `Coordinator.halt` must follow.
     """
     loop, clock, state, stores, whole = given.loop, given.clock, given.state, given.stores, _all(operations, settings)
-    metrics, tracing, failpoints, declarer = given.metrics, given.tracing, given.failpoints, Declarer(loop, transport)
+    metrics, tracing, failpoints, declarer = given.metrics, given.tracing, given.failpoints, Declarer(transport)
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
     runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
     service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    audit, probe, courier = _audit(given, transport, retry), Probe(loop, transport, runs), _courier(given, retry)
+    audit, courier = _audit(given, transport, retry), _courier(given, retry)
+    looks = Every(loop, PROBE_S, Probe(transport, runs).look), Every(loop, LOOK_S, declarer.look)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off
     dispatcher = _dispatcher(given, settings, transport, retry, runs=runs, scheduler=scheduler)
@@ -117,9 +119,9 @@ def assemble(
     redispatcher = _redispatcher(given, settings, retry, dispatcher, events)
     recovery = Recovery(given.name, clock, state, runs, batches, commands, dispatcher, finisher, sweeper, retention)
     view = View(clock, transport, retry, runs, intakes, cleaner, scheduler, forecaster, service_times, forecasts)
-    live = (retention, dispatcher, redispatcher, probe, declarer, forecaster, service_times, forecasts, retry)
+    live = (retention, dispatcher, redispatcher, *looks, forecaster, service_times, forecasts, retry)
     return Coordinator(letters.topology, transport, retry, recovery, batches, commands, audit, events, letters,
-                       dispatcher, redispatcher, probe, declarer, forecaster, service_times, forecasts, courier,
+                       dispatcher, redispatcher, declarer, looks, forecaster, service_times, forecasts, courier,
                        metrics, view, (*live, letters, notifier, courier, *executors), settings.events_prefetch)
     # fmt: on
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from muniflow.model.topology import AUDIT, BATCHES, CONTROL, EVENTS, LOST, Topology
+from muniflow.runtime.loop import Every
 from muniflow.transport.types import Transport
 from muniflow_coordinator.api.gauges import live_of
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.foresight.forecaster import Forecaster
 from muniflow_coordinator.foresight.forecasts import Forecasts
 from muniflow_coordinator.foresight.service_times import ServiceTimes
-from muniflow_coordinator.handlers.alarm_probe import Probe
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.batches import BatchHandler
 from muniflow_coordinator.handlers.commands import CommandHandler
@@ -56,8 +56,8 @@ class Coordinator:
     letters: LetterHandler
     dispatcher: Dispatcher
     redispatcher: Redispatcher
-    probe: Probe
     declarer: Declarer
+    looks: Sequence[Every]
     forecaster: Forecaster
     service_times: ServiceTimes
     forecasts: Forecasts
@@ -77,8 +77,8 @@ class Coordinator:
         self.recovery.run()
         self.service_times.load()
         self.redispatcher.start()
-        self.probe.start()
-        self.declarer.start()
+        for look in self.looks:
+            look.start()
         self.forecaster.start()
         self.courier.start()
         self.transport.start(self.topology, self.dispatcher.pump, self._on_lost)

@@ -1,6 +1,7 @@
 """The one event loop of a process: pika's own, which also watches files and timers, with or without a broker."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -49,6 +50,29 @@ class Loop(Protocol):
     def close(self) -> None:
         """Give back what the loop itself holds; after `start` returned."""
         ...
+
+
+@dataclass(eq=False)
+class Every:
+    """Calls `turn` every `pause_s` seconds, from `start` until `stop`."""
+
+    loop: Loop
+    pause_s: float
+    turn: Callable[[], None]
+    stopped: bool = field(init=False, default=False)
+
+    def start(self) -> None:
+        """Call for the first time after a pause."""
+        self.loop.call_later(self.pause_s, self._on_timer)
+
+    def stop(self) -> None:
+        """Call no more."""
+        self.stopped = True
+
+    def _on_timer(self) -> None:
+        if not self.stopped:
+            self.turn()
+            self.start()
 
 
 def new_loop() -> Loop:

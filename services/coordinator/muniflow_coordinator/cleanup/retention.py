@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from muniflow.runtime.clock import Clock
-from muniflow.runtime.loop import Loop
+from muniflow.runtime.loop import Every, Loop
 from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Runs
@@ -32,21 +33,21 @@ class Retention:
     eraser: Eraser
     keep_days: Mapping[str, float]
     """Days by owner."""
-    _stopped: bool = field(init=False, default=False)
+    _looks: Every = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look from `start` on."""
+        self._looks = Every(self.loop, EVERY_S, partial(self.retry_queue.run, self._look))
 
     def start(self) -> None:
         """Go on with what is being erased, look now, and from then on."""
         self.retry_queue.run(self.eraser.resume)
-        self._look_on()
-
-    def _look_on(self) -> None:
-        if not self._stopped:
-            self.retry_queue.run(self._look)
-            self.loop.call_later(EVERY_S, self._look_on)
+        self._looks.turn()
+        self._looks.start()
 
     def stop(self) -> None:
         """Look no more."""
-        self._stopped = True
+        self._looks.stop()
 
     def _look(self) -> None:
         for batch, owner, days in self.state.expired(self.clock.now_s(), self.keep_days, AT_ONCE):

@@ -17,7 +17,7 @@ from muniflow.model.operation import Operations
 from muniflow.model.report import ForecastEntry
 from muniflow.planning.fleet import Fleet
 from muniflow.runtime.clock import Clock
-from muniflow.runtime.loop import Loop
+from muniflow.runtime.loop import Every, Loop
 from muniflow_coordinator.foresight.arrivals import Arrivals
 from muniflow_coordinator.foresight.deadlines import Deadlines
 from muniflow_coordinator.foresight.ends import End, ends_of, unknown
@@ -81,16 +81,16 @@ class Forecaster:
         self._outlook: Outlook | None = None
         self._loads: Sequence[BatchLoad] = ()
         self._problem = f"just started: the first answer comes within {TURN_S:.0f} s"
-        self._stopped = False
+        self._turns = Every(self.loop, TURN_S, self._try_turn)
         self._soon: Any = None
 
     def start(self) -> None:
         """Begin, with the first answer after one pause: until then queues are polled and waiting batches arrive."""
-        self.loop.call_later(TURN_S, self._on_timer)
+        self._turns.start()
 
     def stop(self) -> None:
         """Stop; nothing is known any more."""
-        self._stopped = True
+        self._turns.stop()
         self._outlook, self._problem = None, "stopped"
 
     def outlook(self) -> Outlook:
@@ -161,17 +161,12 @@ class Forecaster:
             if (in_s := self._ends[batch.run.id].in_s) is not None:
                 self.forecasts.fix(batch.run, in_s)
 
-    def _on_timer(self) -> None:
-        self._try_turn()
-        if not self._stopped:
-            self.loop.call_later(TURN_S, self._on_timer)
-
     def _on_soon(self) -> None:
         self._soon = None
         self._try_turn()
 
     def _try_turn(self) -> None:
-        if self._stopped:
+        if self._turns.stopped:
             return
         try:
             self.turn()

@@ -6,7 +6,6 @@ the coordinator has nothing to publish either and would report that all is well.
 
 from dataclasses import dataclass, field
 
-from muniflow.runtime.loop import Loop
 from muniflow.transport.types import OutgoingMessage, Transport
 from muniflow_coordinator.runs.runs import Runs
 
@@ -17,29 +16,17 @@ MESSAGE = OutgoingMessage("muniflow.probe", b"", mandatory=False)
 
 @dataclass(eq=False)
 class Probe:
-    """Publishes an empty message every `PROBE_S` seconds while batches run."""
+    """Publishes an empty message with each look while batches run."""
 
-    loop: Loop
     transport: Transport
     runs: Runs
     _waiting: bool = field(init=False, default=False)
-    _stopped: bool = field(init=False, default=False)
 
-    def start(self) -> None:
-        """Begin to probe."""
-        self.loop.call_later(PROBE_S, self._probe)
-
-    def stop(self) -> None:
-        """Stop probing."""
-        self._stopped = True
-
-    def _probe(self) -> None:
-        if self._stopped:
-            return
+    def look(self) -> None:
+        """Publish, unless the last message is not confirmed yet."""
         if len(self.runs) and self.transport.connected and not self._waiting:
             self._waiting = True
             self.transport.publish((MESSAGE,), lambda _problem: self._answered())
-        self.loop.call_later(PROBE_S, self._probe)
 
     def _answered(self) -> None:
         self._waiting = False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from muniflow.model.messages import Settled
 from muniflow.runtime.clock import Clock
-from muniflow.runtime.loop import Loop
+from muniflow.runtime.loop import Every, Loop
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
@@ -44,24 +44,22 @@ class Redispatcher:
     no_task_waits: Callable[[str], bool]
     """Whether it is certain that no task of an operation waits in a queue."""
     _suspects: dict[int, set[int]] = field(init=False, default_factory=dict)
-    _stopped: bool = field(init=False, default=False)
+    _looks: Every = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look from `start` on."""
+        self._looks = Every(self.loop, min(self.after_s / 10, 60.0), self._look)
 
     def start(self) -> None:
         """Begin to look."""
         if self.after_s:
-            self._later()
+            self._looks.start()
 
     def stop(self) -> None:
         """Stop looking."""
-        self._stopped = True
-
-    def _later(self) -> None:
-        self.loop.call_later(min(self.after_s / 10, 60.0), self._look)
+        self._looks.stop()
 
     def _look(self) -> None:
-        if self._stopped:
-            return
-        self._later()
         before, self._suspects = self._suspects, {}
         for run in self.runs:
             if silent := self._silent(run):

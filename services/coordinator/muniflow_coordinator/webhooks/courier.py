@@ -17,7 +17,7 @@ from muniflow.model.messages import Notice
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import DetachedThreads, ThreadExecutor
-from muniflow.runtime.loop import Loop
+from muniflow.runtime.loop import Every, Loop
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Run
@@ -77,22 +77,24 @@ class Courier:
     """Hosts with an attempt, and the number of its webhook."""
     _pauses: dict[str, _Pause] = field(init=False, default_factory=dict)
     _swept_s: float = field(init=False, default=float("-inf"))
-    _stopped: bool = field(init=False, default=False)
+    _looks: Every = field(init=False)
 
     def __post_init__(self) -> None:
         """Start no thread yet."""
         self.state, self.config = self.given.outbox, self.given.config
         # An executor that waits when it stops would let a receiver that hangs keep a leader from standing by.
         self._pool = ThreadExecutor(self.loop, DetachedThreads("webhook"))
+        self._looks = Every(self.loop, TICK_S, partial(self.retry_queue.run, self._look))
 
     def start(self) -> None:
         """Send what waits, now and from now on; nothing at all where there are no webhooks."""
         if self.config.is_on:
-            self._tick()
+            self._looks.turn()
+            self._looks.start()
 
     def stop(self) -> None:
         """Send nothing more; what runs is not waited for."""
-        self._stopped = True
+        self._looks.stop()
         self._pool.stop()
 
     def faults(self, owner: str, callback: str | None) -> tuple[Fault, ...]:
@@ -119,11 +121,6 @@ class Courier:
             )
         )
 
-    def _tick(self) -> None:
-        if not self._stopped:
-            self.retry_queue.run(self._look)
-            self.loop.call_later(TICK_S, self._tick)
-
     def _look(self) -> None:
         now_s = self.clock.monotonic_s()
         if now_s - self._swept_s >= SWEEP_S:
@@ -142,7 +139,7 @@ class Courier:
     def _send_due(self) -> None:
         now_s = self.clock.monotonic_s()
         paused = {host for host, pause in self._pauses.items() if pause.until_s > now_s}
-        while len(self._busy) < AT_ONCE and not self._stopped:
+        while len(self._busy) < AT_ONCE and not self._looks.stopped:
             row = self.state.due_webhook(self.clock.now_s(), {*self._busy, *paused})
             if row is None:
                 return
