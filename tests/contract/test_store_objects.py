@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
+from tests.support.http_server import LocalHandler
 
 from muniflow.errors import Invalid, NotFound, Rejected, Unavailable
 from muniflow.store.objects import ObjectStore
@@ -19,21 +20,15 @@ class Server(ThreadingHTTPServer):
     code = ""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LocalHandler):
     server: Server
 
-    def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def refuse(self) -> None:
+        self.read_body()
         body = b"" if self.command == "HEAD" else ANSWER.format(code=self.server.code).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(self.server.status, body)
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815 - names that http.server looks for
-
-    def log_message(self, *_: object) -> None:
-        pass
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = refuse  # noqa: N815 - names that http.server looks for
 
 
 @pytest.fixture

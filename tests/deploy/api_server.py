@@ -6,9 +6,11 @@ It shows what the chart's `lookup` finds in a cluster. It keeps nothing that is 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+
+from tests.support.http_server import LocalHandler
 
 KINDS = {
     "v1": ("ConfigMap", "Pod", "Secret", "Service", "ServiceAccount"),
@@ -26,18 +28,10 @@ def serving(objects: Mapping[str, Any]) -> Iterator[str]:
     """Serve objects by their path under `/apis` or `/api`; the URL of the server."""
     answers = {**_discovery(), **objects}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(LocalHandler):
         def do_GET(self) -> None:
             found = answers.get(self.path.partition("?")[0])
-            body = json.dumps(NOT_FOUND if found is None else found).encode()
-            self.send_response(404 if found is None else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            self.answer(404 if found is None else 200, json.dumps(NOT_FOUND if found is None else found).encode())
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, daemon=True)

@@ -4,12 +4,11 @@ import importlib.util
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler
 from types import ModuleType
 
 import pytest
 from tests.deploy.chart import CHART
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 
 class Gateway(LocalServer):
@@ -22,25 +21,16 @@ class Gateway(LocalServer):
         super().__init__(_handler(self))
 
 
-def _handler(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(gateway: Gateway) -> type[LocalHandler]:
+    class Handler(LocalHandler):
         def do_GET(self) -> None:
-            self._send(gateway.ready if self.path == "/readyz" else gateway.without_key, "application/json", b"{}")
+            self.answer(gateway.ready if self.path == "/readyz" else gateway.without_key, b"{}")
 
         def do_POST(self) -> None:
-            gateway.forms.append(self.rfile.read(int(self.headers["Content-Length"])))
+            gateway.forms.append(self.read_body())
             known = self.headers["Authorization"] == "Bearer secret"
-            self._send(*(gateway.answers.pop(0) if known else (401, "application/json", b"{}")))
-
-        def _send(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            status, kind, body = gateway.answers.pop(0) if known else (401, "application/json", b"{}")
+            self.answer(status, body, kind)
 
     return Handler
 

@@ -97,7 +97,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
         self.server.got.append((self.path, dict(self.headers), body))
         self.server.answer(self)
 
-    do_GET = do_POST  # noqa: N815 - what a redirect would ask for
+    do_GET = do_POST  # what a redirect would ask for
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         pass

@@ -5,28 +5,24 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from standardwebhooks import Webhook
+from tests.support.http_server import LocalHandler
 
 from muniflow.runtime.settings import variable
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
-class Hook(BaseHTTPRequestHandler):
+class Hook(LocalHandler):
     """Keeps what it is told."""
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
         assert isinstance(self.server, Hooks)
-        self.server.subjects.append(Webhook(SECRET).verify(body, dict(self.headers))["subject"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_what: object) -> None:
-        pass
+        self.server.subjects.append(Webhook(SECRET).verify(self.read_body(), dict(self.headers))["subject"])
+        self.answer(200)
 
 
 class Hooks(ThreadingHTTPServer):

@@ -4,12 +4,13 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.support.http_server import LocalHandler
 
 
 class ApiServer(ThreadingHTTPServer):
@@ -20,7 +21,7 @@ class ApiServer(ThreadingHTTPServer):
     asked: list[str]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LocalHandler):
     """As the API server answers."""
 
     server: ApiServer
@@ -28,13 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         document: dict[str, Any] = {"apiVersion": "v1", "kind": "List", "items": self.server.listed}
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(document).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.answer(self.server.status, json.dumps(document).encode())
 
 
 @contextmanager

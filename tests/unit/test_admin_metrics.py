@@ -1,10 +1,9 @@
 """RabbitMQ's metrics, read; the text is what 3.10 and 4.x write."""
 
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler
 
 import pytest
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 from muniflow.errors import Unavailable
 from muniflow.transport.admin import QueueMetrics, parse_metrics, queue_metrics
@@ -45,17 +44,12 @@ def test_other_text_has_no_queues(text):
 def address():
     """A server that has only one metric, of the path that was asked for."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(LocalHandler):
         def do_GET(self):
             if self.path.startswith("/metrics/detailed?family="):
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(LEADER.encode())
+                self.answer(200, LEADER.encode(), "text/plain")
             else:
-                self.send_error(404)
-
-        def log_message(self, *arguments):
-            pass
+                self.answer(404)
 
     with closing(LocalServer(Handler)) as server:
         yield server.url

@@ -1,10 +1,9 @@
 """The client against a real HTTP server that answers from a table."""
 
-import http.server
 from contextlib import closing
 
 import pytest
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 from muniflow.errors import Invalid, NotFound, Unavailable
 from muniflow.model.api import BatchStatus, ImageList, ImageStatus
@@ -28,16 +27,13 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 def coordinator():
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(LocalHandler):
         def do_GET(self):
             code, text = ANSWERS.get(self.path, (404, '{"error": "not found"}'))
             self.send_response(code)
             self.send_header("Content-Length", str(len(text) + (10 if self.path.endswith("cut-short") else 0)))
             self.end_headers()
             self.wfile.write(text.encode())
-
-        def log_message(self, *args):
-            pass
 
     with closing(LocalServer(Handler)) as server:
         yield CoordinatorApi(f"{server.url}/")

@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from tests.support.http_server import LocalHandler
 
 from muniflow.model.api import INFO, Info
 from muniflow_cli.commands.check_broker import alarm_findings, version_findings
@@ -92,18 +93,11 @@ class Coordinator(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     server: Coordinator
 
     def do_GET(self) -> None:
-        body = self.server.info.model_dump_json().encode()
-        self.send_response(200 if self.path == INFO else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(200 if self.path == INFO else 404, self.server.info.model_dump_json().encode())
 
 
 @contextmanager

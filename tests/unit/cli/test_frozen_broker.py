@@ -2,12 +2,11 @@
 
 import json
 import socket
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from pika.exceptions import AMQPHeartbeatTimeout
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 from muniflow.model.api import BatchStatus
 from muniflow.model.api_failures import FailureCount, FailureCounts
@@ -24,16 +23,9 @@ ANSWERS = {
 }
 
 
-class _Coordinator(BaseHTTPRequestHandler):
+class _Coordinator(LocalHandler):
     def do_GET(self):
-        body = ANSWERS[self.path.partition("?")[0]].model_dump_json().encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(200, ANSWERS[self.path.partition("?")[0]].model_dump_json().encode())
 
 
 @pytest.fixture

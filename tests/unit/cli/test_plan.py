@@ -1,6 +1,5 @@
 """`muniflow plan`: from a batch to replicas, times and costs; and what is wrong, by its place."""
 
-import http.server
 import json
 import time
 from contextlib import closing
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 from muniflow.images.encode import encode
 from muniflow.model.messages import Encoding
@@ -88,16 +87,10 @@ def answers(monkeypatch):
     """What a coordinator answers, by path; everything else is 404."""
     found: dict[str, str] = {}
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(LocalHandler):
         def do_GET(self):
             code, text = (200, found[self.path]) if self.path in found else (404, '{"error": "not found"}')
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args):
-            pass
+            self.answer(code, text.encode())
 
     with closing(LocalServer(Handler)) as server:
         monkeypatch.setenv("MUNIFLOW_COORDINATOR_URL", server.url)

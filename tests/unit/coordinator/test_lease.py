@@ -4,11 +4,10 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 
 from muniflow.errors import Unavailable
 from muniflow.testing.virtual_time import VirtualClock
@@ -57,23 +56,16 @@ class ApiServer(LocalServer):
         return body
 
 
-def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(server: ApiServer) -> type[LocalHandler]:
+    class Handler(LocalHandler):
         def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            status, answer = server.answer(self.command, self.path.partition("?")[0], body)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            sent = self.read_body()
+            status, answer = server.answer(
+                self.command, self.path.partition("?")[0], json.loads(sent) if sent else None
+            )
+            self.answer(status, json.dumps(answer).encode())
 
         do_GET = do_POST = do_PUT = _serve  # noqa: N815 - names of the standard library
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     return Handler
 

@@ -4,12 +4,11 @@ import gzip
 import subprocess
 import sys
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from tests.support.compute_help import picture, spec, task, write_source
-from tests.support.http_server import LocalServer
+from tests.support.http_server import LocalHandler, LocalServer
 from tests.support.worker_help import WorkerHarness
 
 from muniflow.errors import Invalid
@@ -149,15 +148,11 @@ def test_spans_reach_a_collector_over_otlp(monkeypatch):
     collector = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     bodies = []
 
-    class Collector(BaseHTTPRequestHandler):
+    class Collector(LocalHandler):
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.read_body()
             bodies.append((self.path, gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Quiet."""
+            self.answer(200)
 
     with closing(LocalServer(Collector)) as server:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
