@@ -6,29 +6,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from muniflow.errors import Fault, Invalid, MuniflowError
+from muniflow.errors import Fault, Invalid
+from muniflow.runtime.exit_codes import OK, exit_code_of
 from muniflow.runtime.settings import GrantSettings, read_env, variable
-
-OK = 0
-CANNOT_START = 1
-BAD_SETTINGS = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the arguments say; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        if arguments.command == "keys":
-            return _keys(arguments)
-        from muniflow_coordinator.service import serve
+    return exit_code_of(lambda: _keys(arguments) if arguments.command == "keys" else _serve())
 
-        return serve(os.environ)
-    except Invalid as invalid:
-        sys.stderr.write(f"{invalid}\n")
-        return BAD_SETTINGS
-    except MuniflowError as error:
-        sys.stderr.write(f"cannot start: {error}\n")
-        return CANNOT_START
+
+def _serve() -> int:
+    from muniflow_coordinator.service import serve
+
+    return serve(os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muniflow.errors import Fault, Invalid, MuniflowError
+from muniflow.errors import Fault, Invalid
 from muniflow.model.deadline import EXAMPLE, read_time
 from muniflow.model.owners import DEFAULT_OWNER, SCOPES, USUAL_SCOPES
+from muniflow.runtime.exit_codes import OK, exit_code_of
 from muniflow.runtime.settings import read_env
 
 if TYPE_CHECKING:
     from muniflow_gateway.auth.api_keys import ApiKey
 
-OK = 0
-CANNOT_START = 1
-BAD_SETTINGS = 2
 LIMITS = {
     "requests_per_minute": "requests a minute",
     "mebibytes_per_hour": "MiB uploaded an hour",
@@ -30,22 +28,14 @@ LIMITS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the arguments say; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        match arguments.command:
-            case None:
-                from muniflow_gateway.service import serve
+    commands = {None: _serve, "openapi": _openapi, "keys": lambda: _keys(arguments)}
+    return exit_code_of(commands[arguments.command])
 
-                return serve(os.environ)
-            case "openapi":
-                return _openapi()
-            case _:
-                return _keys(arguments)
-    except Invalid as invalid:
-        sys.stderr.write(f"{invalid}\n")
-        return BAD_SETTINGS
-    except MuniflowError as error:
-        sys.stderr.write(f"cannot start: {error}\n")
-        return CANNOT_START
+
+def _serve() -> int:
+    from muniflow_gateway.service import serve
+
+    return serve(os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:
