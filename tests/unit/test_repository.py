@@ -229,6 +229,14 @@ def test_every_path_that_the_concepts_name_exists():
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
+def test_the_concepts_say_what_each_package_of_the_library_holds():
+    text = (ROOT / "docs/concepts.md").read_text()
+    packages = [folder.parent.name for folder in (ROOT / "libs/common/muniflow").glob("*/__init__.py")]
+
+    assert len(packages) >= 10
+    assert [name for name in packages if f"`muniflow.{name}`" not in text and f"`.{name}`" not in text] == []
+
+
 def is_importable(name):
     """Whether a dotted name is a module, or something in one."""
     module, _, attribute = name.rpartition(".")
