@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from tests.chaos.harness import LIMIT_S, Harness, document
 from tests.chaos.truth import GuaranteeReport
 
-PATIENCE_S = 1.0
+NEXT_FAULT_S = 1.0
 """The next fault comes when the batch has gone on by its share, or when all services were ready for so long."""
 START_LIMIT_S = 10.0
 """It comes after this in any case."""
@@ -74,7 +74,7 @@ def _wait_for(harness: Harness, batch: str, share: float) -> None:
         now_s = time.monotonic()
         if not all(service.ready for service in harness.services.values()):
             ready_s = now_s
-        late = now_s - ready_s > PATIENCE_S or now_s - began_s > START_LIMIT_S
+        late = now_s - ready_s > NEXT_FAULT_S or now_s - began_s > START_LIMIT_S
         return late or harness.done_images(batch) >= share
 
     harness.until(now, "the next fault")

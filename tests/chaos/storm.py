@@ -10,7 +10,7 @@ from tests.chaos.truth import GuaranteeReport
 
 Target = Literal["worker", "worker parent", "worker child", "coordinator", "broker"]
 WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
-PATIENCE_S = 1.5
+NEXT_KILL_S = 1.5
 """The next kill comes when the batch has gone on by its share, or after this."""
 KILLED_SHARE = 0.75
 """The kills are spread over so much of a batch: one that goes on while the last ones strike is still there."""
@@ -64,7 +64,7 @@ def _submit(harness: Harness, storm: Storm, images: list[str], number: int) -> s
 
 
 def _wait_for(harness: Harness, batch: str, share: float) -> None:
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + NEXT_KILL_S
     harness.until(lambda: time.monotonic() > end_s or harness.done_images(batch) >= share, "the next kill")
 
 

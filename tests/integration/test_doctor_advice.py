@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 BACK_S = 90
-PATIENCE = {"MUNIFLOW_CONNECT_TIMEOUT_S": "2", "MUNIFLOW_DRAIN_TIMEOUT_S": "5"}
+SHORT_LIMITS = {"MUNIFLOW_CONNECT_TIMEOUT_S": "2", "MUNIFLOW_DRAIN_TIMEOUT_S": "5"}
 """With a broker that hangs: who asks it gives up after the one, and who stops after the other."""
 NOBODYS = "muniflow.retry.30s"
 """A queue that nobody takes from, so that it is declared again only when the coordinator looks the next time."""
@@ -42,7 +42,7 @@ def muniflow(tmp_path_factory):
     """A stack without a worker for `blur`."""
     folder = tmp_path_factory.mktemp("advice")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    cli = CommandLine(folder, PATIENCE)
+    cli = CommandLine(folder, SHORT_LIMITS)
     yield cli
     kill_stack(cli.state_dir)
 

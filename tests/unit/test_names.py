@@ -18,7 +18,7 @@ MODULES = frozenset({
     "catalogue", "visitors",
 })
 # fmt: on
-CONSTANTS = frozenset({"AGAIN_S"})
+CONSTANTS = frozenset({"AGAIN_S", "MOST", "PATIENCE", "PATIENCE_S"})
 CONSTANT_STARTS = ("MOST_",)
 CONSTANT_ENDS = ("_LETTERS",)
 ALLOWED = frozenset({"DEAD_LETTERS"})
@@ -63,7 +63,7 @@ def old_names(module: str, folders: tuple[str, ...], text: str):
         ("exits", "def verdict(): ...", ["verdict"]),
         ("exits", "async def verdict(): ...", ["verdict"]),
         ("limits", "MOST_FILES = 3\n_MOST_BYTES: int = 4", ["MOST_FILES", "_MOST_BYTES"]),
-        ("limits", "NAME_LETTERS = 3\nAGAIN_S = 1", ["NAME_LETTERS", "AGAIN_S"]),
+        ("limits", "NAME_LETTERS = 3\nAGAIN_S = 1\nPATIENCE_S = 2", ["NAME_LETTERS", "AGAIN_S", "PATIENCE_S"]),
         ("metrics", "DEAD_LETTERS = 1\nletters = 2", []),
         ("handle", "class ChildHandle:\n    MOST_HELD = 2", ["MOST_HELD"]),
         ("handle", "from here import Desk\nDesk().news", []),

@@ -24,7 +24,7 @@ from muniflow_coordinator.settings import CoordinatorSettings
 
 RESTART_S = 3.0
 """Mean time until a process is started again."""
-PATIENCE_S = 1800.0
+END_LIMIT_S = 1800.0
 """Every batch ends so long after the last fault."""
 LATE = 2
 """What a child computes on comes after all was quiet."""
@@ -129,9 +129,9 @@ def run(plan: Plan, *, wordy: bool = False, hasty: bool = False) -> Result:
             town.site.sim.most_wrong = 0
         sim = town.site.sim
         faults_s = max((fault.at_s + fault.seconds for fault in plan.faults), default=0.0)
-        if sim.run(_seldom(sim, lambda: town.ended), faults_s + PATIENCE_S):
+        if sim.run(_seldom(sim, lambda: town.ended), faults_s + END_LIMIT_S):
             for _ in range(LATE):
-                sim.run(_seldom(sim, lambda: town.checks.quiet), max(sim.monotonic_s(), faults_s) + PATIENCE_S)
+                sim.run(_seldom(sim, lambda: town.checks.quiet), max(sim.monotonic_s(), faults_s) + END_LIMIT_S)
                 sim.run(lambda: False, sim.monotonic_s() + QUIET_S)
         account = town.checks.conclude(town.users)
     finally:

@@ -24,7 +24,7 @@ from muniflow_coordinator.api.routes import Answers
 from muniflow_coordinator.api.scaling import ScalingAnswers
 from muniflow_coordinator.api.stages import Stages
 from muniflow_coordinator.coordinator import Coordinator
-from muniflow_coordinator.foresight.deadlines import PATIENCE_S
+from muniflow_coordinator.foresight.deadlines import SIZES_WAIT_S
 from muniflow_coordinator.foresight.forecaster import TURN_S
 from muniflow_coordinator.runs.spec import read_spec, write_spec
 from muniflow_coordinator.state.types import NewBatch
@@ -262,5 +262,5 @@ def test_a_store_that_is_away_delays_the_answer_only_a_little(here: "Coordinator
     sent_s = here.clock.now_s()
     here.submit(batch_id="c", images=["0001.jpg"], operations=[["resize", "50%"]], deadline=in_s(here, 60))
     notice = next_notice(here, 1)
-    assert here.clock.now_s() - sent_s < PATIENCE_S + 1
+    assert here.clock.now_s() - sent_s < SIZES_WAIT_S + 1
     assert (notice.batch, notice.state, notice.feasible) == ("c", "running", None)

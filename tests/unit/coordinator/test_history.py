@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from muniflow.errors import Rejected
-from muniflow.model.api import StageStatus
-from muniflow_coordinator.api.history import KEPT_S, MOST, STEP_S, History
+from muniflow.model.api import MAX_HISTORY_POINTS, StageStatus
+from muniflow_coordinator.api.history import STEP_S, History
 
 
 class Clock:
@@ -50,9 +50,9 @@ def test_it_is_as_long_as_it_is_asked_to_be():
 
 
 def test_an_hour_is_kept():
-    made = history(*[(stage(ready=number),) for number in range(MOST + 5)])
-    assert MOST * STEP_S == KEPT_S
-    assert len(made.answer({}).at) == MOST
+    made = history(*[(stage(ready=number),) for number in range(MAX_HISTORY_POINTS + 5)])
+    assert MAX_HISTORY_POINTS * STEP_S == 3600
+    assert len(made.answer({}).at) == MAX_HISTORY_POINTS
     assert made.answer({}).stages[0].backlog[0] == 5
 
 

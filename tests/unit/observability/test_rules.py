@@ -206,7 +206,7 @@ def latency(metric: str, bound: str) -> list[dict[str, str]]:
 NIGHT = request("", "500")["series"].replace("imagery", "quiet")
 CONSUMED = queue("3x360", what="consumers")
 SCALER = {"horizontalpodautoscaler": "keda-hpa-muniflow-step-blur"}
-CURRENT, MOST = (
+CURRENT, MAXIMUM = (
     f"kube_horizontalpodautoscaler_{name}_replicas" for name in ("status_current", "spec_max")
 )  # fmt: skip
 ALERTS = {
@@ -301,8 +301,8 @@ ALERTS = {
             "rabbitmq_alarms_free_disk_space_watermark", "rabbitmq_alarms_memory_used_watermark", "muniflow_blocked")],
     ),
     "MuniflowScalerAtMaximum": Case(
-        fires=[series(CURRENT, "20x360", **SCALER), series(MOST, "20x360", **SCALER)],
-        quiet=[series(CURRENT, "20x20 19x340", **SCALER), series(MOST, "20x360", **SCALER)],
+        fires=[series(CURRENT, "20x360", **SCALER), series(MAXIMUM, "20x360", **SCALER)],
+        quiet=[series(CURRENT, "20x20 19x340", **SCALER), series(MAXIMUM, "20x360", **SCALER)],
     ),
     "MuniflowStoreErrors": Case(
         fires=[worker("muniflow_retries_total", "0+6x360", step="blur", reason="blob store")],

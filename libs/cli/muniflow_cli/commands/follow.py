@@ -10,7 +10,7 @@ from muniflow_cli.commands.client import CoordinatorApi
 from muniflow_cli.commands.progress import Display, snapshot_of
 
 POLL_S = 0.25
-PATIENCE_S = 60.0
+MAX_AWAY_S = 60.0
 """How long the coordinator may be away (it starts again, say) before following ends."""
 
 
@@ -28,7 +28,7 @@ def follow(
         try:
             status = coordinator.batch(batch)
         except Unavailable:
-            if time.monotonic() - seen_at_s > PATIENCE_S:
+            if time.monotonic() - seen_at_s > MAX_AWAY_S:
                 raise
         else:
             seen_at_s = time.monotonic()

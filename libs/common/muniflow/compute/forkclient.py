@@ -114,16 +114,16 @@ class ForkClient:
             self._control.close()
             self._control = None
 
-    def _await_end(self, on_ended: Callable[[], None], patience_s: float) -> None:
+    def _await_end(self, on_ended: Callable[[], None], left_s: float) -> None:
         # It ends by itself when its socket closes; waited for in steps, because the loop must go on.
         if self._process is None or self._process.poll() is not None:
             on_ended()
-        elif patience_s <= 0:
+        elif left_s <= 0:
             self._process.kill()
             self._process.wait()
             on_ended()
         else:
-            self.loop.call_later(_STOP_POLL_S, lambda: self._await_end(on_ended, patience_s - _STOP_POLL_S))
+            self.loop.call_later(_STOP_POLL_S, lambda: self._await_end(on_ended, left_s - _STOP_POLL_S))
 
 
 def child_env(env: Mapping[str, str], python_path: tuple[str, ...]) -> dict[str, str]:

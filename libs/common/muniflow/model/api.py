@@ -211,6 +211,10 @@ class StageTrail(Answer):
     workers: tuple[int | None, ...]
 
 
+MAX_HISTORY_POINTS = 720
+"""Of a `StageHistory`: an hour, one each 5 s."""
+
+
 class StageHistory(Answer):
     """The stages over the last hour, or since the coordinator began."""
 

@@ -4,15 +4,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from muniflow.model.api import STAGE_HISTORY, StageHistory, StageStatus, StageTrail
+from muniflow.model.api import MAX_HISTORY_POINTS, STAGE_HISTORY, StageHistory, StageStatus, StageTrail
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Repeater
 from muniflow.runtime.http import Query, Route
 from muniflow_coordinator.api.query import number_of
 
 STEP_S = 5.0
-KEPT_S = 3600.0
-MOST = int(KEPT_S / STEP_S)
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class History:
         self._stages = stages
         self._clock = clock
         self._repeater = repeater
-        self._points: deque[_Point] = deque(maxlen=MOST)
+        self._points: deque[_Point] = deque(maxlen=MAX_HISTORY_POINTS)
 
     def start(self) -> None:
         """Begin to note."""
@@ -50,7 +48,7 @@ class History:
 
     def answer(self, query: Query) -> StageHistory:
         """Return the newest points, oldest first: `limit` of them, all by default."""
-        limit = number_of(query, "limit", MOST, MOST)
+        limit = number_of(query, "limit", MAX_HISTORY_POINTS, MAX_HISTORY_POINTS)
         points = list(self._points)[-limit:]
         names = list(points[-1].stages) if points else []
         return StageHistory(

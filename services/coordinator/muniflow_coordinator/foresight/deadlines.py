@@ -7,7 +7,7 @@ from typing import NamedTuple
 from muniflow.runtime.loop import Loop
 from muniflow_coordinator.runs.runs import Run
 
-PATIENCE_S = 3.0
+SIZES_WAIT_S = 3.0
 """The notice of a new batch waits at most so long for the sizes of its images."""
 
 
@@ -46,13 +46,13 @@ class Deadlines:
         return Feasibility(deadline_at, earliest_at <= deadline_at, earliest_at)
 
     def when_known(self, run: Run, then: Callable[[], None]) -> None:
-        """Call `then` once it is known of a new batch; at once without a deadline, after `PATIENCE_S` at the latest."""
+        """Call `then` once it is known of a new batch, or after `SIZES_WAIT_S`; at once without a deadline."""
         if run.batch.deadline_at is None or run.id in self._earliest:
             then()
             return
         wait = _Wait(run, then)
         self._waits.append(wait)
-        self.loop.call_later(PATIENCE_S, lambda: self._end([wait] if wait in self._waits else []))
+        self.loop.call_later(SIZES_WAIT_S, lambda: self._end([wait] if wait in self._waits else []))
         self.hurry()
 
     def before(self, then: Callable[[Run], None]) -> Callable[[Run], None]:

@@ -8,14 +8,12 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from muniflow.errors import NotFound
-from muniflow.model.api import StageHistory
+from muniflow.model.api import MAX_HISTORY_POINTS, StageHistory
 from muniflow.model.api_failures import FailureCount
 from muniflow.reason_codes import REASONS, UNKNOWN
 from muniflow_gateway.dependencies import CallerDep, DependenciesDep, OwnBatch, Reader, problems
 
 router = APIRouter(prefix="/v1")
-MAX_POINTS = 720
-"""An hour, one each 5 s."""
 
 
 class ReasonView(BaseModel):
@@ -55,7 +53,9 @@ async def batch_failures(batch_id: OwnBatch, deps: DependenciesDep, _caller: Rea
 async def history(
     deps: DependenciesDep,
     _caller: CallerDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="The newest points only.")] = MAX_POINTS,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_HISTORY_POINTS, description="The newest points only.")
+    ] = MAX_HISTORY_POINTS,
 ) -> StageHistory:
     """Backlog, rate and workers of each operation, a point each 5 s, oldest first. `null`: not known then."""
     return await deps.coordinator.history(limit=limit)
