@@ -211,6 +211,17 @@ def test_skaffold_has_the_shape_of_its_schema():
     assert SKAFFOLD["build"]["artifacts"][index]["image"] == "muniflow-blur"
 
 
+def test_skaffold_syncs_every_file_of_a_service():
+    """A file that no rule names costs a build and a new pod."""
+    for artifact in SKAFFOLD["build"]["artifacts"]:
+        name = artifact["image"].replace("-", "_")
+        package = ROOT / "services" / name.removeprefix("muniflow_") / name
+        synced = {path for rule in artifact["sync"]["manual"] for path in ROOT.glob(rule["src"])}
+        files = {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+        assert {path.name for path in files - synced} <= {"py.typed"}
+
+
 def test_shell_scripts_parse():
     for name in ("deploy-secrets", "deploy-try-images", "images-load", "release"):
         subprocess.run(["bash", "-n", ROOT / "scripts" / name], check=True)
