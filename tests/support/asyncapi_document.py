@@ -31,8 +31,8 @@ from muniflow.model.topology import (
     EVENTS,
     EXCHANGE,
     LOST,
-    NEWS,
     NOTIFY_EXCHANGE,
+    ONGOING,
     PROGRESS,
     SKIPPED,
     dead_queue,
@@ -150,7 +150,7 @@ def _topic() -> dict[str, Any]:
         f"Of an owner other than `{DEFAULT_OWNER}` the key is `{notice_key('{event}', '{owner}')}`.",
         "parameters": {
             "event": {
-                "enum": [*CHANGES, *NEWS],
+                "enum": [*CHANGES, *ONGOING],
                 "description": f"`{PROGRESS}`: 5% more of its images are settled, or one more after 10 s; `{SKIPPED}`: "
                 "files below its source that are no images; both with the state `running`. `running`: failed images of "
                 "a batch that had ended run again. Bind `batch.<event>.#` for each event that you want.",

@@ -18,7 +18,7 @@ MODULES = frozenset({
     "catalogue", "visitors",
 })
 # fmt: on
-CONSTANTS = frozenset({"AGAIN_S", "MOST", "PATIENCE", "PATIENCE_S"})
+CONSTANTS = frozenset({"AGAIN_S", "MOST", "NEWS", "PATIENCE", "PATIENCE_S"})
 CONSTANT_STARTS = ("MOST_",)
 CONSTANT_ENDS = ("_LETTERS",)
 ALLOWED = frozenset({"DEAD_LETTERS"})

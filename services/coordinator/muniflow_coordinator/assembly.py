@@ -194,7 +194,7 @@ def _redispatcher(
 
 
 def _scheduler(settings: CoordinatorSettings) -> Scheduler:
-    """With windows for batches of which nothing is known yet."""
+    """With windows for batches that nothing is known about yet."""
     least = min(LEAST_IMAGES, settings.window_images)
     image_bytes = USUAL.size.pixels * BYTES_PER_PIXEL
     windows = (least, settings.window_total, settings.window_bytes)

@@ -25,8 +25,8 @@ from muniflow.model.topology import (
     CONTROL,
     EVENTS,
     EVENTS_EXCHANGE,
-    NEWS,
     NOTIFY_EXCHANGE,
+    ONGOING,
     Exchange,
     Queue,
     Topology,
@@ -156,7 +156,7 @@ class CoordinatorHarness:
         user = self.broker.transport("user")
         changes, news = (
             Queue(name, {}, tuple((NOTIFY_EXCHANGE, f"batch.{event}.#") for event in events))
-            for name, events in (("test.changes", CHANGES), ("test.news", NEWS))
+            for name, events in (("test.changes", CHANGES), ("test.news", ONGOING))
         )
         user.start(Topology((Exchange(NOTIFY_EXCHANGE, "topic"),), (changes, news)), lambda: None, lambda _: None)
 

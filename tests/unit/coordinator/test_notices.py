@@ -9,7 +9,7 @@ import pytest
 from tests.unit.coordinator.test_parts import BATCH
 
 from muniflow.model.messages import Notice
-from muniflow.model.topology import NEWS, PROGRESS
+from muniflow.model.topology import ONGOING, PROGRESS
 from muniflow.testing.virtual_time import VirtualClock, VirtualLoop
 from muniflow_coordinator.handlers.progress_notices import LEAST_S, LONGEST_S, ProgressNotices
 from muniflow_coordinator.runs.runs import Run
@@ -110,5 +110,5 @@ def test_a_running_batch_tells_how_far_it_is_and_what_it_skipped_by_its_name(her
     assert (skipped.state, skipped.skipped, skipped.done) == ("running", 1, 0)
     assert [(notice.state, notice.done, notice.total) for notice in progress] == [("running", 11, 40)]
     assert {notice.name for notice in here.news + here.notices} == {"De Bilt, autumn"}
-    assert [notice.state for notice in here.notices] == ["running", "done"], f"without {NEWS}"
+    assert [notice.state for notice in here.notices] == ["running", "done"], f"without {ONGOING}"
     assert here.report()["name"] == "De Bilt, autumn"

@@ -75,7 +75,7 @@ class Account:
     part: ShareOfList | None = None
     """The share of the batch that this is; `None`: the whole batch."""
     kept: Mapping[int, Kept] = field(default_factory=dict)
-    """Images of which an earlier run has made the outputs."""
+    """Images that have outputs of an earlier run."""
     started_at: float = field(default_factory=time.time)
     _ledger: Ledger = field(init=False)
     _failed: dict[int, SettledImage] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class RecomputeChoice:
     seed: int
     chosen: list[ReportEntry] = field(default_factory=list)
     _first: tuple[float, ReportEntry] | None = None
-    """The one with the lowest number, for a batch of which the share is less than one image."""
+    """The one with the lowest number, for a batch whose share would be less than one image."""
 
     def offer(self, entry: ReportEntry) -> None:
         """Take an image, or not."""

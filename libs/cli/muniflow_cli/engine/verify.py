@@ -32,7 +32,7 @@ class FileFault(NamedTuple):
     image: int | None = None
     """Its place in the batch."""
     found: str | None = None
-    """The digest of what is there, where that is not what the report has."""
+    """The actual digest, where it differs from the report's."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ class TaskChecksums:
             self._outputs[lineage] = digest(output)
 
     def settled(self, task: Task, lineage: Lineage) -> Settled:
-        """The event of a part of which all outputs are stored."""
+        """The event of a part once all its outputs are stored."""
         if not self.wanted:
             return task.part_done(lineage)
         inside = sorted(leaf for leaf in self._outputs if is_ancestor(lineage, leaf))

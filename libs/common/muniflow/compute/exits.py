@@ -9,7 +9,7 @@ CRASHES = frozenset(
 )
 """Signals that a process brings upon itself: the same image does it again."""
 MAX_STRIKES = 2
-"""Deaths of unknown cause before a task is settled as failed. The first may be an operator's `kill`, or the kernel
+"""Crashes of unknown cause before a task is settled as failed. The first may be an operator's `kill`, or the kernel
 choosing this child when another process took the memory; the task is then tried once more in a group of its own."""
 
 

@@ -48,7 +48,7 @@ class Assignment:
     group: PendingGroup
     early: bool = False
     """Whether a child may have it while it still has another one."""
-    deaths: int = 0
+    crashes: int = 0
     """How often a child died with this assignment, and no task was to blame."""
     first: int = 0
     """The number of its first task among all that its child was given (`muniflow.compute.shared_progress`)."""

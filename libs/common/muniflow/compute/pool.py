@@ -1,8 +1,8 @@
-"""The parent's side of the compute children, on the loop: groups go out, results come back, deaths are survived.
+"""The parent's side of the compute children, on the loop: hands out groups, takes results, replaces crashed children.
 
-Nothing here blocks and nothing here imports numpy or OpenCV. A child has one group in its hands, and an early one
-behind it. When it dies, its cell says which task it worked on: that one is judged (`verdict`), all else that it had is
-handed out again.
+Nothing here blocks and nothing here imports numpy or OpenCV. A child computes one group; the next one waits in its
+socket. When a child crashes, its `SharedProgress` says which task it worked on: `classify_exit` decides about that one,
+and all other tasks of the child are handed out again.
 """
 
 from collections import deque
@@ -22,8 +22,8 @@ from muniflow.model.settlement import settle
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.loop import Loop
 
-MAX_FAULTLESS_DEATHS = 3
-"""Deaths before or after a group's tasks, when no task can be blamed; then its tasks are retried later."""
+MAX_FAULTLESS_CRASHES = 3
+"""Crashes before or after a group's tasks, when no task can be blamed; then its tasks are retried later."""
 RESTART_FIRST_S = 0.1
 RESTART_MAX_S = 10.0
 WATCH_S = 0.25
@@ -82,7 +82,7 @@ class ComputePool:
         self._hand_out()
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
-        """End all children now; groups in their hands are forgotten."""
+        """End all children now and forget their groups."""
         self._stopping = True
         self._drop_peers()
         self._server.stop(on_stopped)
@@ -197,7 +197,7 @@ class ComputePool:
             for handle in self._handles.values():
                 if not self._waiting:
                     return
-                # A child that is on its way will have nothing in its hands.
+                # A child that is being started has no group yet.
                 if len(handle.assignments) == held and (held == 0 or (self._waiting[0].early and not self._asked)):
                     handle.send(self._waiting.popleft())
 
@@ -231,8 +231,8 @@ class ComputePool:
             assignment.group.add(failed_result([(culprit.task, disposition)]), 1)
 
     def _again(self, assignment: Assignment, cause: str) -> None:
-        assignment.deaths += 1
-        if assignment.deaths < MAX_FAULTLESS_DEATHS:
+        assignment.crashes += 1
+        if assignment.crashes < MAX_FAULTLESS_CRASHES:
             self._waiting.appendleft(assignment)
             return
         error = Unavailable("compute child", cause)

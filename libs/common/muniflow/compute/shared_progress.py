@@ -6,7 +6,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-CELL_BYTES = mmap.PAGESIZE
+PROGRESS_BYTES = mmap.PAGESIZE
 IDLE = -1
 INDEX_BITS = 20
 NUMBERS = 1 << INDEX_BITS
@@ -29,12 +29,12 @@ def new_progress_file() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, CELL_BYTES)
+    os.ftruncate(descriptor, PROGRESS_BYTES)
     return descriptor
 
 
 class SharedProgress:
-    """One side's view of a cell. The child writes while it works, the parent reads at any moment.
+    """One side's view of the progress of a child. The child writes while it works, the parent reads at any moment.
 
     All of it is one aligned word of 8 bytes, which is stored and loaded at once. With two fields (`struct` even clears
     both first) a parent that looked between them saw a task that had begun with the machine, and killed its child.
@@ -42,7 +42,7 @@ class SharedProgress:
 
     def __init__(self, descriptor: int) -> None:
         """Map the memory behind `descriptor`, which may be closed afterwards."""
-        self._memory = mmap.mmap(descriptor, CELL_BYTES)
+        self._memory = mmap.mmap(descriptor, PROGRESS_BYTES)
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("q")
 

@@ -84,7 +84,7 @@ class Choice:
 
 
 def dice_of(name: str) -> Random:
-    """Dice for a batch, by its id or fingerprint, that always fall the same: its sample stays the same one."""
+    """Random numbers from a batch's id or fingerprint: the same name gives the same sample."""
     return Random(name)  # noqa: S311 - a sample, not a secret
 
 
@@ -96,7 +96,7 @@ def sample_places(count: int, dice: Random) -> Sequence[int]:
 def choose(keys: Iterable[str], dice: Random) -> Choice:
     """The images to look at of a list that is read once, from its first to its last key, and never kept.
 
-    Li's algorithm L: each image has the same chance, and the dice are thrown only for those that are kept.
+    Li's algorithm L: each image has the same chance, and random numbers are drawn only for those that are kept.
     """
     rest = iter(enumerate(keys))
     kept = list(islice(rest, READ_ALL_IMAGES))

@@ -37,7 +37,7 @@ _STATED = re.compile(
 
 @dataclass(frozen=True)
 class Pano:
-    """A panorama of which the source shows a part, in pixels of the source as it is decoded."""
+    """A panorama and the part of it that the source shows, in pixels of the source as it is decoded."""
 
     full_width_px: float
     full_height_px: float

@@ -98,8 +98,8 @@ def read_batch(
         body: the document.
         operations: that are installed.
         owner: who sent it.
-        also: names what else is wrong with an invalid document, of which fields that could not be
-            read have their default; what it says of these is left out.
+        also: names what else is wrong with an invalid document. Fields that could not be read have their
+            default there; what it says about these is left out.
 
     Raises:
         Invalid: with every fault, each named by its place.

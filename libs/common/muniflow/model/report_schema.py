@@ -100,7 +100,7 @@ class Report(_Part):
     operations: list[dict[str, Any]] = Field(description="The route, each step in its long form.")
     output: _Output
     decode: str
-    checksums: Literal["sha256"] | None = Field(None, description="Only where images have digests, and of which kind.")
+    checksums: Literal["sha256"] | None = Field(None, description="The kind of digest, where images have one.")
     totals: _Totals
     kept: Count | None = Field(None, description="Images that had not changed since an earlier run.")
     gone: _Gone | None = Field(None, description="Sources of the run before that the batch no longer has.")

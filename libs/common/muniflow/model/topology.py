@@ -45,8 +45,8 @@ EVERY_NOTICE = "batch.#"
 ACCEPTED, PROGRESS, SKIPPED = "accepted", "progress", "skipped"
 """Events of notices that are no state of a batch."""
 CHANGES = (ACCEPTED, "running", "done", "partial", "failed", "cancelled", "rejected")
-"""Events of notices of which a batch has few: it began, was re-opened, ended, or was refused."""
-NEWS = (PROGRESS, SKIPPED)
+"""Rare events of a batch: it began, was re-opened, ended, or was refused."""
+ONGOING = (PROGRESS, SKIPPED)
 """Events of notices about a batch that goes on."""
 
 NOTICES_EXPIRE_MS = 300_000
@@ -104,7 +104,7 @@ LETTER_QUEUES = tuple(map(dead_queue, COORDINATOR_QUEUES))
 
 
 def origin_of(queue: str) -> str | None:
-    """The queue of which this is the dead-letter queue; `None` where it is none."""
+    """The queue that this one is the dead-letter queue of; `None` where it is none."""
     origin = queue.removesuffix(".dead")
     return origin if origin != queue else None
 
@@ -226,7 +226,7 @@ def notice_key(event: str, owner: str) -> str:
     So topic permissions of the broker can keep owners apart.
 
     Args:
-        event: one of `CHANGES` or `NEWS`; a `*` stands for any.
+        event: one of `CHANGES` or `ONGOING`; a `*` stands for any.
         owner: of the batch.
     """
     return f"batch.{event}" if owner == DEFAULT_OWNER else f"batch.{event}.{owner}"

@@ -83,7 +83,7 @@ class Budgets:
 
 
 def _of_all(problem: Rejected | None, *, known: bool) -> Fault:
-    """The fault of a batch of which each image is too dear."""
+    """The fault of a batch when every image is over the budget."""
     unknown = "" if known else "no image can be read, and one whose size is not known counts as the largest: "
     return image_fault("operations", f"{unknown}{problem}", problem or Rejected(""))
 

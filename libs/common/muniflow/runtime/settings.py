@@ -105,7 +105,7 @@ class GrantSettings(Settings):
     """How tasks are signed, and held against what was signed (docs/adr/0049-signed-grants.md)."""
 
     signing_key_file: str | None = None
-    """The coordinator's: Ed25519 keys in PEM, of which the first signs. Left out: tasks are not signed."""
+    """The coordinator's: Ed25519 keys in PEM; the first one signs. Left out: tasks are not signed."""
     verify_keys_file: str | None = None
     """The workers': public keys in PEM. Left out: nothing is verified."""
     unsigned_tasks: Unsigned = "accept"

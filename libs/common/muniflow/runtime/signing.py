@@ -41,7 +41,7 @@ class SigningKey:
     id: str
 
     def sign(self, task: Task, sources: tuple[str, ...]) -> Grant:
-        """The grant of a batch, of which `task` is one as a worker reads it; `sources` is where it may read."""
+        """Sign for a batch: `task` is one of its tasks as a worker reads it, `sources` is where it may read."""
         signature = base64.urlsafe_b64encode(self.private.sign(signed_text(task, sources)))
         return Grant(key=self.id, sources=sources, signature=signature.rstrip(b"=").decode())
 
@@ -103,7 +103,7 @@ def read_verify_keys(pem: bytes) -> VerifyKeys:
         if block.startswith(b"-----BEGIN CERTIFICATE"):
             public = x509.load_pem_x509_certificate(block).public_key()
         else:
-            public = load_pem_public_key(block)  # type: ignore[assignment]  # of more kinds, of which one is taken
+            public = load_pem_public_key(block)  # type: ignore[assignment]  # it returns more kinds; one is taken
         if not isinstance(public, Ed25519PublicKey):
             raise _other_kind()
         keys[id_of(public)] = public

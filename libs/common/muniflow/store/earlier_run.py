@@ -106,7 +106,7 @@ class EarlierRun:
         return count
 
     def _done(self) -> Iterator[tuple[str, _Made]]:
-        """The images whose outputs can be kept: those that are done, and of which as much is known as is wanted."""
+        """The images whose outputs can be kept: those that are done and have all the facts that this batch asks for."""
         wanted = self._batch.checksums
         for entry, revision in self._read():
             if entry.state != "done" or entry.source_version is None or (wanted and entry.source_sha256 is None):

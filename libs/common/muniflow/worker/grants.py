@@ -42,7 +42,7 @@ class GrantCheck:
         """As the settings say.
 
         Raises:
-            Invalid: the keys cannot be read, or all tasks would be refused for want of keys.
+            Invalid: the keys cannot be read, or all tasks would be refused because there is no key.
         """
         return cls(followed_keys(settings, "verify_keys_file", read_verify_keys, clock), settings.unsigned_tasks)
 

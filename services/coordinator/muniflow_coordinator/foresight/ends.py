@@ -39,7 +39,7 @@ def ends_of(
     Args:
         loads: what all running batches still need.
         fleet: the replicas of all stages that are counted on.
-        uncounted: names of stages of which it is not known how many replicas run.
+        uncounted: names of stages with an unknown number of replicas.
         interval: from how earlier forecasts did.
         now_at: Unix time, seconds.
         cores: of the machine that all stages share; `None`: each replica has its own.

@@ -1,4 +1,4 @@
-"""The stages that the coordinator counts on, and whose consumers are the replicas of which. Pure."""
+"""The stages that the coordinator counts on, and which consumers are replicas of which stage. Pure."""
 
 from collections.abc import Iterable
 

@@ -43,7 +43,7 @@ class ProgressNotices:
             self.loop.call_later(0, lambda: self.deadlines.when_known(run, tell))
 
     def settled(self, run: Run) -> None:
-        """Tell of a batch of which images were settled, if it is time."""
+        """Publish a notice after images of a batch were settled, if it is time."""
         now_s, settled = self.clock.monotonic_s(), run.counts.total - run.counts.pending
         told = self._told.setdefault(run.number, _Told(now_s, 0))
         quiet_s, more = now_s - told.at_s, settled - told.settled

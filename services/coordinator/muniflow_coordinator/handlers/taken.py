@@ -1,4 +1,4 @@
-"""What is wrong with a batch of which the id or the destination is that of another one. Pure."""
+"""What is wrong with a batch that has the id or the destination of another one. Pure."""
 
 from muniflow.errors import Fault
 from muniflow.model.batch import Batch

@@ -23,7 +23,7 @@ from muniflow.model.batch_document import PRIORITIES, Priority
 from muniflow.model.owners import DEFAULT_OWNER
 
 EVERY = round(1 / LOW_SHARE)
-"""Turns of an owner, of which each lower priority takes one."""
+"""Of so many turns of an owner, each lower priority gets one."""
 _ONE = 1 << 32  # passes are integers, so that they never lose precision
 
 

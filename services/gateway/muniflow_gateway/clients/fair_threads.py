@@ -19,7 +19,7 @@ class FairThreads:
     """So many threads. Where all work, those who wait get one in turn, whatever the number of requests of each."""
 
     def __init__(self, name: str, threads: int, per_caller: int) -> None:
-        """Make `threads`, of which one caller has at most `per_caller` at a time; `name` begins their names."""
+        """Make `threads`; one caller has at most `per_caller` of them at a time. `name` begins their names."""
         self._pool = ThreadPoolExecutor(threads, name)
         self._free = threads
         self._per_caller = per_caller
