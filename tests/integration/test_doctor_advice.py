@@ -262,6 +262,9 @@ def test_a_broker_that_hangs(stack):
     done = stack("recover")
     assert (done.returncode, "was silent for longer than" in done.stderr) == (69, True), done.stderr
 
-    follow(stack, down, up)
+    follow(stack, down)
+    log = (stack.state_dir / "up.log").read_text()
+    assert log.index("broker does not end; killed") < log.index("draining the workers"), "they would wait in vain"
+    follow(stack, up)
 
     assert content(stack, "broker")
