@@ -232,6 +232,10 @@ def notice_key(event: str, owner: str) -> str:
     return f"batch.{event}" if owner == DEFAULT_OWNER else f"batch.{event}.{owner}"
 
 
+_CONSUMED: dict[str, str | int] = {"x-delivery-limit": DELIVERY_LIMIT, "x-consumer-timeout": CONSUMER_TIMEOUT_MS}
+"""Arguments of a queue that services take from."""
+
+
 def _step_queues(operation: str) -> tuple[Queue, Queue, Queue]:
     name = step_queue(operation)
     dead = _browsed_queue(dead_queue(name), (EVENTS_EXCHANGE, dead_queue(name)))  # workers publish permanent failures
@@ -244,14 +248,10 @@ def _express_queue(operation: str) -> Queue:
     return Queue(
         name,
         {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-consumer-timeout": CONSUMER_TIMEOUT_MS,
+            **_CONSUMED,
+            **_handing_on_to(TASKS_EXCHANGE),
             "x-message-ttl": EXPRESS_WAIT_S * 1000,
-            "x-dead-letter-exchange": TASKS_EXCHANGE,
             "x-dead-letter-routing-key": step_queue(operation),
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
         },
         ((TASKS_EXCHANGE, name),),
     )
@@ -260,15 +260,7 @@ def _express_queue(operation: str) -> Queue:
 def _work_queue(name: str, *bindings: tuple[str, str]) -> Queue:
     return Queue(
         name,
-        {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-consumer-timeout": CONSUMER_TIMEOUT_MS,
-            "x-dead-letter-exchange": DEAD_EXCHANGE,
-            "x-dead-letter-routing-key": dead_queue(name),
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        },
+        {**_CONSUMED, **_handing_on_to(DEAD_EXCHANGE), "x-dead-letter-routing-key": dead_queue(name)},
         bindings,
     )
 
@@ -283,14 +275,14 @@ def _delay_exchange(delay_s: int) -> Exchange:
 
 def _delay_queue(delay_s: int) -> Queue:
     name = delay_exchange(delay_s)
-    return Queue(
-        name,
-        {
-            "x-queue-type": "quorum",
-            "x-message-ttl": delay_s * 1000,
-            "x-dead-letter-exchange": TASKS_EXCHANGE,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        },
-        ((name, ""),),
-    )
+    return Queue(name, {**_handing_on_to(TASKS_EXCHANGE), "x-message-ttl": delay_s * 1000}, ((name, ""),))
+
+
+def _handing_on_to(exchange: str) -> dict[str, str | int]:
+    """Arguments of a quorum queue that publishes its dead letters to `exchange` without losing one."""
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": exchange,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }

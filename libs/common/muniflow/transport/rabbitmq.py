@@ -167,6 +167,7 @@ class RabbitTransport:
         self._timer = None
         self._attempt += 1
         self._generation += 1
+        # The first time, too: a coordinator that stands by was made long ago, and its password may be another one now.
         with suppress(Invalid):  # a file that is being replaced: as before, and the next attempt looks again
             self._read_settings()
         events = LinkEvents(self._ready, self._waiting, self._lost, self._ended)
