@@ -141,6 +141,11 @@ class LocalServer(Startable):
         """Whether it lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its process, once it was started."""
+        return () if self._process is None else (self._process.pid,)
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}{self.ready_path}", timeout=2) as answer:  # noqa: S310 - our own

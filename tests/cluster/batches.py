@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -28,24 +29,28 @@ from muniflow.transport.types import OutgoingMessage
 COORDINATOR = f"{RELEASE}-coordinator-"
 WIDTH_PX, HEIGHT_PX = 16, 8
 DECLARED_S = 60.0
-OUTPUTS = 2
-"""Of each image: `cut` makes two of it."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sent with `send`, judged with `figures`."""
+    """Sent with `send`, judged with `judge`."""
 
     supplies: Supplies
     name: str
     images: int
     naps_s: Mapping[str, float]
-    """Of one task of each stage."""
+    """Of one task of each stage; a stage that is not named is not on its route."""
+
+    @property
+    def outputs(self) -> int:
+        """Of each image: `cut` makes two of it."""
+        return 2 if "cut" in self.naps_s else 1
 
     @property
     def work_s(self) -> float:
         """Seconds of naps in all."""
-        return self.images * (self.naps_s["shrink"] + self.naps_s["cut"] + OUTPUTS * self.naps_s["soften"])
+        naps = self.naps_s
+        return self.images * (naps.get("shrink", 0) + naps.get("cut", 0) + self.outputs * naps.get("soften", 0))
 
     def send(self) -> None:
         """Make the pictures, publish the batch with a confirm."""
@@ -57,7 +62,7 @@ class Batch:
             (folder / f"{number:06}.png").write_bytes(picture)
         document = {
             "batch_id": self.name, "source": self.name, "output": "png",
-            "operations": [[stage, self.naps_s[stage]] for stage in STAGES],
+            "operations": [[stage, self.naps_s[stage]] for stage in STAGES if stage in self.naps_s],
         }  # fmt: skip
         message = OutgoingMessage(BATCHES, json.dumps(document).encode())
         eventually(lambda: self._published(message), DECLARED_S, "the coordinator's queue", every_s=0.5)
@@ -86,18 +91,32 @@ class Batch:
         status = self.status()
         return status is not None and status.state in TERMINAL
 
-    def figures(self) -> str:
+    @property
+    def report(self) -> dict[str, Any]:
+        """As written at its end."""
+        found: dict[str, Any] = json.loads((self._output / "report.json").read_text())
+        return found
+
+    @property
+    def took_s(self) -> float:
+        """From its acceptance to its end."""
+        return float(self.report["times"]["seconds"])
+
+    def judge(self) -> str:
         """Assert that every image settled exactly once and has its outputs; returns the figures."""
-        folder = self.supplies.store / "output" / self.name
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-        sources = Counter(image["source"] for image in report["images"])
-        states = Counter(image["state"] for image in report["images"])
+        images = self.report["images"]
+        sources = Counter(image["source"] for image in images)
+        states = Counter(image["state"] for image in images)
         assert states == {"done": self.images}, states
         assert len(sources) == self.images
         assert set(sources.values()) == {1}
-        outputs = sum(1 for _ in folder.rglob("*.png"))
-        assert outputs == OUTPUTS * self.images
+        outputs = sum(1 for _ in self._output.rglob("*.png"))
+        assert outputs == self.outputs * self.images
         return f"{self.images} images done, 0 lost, 0 doubled, {outputs} outputs"
+
+    @property
+    def _output(self) -> Path:
+        return self.supplies.store / "output" / self.name
 
 
 def ask_all(bench: Bench, path: str) -> list[Any]:

@@ -81,6 +81,22 @@ class Kubelet(Startable):
                 key=lambda pod: pod.name,
             )
 
+    def lose(self, node: str) -> None:
+        """A node's power fails: its processes are gone, and nobody renews its lease."""
+        with self._lock:
+            self._alive.pop(node)
+            gone = [pod for pod in self.pods.values() if pod.node == node]
+            for pod in gone:
+                self.pods.pop(pod.uid)
+        for pod in gone:
+            pod.abandon()
+        self._changed()
+
+    def gain(self, node: Node) -> None:
+        """A node joins, perhaps again."""
+        self._alive[node.name] = node
+        join(self.api, node)
+
     # Loops
 
     def _beat_for_ever(self) -> None:

@@ -8,8 +8,9 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,28 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@contextmanager
+def aggregated(api: Api, port: int) -> Iterator[None]:
+    """Have the API server ask this port of loopback for external metrics."""
+    service = {"name": "external-metrics", "namespace": "kube-system", "port": port}
+    api.post(SERVICES, {
+        "metadata": {"name": service["name"]},
+        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
+    })  # fmt: skip
+    api.post(API_SERVICES, {
+        "metadata": {"name": f"v1beta1.{GROUP}"},
+        "spec": {
+            "group": GROUP, "version": "v1beta1", "insecureSkipTLSVerify": True, "groupPriorityMinimum": 100,
+            "versionPriority": 100, "service": service,
+        },
+    })  # fmt: skip
+    try:
+        yield
+    finally:
+        for path in (f"{SERVICES}/external-metrics", f"{API_SERVICES}/v1beta1.{GROUP}"):
+            api.delete(path)
+
+
 @dataclass
 class MetricsApi(Startable):
     """Serves, and is registered with the API server as an aggregated API."""
@@ -112,6 +135,7 @@ class MetricsApi(Startable):
     query: Query
     certificate: tuple[Path, Path]
     """Certificate and key."""
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def start(self) -> None:
         query = self.query
@@ -122,30 +146,11 @@ class MetricsApi(Startable):
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.certificate)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        self._register()
+        server = self._stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Asked))
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self._stack.callback(server.shutdown)
+        self._stack.enter_context(aggregated(self.api, server.server_port))
 
     def stop(self) -> None:
-        if server := getattr(self, "_server", None):
-            server.shutdown()
-            server.server_close()
-        for path in (f"{SERVICES}/external-metrics", f"{API_SERVICES}/v1beta1.{GROUP}"):
-            self.api.delete(path)
-
-    def _register(self) -> None:
-        port = self._server.server_port
-        self.api.post(SERVICES, {
-            "metadata": {"name": "external-metrics"},
-            "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
-        })  # fmt: skip
-        self.api.post(API_SERVICES, {
-            "metadata": {"name": f"v1beta1.{GROUP}"},
-            "spec": {
-                "group": GROUP, "version": "v1beta1", "insecureSkipTLSVerify": True, "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-                "service": {"name": "external-metrics", "namespace": "kube-system", "port": port},
-            },
-        })  # fmt: skip
+        self._stack.close()

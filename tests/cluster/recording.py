@@ -74,11 +74,18 @@ class Recording:
             total += replicas.get(stage, (0, 0))[0] * (next_s - at_s)
         return total
 
+    def asked_between(self, stage: str, begin_s: float, end_s: float) -> list[int]:
+        """What the scaler asked for, at each look within this time."""
+        return [
+            replicas[stage][0] for at_s, replicas, _ in self.samples if begin_s <= at_s <= end_s and stage in replicas
+        ]
+
     def figures(self, stages: Sequence[str]) -> str:
         """For people: when what happened, and what it cost."""
         marks = ", ".join(f"{what} {at_s:.0f} s" for what, at_s in self.marks.items())
         lines = [
-            f"{stage}: second asked for at {self.first(stage, asked=2)} s, ready at {self.first(stage, ready=2)} s, "
+            f"{stage}: second asked for at {told(self.first(stage, asked=2))}, "
+            f"ready at {told(self.first(stage, ready=2))}, "
             f"most {self.most(stage)}, turns {self.turns(stage)}, replica-seconds {self.replica_seconds(stage):.0f}"
             for stage in stages
         ]
@@ -90,6 +97,11 @@ class Recording:
                 replicas, wanted = self.replicas(), self.wanted()
                 self.samples.append((self.now_s, replicas, wanted))
             self._stopping.wait(self.every_s)
+
+
+def told(at_s: float | None) -> str:
+    """A moment, for people."""
+    return "no time" if at_s is None else f"{at_s:.0f} s"
 
 
 def picture(title: str, rows: Mapping[str, "Recording"], stages: Sequence[str]) -> str:

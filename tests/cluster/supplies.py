@@ -11,11 +11,12 @@ from typing import Any
 
 from deploy.prometheus.monitor import FAMILIES, RULES, Prometheus
 from tests.cluster.bench import Bench
+from tests.cluster.broker import ManagedBroker
+from tests.cluster.keda import Keda
 from tests.cluster.metrics_api import MetricsApi
 from tests.deploy.chart import RELEASE
 
 from muniflow.runtime.startable import Startable
-from muniflow_cli.stack.broker import PrivateBroker
 from muniflow_cli.stack.ports import free_ports
 
 SCRAPE_S = 15
@@ -30,12 +31,14 @@ class Supplies(Startable):
 
     bench: Bench
     folder: Path
+    with_keda: bool = False
+    """Whether KEDA serves the metrics, and scales; else what stands in for prometheus-adapter."""
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def start(self) -> None:
         bench, enter = self.bench, self._stack.enter_context
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.broker = enter(PrivateBroker(self.folder / "broker"))
+        self.broker = enter(ManagedBroker(self.folder / "broker"))
         self._targets = self.folder / "targets.json"
         self._targets.write_text("[]")
         self._writing = threading.Lock()
@@ -43,10 +46,15 @@ class Supplies(Startable):
         self.prometheus = enter(Prometheus(self.folder / "prometheus", port, self._scraping()))
         bench.kubelet.listeners.append(self._write_targets)
         self._stack.callback(bench.kubelet.listeners.remove, self._write_targets)
-        certificate = bench.plane.authority.signed("external-metrics")
-        self.metrics = enter(MetricsApi(bench.api, self.prometheus.query, certificate))
-        url = {"url": base64.b64encode(self.broker.amqp_url.encode()).decode()}
-        bench.api.post(f"/api/v1/namespaces/{bench.namespace}/secrets", {"metadata": {"name": "broker"}, "data": url})
+        if self.with_keda:
+            self.keda = enter(Keda(bench, self.folder / "keda"))
+        else:
+            certificate = bench.plane.authority.signed("external-metrics")
+            enter(MetricsApi(bench.api, self.prometheus.query, certificate))
+        identity = self.broker.identity
+        secret = {"url": self.broker.amqp_url, "username": "muniflow", "password": identity.password}
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in secret.items()}
+        bench.api.post(f"/api/v1/namespaces/{bench.namespace}/secrets", {"metadata": {"name": "broker"}, "data": data})
         for name, mode in CLAIMS.items():
             bench.claim(name, mode)
 

@@ -9,95 +9,66 @@ runs into docs/images.
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster.batches import Batch, wanted
-from tests.cluster.bench import STAGES, Bench, values
+from tests.cluster.batches import Batch
+from tests.cluster.bench import STAGES
 from tests.cluster.recording import Recording, picture
+from tests.cluster.scaled import HORIZON_S, NAPS_S, Bounds, Scaled, until_ended
 from tests.cluster.supplies import Supplies
 from tests.deploy.chart import ROOT
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-MAX = 6
+MOST = 6
 IMAGES = 500
-NAPS_S = {"shrink": 0.8, "cut": 0.8, "soften": 0.8}
-"""`soften` has two tasks of each image: twice the work."""
-START_S = 5
-HORIZON_S = 200
-"""4 x (45 + START_S): the shortest that the guide allows."""
-SCALE_DOWN = {"stabilizationSeconds": 60, "percent": 50, "periodSeconds": 15}
-MESSAGES = 40
-"""Of one replica, for the signal `messages`: the chart's default."""
 SYNC_S = 20.0
 """One look of the HPA controller, which is every 15 s, on a busy machine."""
 UP_S = {"forecast": 120.0, "messages": 200.0}
 """From the batch to `NEEDED` replicas of the last stage: the signal's delay, a look, starts; with `messages` each stage
 waits for those before it."""
 NEEDED = 4
-END_S = 1.5 * HORIZON_S
+BOUNDS = {
+    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=1, cost=3.0),
+    "messages": Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=3, cost=3.0),
+}
 """The batch is due after `HORIZON_S`; a busy machine may be late."""
-DOWN_S = 240.0
-"""From the end of the batch to the fewest: the signal's delay, the window, three halvings, drains."""
-TURNS = {"forecast": 1, "messages": 3}
-"""Changes of direction that a stage may make: up and then down is one."""
-FEWEST = dict.fromkeys(STAGES, (1, 1))
 PICTURES = ROOT / "docs" / "images"
 
 
 @pytest.fixture(params=["forecast", "messages"])
-def signal(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def release(bench: Bench, supplies: Supplies, signal: str) -> Iterator[Supplies]:
-    scaling = {"max": MAX, "horizonSeconds": HORIZON_S, "startSeconds": START_S, "messagesPerReplica": MESSAGES}
-    autoscaling = {"mode": "hpa", "signal": signal, "scaleDown": SCALE_DOWN}
-    bench.install(values(autoscaling=autoscaling, stepDefaults={"scaling": scaling}))
-    yield supplies
-    bench.uninstall()
+def release(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[Scaled]:
+    made = Scaled(supplies, signal=request.param, most=MOST)
+    made.install()
+    made.warm_up()
+    yield made
+    supplies.bench.uninstall()
     supplies.empty()
 
 
-def until_fewest(bench: Bench, limit_s: float) -> None:
-    eventually(lambda: bench.scaled() == FEWEST, limit_s, lambda: f"one of each: {bench.scaled()}", every_s=0.5)
-
-
-def test_from_the_fewest_to_the_most_and_back(release, signal, bench, capsys, request):
-    until_fewest(bench, DOWN_S)
-    few = Batch(release, f"few-{signal}", 8, NAPS_S)  # so that the coordinator knows how long a task takes
-    few.send()
-    eventually(lambda: few.ended, 120, lambda: f"{few.status()}", every_s=0.5)
-    until_fewest(bench, DOWN_S)
-
-    batch = Batch(release, f"many-{signal}", IMAGES, NAPS_S)
-    with Recording(bench.scaled, lambda: wanted(bench) if signal == "forecast" else {}) as recording:
+def test_from_the_fewest_to_the_most_and_back(release, capsys, request):
+    signal = release.signal
+    batch = Batch(release.supplies, f"many-{signal}", IMAGES, NAPS_S)
+    with release.recording() as recording:
         batch.send()
         recording.mark("sent")
-        eventually(lambda: batch.ended, 600, lambda: f"{batch.status()} {bench.scaled()}", every_s=1.0)
+        until_ended([batch], 600)
         recording.mark("ended")
-        until_fewest(bench, DOWN_S)
+        release.until_fewest()
         recording.mark("fewest again")
     if request.config.getoption("--cluster-picture", default=False):
         drawn = picture("Replicas on the bench", {f"Signal {signal}": recording}, STAGES)
         (PICTURES / f"autoscale-{signal}.svg").write_text(drawn)
     with capsys.disabled():
-        print(f"\n{signal}: {batch.figures()}; naps {batch.work_s:.0f} s; {recording.figures(STAGES)}")  # noqa: T201
-    judge(recording, signal)
-
-
-def judge(recording: Recording, signal: str) -> None:
-    """Against the bounds above."""
-    sent_s = recording.marks["sent"]
-    assert recording.marks["ended"] - sent_s <= END_S
-    for stage in STAGES:
-        assert recording.most(stage) <= MAX
-        assert recording.turns(stage) <= TURNS[signal], f"{stage} swings"
+        print(f"\n{signal}: {BOUNDS[signal].judge(recording, [batch])}")  # noqa: T201
     many_s = recording.first("soften", ready=NEEDED)
     assert many_s is not None
-    assert many_s - sent_s <= UP_S[signal]
+    assert many_s - recording.marks["sent"] <= UP_S[signal]
     if signal == "forecast":
-        assert recording.most("soften") == MAX
-        grew_s = [recording.first(stage, asked=2) for stage in STAGES]
-        known_s = [at_s for at_s in grew_s if at_s is not None]
-        assert len(known_s) == len(STAGES)
-        assert max(known_s) - min(known_s) <= SYNC_S, "all stages of the route grow at once"
+        all_stages_grow_at_once(recording)
+
+
+def all_stages_grow_at_once(recording: Recording) -> None:
+    """None waits until the one before it is busy."""
+    assert recording.most("soften") == MOST
+    grew_s = [recording.first(stage, asked=2) for stage in STAGES]
+    known_s = [at_s for at_s in grew_s if at_s is not None]
+    assert len(known_s) == len(STAGES)
+    assert max(known_s) - min(known_s) <= SYNC_S

@@ -1,7 +1,7 @@
 """Waiting until a condition holds, for as long as a busy machine may need, and no longer."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from muniflow.runtime.loop import Loop
@@ -46,6 +46,15 @@ def seconds_until(condition: Callable[[], object], limit_s: float = LIMIT_S, wha
     began_s = time.monotonic()
     eventually(condition, limit_s, what)
     return time.monotonic() - began_s
+
+
+def at_intervals(things: Iterable[Answer], every_s: float) -> Iterator[Answer]:
+    """Give the first now and each other one `every_s` after the one before; one that is late is given at once."""
+    due_s = time.monotonic()
+    for thing in things:
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        yield thing
+        due_s += every_s
 
 
 def run_until(

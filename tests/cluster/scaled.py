@@ -1,0 +1,116 @@
+"""Releases that a scaler runs, and the bounds that their replicas keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.batches import Batch, wanted
+from tests.cluster.bench import STAGES, Bench, values
+from tests.cluster.recording import Recording
+from tests.cluster.supplies import Supplies
+from tests.support.waiting import eventually
+
+START_S = 5
+HORIZON_S = 200
+"""4 x (45 + START_S): the shortest that the guide allows."""
+SCALE_DOWN = {"stabilizationSeconds": 60, "percent": 50, "periodSeconds": 15}
+MESSAGES = 40
+"""Of one replica, for the signal `messages`: the chart's default."""
+NAPS_S = {"shrink": 0.8, "cut": 0.8, "soften": 0.8}
+"""`soften` has two tasks of each image: twice the work."""
+UP_S = 240.0
+"""From an install to a pod of each stage, on a busy machine."""
+DOWN_S = 240.0
+"""From the end of a batch to the fewest: the signal's delay, the window, three halvings, drains."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A release on the bench, scaled by an HPA or by KEDA."""
+
+    supplies: Supplies
+    signal: str = "forecast"
+    most: int = 6
+    horizon_s: int = HORIZON_S
+    autoscaling: Mapping[str, Any] | None = None
+    """More of these values."""
+
+    @property
+    def bench(self) -> Bench:
+        return self.supplies.bench
+
+    @property
+    def fewest(self) -> int:
+        """An HPA needs one pod at least."""
+        return 0 if self.supplies.with_keda else 1
+
+    def install(self, **more: Any) -> None:
+        """Install or upgrade."""
+        scaling = {
+            "max": self.most,
+            "horizonSeconds": self.horizon_s,
+            "startSeconds": START_S,
+            "messagesPerReplica": MESSAGES,
+        }
+        mode = {"mode": "keda" if self.supplies.with_keda else "hpa", "signal": self.signal, "scaleDown": SCALE_DOWN}
+        external = {"managementUrl": self.supplies.broker.management_url, "monitoringSecret": "broker"}
+        defaults = {"scaling": scaling, **more.pop("stepDefaults", {})}
+        autoscaling = {**mode, **(self.autoscaling or {})}
+        settings = values(autoscaling=autoscaling, stepDefaults=defaults, broker={"external": external}, **more)
+        self.bench.install(settings)
+
+    def until_fewest(self, limit_s: float = DOWN_S) -> None:
+        fewest = dict.fromkeys(STAGES, (self.fewest, self.fewest))
+        bench = self.bench
+        eventually(lambda: bench.scaled() == fewest, limit_s, lambda: f"the fewest: {bench.scaled()}", every_s=0.5)
+
+    def warm_up(self, name: str = "few", naps_s: Mapping[str, float] = NAPS_S) -> None:
+        """A few images, so that the coordinator knows how long a task takes; then the fewest again."""
+        few = Batch(self.supplies, name, 8, naps_s)
+        few.send()
+        until_ended([few], UP_S)
+        self.until_fewest()
+
+    def recording(self) -> Recording:
+        """Of its replicas, and of what the coordinator wants."""
+        bench = self.bench
+        return Recording(bench.scaled, lambda: wanted(bench) if self.signal == "forecast" else {})
+
+
+def until_ended(batches: Sequence[Batch], limit_s: float) -> None:
+    """Wait for the end of all of them."""
+    for batch in batches:
+        eventually(lambda batch=batch: batch.ended, limit_s, lambda batch=batch: f"{batch.status()}", every_s=0.5)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a run from the fewest replicas to the fewest again may take."""
+
+    end_s: float
+    """From `sent` to `ended`."""
+    most: int
+    """Replicas of any stage."""
+    turns: int
+    """Changes of direction of any stage; up and then down is one."""
+    cost: float
+    """Replica-seconds for each second of work."""
+
+    def judge(self, recording: Recording, batches: Sequence[Batch]) -> str:
+        """Assert them; returns the figures."""
+        took_s = recording.marks["ended"] - recording.marks["sent"]
+        work_s = sum(batch.work_s for batch in batches)
+        cost = sum(recording.replica_seconds(stage) for stage in STAGES) / work_s
+        images = sum(batch.images for batch in batches)
+        for batch in batches:
+            batch.judge()
+        figures = (
+            f"{images} images in {len(batches)} batches done, 0 lost, 0 doubled, after {took_s:.0f} s; "
+            f"naps {work_s:.0f} s, {cost:.2f} replica-seconds each; {recording.figures(STAGES)}"
+        )
+        assert took_s <= self.end_s, figures
+        assert cost <= self.cost, figures
+        for stage in STAGES:
+            assert recording.most(stage) <= self.most, figures
+            assert recording.turns(stage) <= self.turns, figures
+        return figures

@@ -1,0 +1,102 @@
+"""What comes in, on a real HPA with the signal `forecast`: very many, large, mixed, and a steady stream.
+
+Real: control plane, chart, coordinator, broker, Prometheus, workers. Stands in: naps for pixels: a thumbnail naps
+20 ms and a panorama one of 0.25 s for each task, so two cores carry thirty workers.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster.batches import Batch
+from tests.cluster.bench import STAGES
+from tests.cluster.recording import Recording
+from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, Bounds, Scaled, until_ended
+from tests.cluster.supplies import Supplies
+from tests.support.waiting import at_intervals
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
+MOST = 10
+THUMBNAILS, PANORAMAS = 100_000, 2_000
+THUMBNAIL_NAPS_S = {"shrink": 0.02}
+PANORAMA_NAPS_S = {"shrink": 0.25, "cut": 0.25, "soften": 0.25}
+LIMIT_S = 1200.0
+"""For a batch, on a machine that others use: then the test says how late it was."""
+MANY = {
+    "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MOST, turns=3, cost=4.0)),
+    "panoramas": (PANORAMAS, PANORAMA_NAPS_S, Bounds(end_s=2 * HORIZON_S, most=MOST, turns=3, cost=3.0)),
+}
+"""Images, naps and bounds."""
+LARGE = 300
+SMALL, SMALLS, EVERY_S = 4, 8, 15.0
+SMALL_END_S = 30.0
+"""A small batch passes the large one by the express lane: three stages of naps that run, and its own."""
+MIXED = Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=3, cost=3.0)
+DROP, DROPS, DROP_EVERY_S = 6, 40, 5.0
+"""4.8 s of naps for `shrink` and for `cut`, 9.6 s for `soften`, each 5 s: a load of one, one and two replicas."""
+LOAD = {"shrink": 1, "cut": 1, "soften": 2}
+STEADY = Bounds(end_s=DROPS * DROP_EVERY_S + HORIZON_S, most=5, turns=3, cost=3.0)
+
+
+@pytest.fixture(scope="module")
+def release(supplies: Supplies) -> Iterator[Scaled]:
+    made = Scaled(supplies, most=MOST)
+    made.install()
+    made.warm_up()
+    yield made
+    supplies.bench.uninstall()
+    supplies.empty()
+
+
+def finished(release: Scaled, recording: Recording, batches: list[Batch]) -> None:
+    """Wait for the end, and for the fewest replicas."""
+    until_ended(batches, LIMIT_S)
+    recording.mark("ended")
+    release.until_fewest(DOWN_S)
+    recording.mark("fewest again")
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_very_many_images_scale_up_and_down_once(kind, release, capsys):
+    images, naps_s, bounds = MANY[kind]
+    release.warm_up(f"few-{kind}", naps_s)
+    batch = Batch(release.supplies, kind, images, naps_s)
+    with release.recording() as recording:
+        batch.send()
+        recording.mark("sent")
+        finished(release, recording, [batch])
+    with capsys.disabled():
+        print(f"\n{kind}: {bounds.judge(recording, [batch])}")  # noqa: T201
+
+
+def test_small_batches_are_not_held_up_by_a_large_one(release, capsys):
+    large = Batch(release.supplies, "large", LARGE, NAPS_S)
+    smalls = [Batch(release.supplies, f"small-{number}", SMALL, NAPS_S) for number in range(SMALLS)]
+    with release.recording() as recording:
+        large.send()
+        recording.mark("sent")
+        for small in at_intervals(smalls, EVERY_S):
+            small.send()
+        finished(release, recording, [*smalls, large])
+    took_s = [small.took_s for small in smalls]
+    with capsys.disabled():
+        print(f"\nmixed: {MIXED.judge(recording, [large, *smalls])}; small ones {sorted(took_s)} s")  # noqa: T201
+    assert max(took_s) <= SMALL_END_S
+
+
+def test_a_steady_stream_gets_what_it_needs_and_no_more(release, capsys):
+    drops = [Batch(release.supplies, f"drop-{number}", DROP, NAPS_S) for number in range(DROPS)]
+    with release.recording() as recording:
+        recording.mark("sent")
+        for drop in at_intervals(drops, DROP_EVERY_S):
+            drop.send()
+        recording.mark("last")
+        finished(release, recording, drops)
+    figures = STEADY.judge(recording, drops)
+    late_s = max(drop.took_s for drop in drops)
+    with capsys.disabled():
+        print(f"\nsteady: {figures}; longest batch {late_s:.0f} s")  # noqa: T201
+    assert late_s <= HORIZON_S
+    half_s = recording.marks["last"] / 2
+    for stage in STAGES:
+        asked = recording.asked_between(stage, half_s, recording.marks["last"])
+        assert min(asked) >= LOAD[stage], f"{stage}: {asked}"
