@@ -68,6 +68,25 @@ def test_a_stage_shows_why_images_failed_there_and_who_works(open_page, stack):
     expect(page.locator(".batches .empty")).to_have_text("None now.")  # the batch that failed has passed it
 
 
+def test_a_row_of_a_batch_is_one_line_where_there_is_little_room(open_page, stack):
+    with stopped(stack.pids("blur")):
+        batch_id = submit(stack, *map(picture, range(24)), operations=[*ROUTE, ["split", "3x3"]], municipality="Zwolle")
+        page = open_page(viewport={"width": 980, "height": 800})
+        row = page.locator(f"[data-batch='{batch_id}'] > .small")
+        expect(row).to_contain_text("left, done at", timeout=WAIT_MS)
+        assert row.evaluate("row => Math.max(...[...row.children].map(part => part.offsetHeight))") < 30
+    stack.settled(batch_id)
+
+
+def test_a_box_to_tick_stands_before_its_words(open_page):
+    page = open_page()
+    page.locator(".send summary", has_text="Checksums").click()
+    box = page.get_by_label("Checksums (SHA-256) in the report").bounding_box()
+    row = page.locator("label[for='checksums']").bounding_box()
+    assert max(box["width"], box["height"]) < 24
+    assert row["height"] < 36
+
+
 def test_on_a_phone_pipeline_and_batches_come_first_and_the_flow_goes_down(open_page, stack):
     submit(stack, picture(0), operations=[["resize", "64x"], ["blur", "gaussian"]])
     page = open_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)

@@ -48,6 +48,7 @@ export class BatchView {
       const batch = await get(batchPath(this.id));
       if (!this.told) this.show(batch); // what the stream said is newer, and may be its last word
     } catch (problem) {
+      this.images.hidden = true;
       replace(this.head, h("h1", { translate: "no" }, this.id), h("p", { class: "problem" }, told(problem)));
       this.stop();
     }
