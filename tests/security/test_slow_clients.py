@@ -274,10 +274,11 @@ def test_a_crowd_that_waits_for_the_coordinator_leaves_room_for_others(own_gatew
             )
         eventually(lambda: len(waiting) >= PER_CALLER, SOON_S)
         answer = web.get(f"{gateway.url}/v1/batches", timeout=SOON_S, headers={"X-Api-Key": secrets["hoorn"]})
+        at_once = len(waiting)  # once they are answered, others take their places
         over.set()
     coordinator.close()
     assert answer.status_code == 200, answer.text
-    assert len(waiting) == PER_CALLER
+    assert at_once == PER_CALLER
 
 
 def test_one_address_has_so_many_connections(own_gateway):
