@@ -144,13 +144,14 @@ def test_a_process_that_does_not_end_is_killed_after_its_time(supervisor, signal
     assert any("killed" in line for line in said)
 
 
-def test_one_that_was_ready_and_answers_no_more_hangs(supervisor, signals):
+def test_one_that_was_ready_and_answers_no_more_hangs(supervisor, signals, monkeypatch):
     [port] = free_ports(1)
     child = supervisor.add(plan(SERVER, port, port=port))
     assert not supervisor.hangs("worker"), "it is still starting"
     until(supervisor, signals, lambda: supervisor.ready)
     assert not supervisor.hangs("worker")
 
+    monkeypatch.setattr("muniflow_cli.stack.supervisor.SILENT_S", 0.5)
     os.kill(child.process.pid, signal.SIGSTOP)
 
     assert supervisor.hangs("worker")
