@@ -7,8 +7,8 @@ BIN := .venv/bin
 PATHS := libs services tests
 # `make test PYTEST_ARGS="-k route"` runs a part, PYTEST_PROCESSES=0 all in one process; `make run WORKERS=resize=2,blur=4` starts more workers.
 PYTEST_ARGS ?=
-# One more than the two cores of a small machine: about half of their time tests wait for processes to start and end.
-PYTEST_PROCESSES ?= 3
+# Twice the two cores of a small machine: tests wait for processes to start and end. Three left a third of both cores idle.
+PYTEST_PROCESSES ?= 4
 WORKERS ?=
 CHAIN ?=
 # What `make` starts serves this machine without an API key. MUNIFLOW_GATEWAY_OPEN=false asks for one.
