@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("tests")
     # They are hundreds, in containers often with this variable: each would compile all our modules again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False  # nor ours: half of a collection rewrites asserts, which pytest keeps as byte code
 
 
 def _write_into_memory() -> None:
