@@ -55,9 +55,9 @@ power-cuts: ## broker, ledger and store lose their power (root): make power-cuts
 	@scripts/bootstrap dev
 	@$(BIN)/python -m tests.power_cuts --cuts $(or $(CUTS),200) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
 
-test-three-brokers: ## a cluster of three brokers under kills, partitions, alarms (root): make test-three-brokers FAULTS=48 SEED=1
+test-three-brokers: ## a cluster of three brokers under kills, partitions, alarms (root): make test-three-brokers FAULTS=48 SEED=1 OUT=FILE
 	@scripts/bootstrap dev
-	@$(BIN)/python -m tests.three_brokers --faults $(or $(FAULTS),48) --seed $(or $(SEED),1) $(if $(UPGRADE),--upgrade $(UPGRADE))
+	@$(BIN)/python -m tests.three_brokers --faults $(or $(FAULTS),48) --seed $(or $(SEED),1) $(if $(UPGRADE),--upgrade $(UPGRADE)) $(if $(OUT),--out $(OUT)) $(THREE_BROKERS_ARGS)
 
 simulation: ## the pipeline under simulated faults: make simulation SEEDS=1000 SEED=1 OUT=seeds.jsonl; scaling over weeks: WEEKS=100
 	@scripts/bootstrap dev

@@ -5,7 +5,6 @@ there, and a round that is there already is not run again: so a run that was bro
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from tests.chaos.truth import GuaranteeReport
 from tests.power_cuts.storm import CUTS_PER_ROUND, IMAGES, Round, round_of, run_round
 from tests.power_cuts.volumes import why_not
+from tests.support.rows import Rows
 
 from muniflow.runtime.failpoints import SYNCS
 
@@ -34,14 +34,14 @@ def main() -> int:
         print(reason)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left mounted or running
-    known = _read(given.out)
+    rows = Rows(given.out, "round")
     together = GuaranteeReport(seed=given.seed)
     for number, cuts in enumerate(_shares(given.cuts), 1):
         each = round_of(given.seed, number, cuts, given.images)
-        if (key := f"{each.seed} {cuts} {given.images}") not in known:
-            known[key] = _run(each, given.leave_out)
-            _add(given.out, key, known[key])
-        together += known[key]
+        if (name := f"{each.seed} {cuts} {given.images}") not in rows.known:
+            rows.add({"round": name, **asdict(_run(each, given.leave_out))})
+        counts = {field: count for field, count in rows.known[name].items() if field != "round"}
+        together += GuaranteeReport(**counts)
     together = replace(together, seed=given.seed)
     print(f"power cuts {together.faults}, {together.counts}")
     return 0 if together.clean else 1
@@ -59,18 +59,6 @@ def _run(given: Round, left_out: str | None) -> GuaranteeReport:
     print(f"{given.seed}: power cuts {guarantees.faults}, {guarantees.counts}, {time.monotonic() - started_s:.0f} s")
     sys.stdout.flush()
     return guarantees
-
-
-def _read(path: Path | None) -> dict[str, GuaranteeReport]:
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {row.pop("round"): GuaranteeReport(**row) for row in rows}
-
-
-def _add(path: Path | None, key: str, guarantees: GuaranteeReport) -> None:
-    if path is not None:
-        with path.open("a") as file:
-            file.write(json.dumps({"round": key, **asdict(guarantees)}) + "\n")
 
 
 if __name__ == "__main__":

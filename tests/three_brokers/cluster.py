@@ -31,7 +31,11 @@ LEADERS = (
     "[catch ra:transfer_leadership(Pid, {element(1, Pid), 'NODE'}) || Q <- rabbit_amqqueue:list(), "
     "Pid <- [amqqueue:get_pid(Q)], is_tuple(Pid)]"
 )
-SIZES = "lists:usort([{length(maps:get(nodes, amqqueue:get_type_state(Q), []))} || Q <- rabbit_amqqueue:list()])"
+# RabbitMQ 4.3 keeps a map of them, the others a list.
+SIZES = (
+    "lists:usort([case maps:get(nodes, amqqueue:get_type_state(Q), []) of N when is_map(N) -> {map_size(N)}; "
+    "N -> {length(N)} end || Q <- rabbit_amqqueue:list()])"
+)
 SEES = "length(nodes())"
 MEMORY_LIMIT = "vm_memory_monitor:set_vm_memory_high_watermark({})"
 

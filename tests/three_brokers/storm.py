@@ -1,12 +1,12 @@
 """Faults of a cluster of three brokers while batches run, decided by a seed."""
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.pictures import write_pictures
 from tests.chaos.rounds import rage
-from tests.chaos.truth import GuaranteeReport
 from tests.three_brokers.cluster import TICK_S
 from tests.three_brokers.stack import ClusterStack, Kind, cluster_stack
 
@@ -48,18 +48,17 @@ def run_round(given: Round, folder: Path, tick_s: int = TICK_S, upgrade: Path | 
         return stack
 
 
-def pauses(stacks: list[ClusterStack]) -> str:
+def rounds_of(seed: int, faults: int, images: int) -> list[Round]:
+    """All rounds of so many faults."""
+    shares = [min(FAULTS_PER_ROUND, faults - first) for first in range(0, faults, FAULTS_PER_ROUND)]
+    return [round_of(seed, number, share, images) for number, share in enumerate(shares, 1)]
+
+
+def pauses(rounds: Sequence[Mapping[Kind, list[float]]]) -> str:
     """The median and the longest pause for each kind, one a line."""
     lines = []
     for kind in KINDS:
-        found = sorted(pause_s for stack in stacks for pause_s in stack.pauses_s.get(kind, ()))
+        found = sorted(pause_s for pauses_s in rounds for pause_s in pauses_s.get(kind, ()))
         if found:
             lines.append(f"{kind}: {len(found)}, median {found[len(found) // 2]:.1f} s, longest {found[-1]:.1f} s")
     return "\n".join(lines)
-
-
-def together(stacks: list[ClusterStack]) -> GuaranteeReport:
-    result = GuaranteeReport()
-    for stack in stacks:
-        result += stack.guarantees
-    return result

@@ -6,7 +6,6 @@ that still fails.
 """
 
 import argparse
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tests.simulation.pipeline.checks import Account
 from tests.simulation.pipeline.minimise import minimise, trace_text
 from tests.simulation.pipeline.plan import plan_of
 from tests.simulation.pipeline.run import Result, run
+from tests.support.rows import Row, Rows
 
 EVERY = 100
 """Seeds from one line of progress to the next."""
@@ -31,11 +31,10 @@ class Sum:
     cpu_s: float = 0.0
     account: Account = field(default_factory=Account)
 
-    def add(self, row: dict[str, object]) -> None:
+    def add(self, row: Row) -> None:
         """Add the row of one seed."""
         values = dict(row)
         account = values.pop("account")
-        assert isinstance(account, dict)
         self.seeds += 1
         for name in ("batches", "images", "faults", "virtual_s", "cpu_s"):
             setattr(self, name, getattr(self, name) + values[name])
@@ -49,7 +48,7 @@ class Sum:
         )
 
 
-def row_of(result: Result) -> dict[str, object]:
+def row_of(result: Result) -> Row:
     """What is kept of a seed."""
     plan = result.plan
     return {
@@ -80,27 +79,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the first one")
     parser.add_argument("--out", type=Path, help="a file of JSON lines, which is added to")
     options = parser.parse_args()
-    known = _read(options.out)
+    rows = Rows(options.out, "seed")
     total = Sum()
     for seed in range(options.seed, options.seed + options.seeds):
-        if seed not in known:
+        if seed not in rows.known:
             result = run(plan_of(seed))
-            known[seed] = row_of(result)
-            if options.out is not None:
-                with options.out.open("a") as file:
-                    file.write(json.dumps(known[seed]) + "\n")
+            rows.add(row_of(result))
             if not result.passed:
                 explain(result)
-        total.add(known[seed])
+        total.add(rows.known[seed])
         if total.seeds % EVERY == 0:
             print(total, flush=True)
     print(f"{total} (seed {options.seed})")
     raise SystemExit(not total.account.clean)
-
-
-def _read(path: Path | None) -> dict[int, dict[str, object]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
-    return {row["seed"]: row for row in rows}
 
 
 if __name__ == "__main__":
