@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.simulation.pipeline.minimise import minimise
-from tests.simulation.pipeline.mutations import MUTATIONS, Mutation, mutated
-from tests.simulation.pipeline.plan import plan_of
+from tests.simulation.pipeline.mutations import MUTATIONS, Mutation, mutated, nothing
+from tests.simulation.pipeline.plan import BatchPlan, FaultPlan, Plan, plan_of
 from tests.simulation.pipeline.run import run
+
+from muniflow_coordinator.cleanup.orphans import Sweeper
 
 SEEDS = 30
 KEPT = (32, 83)
@@ -25,6 +27,34 @@ def test_nothing_is_lost_doubled_wrong_or_unsettled(first: int) -> None:
 
 def test_what_seeds_have_found_is_not_there_any_more() -> None:
     check(KEPT)
+
+
+def of_slow_stores(seed: int, cut_at_s: float) -> Plan:
+    """A child computes on after its worker lost the connection, and may write after the end of the batch."""
+    return Plan(
+        seed=seed,
+        batches=(BatchPlan("b0", 1.0, ("good", "good"), (("copy", 1), ("crop", 1))),),
+        coordinators=1,
+        workers=(("copy",), ("crop",)),
+        faults=(FaultPlan(0.5, "stores slow", seconds=60.0), FaultPlan(cut_at_s, "cut", "worker0", 0.2)),
+        task_s=3.0,
+        window_images=1000,
+        window_total=1000,
+        window_gib=32.0,
+        express_images=0,
+        chunk=2000,
+    )
+
+
+def test_a_run_does_not_end_before_what_children_compute() -> None:
+    assert run(of_slow_stores(4, 100.0)).violations == ()
+
+
+def test_what_a_child_writes_after_the_end_stays_if_nobody_sweeps() -> None:
+    plan = of_slow_stores(38, 30.0)
+    assert run(plan).violations == ()
+    with mutated(Mutation("no sweep", "", ((Sweeper, "_sweep_intermediates", nothing),), plan.seed)):
+        assert "intermediates are left" in " ".join(run(plan).violations)
 
 
 def check(seeds: Iterable[int]) -> None:

@@ -210,7 +210,7 @@ def _acks_held(self: CommandHandler, job: Any, _held: Any) -> None:
 
 MUTATIONS = (
     Mutation("ack before confirm", "a worker acks its group before what follows is confirmed",
-             [(Consumer, "_publish", _acks_first)], 32),
+             [(Consumer, "_publish", _acks_first)], 65),
     Mutation("outputs not synced", "a worker reports outputs that are not synced",
              [(SimPool, "_made_durable", lambda _self, results: results)], 1),
     Mutation("no suspects", "what came back twice runs in a group with others",
@@ -252,7 +252,7 @@ MUTATIONS = (
     Mutation("commands dropped", "running failed images again is acked and not done",
              [(CommandHandler, "_begin_reopen", _ends_before_reopened)], 7),
     Mutation("commands in the wrong moment", "a command that comes while its batch ends is acked and not done",
-             [(CommandHandler, "_hold", _acks_held)], 671),
+             [(CommandHandler, "_hold", _acks_held)], 8),
     Mutation("cancel not resumed", "a restart does not go on with cancelling",
              [(CommandHandler, "cancel_again", nothing)], 0),
     Mutation("end not resumed", "a restart does not go on with a batch that was ending",

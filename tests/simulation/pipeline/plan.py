@@ -158,7 +158,7 @@ def _fault(dice: Random, horizon_s: float, coordinators: int, workers: int) -> F
         FaultPlan(at_s, "store loses power", "output", short_s),
         FaultPlan(at_s, "ledger away", seconds=long_s),
         FaultPlan(at_s, "stores slow", seconds=long_s),
-        FaultPlan(at_s, "ledger slow", seconds=short_s),
+        FaultPlan(at_s, "ledger slow", seconds=long_s),
         FaultPlan(at_s, "ledger doubt", dice.choice(("refused", "unheard"))),
         FaultPlan(at_s, "ledger doubt", dice.choice(("refused", "unheard"))),
     )

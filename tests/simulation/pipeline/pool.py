@@ -42,6 +42,8 @@ class SimPool:
     carried: Sequence[str]
     children: int
     seconds_of: Callable[[Task], float]
+    limit_s: float
+    """No phase of a group takes longer: the product kills a child that takes longer for one task."""
     durable: bool = True
     events: PoolEvents = field(default_factory=PoolEvents)
     device: str = "simulated"
@@ -65,6 +67,11 @@ class SimPool:
     @property
     def room(self) -> int:
         return self._free(MAX_ASSIGNMENTS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a child computes, perhaps what nobody waits for any more."""
+        return bool(self._next or self._waiting)
 
     def submit(
         self, tasks: Sequence[PendingTask], on_done: Callable[[GroupResult], None], *, early: bool = False
@@ -98,7 +105,7 @@ class SimPool:
                         self._then(child, PHASE_S, self._begin)
 
     def _then(self, child: int, mean_s: float, work: Callable[[int], None]) -> None:
-        delay_s = self.sim.dice.expovariate(1 / mean_s) * self.sim.slow
+        delay_s = min(self.sim.dice.expovariate(1 / mean_s) * self.sim.slow, self.limit_s)
         self._next[child] = self.sim.after(delay_s, lambda: None if self._stopped else work(child), self.process)
 
     def _begin(self, child: int) -> None:

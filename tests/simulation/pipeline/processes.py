@@ -198,10 +198,16 @@ class WorkerSlot(Slot):
     worker: Worker | None = None
     pool: SimPool | None = None
 
+    @property
+    def computes(self) -> bool:
+        return self.running and self.pool is not None and self.pool.busy
+
     def make(self, process: Process, loop: SimLoop) -> None:
         site, sim = self.site, self.site.sim
         operations, settings = tuple(self.operations), site.worker_settings
-        self.pool = SimPool(sim, process, site.stores, operations, settings.children, site.seconds_of)
+        self.pool = SimPool(
+            sim, process, site.stores, operations, settings.children, site.seconds_of, settings.compute_timeout_s
+        )
         self.worker = new_worker(
             loop,
             SimTransport(sim, site.broker, process, loop, settings=site.broker_settings, user=WORKERS),

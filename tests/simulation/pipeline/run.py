@@ -26,8 +26,8 @@ RESTART_S = 3.0
 """Mean time until a process is started again."""
 END_LIMIT_S = 1800.0
 """Every batch ends so long after the last fault."""
-LATE = 2
-"""What a child computes on comes after all was quiet."""
+COMPUTE_LIMIT_S, UNFINISHED_AFTER_S = 120.0, 600.0
+"""What a child writes after the end of a batch comes before the sweep."""
 QUIET_S = 10.0
 """At the very end: nothing happens any more."""
 
@@ -65,6 +65,12 @@ class Town:
     def ended(self) -> bool:
         return not self.users.busy and all(self.checks.ended(plan) for plan in self.plan.batches)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way any more, nor may write anything later."""
+        workers = (slot for slot in self.slots.values() if isinstance(slot, WorkerSlot))
+        return self.checks.quiet and not any(worker.computes for worker in workers)
+
 
 def build(plan: Plan) -> Town:
     """Everything that a plan names, at its start."""
@@ -77,7 +83,7 @@ def build(plan: Plan) -> Town:
         locks=LockServer(),
         stores=stores,
         coordinator_settings=_settings(plan),
-        worker_settings=WorkerSettings(children=2),
+        worker_settings=WorkerSettings(children=2, compute_timeout_s=COMPUTE_LIMIT_S),
         broker_settings=BrokerSettings(),
         seconds_of=lambda _task: plan.task_s * sim.dice.uniform(0.5, 2.0),
     )
@@ -107,7 +113,7 @@ def _settings(plan: Plan) -> CoordinatorSettings:
         window_gib=plan.window_gib,
         express_images=plan.express_images,
         redispatch_after_s=0.0,
-        unfinished_after_s=600.0,
+        unfinished_after_s=UNFINISHED_AFTER_S,
     )
 
 
@@ -130,9 +136,8 @@ def run(plan: Plan, *, wordy: bool = False, hasty: bool = False) -> Result:
         sim = town.site.sim
         faults_s = max((fault.at_s + fault.seconds for fault in plan.faults), default=0.0)
         if sim.run(_seldom(sim, lambda: town.ended), faults_s + END_LIMIT_S):
-            for _ in range(LATE):
-                sim.run(_seldom(sim, lambda: town.checks.quiet), max(sim.monotonic_s(), faults_s) + END_LIMIT_S)
-                sim.run(lambda: False, sim.monotonic_s() + QUIET_S)
+            sim.run(_seldom(sim, lambda: town.quiet), max(sim.monotonic_s(), faults_s) + END_LIMIT_S)
+            sim.run(lambda: False, sim.monotonic_s() + QUIET_S)
         account = town.checks.conclude(town.users)
     finally:
         image_list.CHUNK = chunk
