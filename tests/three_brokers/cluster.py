@@ -37,6 +37,7 @@ SIZES = (
     "N -> {length(N)} end || Q <- rabbit_amqqueue:list()])"
 )
 SEES = "length(nodes())"
+HAS_KHEPRI = "case catch rabbit_khepri:is_enabled() of true -> true; _ -> false end"
 MEMORY_LIMIT = "vm_memory_monitor:set_vm_memory_high_watermark({})"
 
 

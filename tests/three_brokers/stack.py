@@ -12,7 +12,17 @@ from tests.chaos.harness import Harness
 from tests.chaos.truth import GuaranteeReport
 from tests.support.inside_broker import TOO_LITTLE_MEMORY
 from tests.support.waiting import eventually
-from tests.three_brokers.cluster import MEMORY_LIMIT, NODES, START_LIMIT_S, TICK_S, Cluster, Member, cluster
+from tests.three_brokers.cluster import (
+    HAS_KHEPRI,
+    MEMORY_LIMIT,
+    NODES,
+    SEES,
+    START_LIMIT_S,
+    TICK_S,
+    Cluster,
+    Member,
+    cluster,
+)
 from tests.three_brokers.network import CLIENTS
 
 from muniflow.runtime.settings import BrokerSettings
@@ -167,7 +177,9 @@ def _roll(stack: ClusterStack, kind: Kind, dice: random.Random) -> None:
 
 
 def _until_paused(member: Member) -> None:
-    eventually(lambda: member.evaluate("rabbit:is_running()") != "true", START_LIMIT_S, "the node pauses")
+    """It knows that it is alone, and pauses; with Khepri (from RabbitMQ 4.2 on) it runs on and confirms nothing."""
+    alone = SEES if member.evaluate(HAS_KHEPRI) == "true" else "case rabbit:is_running() of false -> 0; _ -> 1 end"
+    eventually(lambda: member.evaluate(alone) == "0", START_LIMIT_S, "the node pauses")
 
 
 def _until_apart(*members: Member) -> None:
