@@ -12,6 +12,8 @@ Target = Literal["worker", "worker parent", "worker child", "coordinator", "brok
 WEIGHTS: dict[Target, int] = {"worker": 8, "worker parent": 3, "worker child": 3, "coordinator": 5, "broker": 1}
 NEXT_KILL_S = 1.5
 """The next kill comes when the batch has gone on by its share, or after this."""
+COORDINATOR = "muniflow_coordinator"
+"""The module of each coordinator."""
 KILLED_SHARE = 0.75
 """The kills are spread over so much of a batch: one that goes on while the last ones strike is still there."""
 FIRST_BROKER_KILL_S = 3.0
@@ -50,7 +52,7 @@ def rage(harness: Harness, storm: Storm, images: list[str]) -> GuaranteeReport:
             first = number
         if target == "broker":
             harness.until(lambda: time.monotonic() - started_s > FIRST_BROKER_KILL_S, "an older queue")
-        harness.until(lambda: _strike(harness, target, dice), "something to kill")  # noqa: B023 - called at once
+        harness.until(lambda: strike(harness, target, dice), "something to kill")  # noqa: B023 - called at once
     harness.until_ended(*batches, limit_s=LIMIT_S * 2)
     harness.until_clean()
     harness.until(lambda: not harness.unfinished(), "outputs without unfinished files")
@@ -68,15 +70,16 @@ def _wait_for(harness: Harness, batch: str, share: float) -> None:
     harness.until(lambda: time.monotonic() > end_s or harness.done_images(batch) >= share, "the next kill")
 
 
-def _strike(harness: Harness, target: Target, dice: random.Random) -> bool:
+def strike(harness: Harness, target: Target, dice: random.Random) -> bool:
     """Kill it; returns whether there was something to kill: a victim may be dead already."""
     if target == "broker":
         assert harness.node is not None, "the broker is somebody else's"
         harness.node.kill()
         harness.node.start()
         return True
-    names = ["coordinator"] if target == "coordinator" else sorted(set(harness.services) - {"coordinator"})
-    service = harness.services[dice.choice(names)]
+    leading = target == "coordinator"
+    names = [name for name, service in harness.services.items() if leading == (service.module == COORDINATOR)]
+    service = harness.services[dice.choice(sorted(names))]
     if not service.running:
         return False
     if target == "worker child":

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -49,24 +50,25 @@ class PrivatePostgres:
 
     def create(self) -> None:
         """Make its files, owned by the user that it runs as."""
+        self._make("initdb", "-U", "muniflow", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions")
+
+    def another(self, home: Path, port: int) -> "PrivatePostgres":
+        """A server of the same programs, whose files are not made yet."""
+        return PrivatePostgres(self._programs, home, port)
+
+    def follow(self, primary: "PrivatePostgres") -> None:
+        """Make its files anew as a standby of another server that runs."""
+        shutil.rmtree(self._data, ignore_errors=True)
+        place = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "muniflow")
+        self._make("pg_basebackup", *place, "--write-recovery-conf", "--checkpoint=fast")
+
+    def _make(self, program: str, *arguments: str) -> None:
         if os.geteuid() == 0:
             user = next(pwd.getpwnam(name) for name in USERS if _exists(name))
             os.chown(self._home, user.pw_uid, user.pw_gid)
             self._as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        arguments = [
-            "-D",
-            str(self._data),
-            "-U",
-            "muniflow",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-locale",
-            "--no-instructions",
-        ]
         subprocess.run(
-            [*self._as, str(self._programs / "initdb"), *arguments],
+            [*self._as, str(self._programs / program), "-D", str(self._data), *arguments],
             check=True, capture_output=True, cwd=self._home, timeout=LIMIT_S,
         )  # fmt: skip
 
@@ -99,6 +101,13 @@ class PrivatePostgres:
             self._process.send_signal(number)
             self._process.wait(LIMIT_S)
             self._process = None
+
+    def ask(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements, each by itself; returns the rows of the last one."""
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=3) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
 
     @property
     def running(self) -> bool:
