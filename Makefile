@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos failover power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos failover long-run power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -54,6 +54,10 @@ chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=20
 failover: ## three coordinators on PostgreSQL, whose standby is promoted: make failover KILLS=300 IMAGES=2000 SEED=7 OUT=FILE
 	@scripts/bootstrap dev
 	@$(BIN)/python -m tests.chaos.failover --kills $(or $(KILLS),300) --images $(or $(IMAGES),2000) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
+
+long-run: ## mixed traffic with restarts; memory, files, ledger must not grow: make long-run MINUTES=60 OUT=FOLDER goes on
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --folder $(or $(OUT),.muniflow/long-run)
 
 power-cuts: ## broker, ledger and store lose their power (root): make power-cuts CUTS=200 SEED=1 OUT=cuts.jsonl
 	@scripts/bootstrap dev

@@ -52,6 +52,8 @@ class Harness:
     """What `with` starts; `None`: everything."""
     declares: bool = True
     """Whether queues are there before anything starts; otherwise exchanges go, too: the services make their own."""
+    goes_on: bool = False
+    """Whether the broker keeps the queues that it has."""
     database_url: str = ""
     """Of the ledger; made where it is left out."""
     services: dict[str, Service] = field(default_factory=dict)
@@ -92,10 +94,11 @@ class Harness:
     # Life
 
     def __enter__(self) -> Self:
-        """Begin with an empty broker."""
+        """Begin with an empty broker, unless it goes on."""
         queues = topology({*installed_operations(), *self.workers})
-        with suppress(NotFound):
-            delete_queues(self.settings, [queue.name for queue in queues.queues])
+        if not self.goes_on:
+            with suppress(NotFound):
+                delete_queues(self.settings, [queue.name for queue in queues.queues])
         if self.declares:
             declared(self.settings, queues)
         else:
@@ -172,7 +175,7 @@ class Harness:
         """Judge this batch, too: it was handed in."""
         self._sent[document["batch_id"]] = document
 
-    def command(self, action: Literal["cancel", "reopen"], batch: str) -> None:
+    def command(self, action: Literal["cancel", "reopen", "erase"], batch: str) -> None:
         """Publish a command to the coordinator, with confirms."""
         with open_channel(self.settings) as channel:
             republish(channel, OutgoingMessage(CONTROL, Command(action=action, batch=batch).to_bytes()))
