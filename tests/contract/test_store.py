@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
-from tests.support.cloud_emulators import CLOUDS, cloud
+from tests.support.azurite import AZURITE, azurite
 from tests.support.waiting import LIMIT_S
 
 from muniflow.errors import NotFound, Rejected, Unavailable
@@ -90,18 +90,15 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with cloud("gcs", BUCKET, tmp_path_factory.mktemp("gcs")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with cloud("azure", BUCKET, tmp_path_factory.mktemp("azure")) as url:
+    with azurite(BUCKET, tmp_path_factory.mktemp("azure")) as url:
         yield url
 
 
-@pytest.fixture(params=["local", "s3", *CLOUDS])
+AZURE = ("azure",) if AZURITE else ()
+
+
+@pytest.fixture(params=["local", "s3", *AZURE])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new empty place that other processes reach too."""
     if request.param == "local":
@@ -109,12 +106,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue(request.param)}/{next(numbers)}"
 
 
-@pytest.fixture(params=["local", "local, no nameless files", "s3", "memory", *CLOUDS])
+@pytest.fixture(params=["local", "local, no nameless files", "s3", "memory", *AZURE])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     match request.param:
         case "memory":
             return ObjectStore(MemoryStore(), "memory")
-        case "s3" | "gcs" | "azure":
+        case "s3" | "azure":
             return open_store(f"{request.getfixturevalue(request.param)}/{next(numbers)}")
         case "local, no nameless files":
             monkeypatch.setattr("muniflow.store.whole_file.NAMELESS", os.O_WRONLY)  # a folder cannot be opened so
