@@ -68,6 +68,24 @@ def test_a_stage_shows_why_images_failed_there_and_who_works(open_page, stack):
     expect(page.locator(".batches .empty")).to_have_text("None now.")  # the batch that failed has passed it
 
 
+def test_large_numbers_of_a_stage_stand_beside_each_other(open_page, stack):
+    def busy(route):
+        answer = route.fetch()
+        stages = [stage | {"ready": 9876, "rate_tasks_per_s": 123.4} for stage in answer.json()["stages"]]
+        stages[0]["ready"] = 123_456
+        route.fulfill(response=answer, json=answer.json() | {"stages": stages})
+
+    submit(stack, picture(0), operations=[["resize", "64x"], ["split", "2x2"], ["blur", "gaussian"]])
+    page = open_page("/static/")
+    page.route("**/v1/stages", busy)
+    page.goto(stack.url)
+    expect(page.locator(".edge").first).to_be_attached()
+    expect(page.locator(".backlog-number", has_text="9,876")).to_have_count(2)
+    tops = "numbers => numbers.map(each => each.children[1].offsetTop - each.children[0].offsetTop)"
+    assert page.locator(".numbers").evaluate_all(tops) == [0, 0, 0]
+    assert "123K" in page.locator(".backlog-number").all_inner_texts()
+
+
 def test_a_row_of_a_batch_is_one_line_where_there_is_little_room(open_page, stack):
     with stopped(stack.pids("blur")):
         batch_id = submit(stack, *map(picture, range(24)), operations=[*ROUTE, ["split", "3x3"]], municipality="Zwolle")

@@ -19,6 +19,11 @@ export function count(value) {
   return value === null || value === undefined ? "–" : number(value);
 }
 
+// The same where there is little room: from ten thousand on with three digits.
+export function shortCount(value) {
+  return value >= 10_000 ? number(value, { notation: "compact", maximumSignificantDigits: 3 }) : count(value);
+}
+
 export function rate(value) {
   if (value === null || value === undefined) return "–";
   const digits = value >= 100 ? 0 : value >= 0.1 || value === 0 ? 1 : 2;

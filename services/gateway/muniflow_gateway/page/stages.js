@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { h, replace, setText } from "./dom.js";
 import { Edges, ends } from "./edges.js";
-import { count, duration, opName, rate } from "./format.js";
+import { count, duration, opName, rate, shortCount } from "./format.js";
 import { IN, OUT, backlogOf, bottleneckOf, graphOf, healthOf } from "./graph.js";
 import { t } from "./texts.js";
 
@@ -96,7 +96,7 @@ export class StagesCard {
     const backlog = backlogOf(stage);
     const health = healthOf(stage);
     card.chart.add(backlog, stage.rate_tasks_per_s);
-    setText(card.backlog, count(backlog));
+    setText(card.backlog, shortCount(backlog));
     setText(card.rate, rate(stage.rate_tasks_per_s ?? 0));
     card.backlog.classList.toggle("zero", !backlog);
     card.rate.classList.toggle("zero", !(stage.rate_tasks_per_s >= 0.05));
