@@ -170,6 +170,23 @@ def test_while_something_waits_there_is_no_eta_but_a_reason(here: "CoordinatorHa
     coordinator.retry_queue.waiting_for = None
 
 
+def test_a_worker_that_hangs_before_the_first_image_ends_the_eta(here: "CoordinatorHarness") -> None:
+    """It keeps its place in the queue, and the page said "under a second left" for as long as it hung."""
+    coordinator = here.start(window_images=16, stages=(Stage(name="copy", operations=("copy",), max_replicas=1),))
+    workers = Workers(here, 1)
+    workers.start()
+    workers.hang = True
+    submit(here, "b", "s" * 10)
+    pass_s(here, TURN_S + 2)
+    assert eta(here).eta_s is not None
+    pass_s(here, 6)
+    assert eta(here).eta_s is None
+    assert "no image was settled for " in str(eta(here).reason)
+    assert coordinator.live().eta_s is None
+    workers.hang = False
+    assert end_at(here, "b") - here.clock.now_s() < 5
+
+
 def test_while_nothing_is_settled_any_more_the_eta_does_not_climb_but_goes(here: "CoordinatorHarness") -> None:
     """As where a broker is frozen: for a minute its connections look whole."""
     coordinator = here.start(window_images=16, stages=(Stage(name="copy", operations=("copy",), max_replicas=1),))
@@ -202,11 +219,11 @@ def test_while_nothing_is_settled_any_more_the_eta_does_not_climb_but_goes(here:
 @pytest.mark.usefixtures("unlisted")
 def test_replicas_that_are_wanted_count_until_they_should_have_come(here: "CoordinatorHarness") -> None:
     def now_s() -> float:
-        found = eta(here).eta_s
+        found = coordinator.view.forecaster.end_of("b").in_s
         assert found is not None
         return found
 
-    here.start(stages=(Stage(name="copy", operations=("copy",), max_replicas=10, horizon_s=10.0),))
+    coordinator = here.start(stages=(Stage(name="copy", operations=("copy",), max_replicas=10, horizon_s=10.0),))
     here.hold = True
     here.consumers["copy"] = 1
     submit(here, "b", "l" * 2000)

@@ -42,7 +42,7 @@ def eta_of(view: View | None, state: BatchState, run: Run | None, waiting_for: s
         return Eta(reason="waits for a later build")
     if state == "finishing":
         return Eta(reason="its report is being written")
-    if (quiet := quiet_s(run)) is not None:
+    if (quiet := quiet_s(view, run)) is not None:
         return Eta(reason=f"no image was settled for {quiet:.0f} s")
     end = view.forecaster.end_of(run.id)
     if end.at is None:
@@ -51,9 +51,12 @@ def eta_of(view: View | None, state: BatchState, run: Run | None, waiting_for: s
     return Eta(round(max(end.at - now, 0.0), 1), round(max(end.at, now), 3))
 
 
-def quiet_s(run: Run) -> float | None:
+def quiet_s(view: View, run: Run) -> float | None:
     """Return for how long none of the images in flight was settled, if that is longer than usual; from any thread.
 
     A broker that freezes, or a store that hangs, shows here first: a forecast would only climb.
     """
-    return run.rate.paused_s() if run.in_flight else None
+    if not run.in_flight:
+        return None
+    begun = run.counts.pending < run.counts.total
+    return run.rate.paused_s() if begun else view.forecaster.unbegun_s(run)

@@ -74,7 +74,8 @@ def _cause(view: View, run: Run) -> str | None:
 def _eta_s(view: View, runs: list[Run]) -> float | None:
     """Return when the last batch ends, in seconds from now; `None` while that is not known of every batch."""
     pending = [run for run in runs if run.counts.pending]
-    ends = [view.forecaster.end_of(run.id).at for run in pending if _cause(view, run) is None and quiet_s(run) is None]
+    going_on = [run for run in pending if _cause(view, run) is None and quiet_s(view, run) is None]
+    ends = [view.forecaster.end_of(run.id).at for run in going_on]
     if None in ends or len(ends) < len(pending):
         return None
     return max(max((at for at in ends if at is not None), default=0.0) - view.clock.now_s(), 0.0)

@@ -29,6 +29,7 @@ from muniflow_coordinator.foresight.remaining import remaining
 from muniflow_coordinator.foresight.sampler import Sampler
 from muniflow_coordinator.foresight.windows import Windows
 from muniflow_coordinator.retry_queue import RetryQueue
+from muniflow_coordinator.runs.rates import PAUSE_GAPS, PAUSE_S, WINDOW_S
 from muniflow_coordinator.runs.runs import Run, Runs
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class Forecaster:
         self.deadlines = Deadlines(self.loop, self.hurry)
         self._arrivals = Arrivals()
         self._ends: Mapping[str, End] = {}
+        self._runs_since: Mapping[str, float] = {}
+        """Since when each batch has a replica in each of its stages, without a break; unix seconds."""
         self._outlook: Outlook | None = None
         self._loads: Sequence[BatchLoad] = ()
         self._problem = f"just started: the first answer comes within {TURN_S:.0f} s"
@@ -129,6 +132,18 @@ class Forecaster:
             return unknown(str(error))
         return self._ends.get(batch_id) or unknown("just accepted: the first forecast is being made")
 
+    def unbegun_s(self, run: Run) -> float | None:
+        """Return for how long workers could have settled the first image of a batch, if that is far too long.
+
+        From any thread. A worker that hangs keeps its place in the queue, and a forecast would say "soon" for ever.
+        """
+        since, end = self._runs_since.get(run.id), self._ends.get(run.id)
+        if since is None or end is None or end.in_s is None:
+            return None
+        passed_s = self.clock.now_s() - since
+        first_s = WINDOW_S + PAUSE_GAPS * end.in_s / max(run.counts.total, 1)
+        return passed_s if passed_s > max(PAUSE_S, min(2 * end.in_s, first_s)) else None
+
     def entry(self, run: Run, actual_s: float) -> ForecastEntry:
         """Return what the report of a batch says of its forecast; it took `actual_s` seconds."""
         end = self._ends.get(run.id)
@@ -157,6 +172,9 @@ class Forecaster:
         known = [batch.run.id for batch, _ in lefts if batch.sampled and batch.carried]
         self.deadlines.learn({batch: found.earliest_at[batch] for batch in known})
         self._ends = self._all_ends([batch for batch, _ in lefts], now)
+        running = {stage.name for stage in self._all_stages if self._running(stage).replicas}
+        begun = [load.batch for load in self._loads if running.issuperset(load.stages)]
+        self._runs_since = {batch: self._runs_since.get(batch, now) for batch in begun}
         for batch, _ in lefts:
             if (in_s := self._ends[batch.run.id].in_s) is not None:
                 self.forecasts.fix(batch.run, in_s)
