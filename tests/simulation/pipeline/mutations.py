@@ -220,7 +220,7 @@ MUTATIONS = (
     Mutation("blocked timeout 2 s", "a worker gives up a connection that the broker blocks for 2 s",
              [(of_run, "BrokerSettings", partial(BrokerSettings, blocked_timeout_s=2.0))], 0),
     Mutation("no alarm probe", "nobody asks the broker whether it blocks",
-             [(Probe, "start", nothing)], 57),
+             [(Probe, "look", nothing)], 57),
     Mutation("tasks published once", "a group of first tasks that was not confirmed is not published again",
              [(Dispatcher, "_publisher", _publishes_tasks_once)], 8),
     Mutation("notices published once", "a notice that was not confirmed counts as published",
