@@ -63,6 +63,13 @@ def check(seeds: Iterable[int]) -> None:
     assert failed == {}
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
+def test_what_a_bug_changes_is_there(mutation: Mutation) -> None:
+    """Also where no seed is known that finds the bug."""
+    with mutated(mutation):
+        pass
+
+
 @pytest.mark.parametrize("mutation", [one for one in MUTATIONS if one.seed], ids=lambda one: one.name)
 def test_a_bug_that_is_put_back_is_found_by_its_seed(mutation: Mutation) -> None:
     with mutated(mutation):

@@ -36,7 +36,7 @@ from muniflow_coordinator.runs import turns
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.runs.scheduler import Scheduler
 from muniflow_coordinator.state.reading import SqlReads
-from muniflow_coordinator.state.sql import SqlState
+from muniflow_coordinator.state.writing import SqlWrites
 
 Patch = tuple[Any, str, Any]
 """An object, the name of its attribute, and the value with the bug."""
@@ -124,7 +124,7 @@ def _drops_what_fails(self: RetryQueue, _error: Unavailable) -> None:
 
 
 @contextmanager
-def _unfenced(self: SqlState, commit: str | None) -> Iterator[Any]:
+def _unfenced(self: SqlWrites, commit: str | None) -> Iterator[Any]:
     with self._begin(commit) as connection:
         yield connection
 
@@ -236,7 +236,7 @@ MUTATIONS = (
     Mutation("retry queue drops", "work that the database refused is not tried again",
              [(RetryQueue, "_wait", _drops_what_fails)], 9),
     Mutation("no fencing", "a coordinator writes although another one has taken over",
-             [(SqlState, "_write", _unfenced)], 0),
+             [(SqlWrites, "_write", _unfenced)], 0),
     Mutation("duplicates counted", "a part of an image that is settled twice counts twice",
              [(Coverage, "add", _counts_duplicates)], 16),
     Mutation("events of any run", "an event of an earlier run settles an image that was run again",
