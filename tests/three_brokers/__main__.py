@@ -18,6 +18,8 @@ from tests.three_brokers.cluster import TICK_S
 from tests.three_brokers.network import why_not
 from tests.three_brokers.storm import FAULTS_PER_ROUND, IMAGES, KINDS, Round, pauses, rounds_of, run_round
 
+from muniflow_cli.stack.broker import find_server
+
 MEMORY = Path("/dev/shm")  # noqa: S108 - every round makes a folder of its own below it
 
 
@@ -42,7 +44,8 @@ def main() -> int:
         else rounds_of(given.seed, given.faults, given.images)
     )
     for each in rounds:
-        name = f"{each.seed}: {', '.join(each.kinds)}; {each.images} images, {given.tick_s} s, {given.upgrade}"
+        what = (each.seed, *each.kinds, each.images, given.tick_s, find_server(), given.upgrade)
+        name = ", ".join(map(str, what))
         if name not in rows.known:
             rows.add({"round": name, **_run(each, given.tick_s, given.upgrade)})
         wanted.append(rows.known[name])
