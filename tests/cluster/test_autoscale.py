@@ -17,7 +17,7 @@ from tests.cluster.supplies import Supplies
 from tests.deploy.chart import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-MOST = 6
+MAX_PODS = 6
 IMAGES = 500
 SYNC_S = 20.0
 """One look of the HPA controller, which is every 15 s, on a busy machine."""
@@ -26,8 +26,8 @@ UP_S = {"forecast": 120.0, "messages": 200.0}
 waits for those before it."""
 NEEDED = 4
 BOUNDS = {
-    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=1, cost=3.0),
-    "messages": Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=3, cost=3.0),
+    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=1, cost=3.0),
+    "messages": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
 }
 """The batch is due after `HORIZON_S`; a busy machine may be late."""
 PICTURES = ROOT / "docs" / "images"
@@ -35,7 +35,7 @@ PICTURES = ROOT / "docs" / "images"
 
 @pytest.fixture(params=["forecast", "messages"])
 def release(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, signal=request.param, most=MOST)
+    made = Scaled(supplies, signal=request.param, most=MAX_PODS)
     made.install()
     made.warm_up()
     yield made
@@ -67,7 +67,7 @@ def test_from_the_fewest_to_the_most_and_back(release, capsys, request):
 
 def all_stages_grow_at_once(recording: Recording) -> None:
     """None waits until the one before it is busy."""
-    assert recording.most("soften") == MOST
+    assert recording.most("soften") == MAX_PODS
     grew_s = [recording.first(stage, asked=2) for stage in STAGES]
     known_s = [at_s for at_s in grew_s if at_s is not None]
     assert len(known_s) == len(STAGES)

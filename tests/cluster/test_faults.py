@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 IMAGES = 300
-MOST = 6
+MAX_PODS = 6
 FAULT_S = 45.0
 """Longer than a scrape, a look of the HPA and a rule's evaluation together."""
 HPA_S = 15.0
@@ -30,7 +30,7 @@ BUSY_S = 120.0
 """From the batch to two replicas of each stage: the signal's delay, a look, starts."""
 LOST_S = 150.0
 """From a lost node until its pods are replaced: 40 s in which the pods' collector waits, and its 20 s between looks."""
-BOUNDS = Bounds(end_s=2 * HORIZON_S, most=MOST, turns=3, cost=4.0)
+BOUNDS = Bounds(end_s=2 * HORIZON_S, most=MAX_PODS, turns=3, cost=4.0)
 Fault = Callable[[Scaled], AbstractContextManager[None]]
 
 
@@ -103,7 +103,7 @@ HOLDS = {"Prometheus frozen", "coordinator replaced", "broker restarted"}
 
 @pytest.fixture(scope="module")
 def release(supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, most=MOST)
+    made = Scaled(supplies, most=MAX_PODS)
     made.install()
     made.warm_up()
     yield made

@@ -21,14 +21,14 @@ from tests.deploy.chart import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-MOST = 6
+MAX_PODS = 6
 IMAGES = 500
 POLLING_S = 15
 """The chart's default."""
 COOLDOWN_S = 60
 BOUNDS = {
-    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=1, cost=3.0),
-    "messages": Bounds(end_s=2 * HORIZON_S, most=MOST, turns=3, cost=3.0),
+    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=1, cost=3.0),
+    "messages": Bounds(end_s=2 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
 }
 PICTURES = ROOT / "docs" / "images"
 FIRSTS = 6
@@ -53,7 +53,7 @@ def supplies(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def scaled_by_keda(supplies: Supplies, signal: str, polling_s: int, cooldown_s: int) -> Iterator[Scaled]:
     keda = {"pollingSeconds": polling_s, "cooldownSeconds": cooldown_s}
-    made = Scaled(supplies, signal=signal, most=MOST, autoscaling={"keda": keda})
+    made = Scaled(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda})
     made.install()
     made.until_fewest()
     yield made
@@ -91,7 +91,7 @@ def test_from_zero_to_the_most_and_back_to_zero(release, capsys, request):
     if release.signal == "messages":
         assert recording.most("soften") > 1
     else:
-        assert recording.most("soften") == MOST
+        assert recording.most("soften") == MAX_PODS
 
 
 def test_the_first_pod_is_asked_for_at_the_next_look(polled, capsys):

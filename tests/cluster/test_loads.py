@@ -15,22 +15,22 @@ from tests.cluster.supplies import Supplies
 from tests.support.waiting import at_intervals
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
-MOST = 10
+MAX_PODS = 10
 THUMBNAILS, PANORAMAS = 100_000, 2_000
 THUMBNAIL_NAPS_S = {"shrink": 0.02}
 PANORAMA_NAPS_S = {"shrink": 0.25, "cut": 0.25, "soften": 0.25}
 LIMIT_S = 1200.0
 """For a batch, on a machine that others use: then the test says how late it was."""
 MANY = {
-    "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MOST, turns=3, cost=4.0)),
-    "panoramas": (PANORAMAS, PANORAMA_NAPS_S, Bounds(end_s=2 * HORIZON_S, most=MOST, turns=3, cost=3.0)),
+    "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MAX_PODS, turns=3, cost=4.0)),
+    "panoramas": (PANORAMAS, PANORAMA_NAPS_S, Bounds(end_s=2 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0)),
 }
 """Images, naps and bounds."""
 LARGE = 300
 SMALL, SMALLS, EVERY_S = 4, 8, 15.0
 SMALL_END_S = 30.0
 """A small batch passes the large one by the express lane: three stages of naps that run, and its own."""
-MIXED = Bounds(end_s=1.5 * HORIZON_S, most=MOST, turns=3, cost=3.0)
+MIXED = Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0)
 DROP, DROPS, DROP_EVERY_S = 6, 40, 5.0
 """4.8 s of naps for `shrink` and for `cut`, 9.6 s for `soften`, each 5 s: a load of one, one and two replicas."""
 LOAD = {"shrink": 1, "cut": 1, "soften": 2}
@@ -39,7 +39,7 @@ STEADY = Bounds(end_s=DROPS * DROP_EVERY_S + HORIZON_S, most=5, turns=3, cost=3.
 
 @pytest.fixture(scope="module")
 def release(supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, most=MOST)
+    made = Scaled(supplies, most=MAX_PODS)
     made.install()
     made.warm_up()
     yield made
