@@ -54,7 +54,7 @@ def child_main(connection: socket.socket, progress_descriptor: int, spec: ChildS
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
     runner = GroupRunner(context, progress, CpuLimit(cpu_time_s))
-    replies = Replies(connection, Durability(context), before_reply, CpuMeter())
+    replies = Replies(connection, Durability(context), before_reply, CpuMeter() if context.shared_cores else None)
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
         for bodies in decoder.feed(data):
@@ -101,11 +101,12 @@ class Replies:
     connection: socket.socket
     durability: Durability
     before_reply: Hit
-    cpu: "CpuMeter"
+    cpu: "CpuMeter | None" = None
+    """Only where stages share cores."""
 
     def add(self, results: list[Result], spans: list[Span]) -> Future[None]:
         """A group is computed; replies go out in the order of the groups. The result is done when this one is out."""
-        spans = self.cpu.whole(spans)
+        spans = spans if self.cpu is None else self.cpu.shared(spans)
 
         def reply(durable: list[Result], synced_s: float) -> None:
             share_s = synced_s / len(durable)
@@ -122,16 +123,16 @@ class Replies:
 
 @dataclass
 class CpuMeter:
-    """Shares what this process spends between its tasks: messages, syncs of the group before, replies."""
+    """Shares what this process spends between its tasks: also on messages, replies, and syncs of the group before."""
 
     _before_s: float = field(default_factory=time.process_time)
 
-    def whole(self, spans: list[Span]) -> list[Span]:
-        """The tasks of a group with all CPU time since the group before."""
-        spent_s, self._before_s = time.process_time() - self._before_s, time.process_time()
-        between_s = spent_s - sum(span.cpu_s or 0.0 for span in spans)
-        share_s = max(between_s, 0.0) / max(len(spans), 1)
-        return [span if span.cpu_s is None else span._replace(cpu_s=span.cpu_s + share_s) for span in spans]
+    def shared(self, spans: list[Span]) -> list[Span]:
+        """The tasks of a group with the CPU time since the group before, in the proportion of their wall clocks."""
+        now_s = time.process_time()
+        spent_s, self._before_s = now_s - self._before_s, now_s
+        part = spent_s / max(sum(span.seconds for span in spans), 1e-9)
+        return [span._replace(cpu_s=part * span.seconds) for span in spans]
 
 
 def _end_on_error(reply: Future[None]) -> None:

@@ -25,7 +25,7 @@ class Context:
     device: Device = CPU
     """Where the steps compute."""
     shared_cores: bool = False
-    """Whether the CPU time of tasks is measured, too."""
+    """Whether the CPU time of tasks is measured."""
     after_load: Hit = nothing
     after_compute: Hit = nothing
     plans: Plans = field(init=False)

@@ -57,7 +57,7 @@ def process_together(
             run.go_on(run.chain.compute, begin)
         for run in runs:
             run.go_on(run.chain.write, begin)
-        yield from (Processed(run.chain.task, run.outcome(), run.span(context)) for run in runs)
+        yield from (Processed(run.chain.task, run.outcome(), Span(run.began_at, run.seconds)) for run in runs)
 
 
 @dataclass
@@ -68,7 +68,6 @@ class _Run:
     chain: Chain
     began_at: float = field(default_factory=time.time)
     seconds: float = 0.0
-    cpu_s: float = 0.0
     ended: Outcome | None = None
     """What a phase raised."""
 
@@ -77,7 +76,7 @@ class _Run:
         if self.ended is not None:
             return
         begin(self.place, self.seconds)
-        started_s, cpu_began_s = time.perf_counter(), time.process_time()
+        started_s = time.perf_counter()
         task = self.chain.task
         try:
             phase()
@@ -89,11 +88,6 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - `settle` knows what each kind of error means
             self.ended = failed_whole(task, disposition_of(error, task.attempt))
         self.seconds += time.perf_counter() - started_s
-        self.cpu_s += time.process_time() - cpu_began_s
-
-    def span(self, context: Context) -> Span:
-        """When it ran, and for how long."""
-        return Span(self.began_at, self.seconds, self.cpu_s if context.shared_cores else None)
 
     def outcome(self) -> Outcome:
         """What became of it."""
