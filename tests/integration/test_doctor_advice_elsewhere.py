@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,10 +167,14 @@ def test_an_alarm(env: Env, shell: Shell, private_broker: PrivateBroker) -> None
     assert content(env, "permissions")
 
 
-def test_a_broker_that_is_away(env: Env, shell: Shell, tmp_path: Path, private_broker: PrivateBroker) -> None:
+def test_a_broker_that_is_away(
+    env: Env, shell: Shell, tmp_path: Path, broker: BrokerSettings, private_broker: PrivateBroker
+) -> None:
     """Started again, it is found, and so does the coordinator; its log says what it missed."""
+    old_enough_s = time.monotonic() + 2 * broker.new_queue_wait_s
     shell.start(commands_in(advice(env, "coordinator"))[0])
     assert content(env, "coordinator")
+    eventually(lambda: time.monotonic() > old_enough_s, what="queues that a killed node does not forget")
     private_broker.kill()
     assert advice(env, "broker").startswith("start it, or correct MUNIFLOW_AMQP_URL")
     assert advice(env, "coordinator") == "look at its log"
