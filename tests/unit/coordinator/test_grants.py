@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def keys(tmp_path):
-    made = tmp_path / "signing.pem", tmp_path / "verify.pem"
-    rotate_keys(*made)
-    return made
-
-
-@pytest.fixture
 def signing(harness: "CoordinatorHarness", keys) -> Callable[..., "CoordinatorHarness"]:
     """A harness whose coordinators sign."""
 

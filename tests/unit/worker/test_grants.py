@@ -22,14 +22,6 @@ from muniflow.worker.held import BEGUN, MAX_BEGUN
 SOURCES = ("",)
 
 
-@pytest.fixture
-def keys(tmp_path):
-    """The two files of keys."""
-    made = tmp_path / "signing.pem", tmp_path / "verify.pem"
-    rotate_keys(*made)
-    return made
-
-
 def check_of(keys, clock=None, unsigned="refuse"):
     settings = GrantSettings(verify_keys_file=str(keys[1]), unsigned_tasks=unsigned)
     return GrantCheck.of(settings, clock or VirtualClock())
