@@ -171,9 +171,10 @@ class Forecaster:
         self.windows.follow({batch.run.number: batch.window_need(left) for batch, left in lefts}, fleet, self._outlook)
         known = [batch.run.id for batch, _ in lefts if batch.sampled and batch.carried]
         self.deadlines.learn({batch: found.earliest_at[batch] for batch in known})
-        self._ends = self._all_ends([batch for batch, _ in lefts], now)
-        running = {stage.name for stage in self._all_stages if self._running(stage).replicas}
-        begun = [load.batch for load in self._loads if running.issuperset(load.stages)]
+        running = [self._running(stage) for stage in self._all_stages]
+        self._ends = self._all_ends([batch for batch, _ in lefts], running, now)
+        manned = {one.stage.name for one in running if one.replicas}
+        begun = [load.batch for load in self._loads if manned.issuperset(load.stages)]
         self._runs_since = {batch: self._runs_since.get(batch, now) for batch in begun}
         for batch, _ in lefts:
             if (in_s := self._ends[batch.run.id].in_s) is not None:
@@ -200,10 +201,9 @@ class Forecaster:
         own = self.own(run.id)
         return remaining(batch.work, run.batch.route, batch.position, self._all_stages, profile=profile, own=own)
 
-    def _all_ends(self, batches: Sequence[FollowedBatch], now: float) -> Mapping[str, End]:
+    def _all_ends(self, batches: Sequence[FollowedBatch], running: Sequence[Running], now: float) -> Mapping[str, End]:
         """Return when each batch ends with the replicas that run, and those that are about to."""
         now_s, outlook = self.clock.monotonic_s(), self._outlook or {}
-        running = [self._running(stage) for stage in self._all_stages]
         capacities = [
             self._arrivals.capacity(one, outlook[one.stage.name].wanted if one.stage.name in outlook else 0, now_s)
             for one in running
