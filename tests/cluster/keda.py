@@ -4,13 +4,13 @@ Real: both binaries (`tools/control-plane` builds them with the few scalers that
 Stands in: they act as the administrator, so their own rights are not tried; certificates are the bench's.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from benchmarks import proc
 from tests.cluster.bench import Bench
 from tests.cluster.metrics_api import aggregated
 from tests.cluster.objects import Objects
@@ -68,8 +68,7 @@ class Keda(Startable):
     @property
     def cpu_s(self) -> float:
         """Processor time that the operator has used."""
-        fields = Path(f"/proc/{self.operator.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return proc.cpu_s([self.operator.pid])
 
     def _program(self, name: str, port: int, flags: Sequence[str]) -> Program:
         command = ["unshare", "--mount", "--propagation", "private", "--", "/bin/bash", "-c", IN_CLUSTER]

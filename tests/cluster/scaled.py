@@ -1,15 +1,18 @@
 """Releases that a scaler runs, and the bounds that their replicas keep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tests.cluster.batches import Batch, wanted
 from tests.cluster.bench import STAGES, Bench, values
-from tests.cluster.recording import Recording
+from tests.cluster.recording import Recording, picture
 from tests.cluster.supplies import Supplies
+from tests.deploy.chart import ROOT
 from tests.support.waiting import eventually
 
+PICTURES = ROOT / "docs" / "images"
 START_S = 5
 HORIZON_S = 200
 """4 x (45 + START_S): the shortest that the guide allows."""
@@ -71,10 +74,32 @@ class Scaled:
         until_ended([few], UP_S)
         self.until_fewest()
 
+    def finish(self, recording: Recording, batches: Sequence[Batch], limit_s: float, down_s: float = DOWN_S) -> None:
+        """Wait for the end of all batches, and for the fewest replicas."""
+        until_ended(batches, limit_s)
+        recording.mark("ended")
+        self.until_fewest(down_s)
+        recording.mark("fewest again" if self.fewest else "none again")
+
     def recording(self) -> Recording:
         """Of its replicas, and of what the coordinator wants."""
         bench = self.bench
         return Recording(bench.scaled, lambda: wanted(bench) if self.signal == "forecast" else {})
+
+
+@contextmanager
+def installed(supplies: Supplies, **options: Any) -> Iterator[Scaled]:
+    """A release with these options of `Scaled`; afterwards it is gone, with all that it left behind."""
+    made = Scaled(supplies, **options)
+    made.install()
+    yield made
+    supplies.bench.uninstall()
+    supplies.empty()
+
+
+def draw(title: str, recording: Recording, name: str) -> None:
+    """A picture of a run for the documents."""
+    (PICTURES / f"{name}.svg").write_text(picture("Replicas on the bench", {title: recording}, STAGES))
 
 
 def until_ended(batches: Sequence[Batch], limit_s: float) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.batches import Batch
 from tests.cluster.bench import STAGES
-from tests.cluster.recording import Recording, picture
-from tests.cluster.scaled import HORIZON_S, NAPS_S, Bounds, Scaled, until_ended
+from tests.cluster.recording import Recording
+from tests.cluster.scaled import HORIZON_S, NAPS_S, Bounds, Scaled, draw, installed
 from tests.cluster.supplies import Supplies
-from tests.deploy.chart import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 MAX_PODS = 6
@@ -30,17 +29,13 @@ BOUNDS = {
     "messages": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
 }
 """The batch is due after `HORIZON_S`; a busy machine may be late."""
-PICTURES = ROOT / "docs" / "images"
 
 
 @pytest.fixture(params=["forecast", "messages"])
 def release(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, signal=request.param, most=MAX_PODS)
-    made.install()
-    made.warm_up()
-    yield made
-    supplies.bench.uninstall()
-    supplies.empty()
+    with installed(supplies, signal=request.param, most=MAX_PODS) as made:
+        made.warm_up()
+        yield made
 
 
 def test_from_the_fewest_to_the_most_and_back(release, capsys, request):
@@ -49,13 +44,9 @@ def test_from_the_fewest_to_the_most_and_back(release, capsys, request):
     with release.recording() as recording:
         batch.send()
         recording.mark("sent")
-        until_ended([batch], 600)
-        recording.mark("ended")
-        release.until_fewest()
-        recording.mark("fewest again")
+        release.finish(recording, [batch], 600)
     if request.config.getoption("--cluster-picture", default=False):
-        drawn = picture("Replicas on the bench", {f"Signal {signal}": recording}, STAGES)
-        (PICTURES / f"autoscale-{signal}.svg").write_text(drawn)
+        draw(f"Signal {signal}", recording, f"autoscale-{signal}")
     with capsys.disabled():
         print(f"\n{signal}: {BOUNDS[signal].judge(recording, [batch])}")  # noqa: T201
     many_s = recording.first("soften", ready=NEEDED)

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.batches import COORDINATOR, Batch
 from tests.cluster.bench import STAGES
 from tests.cluster.nodes import POOLS
-from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, UP_S, Bounds, Scaled, until_ended
+from tests.cluster.scaled import HORIZON_S, NAPS_S, UP_S, Bounds, Scaled, installed
 from tests.cluster.supplies import SCRAPE_S, Supplies
 from tests.support.stopping import stopped
 from tests.support.waiting import eventually
@@ -103,12 +103,9 @@ HOLDS = {"Prometheus frozen", "coordinator replaced", "broker restarted"}
 
 @pytest.fixture(scope="module")
 def release(supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, most=MAX_PODS)
-    made.install()
-    made.warm_up()
-    yield made
-    supplies.bench.uninstall()
-    supplies.empty()
+    with installed(supplies, most=MAX_PODS) as made:
+        made.warm_up()
+        yield made
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -122,10 +119,7 @@ def test_a_fault_in_mid_batch_costs_time_and_no_image(fault, release, capsys):
         with FAULTS[fault](release):
             threading.Event().wait(FAULT_S)
             recording.mark("over")
-        until_ended([batch], BOUNDS.end_s)
-        recording.mark("ended")
-        release.until_fewest(DOWN_S)
-        recording.mark("fewest again")
+        release.finish(recording, [batch], BOUNDS.end_s)
     with capsys.disabled():
         print(f"\n{fault}: {BOUNDS.judge(recording, [batch])}")  # noqa: T201
     if fault in HOLDS:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.batches import Batch
-from tests.cluster.bench import STAGES, Bench
+from tests.cluster.bench import Bench
 from tests.cluster.keda import ADAPTER, OPERATOR
-from tests.cluster.recording import picture
-from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, UP_S, Bounds, Scaled, until_ended
+from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, UP_S, Bounds, Scaled, draw, installed, until_ended
 from tests.cluster.supplies import Supplies
-from tests.deploy.chart import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -30,7 +28,6 @@ BOUNDS = {
     "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=1, cost=3.0),
     "messages": Bounds(end_s=2 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
 }
-PICTURES = ROOT / "docs" / "images"
 FIRSTS = 6
 """Batches whose first pod is timed, for each interval of polling."""
 QUICK_COOLDOWN_S = 5
@@ -53,12 +50,9 @@ def supplies(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def scaled_by_keda(supplies: Supplies, signal: str, polling_s: int, cooldown_s: int) -> Iterator[Scaled]:
     keda = {"pollingSeconds": polling_s, "cooldownSeconds": cooldown_s}
-    made = Scaled(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda})
-    made.install()
-    made.until_fewest()
-    yield made
-    supplies.bench.uninstall()
-    supplies.empty()
+    with installed(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda}) as made:
+        made.until_fewest()
+        yield made
 
 
 @pytest.fixture(params=["forecast", "messages"])
@@ -79,13 +73,9 @@ def test_from_zero_to_the_most_and_back_to_zero(release, capsys, request):
     with release.recording() as recording:
         batch.send()
         recording.mark("sent")
-        until_ended([batch], 2 * BOUNDS[release.signal].end_s)
-        recording.mark("ended")
-        release.until_fewest(DOWN_S + COOLDOWN_S)
-        recording.mark("none again")
+        release.finish(recording, [batch], 2 * BOUNDS[release.signal].end_s, DOWN_S + COOLDOWN_S)
     if request.config.getoption("--cluster-picture", default=False):
-        drawn = picture("Replicas on the bench", {f"KEDA, signal {release.signal}": recording}, STAGES)
-        (PICTURES / f"autoscale-keda-{release.signal}.svg").write_text(drawn)
+        draw(f"KEDA, signal {release.signal}", recording, f"autoscale-keda-{release.signal}")
     with capsys.disabled():
         print(f"\nKEDA, {release.signal}: {BOUNDS[release.signal].judge(recording, [batch])}")  # noqa: T201
     if release.signal == "messages":

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.batches import Batch
 from tests.cluster.bench import STAGES
-from tests.cluster.recording import Recording
-from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, Bounds, Scaled, until_ended
+from tests.cluster.scaled import HORIZON_S, NAPS_S, Bounds, Scaled, installed
 from tests.cluster.supplies import Supplies
 from tests.support.waiting import at_intervals
 
@@ -39,20 +38,9 @@ STEADY = Bounds(end_s=DROPS * DROP_EVERY_S + HORIZON_S, most=5, turns=3, cost=3.
 
 @pytest.fixture(scope="module")
 def release(supplies: Supplies) -> Iterator[Scaled]:
-    made = Scaled(supplies, most=MAX_PODS)
-    made.install()
-    made.warm_up()
-    yield made
-    supplies.bench.uninstall()
-    supplies.empty()
-
-
-def finished(release: Scaled, recording: Recording, batches: list[Batch]) -> None:
-    """Wait for the end, and for the fewest replicas."""
-    until_ended(batches, LIMIT_S)
-    recording.mark("ended")
-    release.until_fewest(DOWN_S)
-    recording.mark("fewest again")
+    with installed(supplies, most=MAX_PODS) as made:
+        made.warm_up()
+        yield made
 
 
 @pytest.mark.parametrize("kind", MANY)
@@ -63,7 +51,7 @@ def test_very_many_images_scale_up_and_down_once(kind, release, capsys):
     with release.recording() as recording:
         batch.send()
         recording.mark("sent")
-        finished(release, recording, [batch])
+        release.finish(recording, [batch], LIMIT_S)
     with capsys.disabled():
         print(f"\n{kind}: {bounds.judge(recording, [batch])}")  # noqa: T201
 
@@ -76,7 +64,7 @@ def test_small_batches_are_not_held_up_by_a_large_one(release, capsys):
         recording.mark("sent")
         for small in at_intervals(smalls, EVERY_S):
             small.send()
-        finished(release, recording, [*smalls, large])
+        release.finish(recording, [*smalls, large], LIMIT_S)
     took_s = [small.took_s for small in smalls]
     with capsys.disabled():
         print(f"\nmixed: {MIXED.judge(recording, [large, *smalls])}; small ones {sorted(took_s)} s")  # noqa: T201
@@ -90,7 +78,7 @@ def test_a_steady_stream_gets_what_it_needs_and_no_more(release, capsys):
         for drop in at_intervals(drops, DROP_EVERY_S):
             drop.send()
         recording.mark("last")
-        finished(release, recording, drops)
+        release.finish(recording, drops, LIMIT_S)
     figures = STEADY.judge(recording, drops)
     late_s = max(drop.took_s for drop in drops)
     with capsys.disabled():
