@@ -40,8 +40,7 @@ def main() -> int:
         each = round_of(given.seed, number, cuts, given.images)
         if (name := f"{each.seed} {cuts} {given.images}") not in rows.known:
             rows.add({"round": name, **asdict(_run(each, given.leave_out))})
-        counts = {field: count for field, count in rows.known[name].items() if field != "round"}
-        together += GuaranteeReport(**counts)
+        together += GuaranteeReport(**rows.values(rows.known[name]))
     together = replace(together, seed=given.seed)
     print(f"power cuts {together.faults}, {together.counts}")
     return 0 if together.clean else 1

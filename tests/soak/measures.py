@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.proc import parse_status_kb
 from tests.chaos.harness import Harness
 
 from muniflow_cli.stack.processes import session_members
@@ -70,8 +71,7 @@ def _of_processes(name: str, pids: Sequence[int]) -> dict[str, float]:
 
 
 def _resident_mib(pid: int) -> float:
-    lines = Path("/proc", str(pid), "smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return parse_status_kb(Path("/proc", str(pid), "smaps_rollup").read_text(), "Pss") / 1024
 
 
 def _files(folder: Path) -> int:

@@ -6,7 +6,6 @@ part of these is a line of JSON there, and what is there already is not run agai
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.conftest import pytest_configure
+from tests.support.rows import Rows
 from tests.upgrade import builds
 from tests.upgrade.builds import Build, NoBuildError
 from tests.upgrade.long_form import PARTS, LongForm, Outcome, Part
@@ -73,9 +73,8 @@ class Record:
     """Of two builds, images and seed."""
 
     def __post_init__(self) -> None:
-        lines = self.out.read_text().splitlines() if self.out and self.out.exists() else []
-        rows = [json.loads(line) for line in lines]
-        self.done = {row.pop("part"): Outcome.of_row(row) for row in rows if row.pop("key") == self.key}
+        self._rows = Rows(self.out, "part", {"key": self.key})
+        self.done = {name: Outcome.of_row(self._rows.values(row)) for name, row in self._rows.known.items()}
 
     def wants(self, name: str) -> bool:
         """Whether this part was not run yet."""
@@ -88,9 +87,7 @@ class Record:
         started_s = time.monotonic()
         self.done[name] = found = part()
         print(f"{name}: {time.monotonic() - started_s:.0f} s, {found}", flush=True)
-        if self.out is not None:
-            with self.out.open("a") as file:
-                file.write(json.dumps({"key": self.key, "part": name, **found.as_row()}) + "\n")
+        self._rows.add({"part": name, **found.as_row()})
 
     def total(self, seed: int) -> Outcome:
         """All of it."""

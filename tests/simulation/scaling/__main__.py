@@ -5,11 +5,11 @@ was broken off goes on, and several may share a range of seeds.
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.simulation.scaling.grade import WeekGrade, grade_week
+from tests.support.rows import Rows
 
 SIZES = (40, 100, 20, 500)
 """Most replicas of each stage, by turns: a week's is that at its seed, modulo their number."""
@@ -23,14 +23,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="a file of JSON lines, which is added to")
     options = parser.parse_args()
-    known = _read(options.out)
+    rows = Rows(options.out, "seed", {"days": options.days})
     grades = []
     for seed in range(options.seed, options.seed + options.weeks):
-        key = seed, options.days
-        if key not in known:
-            known[key] = grade_week(seed, options.days, SIZES[(seed - 1) % len(SIZES)])
-            _add(options.out, key, known[key])
-        grades.append(known[key])
+        if seed not in rows.known:
+            rows.add({"seed": seed, **asdict(grade_week(seed, options.days, SIZES[(seed - 1) % len(SIZES)]))})
+        grades.append(WeekGrade(**rows.values(rows.known[seed])))
         print(seed, grades[-1], flush=True)
     print(summary(grades), f"(seeds {options.seed} to {options.seed + options.weeks - 1})")
     raise SystemExit(not passed(grades))
@@ -59,18 +57,6 @@ def _figures(grades: list[WeekGrade]) -> tuple[float, float, float]:
     met = sum(one.met for one in grades) / max(sum(one.feasible for one in grades), 1)
     covered = sum(one.covered for one in grades) / max(sum(one.graded for one in grades), 1)
     return met, covered, sum(one.cost_ratio for one in grades) / len(grades)
-
-
-def _read(path: Path | None) -> dict[tuple[int, int], WeekGrade]:
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {(row.pop("seed"), row.pop("days")): WeekGrade(**row) for row in rows}
-
-
-def _add(path: Path | None, key: tuple[int, int], grade: WeekGrade) -> None:
-    if path is not None:
-        with path.open("a") as file:
-            file.write(json.dumps({"seed": key[0], "days": key[1], **asdict(grade)}) + "\n")
 
 
 if __name__ == "__main__":
