@@ -68,6 +68,11 @@ class Database:
         """Read for the checks, past all faults."""
         return self.connection.execute(query, values).fetchall()
 
+    def end(self) -> None:
+        """Close it for good. SQLite holds `watch`, and with it the whole run, where the garbage collector cannot look."""
+        self.connection.create_function("watch", 6, None)
+        sqlite3.Connection.close(self.connection)
+
     def commit(self, commit: Callable[[], None]) -> None:
         self.sim.reach("ledger.commit")
         doubt = self.doubts.pop(0) if self.doubts else None

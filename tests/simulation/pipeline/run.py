@@ -127,9 +127,9 @@ def run(plan: Plan, *, wordy: bool = False, hasty: bool = False) -> Result:
     """
     logging.disable(logging.CRITICAL)
     began_s, chunk = time.process_time(), image_list.CHUNK
+    town = build(plan)
     image_list.CHUNK = plan.chunk
     try:
-        town = build(plan)
         town.site.sim.wordy = wordy
         if hasty:
             town.site.sim.most_wrong = 0
@@ -140,6 +140,7 @@ def run(plan: Plan, *, wordy: bool = False, hasty: bool = False) -> Result:
             sim.run(lambda: False, sim.monotonic_s() + QUIET_S)
         account = town.checks.conclude(town.users)
     finally:
+        town.site.database.end()
         image_list.CHUNK = chunk
         logging.disable(logging.NOTSET)
     return Result(
