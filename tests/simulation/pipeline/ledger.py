@@ -69,7 +69,7 @@ class Database:
         return self.connection.execute(query, values).fetchall()
 
     def end(self) -> None:
-        """Close it for good. SQLite holds `watch`, and with it the whole run, where the garbage collector cannot look."""
+        """Close it for good. SQLite holds `watch`, and so the whole run, where the garbage collector cannot look."""
         self.connection.create_function("watch", 6, None)
         sqlite3.Connection.close(self.connection)
 
