@@ -14,11 +14,14 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.nodes import POOLS
 from tests.deploy.chart import CHART, NAMESPACE, RELEASE, tool
+from tests.support.waiting import eventually
 
 from muniflow.runtime.startable import Startable
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - overlays need a file system that may be their upper layer
 STAGES = ("shrink", "cut", "soften")
+UNINSTALL_S = 150.0
+"""The longest grace period of a pod is 90 s."""
 
 
 def values(**more: Any) -> dict[str, Any]:
@@ -95,8 +98,10 @@ class Bench(Startable):
         return self.helm("upgrade", "--install", RELEASE, str(CHART), "--values", str(path), *flags)
 
     def uninstall(self) -> None:
-        """Take the release away; the claims and what is on them stay."""
+        """Take the release away and wait until no pod of it is left; the claims and what is on them stay."""
         self.helm("uninstall", RELEASE, "--wait", "--timeout", "3m")
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        eventually(lambda: not self.api.items(pods), UNINSTALL_S, "no pod is left", every_s=0.5)
 
     def helm(self, *arguments: str) -> str:
         command = [tool("helm"), *arguments, "--namespace", self.namespace, "--kubeconfig", str(self.plane.kubeconfig)]

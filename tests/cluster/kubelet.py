@@ -171,9 +171,16 @@ class Kubelet(Startable):
         if self._stopping.is_set():
             return
         with suppress(Refused, urllib3.exceptions.HTTPError), self._lock:
-            self.hosts.write_text(HOSTS + "".join(self._names()))
+            self._write_hosts(HOSTS + "".join(self._names()))
         for listener in self.listeners:
             listener()
+
+    def _write_hosts(self, lines: str) -> None:
+        """In place, as containers have this very file mounted; cut off afterwards, as they read it meanwhile."""
+        content = lines.encode()
+        with self.hosts.open("r+b", buffering=0) as file:
+            file.write(content)
+            file.truncate(len(content))
 
     def _names(self) -> Iterable[str]:
         """Lines of `/etc/hosts`: each Service's names for each ready pod behind it."""

@@ -133,14 +133,16 @@ class Pod:
         """Start its container; `False` while a Secret or another thing that it needs is not there."""
         self._item["status"]["podIP"] = self.address
         kubelet = self._kubelet
+        self.log.parent.mkdir(exist_ok=True)
         material = PodMaterial(kubelet.api, self._base, kubelet.folder / "claims")
         server = urlsplit(kubelet.api.url)
         try:
             variables = [*material.variables(self._item, spec, (str(server.hostname), str(server.port)))]
             mounts = [*material.mounts(self._item, spec), Mount(kubelet.hosts, "/etc/hosts")]
-        except (Refused, KeyError):
+        except (Refused, KeyError) as lacking:
+            with self.log.open("a") as log:
+                log.write(f"kubelet: not started yet: {lacking!r}\n")
             return False
-        self.log.parent.mkdir(exist_ok=True)
         shutil.rmtree(self._base / "upper", ignore_errors=True)
         shutil.rmtree(self._base / "work", ignore_errors=True)
         self._container = Container(self._base, self.log)

@@ -34,6 +34,8 @@ SOON_S = 8.0
 BACKOFF_S = 25.0
 """A coordinator that starts again under its own name takes its lease back at once: that is no takeover."""
 LEASE = "muniflow-coordinator"
+BESIDES = ("ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap")
+"""Kinds that a coordinator's pod needs."""
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def running_coordinators(bench: Bench, urls: Mapping[str, str]) -> Iterator[Benc
         data = {"url": base64.b64encode(url.encode()).decode()}
         bench.api.post(f"{space}/secrets", {"metadata": {"name": name}, "data": data})
     objects, documents = Objects(bench.api).discover(), rendering(bench)
-    for document in of_kind(documents, "ServiceAccount", "Role", "RoleBinding"):
+    for document in of_kind(documents, *BESIDES):
         objects.apply(document)
     pod = pods(documents)[f"StatefulSet/{RELEASE}-coordinator"]
     names = [f"{COORDINATOR}{number}" for number in range(COORDINATORS)]
