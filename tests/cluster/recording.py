@@ -41,6 +41,7 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join(30)
+        self._look()
 
     @property
     def now_s(self) -> float:
@@ -84,7 +85,8 @@ class Recording:
         """For people: when what happened, and what it cost."""
         marks = ", ".join(f"{what} {at_s:.0f} s" for what, at_s in self.marks.items())
         lines = [
-            f"{stage}: second asked for at {told(self.first(stage, asked=2))}, "
+            f"{stage}: first ready at {told(self.first(stage, ready=1))}, "
+            f"second asked for at {told(self.first(stage, asked=2))}, "
             f"ready at {told(self.first(stage, ready=2))}, "
             f"most {self.most(stage)}, turns {self.turns(stage)}, replica-seconds {self.replica_seconds(stage):.0f}"
             for stage in stages
@@ -93,10 +95,13 @@ class Recording:
 
     def _record(self) -> None:
         while not self._stopping.is_set():
-            with suppress(Refused, urllib3.exceptions.HTTPError):
-                replicas, wanted = self.replicas(), self.wanted()
-                self.samples.append((self.now_s, replicas, wanted))
+            self._look()
             self._stopping.wait(self.every_s)
+
+    def _look(self) -> None:
+        with suppress(Refused, urllib3.exceptions.HTTPError):
+            replicas, wanted = self.replicas(), self.wanted()
+            self.samples.append((self.now_s, replicas, wanted))
 
 
 def told(at_s: float | None) -> str:

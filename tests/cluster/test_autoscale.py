@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.batches import Batch
 from tests.cluster.bench import STAGES
 from tests.cluster.recording import Recording
-from tests.cluster.scaled import HORIZON_S, NAPS_S, Bounds, Scaled, draw, installed
+from tests.cluster.scaled import NAPS_S, Scaled, bounds, draw, installed
 from tests.cluster.supplies import Supplies
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -24,11 +24,6 @@ UP_S = {"forecast": 120.0, "messages": 200.0}
 """From the batch to `NEEDED` replicas of the last stage: the signal's delay, a look, starts; with `messages` each stage
 waits for those before it."""
 NEEDED = 4
-BOUNDS = {
-    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=1, cost=3.0),
-    "messages": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
-}
-"""The batch is due after `HORIZON_S`; a busy machine may be late."""
 
 
 @pytest.fixture(params=["forecast", "messages"])
@@ -48,7 +43,7 @@ def test_from_the_fewest_to_the_most_and_back(release, capsys, request):
     if request.config.getoption("--cluster-picture", default=False):
         draw(f"Signal {signal}", recording, f"autoscale-{signal}")
     with capsys.disabled():
-        print(f"\n{signal}: {BOUNDS[signal].judge(recording, [batch])}")  # noqa: T201
+        print(f"\n{signal}: {bounds(signal, IMAGES, MAX_PODS).judge(recording, [batch])}")  # noqa: T201
     many_s = recording.first("soften", ready=NEEDED)
     assert many_s is not None
     assert many_s - recording.marks["sent"] <= UP_S[signal]

@@ -6,13 +6,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.cluster.bench import STAGES
 from tests.cluster.metrics_api import GROUP, answer, expression
 from tests.cluster.pod_process import Container, Mount, expanded
 from tests.cluster.recording import Recording, Sample, picture
+from tests.cluster.scaled import bounds
 from tests.deploy.chart import of_kind, rendered
 from tests.support.waiting import eventually
 
 ADDRESS = "127.77.0.9"
+MOST = 6
+DOWN_S = 75.0
+"""From the end to the fewest: a window of 60 s, and a look of the HPA."""
 SECURITY = {"runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001}
 TELL = """
 import os, socket
@@ -68,6 +73,22 @@ def test_a_recording_sums_and_counts_turns():
     assert recording.replica_seconds("blur") == sum(asked[:-1])
     assert (recording.turns("blur"), recording.most("blur"), recording.first("blur", ready=7)) == (1, 8, 3.0)
     assert picture("p", {"run": recording}, ["blur"]).count("polyline") == 3
+
+
+@pytest.mark.parametrize(
+    ("held", "took_s", "broken"),
+    [(1, 890.0, ["end_s"]), (MOST, 170.0, ["cost"]), (2 * MOST, 90.0, ["most", "cost"])],
+)
+def test_a_signal_that_is_held_breaks_the_bounds(held, took_s, broken):
+    """500 images: 800 s of naps for the stage with most work, 1,600 s for all."""
+    fewest_s = took_s + DOWN_S
+    samples: list[Sample] = [
+        (0.0, dict.fromkeys(STAGES, (1, 1)), {}),
+        (10.0, dict.fromkeys(STAGES, (held, held)), {}),
+        (fewest_s, dict.fromkeys(STAGES, (1, 1)), {}),
+    ]
+    recording = Recording(dict, dict, samples, marks={"sent": 0.0, "ended": took_s})
+    assert bounds("forecast", 500, MOST).broken(recording, 1600.0) == broken
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts and changes users: needs root")
