@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-examples test-brokers test-security test-cluster test-upgrade chaos failover long-run power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-security test-cluster test-cluster-loads test-upgrade chaos failover long-run power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -37,7 +37,12 @@ test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two 
 test-cluster: ## the chart on a real Kubernetes control plane, 20 minutes, as root; the first build takes 25 more
 	@scripts/bootstrap dev
 	tools/control-plane
-	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" -n 0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/cluster -m "not loads" -n 0 $(PYTEST_ARGS)
+
+test-cluster-loads: ## the same bench: 100,000 thumbnails, 2,000 panoramas, mixed and steady traffic, 40 minutes, as root
+	@scripts/bootstrap dev
+	tools/control-plane
+	$(BIN)/python -m pytest tests/cluster -m loads -n 0 $(PYTEST_ARGS)
 
 test-upgrade: ## the build before and this one together, in every order and mix, an hour: OLD=, NEW= commit or folder; OUT=FILE goes on
 	@scripts/bootstrap dev
