@@ -24,8 +24,8 @@ NAMESPACE = "keda"
 OPERATOR, ADAPTER = "keda-operator", "keda-adapter"
 KINDS = ("ScaledObject", "TriggerAuthentication")
 VERSION = "keda.sh/v1alpha1"
-IN_CLUSTER = 'mount --bind "$0" /etc/hosts; exec "$@"'
-"""So that it finds the cluster's Services; the pods' own hosts file has them."""
+IN_CLUSTER = 'mount --bind "$0" /etc/hosts; mount --bind /dev/null /etc/resolv.conf; exec "$@"'
+"""So that it finds the cluster's Services, which are in the pods' own hosts file, and asks nobody for others."""
 
 
 @dataclass

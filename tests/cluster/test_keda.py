@@ -8,13 +8,15 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from tests.cluster.batches import Batch
-from tests.cluster.bench import Bench
+from tests.cluster.bench import STAGES, Bench
 from tests.cluster.keda import ADAPTER, OPERATOR
-from tests.cluster.scaled import DOWN_S, HORIZON_S, NAPS_S, UP_S, Bounds, Scaled, draw, installed, until_ended
+from tests.cluster.recording import Recording
+from tests.cluster.scaled import DOWN_S, NAPS_S, UP_S, Bounds, Scaled, bounds, draw, installed, until_ended
 from tests.cluster.supplies import Supplies
 from tests.support.waiting import eventually
 
@@ -23,19 +25,16 @@ MAX_PODS = 6
 IMAGES = 500
 POLLING_S = 15
 """The chart's default."""
-COOLDOWN_S = 60
-BOUNDS = {
-    "forecast": Bounds(end_s=1.5 * HORIZON_S, most=MAX_PODS, turns=1, cost=3.0),
-    "messages": Bounds(end_s=2 * HORIZON_S, most=MAX_PODS, turns=3, cost=3.0),
-}
-FIRSTS = 6
-"""Batches whose first pod is timed, for each interval of polling."""
-QUICK_COOLDOWN_S = 5
-QUICK_NAPS_S = {"shrink": 0.2, "cut": 0.2, "soften": 0.2}
-OVERHEAD_S = 3.0
-"""From KEDA's look to the Deployment that asks for a pod, on a busy machine."""
+OFTEN_S = 2
+COOLDOWN_S = 20
+"""Shorter than the chart's, so that a stage is at zero again soon."""
+FIRSTS = 4
+"""Batches of one image, each of which wakes three stages."""
+OVERHEAD_S = 5.0
+"""From the publish to `wanted`, and from KEDA's look to the Deployment that asks for a pod, on a busy machine."""
 PHASE_S = 3.7
 """Between the last pod's end and the next batch, more each time: so that batches come at all phases of the polling."""
+LOOK_S = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -48,63 +47,84 @@ def supplies(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield made
 
 
-def scaled_by_keda(supplies: Supplies, signal: str, polling_s: int, cooldown_s: int) -> Iterator[Scaled]:
-    keda = {"pollingSeconds": polling_s, "cooldownSeconds": cooldown_s}
-    with installed(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda}) as made:
-        made.until_fewest()
-        yield made
+def scaled_by_keda(supplies: Supplies, signal: str, polling_s: int) -> AbstractContextManager[Scaled]:
+    keda = {"pollingSeconds": polling_s, "cooldownSeconds": COOLDOWN_S}
+    return installed(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda})
 
 
-@pytest.fixture(params=["forecast", "messages"])
-def release(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[Scaled]:
-    yield from scaled_by_keda(supplies, request.param, POLLING_S, COOLDOWN_S)
+def test_forecast_wakes_all_stages_at_the_next_look_and_takes_them_to_the_most_and_back_to_zero(
+    supplies, capsys, request
+):
+    with scaled_by_keda(supplies, "forecast", POLLING_S) as release:
+        release.until_fewest()
+        told, slowest_s = first_pods(release, POLLING_S)
+        say(capsys, told)
+        recording = a_batch(release, bounds("forecast", IMAGES, MAX_PODS), capsys, request)
+    assert slowest_s <= POLLING_S + OVERHEAD_S, told
+    assert recording.most("soften") == MAX_PODS
 
 
-@pytest.fixture(params=[POLLING_S, 2])
-def polled(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[tuple[Scaled, int]]:
-    """A release, and how often KEDA looks."""
-    for made in scaled_by_keda(supplies, "forecast", request.param, QUICK_COOLDOWN_S):
-        yield made, request.param
+def test_a_keda_that_looks_often_wakes_them_sooner(supplies, capsys):
+    with scaled_by_keda(supplies, "forecast", OFTEN_S) as release:
+        release.until_fewest()
+        told, slowest_s = first_pods(release, OFTEN_S)
+    say(capsys, told)
+    assert slowest_s <= OFTEN_S + OVERHEAD_S, told
 
 
-def test_from_zero_to_the_most_and_back_to_zero(release, capsys, request):
-    release.warm_up()
+def test_messages_wakes_stage_after_stage_and_takes_them_up_and_back_to_zero(supplies, capsys, request):
+    with scaled_by_keda(supplies, "messages", POLLING_S) as release:
+        release.until_fewest()
+        recording = a_batch(release, bounds("messages", IMAGES, MAX_PODS), capsys, request)
+    assert recording.most("soften") == MAX_PODS
+
+
+def a_batch(
+    release: Scaled, bounds: Bounds, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Recording:
+    """From zero to zero, within bounds."""
     batch = Batch(release.supplies, f"many-{release.signal}", IMAGES, NAPS_S)
     with release.recording() as recording:
         batch.send()
         recording.mark("sent")
-        release.finish(recording, [batch], 2 * BOUNDS[release.signal].end_s, DOWN_S + COOLDOWN_S)
+        release.finish(recording, [batch], 2 * bounds.end_s, DOWN_S + COOLDOWN_S)
     if request.config.getoption("--cluster-picture", default=False):
         draw(f"KEDA, signal {release.signal}", recording, f"autoscale-keda-{release.signal}")
-    with capsys.disabled():
-        print(f"\nKEDA, {release.signal}: {BOUNDS[release.signal].judge(recording, [batch])}")  # noqa: T201
-    if release.signal == "messages":
-        assert recording.most("soften") > 1
-    else:
-        assert recording.most("soften") == MAX_PODS
+    say(capsys, f"KEDA, {release.signal}: {bounds.judge(recording, [batch])}")
+    return recording
 
 
-def test_the_first_pod_is_asked_for_at_the_next_look(polled, capsys):
-    release, polling_s = polled
-    asked_s, ready_s, cpu_s = [], [], []
+def first_pods(release: Scaled, polling_s: int) -> tuple[str, float]:
+    """How soon after a publish each stage of a route is asked for a pod: figures for people, and the slowest."""
+    asked_s, route_s, keda = [], [], release.supplies.keda
+    began_s, used_s = time.monotonic(), keda.cpu_s
     for number in range(FIRSTS):
         threading.Event().wait(PHASE_S * number % polling_s)
-        batch = Batch(release.supplies, f"first-{polling_s}-{number}", 1, QUICK_NAPS_S)
-        began_s, used_s = time.monotonic(), release.supplies.keda.cpu_s
-        batch.send()
-        limit_s = polling_s + UP_S
-        eventually(lambda: release.bench.scaled()["shrink"][0] > 0, limit_s, release.supplies.keda.tail)
-        asked_s.append(time.monotonic() - began_s)
-        eventually(lambda: release.bench.scaled()["shrink"][1] > 0, limit_s, release.supplies.keda.tail)
-        ready_s.append(time.monotonic() - began_s)
+        batch = Batch(release.supplies, f"first-{polling_s}-{number}", 1, NAPS_S)
+        with Recording(release.bench.scaled, dict, every_s=LOOK_S) as recording:
+            batch.send()
+            recording.mark("sent")
+            eventually(lambda: at(recording, ready=1), polling_s + UP_S, keda.tail)
         until_ended([batch], UP_S)
         release.until_fewest()
-        cpu_s.append((release.supplies.keda.cpu_s - used_s) / (time.monotonic() - began_s))
-    figures = f"asked for after {spread(asked_s)} s, ready after {spread(ready_s)} s"
-    with capsys.disabled():
-        print(f"\nKEDA looks every {polling_s} s: the first pod {figures}; {statistics.mean(cpu_s):.4f} cores of KEDA")  # noqa: T201
-    assert max(asked_s) <= polling_s + OVERHEAD_S
+        sent_s = recording.marks["sent"]
+        asked_s += [asked - sent_s for asked in at(recording, asked=1)]
+        route_s.append(max(at(recording, ready=1)) - sent_s)
+    cores = (keda.cpu_s - used_s) / (time.monotonic() - began_s)
+    figures = f"each stage asked for after {spread(asked_s)} s, the whole route ready after {spread(route_s)} s"
+    return f"KEDA looks every {polling_s} s: {figures}; its operator takes {cores:.3f} cores", max(asked_s)
+
+
+def at(recording: Recording, *, ready: int = 0, asked: int = 0) -> list[float]:
+    """When each stage first had so many replicas; empty until all had."""
+    found = [recording.first(stage, ready=ready, asked=asked) for stage in STAGES]
+    return [] if None in found else [at_s for at_s in found if at_s is not None]
 
 
 def spread(seconds: list[float]) -> str:
     return f"{statistics.mean(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
+
+
+def say(capsys: pytest.CaptureFixture[str], told: str) -> None:
+    with capsys.disabled():
+        print(f"\n{told}")  # noqa: T201
