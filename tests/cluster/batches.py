@@ -18,7 +18,7 @@ from tests.cluster.supplies import Supplies
 from tests.deploy.chart import RELEASE
 from tests.support.waiting import eventually
 
-from muniflow.errors import NotFound
+from muniflow.errors import NotFound, Unavailable
 from muniflow.model.api import SCALING, BatchStatus, batch_path
 from muniflow.model.messages import TERMINAL
 from muniflow.model.topology import BATCHES
@@ -52,6 +52,13 @@ class Batch:
         naps = self.naps_s
         return self.images * (naps.get("shrink", 0) + naps.get("cut", 0) + self.outputs * naps.get("soften", 0))
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds that its tasks took: more than their naps on a busy machine."""
+        status = self.status()
+        assert status is not None
+        return sum(step.compute_s for step in status.steps)
+
     def send(self) -> None:
         """Make the pictures, publish the batch with a confirm."""
         folder = self.supplies.store / "source" / self.name
@@ -68,12 +75,15 @@ class Batch:
         eventually(lambda: self._published(message), DECLARED_S, "the coordinator's queue", every_s=0.5)
 
     def _published(self, message: OutgoingMessage) -> bool:
-        """Whether the broker took it: a coordinator that starts has not declared its queue yet."""
-        with open_channel(BrokerSettings(amqp_url=self.supplies.broker.amqp_url)) as channel:
-            try:
+        """Whether the broker took it: a coordinator that starts has not declared its queue yet.
+
+        A busy broker may cut the connection after that: the batch is sent again then, and counts once.
+        """
+        try:
+            with open_channel(BrokerSettings(amqp_url=self.supplies.broker.amqp_url)) as channel:
                 republish(channel, message)
-            except NotFound:
-                return False
+        except (NotFound, Unavailable):
+            return False
         return True
 
     def status(self) -> BatchStatus | None:

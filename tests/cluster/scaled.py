@@ -127,18 +127,20 @@ class Bounds:
     turns: int
     """Changes of direction of any stage; up and then down is one."""
     cost: float
-    """Replica-seconds for each second of work."""
+    """Replica-seconds for each second of tasks."""
 
     def judge(self, recording: Recording, batches: Sequence[Batch]) -> str:
         """Assert them, and that no image is lost or doubled; returns the figures."""
-        work_s = sum(batch.work_s for batch in batches)
+        naps_s = sum(batch.work_s for batch in batches)
+        work_s = sum(batch.spent_s for batch in batches)
         images = sum(batch.images for batch in batches)
         for batch in batches:
             batch.judge()
         took_s = recording.marks["ended"] - recording.marks["sent"]
         figures = (
             f"{images} images in {len(batches)} batches done, 0 lost, 0 doubled, after {took_s:.0f} s; "
-            f"naps {work_s:.0f} s, {cost_of(recording, work_s):.2f} replica-seconds each; {recording.figures(STAGES)}"
+            f"naps {naps_s:.0f} s, tasks {work_s:.0f} s, {cost_of(recording, work_s):.2f} replica-seconds for each; "
+            f"{recording.figures(STAGES)}"
         )
         assert not self.broken(recording, work_s), figures
         return figures
@@ -156,7 +158,7 @@ class Bounds:
 
 
 def cost_of(recording: Recording, work_s: float) -> float:
-    """Replica-seconds for each second of work."""
+    """Replica-seconds for each second of tasks."""
     return sum(map(recording.replica_seconds, STAGES)) / work_s
 
 

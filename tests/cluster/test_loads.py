@@ -13,12 +13,12 @@ from tests.cluster.scaled import HORIZON_S, NAPS_S, SIGNAL_S, Bounds, Scaled, co
 from tests.cluster.supplies import Supplies
 from tests.support.waiting import at_intervals
 
-pytestmark = [pytest.mark.cluster, pytest.mark.loads, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.loads, pytest.mark.timeout(3600)]
 MAX_PODS = 10
 THUMBNAILS, PANORAMAS = 100_000, 2_000
 THUMBNAIL_NAPS_S = {"shrink": 0.02}
 PANORAMA_NAPS_S = {"shrink": 0.25, "cut": 0.25, "soften": 0.25}
-LIMIT_S = 1200.0
+LIMIT_S = 2400.0
 """For a batch, on a machine that others use: then the test says how late it was."""
 MANY = {
     "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MAX_PODS, turns=3, cost=4.0)),
