@@ -23,6 +23,9 @@ LATE = "late.jpg"
 """An image that is not there when its batch is sent; then it is, and runs again."""
 CANCEL_EVERY, LATE_EVERY = 6, 3
 
+END_S = 600.0
+"""A batch takes seconds; the machine may be busy with other work for an hour."""
+
 
 @dataclass
 class Traffic:
@@ -64,7 +67,7 @@ class Traffic:
         """Wait for it, run again what failed, judge it, erase it."""
         if count % CANCEL_EVERY == 2:
             self.harness.command("cancel", batch)
-        self.harness.until_ended(batch)
+        self.harness.until_ended(batch, limit_s=END_S)
         if count % LATE_EVERY == 1:
             self._late.write_bytes(craft.jpeg(craft.photo(60, 44)))
             self.harness.command("reopen", batch)
