@@ -34,12 +34,12 @@ test-brokers: ## the broker suites on RabbitMQ 3.10, 4.0 and 4.3; the newer two 
 	@scripts/bootstrap dev
 	scripts/test-brokers
 
-test-cluster: ## the chart on a real Kubernetes control plane, 20 minutes, as root; the first build takes 25 more
+test-cluster: ## the chart on a real Kubernetes control plane, 30 minutes, as root; the first build takes 25 more
 	@scripts/bootstrap dev
 	tools/control-plane
 	$(BIN)/python -m pytest tests/cluster -m "not loads" -n 0 $(PYTEST_ARGS)
 
-test-cluster-loads: ## the same bench: 100,000 thumbnails, 2,000 panoramas, mixed and steady traffic, 40 minutes, as root
+test-cluster-loads: ## the same bench at length: 100,000 thumbnails, 2,000 panoramas, mixed and steady traffic, the signal messages; 45 minutes
 	@scripts/bootstrap dev
 	tools/control-plane
 	$(BIN)/python -m pytest tests/cluster -m loads -n 0 $(PYTEST_ARGS)

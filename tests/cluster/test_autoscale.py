@@ -1,4 +1,4 @@
-"""HPA on the signals `forecast` and `messages`: one batch, from the fewest replicas to the most and back.
+"""HPA on the signals `forecast` and, at length, `messages`: one batch, from the fewest replicas to the most and back.
 
 Real: the HPA controller, scheduler, chart, coordinator, broker, Prometheus with our rules, and a worker process for
 each pod. Stands in: `metrics_api` for prometheus-adapter, the process kubelet for nodes, naps for pixels. The window of
@@ -26,7 +26,7 @@ waits for those before it."""
 NEEDED = 4
 
 
-@pytest.fixture(params=["forecast", "messages"])
+@pytest.fixture(params=["forecast", pytest.param("messages", marks=pytest.mark.loads)])
 def release(request: pytest.FixtureRequest, supplies: Supplies) -> Iterator[Scaled]:
     with installed(supplies, signal=request.param, most=MAX_PODS) as made:
         made.warm_up()
