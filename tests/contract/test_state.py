@@ -29,7 +29,7 @@ from muniflow.runtime.failpoints import LEDGER_COMMITS, Failpoints
 from muniflow_coordinator.errors import Deposed
 from muniflow_coordinator.state import Commit, Counts, ImageRow, NewBatch
 from muniflow_coordinator.state.charge_types import Charge
-from muniflow_coordinator.state.failure_types import ANY, Chosen, NewLetter, NewRejection
+from muniflow_coordinator.state.failure_types import ANY, Chosen, LetterLimits, NewLetter, NewRejection
 from muniflow_coordinator.state.learned_types import ForecastRow, ServiceTimeRow
 from muniflow_coordinator.state.opening import open_state, parse_database_url
 from muniflow_coordinator.state.sql import SqlState
@@ -718,6 +718,24 @@ def test_a_letter_is_kept_once_until_it_is_dropped(state: SqlState) -> None:
     assert state.letters(queue="other") == []
     state.drop_letter(one.number)
     assert (state.letter(one.number), state.letters(limit=1)) == (None, [two])
+
+
+def test_of_each_queue_the_newest_letters_are_kept_as_many_as_there_is_room_for(state: SqlState) -> None:
+    def keep(queue: str, *bodies: bytes) -> None:
+        new = [NewLetter(f"{queue} {body[:1]!r}", queue, None, "no", 1.0, body) for body in bodies]
+        state.keep_letters(new)
+
+    def left(queue: str) -> list[bytes]:
+        return [letter.body[:1] for letter in state.letters(queue=queue)]
+
+    keep("events", b"a", b"b", b"c", b"d")
+    keep("batches", b"e", b"f")
+    assert state.trim_letters(LetterLimits(count=2)) == 2
+    assert (left("events"), left("batches")) == ([b"c", b"d"], [b"e", b"f"])
+    keep("batches", b"g" * 600, b"h" * 400, b"i")
+    assert state.trim_letters(LetterLimits(bytes=1000)) == 3
+    assert (left("events"), left("batches")) == ([b"c", b"d"], [b"h", b"i"])
+    assert state.trim_letters(LetterLimits()) == 0
 
 
 def test_a_rejection_is_kept_once_with_all_its_faults_until_it_is_old(state: SqlState) -> None:

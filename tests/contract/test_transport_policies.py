@@ -10,6 +10,7 @@ import pytest
 from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
 from tests.contract.transport_harness import Peer, rabbit_harness, run_for, run_until, stop_all
+from tests.support.dead_letter_limit import dead_letter_limit, fill
 from tests.support.inside_broker import TOO_LITTLE_MEMORY, evaluate
 from tests.support.waiting import eventually
 
@@ -43,6 +44,7 @@ SMALL_MESSAGES = (4, 0)
 """From this version on, RabbitMQ refuses messages over 16 MiB; before, over 128 MiB."""
 KNOWS_HOLDING = (3, 12)
 """From this version on, a queue may say how long its consumers hold a message (`x-consumer-timeout`)."""
+TASKS_GIVEN_UP = 5
 LISTS_DEPRECATED = (3, 13)
 IGNORES_X_DEATH = (4, 0)
 """From this version on, an `x-death` header that a client writes does not count."""
@@ -206,6 +208,33 @@ def test_a_dead_letter_waits_in_its_queue_until_there_is_a_place_for_it(broker, 
         assert ready(broker) == {WORK: 1}
         publish_once(broker, to_queue(WORK, b"third"), TOPOLOGY)
         eventually(lambda: ready(broker) == {WORK: 2, dead_queue(WORK): 1, LOST: 1})
+    finally:
+        set_patience(private_broker, 180_000)
+
+
+def test_a_dead_letter_queue_that_is_full_refuses_and_loses_nothing(broker, private_broker):
+    """The coordinator, which empties it, is away; meanwhile whoever gives a task up keeps it."""
+    set_patience(private_broker, 1000)
+    try:
+        with dead_letter_limit(private_broker, 2):
+            publish_once(broker, to_queue(WORK, b"task 0"), TOPOLOGY)
+            for number in range(1, TASKS_GIVEN_UP):
+                publish_once(broker, to_queue(WORK, b"task %d" % number), Topology((), ()))
+            filled = fill(broker, dead_queue(WORK))
+            for _ in range(TASKS_GIVEN_UP):
+                give_up(broker)
+            eventually(lambda: ready(broker)[LOST] == TASKS_GIVEN_UP)
+            assert ready(broker)[dead_queue(WORK)] == filled, "it was full before the first of them"
+            bodies: set[bytes] = set()
+            with open_channel(broker) as channel:
+                for method, _, body in channel.consume(dead_queue(WORK), inactivity_timeout=30):
+                    assert method is not None, f"only {bodies} came within 30 s"
+                    channel.basic_ack(method.delivery_tag)
+                    bodies.add(body)
+                    if len(bodies) == TASKS_GIVEN_UP + 1:
+                        break
+            assert bodies == {b"filled", *(b"task %d" % number for number in range(TASKS_GIVEN_UP))}
+            eventually(lambda: WORK not in ready(broker))
     finally:
         set_patience(private_broker, 180_000)
 

@@ -1,11 +1,14 @@
 """The chart's AMQP users on a real broker: each can do its work, and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pika
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker, UnroutableError
-from tests.support.chart_broker import Installation, installed
+from tests.support.chart_broker import Installation, definitions, installed
+from tests.support.inside_broker import evaluate
 
 from muniflow.model.messages import Notice
 from muniflow.model.topology import (
@@ -14,6 +17,9 @@ from muniflow.model.topology import (
     CONTROL,
     COORDINATOR_QUEUES,
     DEAD_EXCHANGE,
+    DEAD_LETTER_PATTERN,
+    DEAD_LETTER_POLICY,
+    DELAY_PREFIX,
     EVENTS,
     EVENTS_EXCHANGE,
     EXCHANGE,
@@ -27,6 +33,7 @@ from muniflow.model.topology import (
     exchange_to,
     express_queue,
     gateway_queue,
+    origin_of,
     step_queue,
     topology,
     work_queues,
@@ -195,6 +202,80 @@ def test_nobody_publishes_where_they_have_no_business(declared, user, exchange):
             channel.basic_publish(exchange, "anything", b"")
 
 
+def refused(connection: pika.BlockingConnection, attack: Callable[[BlockingChannel], object]) -> bool:
+    """Whether the broker refuses this, or leads a message nowhere."""
+    channel = connection.channel()
+    channel.confirm_delivery()
+    try:
+        attack(channel)
+    except (ChannelClosedByBroker, UnroutableError):
+        return True
+    finally:
+        if channel.is_open:
+            channel.close()
+    return False
+
+
+ATTACKS: dict[str, Callable[[BlockingChannel, str], object]] = {
+    "get": lambda channel, queue: channel.basic_get(queue),
+    "consume": lambda channel, queue: channel.basic_consume(queue, lambda *_: None),
+    "purge": lambda channel, queue: channel.queue_purge(queue),
+    "delete": lambda channel, queue: channel.queue_delete(queue),
+    "declare": lambda channel, queue: channel.queue_declare(queue, durable=True),
+    "bind": lambda channel, queue: channel.queue_bind(queue, TASKS_EXCHANGE, "x"),
+    "unbind": lambda channel, queue: channel.queue_unbind(queue, exchange_to(queue), queue),
+    "send directly": lambda channel, queue: channel.basic_publish("", queue, b"", mandatory=True),
+}
+
+
+def test_of_all_queues_a_worker_reaches_its_own_two(declared):
+    queues = [queue.name for queue in topology(OPERATIONS).queues]
+    with declared.connection(WORKER) as connection:
+        reached = {
+            (name, queue)
+            for name, attack in ATTACKS.items()
+            for queue in queues
+            if not refused(connection, lambda channel, do=attack, queue=queue: do(channel, queue))
+        }
+    assert reached == {(name, queue) for name in ("get", "consume", "purge") for queue in work_queues("resize")}
+
+
+def test_of_all_exchanges_a_worker_changes_none_and_reaches_tasks_and_events(declared):
+    """What it puts there counts only where it is signed, or about its own step (tests/security)."""
+    whole = topology(OPERATIONS)
+    sent, changed = set(), set()
+    with declared.connection(WORKER) as connection:
+        for exchange in whole.exchanges:
+            attacks: dict[str, Callable[[BlockingChannel], object]] = {
+                "delete": partial(BlockingChannel.exchange_delete, exchange=exchange.name),
+                "declare": partial(
+                    BlockingChannel.exchange_declare, exchange=exchange.name, exchange_type=exchange.kind
+                ),
+                "lead away": partial(BlockingChannel.exchange_bind, destination=exchange.name, source=TASKS_EXCHANGE),
+                "lead in": partial(BlockingChannel.exchange_bind, destination=TASKS_EXCHANGE, source=exchange.name),
+            }
+            changed |= {(exchange.name, name) for name, attack in attacks.items() if not refused(connection, attack)}
+            if not exchange.name.startswith(DELAY_PREFIX):  # what waits there goes to `TASKS_EXCHANGE` afterwards
+                publish = partial(BlockingChannel.basic_publish, exchange=exchange.name, body=b"", mandatory=True)
+                names = [queue.name for queue in whole.queues]
+                sent |= {name for name in names if not refused(connection, partial(publish, routing_key=name))}
+    works = {queue for operation in OPERATIONS for queue in work_queues(operation)}
+    assert changed == set()
+    assert sent == works | {EVENTS} | {dead_queue(step_queue(operation)) for operation in OPERATIONS}
+
+
+@pytest.mark.usefixtures("declared")
+def test_nobody_but_the_monitor_is_let_into_the_management_interface(broker_of_tests):
+    """So no policy, no shovel, no user and no `get` of it; the monitor's rights to queues are none."""
+    for user in definitions()["users"]:
+        found = evaluate(
+            broker_of_tests.node,
+            f'{{ok, User}} = rabbit_auth_backend_internal:lookup_user(<<"{user["name"]}">>)',
+            "internal_user:get_tags(User)",
+        )
+        assert found == ("[monitoring]" if user["name"] == "monitor" else "[]"), user["name"]
+
+
 @pytest.mark.parametrize("user", ["client", "gateway"])
 def test_what_a_sender_of_batches_publishes_reaches_no_worker_and_settles_nothing(declared, user):
     with declared.channel(user) as channel:
@@ -203,6 +284,20 @@ def test_what_a_sender_of_batches_publishes_reaches_no_worker_and_settles_nothin
         for name in queues:
             with pytest.raises(UnroutableError):
                 channel.basic_publish(EXCHANGE, name, b"{}", mandatory=True)
+
+
+def test_dead_letter_queues_and_no_others_are_limited(declared, broker_of_tests):
+    [policy] = definitions()["policies"]
+    assert (policy["pattern"], policy["definition"]) == (DEAD_LETTER_PATTERN, DEAD_LETTER_POLICY)
+    limit, overflow = DEAD_LETTER_POLICY["max-length"], f'"{DEAD_LETTER_POLICY["overflow"]}"'
+    asked = 'rabbit_policy:get(<<"max-length">>, Queue), rabbit_policy:get(<<"overflow">>, Queue)'
+    for name in (queue.name for queue in topology(OPERATIONS).queues):
+        found = evaluate(
+            broker_of_tests.node,
+            f'{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{declared.vhost}">>, queue, <<"{name}">>))',
+            f"{{{asked}}} =:= {{{limit}, <<{overflow}>>}}",
+        )
+        assert found == str(origin_of(name) is not None).lower(), name
 
 
 def test_there_is_no_guest_in_the_virtual_host(declared):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.support.dead_letter_limit import dead_letter_limit, fill
 from tests.support.waiting import eventually
 
 from muniflow.images.encode import encode
@@ -131,12 +132,29 @@ def test_a_worker_that_is_killed_loses_nothing(broker, worker_client, root, plac
     assert len(outputs(root)) == IMAGES
 
 
-def test_bad_messages_and_bad_images_end_in_the_dead_letters(broker, worker_client, root):
+def test_bad_messages_end_in_the_dead_letters_and_bad_images_in_events(broker, worker_client, root):
     (root / "source/1.jpg").write_bytes(b"no image")
     worker_client.channel.basic_publish(TASKS_EXCHANGE, QUEUE, b"no task")
     worker_client.publish(tasks(4))
     with worker(broker, root):
-        worker_client.collect(lambda: len(worker_client.coverage) == 4 and worker_client.depth(dead_queue(QUEUE)) == 2)
+        worker_client.collect(lambda: len(worker_client.coverage) == 4 and worker_client.depth(dead_queue(QUEUE)) == 1)
+    assert [image for image, reason in worker_client.reasons.items() if reason] == [1]
+
+
+def test_a_full_dead_letter_queue_holds_no_worker_up_and_hides_no_failure(broker_of_tests, broker, worker_client, root):
+    """The coordinator is away, which would empty it; the events are what its ledger knows of a failed image."""
+    if broker_of_tests.node is None:
+        pytest.skip("policies are set on a private node only, and this broker is somebody's")
+    (root / "source/1.jpg").write_bytes(b"no image")
+    with dead_letter_limit(broker_of_tests.node, 1):
+        filled = fill(broker, dead_queue(QUEUE))
+        worker_client.publish(tasks(4))
+        with worker(broker, root) as process:
+            worker_client.collect(lambda: len(worker_client.coverage) == 4 and worker_client.depth(QUEUE) == 0)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert worker_client.depth(QUEUE) == 0, "it was handed back"
+        assert worker_client.depth(dead_queue(QUEUE)) == filled
     assert [image for image, reason in worker_client.reasons.items() if reason] == [1]
 
 

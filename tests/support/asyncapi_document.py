@@ -107,7 +107,9 @@ def document() -> dict[str, Any]:
         channels[f"step-{name}"] = _queue(queue, "task", f"Tasks of the operation `{name}`.")
         express = f"Tasks of the operation `{name}` that workers take first: of small batches."
         channels[f"step-{name}-express"] = _queue(express_queue(name), "task", express)
-        channels[f"step-{name}-dead"] = _queue(dead_queue(queue), "task", f"Tasks that failed for good at `{name}`.")
+        channels[f"step-{name}-dead"] = _queue(
+            dead_queue(queue), "task", f"Forged tasks for `{name}`, and those that the broker gave up."
+        )
     return {
         "asyncapi": "3.0.0",
         "info": {

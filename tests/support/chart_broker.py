@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -24,10 +25,15 @@ class Installation:
     vhost: str
 
     @contextmanager
-    def channel(self, user: str) -> Iterator[BlockingChannel]:
+    def connection(self, user: str) -> Iterator[pika.BlockingConnection]:
         credentials = pika.PlainCredentials(user, password_of(user))
         parameters = pika.ConnectionParameters(self.host, self.port, self.vhost, credentials)
         with pika.BlockingConnection(parameters) as connection:
+            yield connection
+
+    @contextmanager
+    def channel(self, user: str) -> Iterator[BlockingChannel]:
+        with self.connection(user) as connection:
             yield connection.channel()
 
     def settings(self, user: str) -> BrokerSettings:
@@ -38,13 +44,13 @@ def password_of(user: str) -> str:
     return f"password-of-{user}"
 
 
-def definitions() -> dict[str, list[dict[str, str]]]:
+def definitions() -> dict[str, list[dict[str, Any]]]:
     config = next(
         item
         for item in of_kind(rendered("default"), "ConfigMap")
         if item["metadata"]["name"] == "muniflow-broker-config"
     )
-    found: dict[str, list[dict[str, str]]] = json.loads(config["data"]["definitions.json"])
+    found: dict[str, list[dict[str, Any]]] = json.loads(config["data"]["definitions.json"])
     for user in found["users"]:
         assert user["password"] == f"@@{user['name']}@@"
         user["password"] = password_of(user["name"])

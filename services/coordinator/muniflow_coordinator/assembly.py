@@ -111,7 +111,7 @@ def assemble(
     batches = BatchHandler(loop, clock, transport, state, stores, retry, notifier, failpoints, runs, intakes,
                            *_readers(given, executors.intake, retry, operations), operations, audit, eraser,
                            forecaster.deadlines, courier.faults,
-                           Rejecter(clock, transport, state, retry, notifier, audit, settings.kept_s),
+                           Rejecter(clock, transport, state, retry, notifier, audit),
                            (dispatcher.resume, forecaster.accepted, progress.accepted), actions.completed)
     letters = LetterHandler(loop, clock, transport, state, retry, runs, intakes, whole, given.senders)
     commands = CommandHandler(loop, clock, transport, state, retry, notifier, metrics, runs, intakes, scheduler,
@@ -173,7 +173,8 @@ def _removal(
     cleaner, after_s = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), settings.unfinished_after_s
     sweeper = Sweeper(loop, clock, executors.orphans, stores.output, after_s, state, retry, runs, cleaner)
     eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper)
-    return cleaner, sweeper, eraser, Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days)
+    retention = Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days, settings.kept_s)
+    return cleaner, sweeper, eraser, retention
 
 
 def _audit(given: Resources, transport: Transport, retry: RetryQueue) -> AuditTrail:

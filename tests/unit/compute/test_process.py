@@ -244,7 +244,6 @@ def test_what_cannot_be_done_fails_with_its_reason(tmp_path, source, steps, reas
     assert reason in (settled.reason or "")
     assert settled.lineage == ()
     assert isinstance(outcome.disposition, Fail)
-    assert outcome.dead_letter
 
 
 class Away:
@@ -276,7 +275,7 @@ def test_a_store_that_stays_away_fails_the_task_in_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("left", [None, b"", b"\0" * 1000], ids=["gone", "empty", "short"])
-def test_an_intermediate_that_is_gone_is_told_without_a_dead_letter(tmp_path, left):
+def test_an_intermediate_that_is_gone_is_told_as_such(tmp_path, left):
     """A late copy of a task, or what a power failure leaves of a file that nobody synced."""
     write_source(tmp_path, "a.png", picture(64, 48))
     (late,) = process(task("a.png", "half", "smooth"), context(tmp_path, only="half")).follow
@@ -287,14 +286,14 @@ def test_an_intermediate_that_is_gone_is_told_without_a_dead_letter(tmp_path, le
         work.write(late.tiles[0].pixels.key, left)
     outcome = process(late, context(tmp_path))
     assert isinstance(outcome.disposition, Fail)
-    assert (outcome.dead_letter, outcome.tally) == (False, None)
+    assert outcome.tally is None
     assert [(part.reason, part.input_gone) for part in outcome.settled] == [(outcome.disposition.reason, True)]
 
 
 def test_a_source_that_is_gone_is_a_failure_as_any_other(tmp_path):
     write_source(tmp_path, "b.png", picture(64, 48))
     outcome = process(task("a.png", "smooth"), context(tmp_path))
-    assert outcome.dead_letter
+    assert isinstance(outcome.disposition, Fail)
     assert [part.input_gone for part in outcome.settled] == [None]
 
 

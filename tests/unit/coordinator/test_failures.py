@@ -2,22 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from muniflow.model.messages import Command, Events, Settled, Task
 from muniflow.model.topology import BATCHES, CONTROL, EVENTS, dead_queue, step_queue
 from muniflow.reason_codes import ReasonCode
 from muniflow_coordinator.api.failures import FailureAnswers
-from muniflow_coordinator.handlers import commands
-from muniflow_coordinator.state.failure_types import ANY, Chosen
+from muniflow_coordinator.handlers import commands, dead_letters
+from muniflow_coordinator.state.failure_types import ANY, Chosen, LetterLimits
 
 if TYPE_CHECKING:
-    import pytest
     from tests.unit.coordinator.conftest import CoordinatorHarness
 
 CODES: tuple[ReasonCode, ReasonCode] = ("image_damaged", "source_missing")
 
 
 def failing(harness: "CoordinatorHarness", bad: Any) -> None:
-    """The worker fails the images for which `bad` holds, and keeps their tasks, as workers do."""
+    """The worker fails the images for which `bad` holds, and keeps their tasks, as workers of the build before do."""
 
     def answer(task: Task) -> list[Events]:
         if not bad(task):
@@ -138,6 +139,18 @@ def test_letters_that_a_crash_leaves_come_again_and_are_kept_once(harness: "Coor
     harness.until(lambda: not harness.depth(dead_queue(BATCHES)) and len(letters(harness)) == 2)
 
 
+def test_a_flood_of_letters_drops_the_oldest_and_says_so(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dead_letters, "LETTER_LIMITS", LetterLimits(count=3))
+    monkeypatch.setattr(dead_letters, "TRIM_BYTES", 5 * dead_letters.EACH_BYTES)
+    harness.start()
+    for number in range(5):
+        harness.publish(dead_queue(BATCHES), b"%d" % number, wait=False)
+    harness.until(lambda: harness.letters(BATCHES) == [b"2", b"3", b"4"])
+    assert [record.dropped for record in caplog.records if hasattr(record, "dropped")] == [2]
+
+
 def test_failures_come_in_pages(harness: "CoordinatorHarness") -> None:
     start_with_failures(harness, ("b", "c"))
     assert harness.state
@@ -193,13 +206,15 @@ def test_a_rejected_batch_is_kept_with_every_fault_also_after_a_restart(harness:
 
 
 def test_rejections_and_letters_are_forgotten_in_time(harness: "CoordinatorHarness") -> None:
-    harness.start(kept_days=1e-9)
+    """Also where no batch is refused any more."""
+    harness.start()
     harness.publish(BATCHES, b"{")
     harness.until(lambda: harness.letters(BATCHES))
-    harness.publish(BATCHES, b"[")
-    harness.until(lambda: harness.letters(BATCHES) == [b"["])
+    harness.crash()
+    harness.start(kept_days=1e-9)
+    harness.until(lambda: not harness.letters(BATCHES))
     assert harness.state
-    assert len(harness.state.rejections()) == 1
+    assert harness.state.rejections() == []
 
 
 def test_events_of_batches_that_the_ledger_does_not_know_are_counted_named_and_acknowledged(

@@ -100,7 +100,7 @@ def test_a_group_is_counted():
         GroupResult(
             tasks=[
                 TaskResult("resize", "done", 0.5, 100),
-                TaskResult("resize", "failed", 0.1, kind="rejected", kept=True),
+                TaskResult("resize", "failed", 0.1, kind="foreign", kept=True),
                 TaskResult("resize", "failed", 0.1, kind="missing"),
                 TaskResult("blur", "retry", 0.1, kind="blob store"),
             ],
@@ -114,7 +114,7 @@ def test_a_group_is_counted():
         ("muniflow_tasks_total", "resize", "outcome", "done"): 1,
         ("muniflow_tasks_total", "resize", "outcome", "failed"): 2,
         ("muniflow_tasks_total", "blur", "outcome", "retry"): 1,
-        ("muniflow_failures_total", "resize", "reason", "rejected"): 1,
+        ("muniflow_failures_total", "resize", "reason", "foreign"): 1,
         ("muniflow_failures_total", "resize", "reason", "missing"): 1,
         ("muniflow_retries_total", "blur", "reason", "blob store"): 1,
         ("muniflow_dead_letters_total", "resize"): 1,

@@ -2,7 +2,7 @@
 
 from tests.support.compute_help import task
 
-from muniflow.compute.groups import Span, result_of
+from muniflow.compute.groups import GroupResult, Span, TaskResult, result_of
 from muniflow.compute.outcome import Outcome, StepMeasure, failed_whole
 from muniflow.model.messages import Events, Settled, Tally, Task
 from muniflow.model.settlement import Done, Fail, Retry, jittered
@@ -46,17 +46,11 @@ def test_digests_of_thousands_of_outputs_travel_in_messages_that_brokers_take():
     assert max(len(message.body) for message in messages) < 1 << 20
 
 
-def test_an_image_stays_in_the_express_lane_and_its_dead_letter_does_not():
+def test_an_image_stays_in_the_express_lane():
     follow = FIRST.model_copy(update={"step": 1})
-    results = [
-        (FIRST, Outcome(Done(), follow=(follow,))),
-        (SECOND, failed_whole(SECOND, Retry(5, "store"))),
-        (FIRST, failed_whole(FIRST, Fail("not an image"))),
-    ]
+    results = [(FIRST, Outcome(Done(), follow=(follow,))), (SECOND, failed_whole(SECOND, Retry(5, "store")))]
     keys = [key for _, key in places(messages_after(results, express=True))]
-    assert keys == [
-        "muniflow.express.smooth", "muniflow.express.half", "muniflow.step.half.dead", "muniflow.events",
-    ]  # fmt: skip
+    assert keys == ["muniflow.express.smooth", "muniflow.express.half", "muniflow.events"]
 
 
 def test_a_group_has_one_message_of_events_with_added_tallies():
@@ -103,15 +97,23 @@ def test_retries_of_one_group_do_not_all_come_back_at_once():
     }
 
 
-def test_a_failure_is_settled_and_kept():
-    dead, events = messages_after([(FIRST, failed_whole(FIRST, Fail("not an image", "not_an_image")))])
-    assert places([dead]) == [("muniflow.events", "muniflow.step.half.dead")]
-    assert dead.headers == {"reason": "not an image", "reason_code": "not_an_image", "step": 0, "failed_at": 1000}
-    assert Task.from_bytes(dead.body) == FIRST
+def test_a_failure_is_told_by_its_event_alone():
+    (events,) = messages_after([(FIRST, failed_whole(FIRST, Fail("not an image", "not_an_image")))])
+    assert places([events]) == [("muniflow.events", "muniflow.events")]
     assert Events.from_bytes(events.body).settled == (settled(0, "not an image", "not_an_image"),)
 
 
-def test_a_late_copy_is_settled_and_not_kept():
+def test_what_settles_nothing_is_kept_with_its_reason():
+    forged = TaskResult("half", "failed", reason="not what was signed", kept=True, code="task_foreign")
+    (dead,) = messages_of(GroupResult([forged], sources=[FIRST]), NOW_S, express=True)
+    assert places([dead]) == [("muniflow.events", "muniflow.step.half.dead")]
+    assert dead.headers == {
+        "reason": "not what was signed", "reason_code": "task_foreign", "step": 0, "failed_at": 1000,
+    }  # fmt: skip
+    assert Task.from_bytes(dead.body) == FIRST
+
+
+def test_a_late_copy_is_settled():
     (events,) = messages_after([(FIRST, failed_whole(FIRST, Fail("gone"), input_gone=True))])
     assert places([events]) == [("muniflow.events", "muniflow.events")]
 
@@ -134,8 +136,7 @@ def test_what_follows_from_a_task_has_the_headers_of_the_task():
     group = [
         (FIRST, failed_whole(FIRST, Retry(5, "store"))),
         (SECOND, Outcome(Done(), follow=(follow, follow))),
-        (FIRST, failed_whole(FIRST, Fail("not an image"))),
     ]
-    *tasks, events = messages_after(group, [{"trace": 1}, {"trace": 2}, {"trace": 3}])
-    assert [message.headers["trace"] for message in tasks] == [2, 2, 1, 3]
+    *tasks, events = messages_after(group, [{"trace": 1}, {"trace": 2}])
+    assert [message.headers["trace"] for message in tasks] == [2, 2, 1]
     assert not events.headers

@@ -144,4 +144,4 @@ def test_a_task_that_ends_every_worker_is_given_up_and_no_other(tmp_path, monkey
     assert {image for image, reason in reasons.items() if reason} == {0}
     assert "3 workers ended while they computed it alone" in str(reasons[0])
     depths = harness.broker.depths()
-    assert (depths[dead_queue(QUEUE)], depths[LOST]) == (1, 0)
+    assert (depths[dead_queue(QUEUE)], depths[LOST]) == (0, 0)

@@ -49,3 +49,15 @@ read: '^{{ $takes }}$'
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+The limits of each dead-letter queue, as a policy of the broker (`muniflow.model.topology` has the same). What is full
+refuses, and loses nothing: docs/adr/0052-limits-of-dead-letters.md.
+*/}}
+{{- define "muniflow.deadLetters" -}}
+pattern: '^muniflow\..+\.dead$'
+definition:
+  max-length: 100000
+  max-length-bytes: 268435456
+  overflow: reject-publish
+{{- end -}}

@@ -34,7 +34,7 @@ class TaskResult:
     kind: str = ""
     """What to count: for `failed` its kind, for `retry` the name of the part that is away."""
     kept: bool = False
-    """For `failed`: whether a copy is in the dead-letter queue."""
+    """For `failed`: whether a copy goes to the dead-letter queue, because no event tells of it."""
     began_at: float = 0.0
     """Unix time, seconds: when a child took it up; 0 when none did."""
     steps: int = 0
@@ -125,7 +125,6 @@ def _task_result(task: Task, outcome: Outcome, span: Span) -> TaskResult:
         first=not task.tiles,
         reason=outcome.disposition.reason if isinstance(outcome.disposition, Retry | Fail) else "",
         kind=kind,
-        kept=disposition == "failed" and outcome.dead_letter,
         began_at=round(span.began_at, 6),
         steps=len(outcome.measures),
         delay_s=outcome.disposition.delay_s if isinstance(outcome.disposition, Retry) else 0,

@@ -44,8 +44,6 @@ class Outcome:
     """Keys of the outputs that were written."""
     failed_step: int = 0
     """For `Fail`: the first step that failed, as an index into the route."""
-    dead_letter: bool = True
-    """For `Fail`: whether to keep a copy of the task. Not where its intermediate is gone: replaying it is no use."""
     work: Work | None = None
     """For a task that was done in all its parts."""
 
@@ -97,7 +95,7 @@ def failed_whole(task: Task, disposition: Disposition, *, input_gone: bool = Fal
     settled = task.failed(disposition.reason, disposition.code, input_gone=input_gone)
     # An input that is gone is no failure of its step.
     tally = None if input_gone else Tally(batch=task.batch, step=task.step, failed=len(settled))
-    return Outcome(disposition, settled=settled, tally=tally, failed_step=task.step, dead_letter=not input_gone)
+    return Outcome(disposition, settled=settled, tally=tally, failed_step=task.step)
 
 
 def disposition_of(error: Exception, attempt: int) -> Disposition:

@@ -67,6 +67,16 @@ rollback there may be only workers that do not know the express queue."""
 NO_LIMIT = 1_000_000_000
 """A delivery limit for queues that people browse; -1 is not understood by every version."""
 
+DEAD_LETTER_PATTERN = r"^muniflow\..+\.dead$"
+DEAD_LETTER_POLICY: Mapping[str, str | int] = {
+    "max-length": 100_000,
+    "max-length-bytes": 256 << 20,
+    "overflow": "reject-publish",
+}
+"""The limits of each dead-letter queue, as a policy of the broker: an argument would be refused where the queue is
+there already. What is full refuses, and so loses nothing: at-least-once dead-lettering keeps a message in the queue
+that it comes from, and a worker that is refused publishes again (docs/adr/0052-limits-of-dead-letters.md)."""
+
 
 def step_queue(operation: str) -> str:
     """The work queue of an operation."""

@@ -44,7 +44,11 @@ FAILURES = counter(
     "`foreign`: the coordinator did not make the task so, and it settles nothing.",
     "step", "reason",
 )  # fmt: skip
-DEAD_LETTERS = counter("muniflow_dead_letters", "Failed tasks that were kept in the dead-letter queue.", "step")
+DEAD_LETTERS = counter(
+    "muniflow_dead_letters",
+    "Forged tasks that were kept in the dead-letter queue; of other failures events tell.",
+    "step",
+)
 MALFORMED = counter(
     "muniflow_malformed_messages", "Messages that could not be read, given to the dead-letter queue.", "queue"
 )

@@ -46,7 +46,7 @@ def messages_of(
     for task, done, kept in zip(result.sources, result.tasks, carried, strict=True):
         if done.disposition == "retry":
             messages.append(_again(task, done, now_s, kept, express=express))
-        elif done.kept:
+        elif done.kept:  # what events tell of is in the ledger by them, and a full queue must not hold its group up
             messages.append(_dead(task, done, now_s, kept))
     # Last, so that a coordinator that sees the end of an image has seen all that came before it.
     return messages + _events(result.settled, result.tallies, now_s)

@@ -18,7 +18,7 @@ class ResultLog:
     def add(self, result: GroupResult) -> None:
         """Log what is new; `logs` thins failures out."""
         for task, done in zip(result.sources, result.tasks, strict=True):
-            if done.kept:
+            if done.disposition == "failed":
                 log.warning("task failed: %s", done.reason, extra=task_fields(task))
         reason = next((task.reason for task in result.tasks if task.disposition == "retry"), "")
         if reason and reason != self._waiting_for:

@@ -1,4 +1,4 @@
-"""Erases batches that were kept for as long as they may be."""
+"""Erases batches that were kept for as long as they may be, and forgets rejections and letters."""
 
 import logging
 from collections.abc import Mapping
@@ -33,6 +33,8 @@ class Retention:
     eraser: Eraser
     keep_days: Mapping[str, float]
     """Days by owner."""
+    kept_s: float
+    """How long rejections and letters are kept, in seconds."""
     _looks: Every = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class Retention:
         self._looks.stop()
 
     def _look(self) -> None:
+        self.state.forget_before(self.clock.now_s() - self.kept_s)
         for batch, owner, days in self.state.expired(self.clock.now_s(), self.keep_days, AT_ONCE):
             if self.runs.get(batch) is None and not self.eraser.has(batch):
                 log.info("kept for %g days", days, extra={"batch": batch})

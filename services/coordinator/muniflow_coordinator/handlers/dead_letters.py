@@ -7,7 +7,8 @@ it, replay it or drop it.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +25,16 @@ from muniflow_coordinator.handlers.list_reader import Intakes
 from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Runs
-from muniflow_coordinator.state.failure_types import NewLetter
+from muniflow_coordinator.state.failure_types import LetterLimits, NewLetter
 from muniflow_coordinator.state.types import State
 
+log = logging.getLogger(__name__)
 PREFETCH = 200
 """Unacked letters of each dead-letter queue; letters that come together are recorded in one transaction."""
 LINGER_S = 0.1
+LETTER_LIMITS = LetterLimits()
+TRIM_BYTES, EACH_BYTES = 8 << 20, 1 << 10
+"""Of new letters, their rows counted with them, between two looks at the limits."""
 RETRY_DELAY_S = 1.0
 
 
@@ -48,6 +53,7 @@ class LetterHandler:
     senders: Senders
     _part: list[Delivery] = field(init=False, default_factory=list)
     _timer: Any = field(init=False, default=None)
+    _new_bytes: int = field(init=False, default=0)
     _stopped: bool = field(init=False, default=False)
 
     @property
@@ -120,7 +126,17 @@ class LetterHandler:
             if batch is None or not known[batch] or delivery.headers.get("reason_code") == Foreign.reason_code:
                 kept.append(_letter(delivery, batch, self.clock.now_s()))
         self.state.keep_letters(kept)
+        self._trim(kept)
         self.transport.ack(part)
+
+    def _trim(self, kept: Sequence[NewLetter]) -> None:
+        """Hold the limits, now and then: to look for what is beyond them takes as long as many letters do."""
+        self._new_bytes += sum(len(letter.body) + EACH_BYTES for letter in kept)
+        if self._new_bytes < TRIM_BYTES:
+            return
+        self._new_bytes = 0
+        if dropped := self.state.trim_letters(LETTER_LIMITS):
+            log.warning("more letters than are kept: the oldest are dropped", extra={"dropped": dropped})
 
     def _knows(self, batch: str) -> bool:
         return batch in self.intakes or self.runs.get(batch) is not None or self.state.find(batch) is not None

@@ -29,8 +29,6 @@ class Rejecter:
     retry_queue: RetryQueue
     notifier: Notifier
     audit: AuditTrail
-    kept_s: float
-    """How long rejections and letters are kept, in seconds."""
 
     def refuse(self, deliveries: Sequence[Delivery], batch: Batch, faults: tuple[Fault, ...]) -> None:
         """Reject a batch that is valid by itself."""
@@ -54,6 +52,5 @@ class Rejecter:
 
     def _record(self, delivery: Delivery | None, new: NewRejection) -> None:
         self.state.keep_rejection(new)
-        self.state.forget_before(new.at - self.kept_s)
         then = (lambda: None) if delivery is None else partial(self.transport.reject, delivery)
         self.notifier.send(rejection(new), then)

@@ -69,6 +69,17 @@ class NewLetter(NamedTuple):
     body: bytes
 
 
+class LetterLimits(NamedTuple):
+    """How many letters are kept of each dead-letter queue: the newest ones.
+
+    Whoever may send messages can send ones that nobody reads; without a limit they fill the database.
+    """
+
+    count: int = 100_000
+    bytes: int = 256 << 20
+    """Of all bodies together."""
+
+
 class LetterRow(NamedTuple):
     """A letter that is kept."""
 
@@ -118,6 +129,10 @@ class FailureState(Protocol):
 
     def keep_letters(self, new: Sequence[NewLetter]) -> None:
         """Insert letters; those that are there already are not changed."""
+        ...
+
+    def trim_letters(self, limits: LetterLimits) -> int:
+        """Delete the oldest letters, those beyond the limits of their queue; returns how many."""
         ...
 
     def drop_letter(self, number: int) -> None:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from muniflow_coordinator.state.failure_types import ANY, Chosen, FailureGroup, FailureRow, LetterRow, NewLetter, Place
+from muniflow_coordinator.state.failure_types import (
+    ANY,
+    Chosen,
+    FailureGroup,
+    FailureRow,
+    LetterLimits,
+    LetterRow,
+    NewLetter,
+    Place,
+)
 from muniflow_coordinator.state.rows import storable
 from muniflow_coordinator.state.tables import batches, failure, images, letters
 from muniflow_coordinator.state.writing import SqlWrites
@@ -50,6 +59,16 @@ class SqlFailures(SqlWrites):
         values = [letter._asdict() | {"reason": storable(letter.reason)} for letter in new]
         with self._write(None) as connection:
             connection.execute(dialect.insert(letters).on_conflict_do_nothing(), values)
+
+    def trim_letters(self, limits: LetterLimits) -> int:
+        """Delete the oldest letters, those beyond the limits of their queue; returns how many."""
+        newest = {"partition_by": letters.c.queue, "order_by": letters.c.number.desc()}
+        place = func.row_number().over(**newest).label("place")
+        size = func.sum(func.length(letters.c.body)).over(**newest).label("size")
+        ranked = select(letters.c.number, place, size).subquery()
+        beyond = select(ranked.c.number).where((ranked.c.place > limits.count) | (ranked.c.size > limits.bytes))
+        with self._write(None) as connection:
+            return connection.execute(delete(letters).where(letters.c.number.in_(beyond))).rowcount
 
     def drop_letter(self, number: int) -> None:
         """Delete a letter."""
