@@ -62,6 +62,17 @@ def test_few_are_left_to_workers(harness: "CoordinatorHarness") -> None:
     assert len(harness.tasks) == FEW - 1
 
 
+def test_a_listing_that_lacks_what_was_just_written_is_not_believed(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.pictures(FEW)
+    harness.stores.source.write("list.txt", manifest(0, there=FEW))
+    monkeypatch.setattr(harness.stores.source, "list", lambda *_: iter(()))
+    harness.start()
+    harness.submit(source="in", manifest="list.txt")
+    assert harness.finish().state == "done"
+
+
 class Listing:
     """A store whose listing is long, or what is given."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from muniflow.errors import Unavailable
 from muniflow.model.keys import work_prefix
 from muniflow.store.folders import TEMPORARY
 
@@ -103,3 +104,26 @@ def test_intermediates_of_a_batch_that_runs_again_stay(harness: "CoordinatorHarn
     harness.stores.work.write(work_prefix("b", 0) + "1-0-whole.raw", b"x")
     later(harness, 2 * SOON_S)
     assert [blob.size_bytes for blob in harness.stores.work.list()] == [1]
+
+
+def test_late_intermediates_go_also_where_the_store_is_away_at_that_moment(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniflow_coordinator.cleanup.orphans.RETRY_DELAY_S", SOON_S, raising=False)
+    harness.pictures(1)
+    harness.start(unfinished_after_s=SOON_S)
+    harness.submit(operations=[["copy", 2], ["paste", 1]])
+    harness.finish()
+    work, failed = harness.stores.work, []
+    work.write(work_prefix("b", 0) + "late.raw", b"x")
+    delete = work.delete_prefix
+
+    def away_once(prefix: str) -> None:
+        if not failed:
+            failed.append(prefix)
+            raise Unavailable("blob store", "503 Slow Down")
+        delete(prefix)
+
+    monkeypatch.setattr(work, "delete_prefix", away_once)
+    harness.until(lambda: failed)
+    harness.until(lambda: not list(work.list()))

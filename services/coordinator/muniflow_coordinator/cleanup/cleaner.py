@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,12 @@ GROUP = 32
 
 _Key = tuple[str, int | None]
 """A batch's id and the number of an image; `None`: all of the batch."""
+_OnLeft = Callable[[], None]
+"""Called where intermediates may be left."""
+
+
+def _until_the_end() -> None:
+    """Those of an image stay until the end of their batch."""
 
 
 @dataclass(eq=False)
@@ -32,7 +38,7 @@ class Cleaner:
     parallel: int
     """Groups that are removed at the same time."""
     max_waiting: int = MAX_WAITING
-    _waiting: OrderedDict[_Key, None] = field(init=False, default_factory=OrderedDict)
+    _waiting: OrderedDict[_Key, _OnLeft] = field(init=False, default_factory=OrderedDict)
     _busy: Counter[str] = field(init=False, default_factory=Counter)
     """Groups that are being removed and have images of a batch, by the batch's id."""
     _running: int = field(init=False, default=0)
@@ -41,16 +47,18 @@ class Cleaner:
         """Return how many images wait. From any thread."""
         return len(self._waiting)
 
-    def add_all(self, batch_id: str) -> None:
-        """Remove all intermediates of a batch soon. Only while it does not run."""
-        self.add(batch_id, (None,))
+    def add_all(self, batch_id: str, on_left: _OnLeft) -> None:
+        """Remove all intermediates of a batch soon, or call `on_left`. Only while it does not run."""
+        self._add({(batch_id, None): on_left})
 
-    def add(self, batch_id: str, images: Iterable[int | None]) -> None:
+    def add(self, batch_id: str, images: Iterable[int]) -> None:
         """Remove the intermediates of images soon."""
-        for image in images:
-            self._waiting[batch_id, image] = None
+        self._add({(batch_id, image): _until_the_end for image in images})
+
+    def _add(self, new: Mapping[_Key, _OnLeft]) -> None:
+        self._waiting.update(new)
         for _ in range(len(self._waiting) - self.max_waiting):
-            self._waiting.popitem(last=False)
+            self._waiting.popitem(last=False)[1]()
         self._next()
 
     def forget(self, batch_id: str) -> bool:
@@ -64,26 +72,30 @@ class Cleaner:
 
     def _next(self) -> None:
         while self._waiting and self._running < self.parallel:
-            group = [self._waiting.popitem(last=False)[0] for _ in range(min(GROUP, len(self._waiting)))]
-            batches = {batch_id for batch_id, _ in group}
+            group = [self._waiting.popitem(last=False) for _ in range(min(GROUP, len(self._waiting)))]
+            batches = {batch_id for (batch_id, _), _ in group}
             self._running += 1
             self._busy.update(batches)
             self.executor.submit(partial(self._remove, group), partial(self._removed, batches))
 
-    def _remove(self, group: Sequence[_Key]) -> None:
-        """Remove one group, in the executor."""
-        for batch_id, image in group:
+    def _remove(self, group: Sequence[tuple[_Key, _OnLeft]]) -> list[_OnLeft]:
+        """Remove one group, in the executor; returns what to call about those that could not be removed."""
+        left: list[_OnLeft] = []
+        for (batch_id, image), on_left in group:
             if self.executor.stopped:
-                return
+                break
             try:
                 self.work.delete_prefix(work_prefix(batch_id, image))
             except MuniflowError as error:
-                # No retry: the end of the batch removes everything that is left of it.
                 log.debug("cannot remove intermediates: %s", error, extra={"batch": batch_id, "image": image})
+                left.append(on_left)
             except Exception:
                 log.exception("removing intermediates failed", extra={"batch": batch_id, "image": image})
+        return left
 
-    def _removed(self, batches: set[str], _done: Future[None]) -> None:
+    def _removed(self, batches: set[str], done: Future[list[_OnLeft]]) -> None:
         self._running -= 1
         self._busy -= Counter(batches)
+        for on_left in done.result():
+            on_left()
         self._next()

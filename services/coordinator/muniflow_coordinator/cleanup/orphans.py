@@ -5,7 +5,7 @@ after the end of their batch.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SLACK_S = 1.0
 """File systems record times to a second or better."""
+RETRY_DELAY_S = 30.0
+"""Pause before a store is asked again after it was not available."""
 LOOK_BACK = 1000
 """Ended batches that are checked after a start: the newest ones,"""
 LOOK_BACK_S = 86_400.0
@@ -66,29 +68,38 @@ class Sweeper:
                 self.add(row.id, row.destination, ago_s)
 
     def _sweep(self, batch_id: str, destination: str) -> None:
-        if self.executor.stopped:
-            return
-        self.retry_queue.run(partial(self._sweep_intermediates, batch_id))
-        output = self.output
-        if not isinstance(output, KeepsUnfinished):
-            return
-        before_s = self.clock.now_s() - self.after_s
-        self.executor.submit(
-            lambda: output.remove_unfinished(f"{destination}/", before_s, lambda: self.executor.stopped),
-            partial(self._swept, destination),
-        )
+        self._clean(batch_id)
+        if isinstance(self.output, KeepsUnfinished):
+            self._sweep_outputs(self.output, destination, self.clock.now_s() - self.after_s)
 
-    def _sweep_intermediates(self, batch_id: str) -> None:
-        if self.runs.get(batch_id) is None and self.state.mine():  # else it may have been re-opened
-            self.cleaner.add_all(batch_id)
+    def _clean(self, batch_id: str) -> None:
+        """Remove intermediates."""
 
-    def _swept(self, destination: str, done: Future[int]) -> None:
+        def clean() -> None:
+            if self.runs.get(batch_id) is None and self.state.mine():  # else it may have been re-opened
+                self.cleaner.add_all(batch_id, partial(self._again, partial(self._clean, batch_id)))
+
+        if not self.executor.stopped:
+            self.retry_queue.run(clean)
+
+    def _sweep_outputs(self, output: KeepsUnfinished, destination: str, before_s: float) -> None:
+        if not self.executor.stopped:
+            self.executor.submit(
+                lambda: output.remove_unfinished(f"{destination}/", before_s, lambda: self.executor.stopped),
+                partial(self._swept, destination, partial(self._sweep_outputs, output, destination, before_s)),
+            )
+
+    def _swept(self, destination: str, again: Callable[[], None], done: Future[int]) -> None:
         try:
             removed = done.result()
         except MuniflowError as error:
             log.debug("cannot remove unfinished files: %s", error, extra={"destination": destination})
+            self._again(again)
         except Exception:
             log.exception("removing unfinished files failed", extra={"destination": destination})
         else:
             if removed:
                 log.info("removed unfinished files of killed processes", extra={"files": removed})
+
+    def _again(self, what: Callable[[], None]) -> None:
+        self.loop.call_later(RETRY_DELAY_S, what)

@@ -4,12 +4,14 @@ Each of them would otherwise be a task that finds nothing: 40,000 held a stage f
 """
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from muniflow.errors import NotFound
 from muniflow.model.batch import Batch
 from muniflow.model.keys import is_hidden, stored_key_problem
+from muniflow.store.listing import LOOKS_IN_FLIGHT
 from muniflow.store.types import Store
 from muniflow_coordinator.state.types import ImageRow
 
@@ -48,15 +50,26 @@ class ListedKeys:
         return cls(batch, keys)
 
     def lack(self, key: str) -> bool:
-        """Whether a source is surely not there. What a listing does not show, or the store refuses, is not judged."""
+        """Whether a source was not listed. What a listing does not show, or the store refuses, is not judged."""
         hidden = is_hidden(key[len(self._prefix) :])
         return not hidden and stored_key_problem(key) is None and _like(key) not in self._keys
 
 
+def surely_absent(source: Store, keys: Mapping[int, str]) -> frozenset[int]:
+    """Return which of these images, by number, the store says are not there: a listing may be older than they are.
+
+    Raises:
+        Unavailable: the store is away.
+    """
+    if len(keys) < FEW:
+        return frozenset()
+    with ThreadPoolExecutor(LOOKS_IN_FLIGHT, "absent") as threads:
+        sizes = threads.map(source.size, keys.values())
+        return frozenset(image for image, size in zip(keys, sizes, strict=True) if size is None)
+
+
 def failed_rows(batch: Batch, rows: Sequence[ImageRow], absent: Collection[int], at: float) -> list[ImageRow]:
-    """Return the rows with those of absent images failed, where they are `FEW` or more."""
-    if len(absent) < FEW:
-        return list(rows)
+    """Return the rows with those of absent images failed."""
     operation = batch.route[0].op
     said: dict[str, Any] = {
         "state": "failed",

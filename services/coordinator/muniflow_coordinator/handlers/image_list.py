@@ -12,7 +12,7 @@ from muniflow.store.listing import MAX_FAULTS, ImageRef, iter_images, place_of, 
 from muniflow.store.old_outputs import OldOutputs
 from muniflow.store.revisions import keep_report
 from muniflow.store.types import Store
-from muniflow_coordinator.handlers.absent import ListedKeys, failed_rows
+from muniflow_coordinator.handlers.absent import ListedKeys, failed_rows, surely_absent
 from muniflow_coordinator.runs.revisions import first_run
 from muniflow_coordinator.state.types import ImageRow, State
 
@@ -78,10 +78,10 @@ class Chunks:
             self._old = OldOutputs.find(self._batch, self._output)
             self._listed = ListedKeys.find(self._batch, self._source)
         self._chunks += 1
-        absent: set[int] = set()
-        rows = [self._row(ref, absent) for ref in islice(self._refs, CHUNK)]
+        unlisted: dict[int, str] = {}
+        rows = [self._row(ref, unlisted) for ref in islice(self._refs, CHUNK)]
         self.ended = len(rows) < CHUNK
-        rows = failed_rows(self._batch, rows, absent, self._at)
+        rows = failed_rows(self._batch, rows, surely_absent(self._source, unlisted), self._at)
         self.absent += sum(row.state == "failed" for row in rows)
         if self.ended and self._earlier is not None:
             self.changes = self._earlier.changes()
@@ -101,10 +101,10 @@ class Chunks:
         elif self._old is not None:
             self.replaced = self._old.remove()
 
-    def _row(self, ref: ImageRef, absent: set[int]) -> ImageRow:
+    def _row(self, ref: ImageRef, unlisted: dict[int, str]) -> ImageRow:
         kept = None if self._earlier is None else self._earlier.kept(ref)
         if kept is None and self._listed is not None and self._listed.lack(ref.key):
-            absent.add(ref.n)
+            unlisted[ref.n] = ref.key
         return row_of(self._batch, ref, self.revision, kept)
 
 
