@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 from pika import BasicProperties
+from tests.support.inside_broker import evaluate
 
-from muniflow.errors import MuniflowError
+from muniflow.errors import MuniflowError, Unavailable
 from muniflow.model.topology import (
     BATCHES,
     DEAD_EXCHANGE,
@@ -24,6 +25,8 @@ from muniflow.transport import move
 from muniflow.transport.admin import delete_queues, open_channel, queue_depths
 from muniflow.transport.connection import user_of
 from muniflow.transport.declare import declare
+from muniflow_cli.commands.check_broker import check_broker
+from muniflow_cli.commands.remedies import Remedies
 
 WORK, DEAD, EXPRESS = step_queue("blur"), dead_queue(step_queue("blur")), express_queue("blur")
 DELAY = delay_exchange(max(all_delays_s()))
@@ -105,3 +108,23 @@ def test_a_queue_from_which_somebody_takes_is_left_alone(earlier):
         with pytest.raises(MuniflowError, match=rf"somebody takes from {WORK}: stop"):
             move.renew(earlier, TOPOLOGY)
     delete_queues(earlier, MOVED)
+
+
+def test_a_queue_that_its_node_has_forgotten_is_made_anew(broker, private_broker):
+    """A node that is killed within a second of a queue's birth may keep its name and nothing else of it."""
+    settings = broker.model_copy(update={"new_queue_wait_s": 0.0})
+    with open_channel(settings) as channel:
+        declare(channel, TOPOLOGY)
+        channel.basic_publish(exchange_to(EVENTS), EVENTS, b"0", mandatory=True)
+    name = f"'%2F_{WORK}'"
+    evaluate(private_broker, f"ra:force_delete_server(quorum_queues, {{{name}, node()}})")
+    with pytest.raises(Unavailable, match="541"), open_channel(settings) as channel:
+        channel.basic_consume(WORK, lambda *_: None)
+    errors = {each.check: each.what for each in check_broker(settings, TOPOLOGY, Remedies()) if each.level == "error"}
+    assert "541" in errors[f"queue {WORK}"]
+    assert move.renew(settings, TOPOLOGY) == {WORK: 0}
+    with open_channel(settings) as channel:
+        channel.basic_publish(exchange_to(WORK), WORK, b"1", mandatory=True)
+        for queue, body in ((WORK, b"1"), (EVENTS, b"0")):
+            assert channel.basic_get(queue, auto_ack=True)[2] == body
+    assert move.renew(settings, TOPOLOGY) == {}

@@ -34,6 +34,7 @@ def check_broker(settings: BrokerSettings, declared: Topology, remedies: Remedie
             findings = version_findings(_server_properties(channel)) + _node_findings(settings, remedies)
             findings += _declared(channel, declared, rights, remedies)
             findings += _permissions(channel, rights)  # the last: an alarm ends the connection in it
+        findings += _unusable(settings, declared, remedies)
         depths = queue_depths(settings, [queue.name for queue in declared.queues])
     except MuniflowError as error:
         return [Finding("error", "broker", str(error), remedies.broker_away())]
@@ -126,6 +127,14 @@ def _declared(channel: "BlockingChannel", declared: Topology, rights: str, remed
     asked = (_queue_finding(channel, queue, rights, remedies) for queue in declared.queues)
     findings = [finding for finding in asked if finding]
     return findings or [Finding("ok", "queues", f"all {len(declared.queues)} are there, with the right arguments")]
+
+
+def _unusable(settings: BrokerSettings, declared: Topology, remedies: Remedies) -> list[Finding]:
+    from muniflow.transport.unusable import unusable
+
+    what = "refuses consumers and messages (541): its node was killed when the queue was new, and nothing was in it yet"
+    to_do = remedies.declared_otherwise()
+    return [Finding("error", f"queue {queue.name}", what, to_do) for queue in unusable(settings, declared.queues)]
 
 
 def _queue_finding(channel: "BlockingChannel", queue: Queue, rights: str, remedies: Remedies) -> Finding | None:

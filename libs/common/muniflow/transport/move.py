@@ -26,6 +26,7 @@ from muniflow.runtime.settings import BrokerSettings
 from muniflow.transport.admin import open_channel
 from muniflow.transport.connection import NOT_FOUND, PRECONDITION_FAILED
 from muniflow.transport.declare import bind, make
+from muniflow.transport.unusable import unusable
 
 DELIVERIES = "x-delivery-count"
 """A header of the broker about the place that a message leaves."""
@@ -36,7 +37,7 @@ SETTLE_S = 1.0
 
 
 def renew(settings: BrokerSettings, topology: Topology) -> dict[str, int]:
-    """Make each queue of a topology anew that exists with other arguments, while no service runs.
+    """Make each queue of a topology anew that exists with other arguments, or that the broker cannot use.
 
     Returns:
         The messages that moved, by queue; a queue that is as it should be is not named.
@@ -45,15 +46,19 @@ def renew(settings: BrokerSettings, topology: Topology) -> dict[str, int]:
         MuniflowError: somebody takes from such a queue, or may not publish what is in it; the text says what to do.
         Unavailable: the broker is away.
     """
-    moved: dict[str, int] = {}
+    refusing = unusable(settings, topology.queues)
+    moved = {queue.name: 0 for queue in refusing}
     with open_channel(settings, "muniflow doctor") as channel:
+        for queue in refusing:
+            channel.queue_delete(queue.name)
         other = [queue for queue in topology.queues if _differs(channel, queue)]
         busy = [queue.name for queue in other if _consumers(channel, queue)]
         if busy:
             raise MuniflowError(f"somebody takes from {', '.join(busy)}: stop all workers and coordinators first")
         meant = [queue for queue in topology.queues if queue in other or _consumers(channel, _aside(queue)) is not None]
         try:
-            make(channel, Topology(topology.exchanges if meant else ()))
+            make(channel, Topology(topology.exchanges if meant or refusing else ()))
+            _make(channel, refusing, settings.new_queue_wait_s)
             for _, alike in groupby(sorted(meant, key=_rank), _rank):
                 queues = list(alike)
                 _move_out(channel, [queue for queue in queues if queue in other], settings.new_queue_wait_s)
