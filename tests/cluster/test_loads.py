@@ -21,7 +21,7 @@ PANORAMA_NAPS_S = {"shrink": 0.25, "cut": 0.25, "soften": 0.25}
 LIMIT_S = 2400.0
 """For a batch, on a machine that others use: then the test says how late it was."""
 MANY = {
-    "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MAX_PODS, turns=3, cost=4.0)),
+    "thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S, Bounds(end_s=900, most=MAX_PODS, turns=1, cost=2.5)),
     "panoramas": (
         PANORAMAS,
         PANORAMA_NAPS_S,
@@ -29,7 +29,7 @@ MANY = {
     ),
 }
 """Images, naps and bounds. The machine, and no scaler, limits the thumbnails: 100,000 tasks of some milliseconds each,
-on two cores, which take longer than their naps."""
+on two cores. One replica would need 2,222 s at least."""
 LARGE = 300
 SMALL, SMALLS, EVERY_S = 4, 8, 15.0
 SMALL_END_S = 30.0
@@ -38,7 +38,8 @@ MIXED = Bounds(end_s=HORIZON_S + SIGNAL_S, most=MAX_PODS, turns=3, cost=cost(HOR
 DROP, DROPS, DROP_EVERY_S = 6, 60, 5.0
 """4.8 s of naps for `shrink` and for `cut`, 9.6 s for `soften`, each 5 s: a load of one, one and two replicas."""
 LOAD = {"shrink": 1, "cut": 1, "soften": 2}
-STEADY = Bounds(end_s=DROPS * DROP_EVERY_S + HORIZON_S, most=5, turns=3, cost=3.0)
+STEADY = Bounds(end_s=DROPS * DROP_EVERY_S + HORIZON_S, most=3, turns=1, cost=cost(HORIZON_S))
+"""The margin of 1.4 on the load of `soften` is 3 replicas."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_a_steady_stream_gets_what_it_needs_and_no_more(release, capsys):
     late_s = max(drop.took_s for drop in drops)
     with capsys.disabled():
         print(f"\nsteady: {figures}; longest batch {late_s:.0f} s")  # noqa: T201
-    assert late_s <= HORIZON_S
+    assert late_s <= HORIZON_S + SIGNAL_S, "each ends at its last second; on a busy machine a delay later"
     for stage in STAGES:  # by then the first batches are due: a backlog that one replica could keep is gone
         asked = recording.asked_between(stage, HORIZON_S, recording.marks["last"])
         assert min(asked) >= LOAD[stage], f"{stage}: {asked}"

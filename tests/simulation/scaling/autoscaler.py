@@ -14,7 +14,7 @@ from tests.deploy.chart import Document
 TOLERANCE = 0.1
 """`--horizontal-pod-autoscaler-tolerance`."""
 SYNC_S = 15.0
-"""`--horizontal-pod-autoscaler-sync-period`, and the chart's `pollingSeconds`."""
+"""`--horizontal-pod-autoscaler-sync-period`; the chart's `pollingSeconds` is shorter."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from muniflow.forecast.stage import HORIZON_S, Stage, Stages
 from muniflow.forecast.work import Work
 
 SIGNAL_S = 30.0
-"""From a change of demand until a scaler acts on it: KEDA and the HPA look every 15 s each."""
+"""From a change of demand until a scaler acts on it: an HPA looks every 15 s, at a number that is up to 15 s old."""
 MARGIN = 1.4
 """Work is counted so many times, so that batches end before they are due. A steady stream of batches settles where each
 ends at its last second, and a scaler's tolerance of 10% and the turns of other batches take their part of what is left:
