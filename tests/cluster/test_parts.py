@@ -15,7 +15,7 @@ from tests.deploy.chart import of_kind, rendered
 from tests.support.waiting import eventually
 
 ADDRESS = "127.77.0.9"
-MOST = 6
+MAX_PODS = 6
 DOWN_S = 75.0
 """From the end to the fewest: a window of 60 s, and a look of the HPA."""
 SECURITY = {"runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001}
@@ -77,7 +77,7 @@ def test_a_recording_sums_and_counts_turns():
 
 @pytest.mark.parametrize(
     ("held", "took_s", "broken"),
-    [(1, 890.0, ["end_s"]), (MOST, 170.0, ["cost"]), (2 * MOST, 90.0, ["most", "cost"])],
+    [(1, 890.0, ["end_s"]), (MAX_PODS, 170.0, ["cost"]), (2 * MAX_PODS, 90.0, ["most", "cost"])],
 )
 def test_a_signal_that_is_held_breaks_the_bounds(held, took_s, broken):
     """500 images: 800 s of naps for the stage with most work, 1,600 s for all."""
@@ -88,7 +88,7 @@ def test_a_signal_that_is_held_breaks_the_bounds(held, took_s, broken):
         (fewest_s, dict.fromkeys(STAGES, (1, 1)), {}),
     ]
     recording = Recording(dict, dict, samples, marks={"sent": 0.0, "ended": took_s})
-    assert bounds("forecast", 500, MOST).broken(recording, 1600.0) == broken
+    assert bounds("forecast", 500, MAX_PODS).broken(recording, 1600.0) == broken
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts and changes users: needs root")
