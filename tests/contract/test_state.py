@@ -730,10 +730,10 @@ def test_of_each_queue_the_newest_letters_are_kept_as_many_as_there_is_room_for(
 
     keep("events", b"a", b"b", b"c", b"d")
     keep("batches", b"e", b"f")
-    assert state.trim_letters(LetterLimits(count=2)) == 2
+    assert state.trim_letters(LetterLimits(max_letters=2)) == 2
     assert (left("events"), left("batches")) == ([b"c", b"d"], [b"e", b"f"])
     keep("batches", b"g" * 600, b"h" * 400, b"i")
-    assert state.trim_letters(LetterLimits(bytes=1000)) == 3
+    assert state.trim_letters(LetterLimits(max_bytes=1000)) == 3
     assert (left("events"), left("batches")) == ([b"c", b"d"], [b"h", b"i"])
     assert state.trim_letters(LetterLimits()) == 0
 

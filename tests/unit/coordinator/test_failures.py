@@ -142,7 +142,7 @@ def test_letters_that_a_crash_leaves_come_again_and_are_kept_once(harness: "Coor
 def test_a_flood_of_letters_drops_the_oldest_and_says_so(
     harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dead_letters, "LETTER_LIMITS", LetterLimits(count=3))
+    monkeypatch.setattr(dead_letters, "LETTER_LIMITS", LetterLimits(max_letters=3))
     monkeypatch.setattr(dead_letters, "TRIM_BYTES", 5 * dead_letters.EACH_BYTES)
     harness.start()
     for number in range(5):

@@ -75,8 +75,8 @@ class LetterLimits(NamedTuple):
     Whoever may send messages can send ones that nobody reads; without a limit they fill the database.
     """
 
-    count: int = 100_000
-    bytes: int = 256 << 20
+    max_letters: int = 100_000
+    max_bytes: int = 256 << 20
     """Of all bodies together."""
 
 

@@ -66,7 +66,9 @@ class SqlFailures(SqlWrites):
         place = func.row_number().over(**newest).label("place")
         size = func.sum(func.length(letters.c.body)).over(**newest).label("size")
         ranked = select(letters.c.number, place, size).subquery()
-        beyond = select(ranked.c.number).where((ranked.c.place > limits.count) | (ranked.c.size > limits.bytes))
+        beyond = select(ranked.c.number).where(
+            (ranked.c.place > limits.max_letters) | (ranked.c.size > limits.max_bytes)
+        )
         with self._write(None) as connection:
             return connection.execute(delete(letters).where(letters.c.number.in_(beyond))).rowcount
 
