@@ -38,6 +38,14 @@ def test_a_batch_is_erased_over_http(http, stack):
     assert http.get(f"/static/{batch_id}/").status_code == 404
 
 
+def test_a_batch_whose_id_was_sent_once_more_does_not_come_back(http, stack):
+    batch_id = submit(http, stack, "zuidwal", "a")
+    again = http.post("/v1/batches", json={**ACTIONS, "batch_id": batch_id, "images": ["examples/other.jpg"]})
+    assert again.status_code == 409, again.text
+    assert http.delete(f"/v1/batches/{batch_id}?erase=true").status_code == 202
+    eventually(lambda: http.get(f"/v1/batches/{batch_id}").status_code == 404)
+
+
 def test_one_image_is_erased_by_the_command_line(http, stack, muniflow):
     batch_id = submit(http, stack, "veldweg", "a", "b")
     done = muniflow("erase", batch_id, "--image", "1", "--yes", "--wait")

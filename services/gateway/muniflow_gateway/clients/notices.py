@@ -79,6 +79,7 @@ class NoticeHub:
     def forget(self, batch_id: str) -> None:
         """Remember nothing of a batch that is erased."""
         self._rejected.pop(batch_id, None)
+        self._submitted.pop(batch_id, None)  # sent again before, it would seem to be on its way
 
     def rejected(self, batch_id: str) -> Notice | None:
         """The refusal of a batch, if it came lately."""
