@@ -194,6 +194,23 @@ def test_a_batch_is_erased_once_it_was_kept_long_enough(
     assert [entry.by for _, entry in harness.state.audit(batch="b") if entry.action == "delete"] == ["keep_days"]
 
 
+def test_more_batches_than_are_erased_at_a_time_go_one_after_the_other(
+    harness: "CoordinatorHarness", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniflow_coordinator.cleanup.retention.AT_ONCE", 2)
+    monkeypatch.setattr("muniflow_coordinator.cleanup.retention.PAUSE_S", 0.05, raising=False)
+    harness.pictures(1)
+    harness.start()
+    names = [f"b{number}" for number in range(5)]
+    for name in names:
+        harness.submit(sender=GATEWAY, batch_id=name)
+        harness.finish(name)
+    harness.crash()
+    make_older(tmp_path, days=2)
+    harness.start(owner_keep_days={"utrecht": 1.0})
+    harness.until(lambda: harness.state and not any(map(harness.state.find, names)))
+
+
 def make_older(root: Path, days: float) -> None:
     """As if the batches had ended so many days earlier."""
     with sqlite3.connect(root / "state.sqlite") as connection:

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 600.0
 AT_ONCE = 20
 """Batches that are begun at a time; the next ones as soon as these are erased."""
+PAUSE_S = 1.0
+"""Between two looks whether they are."""
 BY = "keep_days"
 """Who erased it, in the audit trail."""
 
@@ -36,6 +38,8 @@ class Retention:
     kept_s: float
     """How long rejections and letters are kept, in seconds."""
     _looks: Every = field(init=False)
+    _begun: tuple[str, ...] = field(init=False, default=())
+    """Those of the last look, while there may be more."""
 
     def __post_init__(self) -> None:
         """Look from `start` on."""
@@ -53,7 +57,25 @@ class Retention:
 
     def _look(self) -> None:
         self.state.forget_before(self.clock.now_s() - self.kept_s)
-        for batch, owner, days in self.state.expired(self.clock.now_s(), self.keep_days, AT_ONCE):
-            if self.runs.get(batch) is None and not self.eraser.has(batch):
-                log.info("kept for %g days", days, extra={"batch": batch})
-                self.eraser.begin(Erasure(batch, None, owner, BY, f"{days:g} days", self.clock.now_s()))
+        if self._begun:
+            return  # it goes on by itself
+        found = [
+            each
+            for each in self.state.expired(self.clock.now_s(), self.keep_days, AT_ONCE)
+            if self.runs.get(each.batch) is None and not self.eraser.has(each.batch)
+        ]
+        for batch, owner, days in found:
+            log.info("kept for %g days", days, extra={"batch": batch})
+            self.eraser.begin(Erasure(batch, None, owner, BY, f"{days:g} days", self.clock.now_s()))
+        if len(found) == AT_ONCE:
+            self._begun = tuple(each.batch for each in found)
+            self.loop.call_later(PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._looks.stopped:
+            return
+        if any(map(self.eraser.has, self._begun)):
+            self.loop.call_later(PAUSE_S, self._go_on)
+        else:
+            self._begun = ()
+            self.retry_queue.run(self._look)
