@@ -1,6 +1,6 @@
 # Bare `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-examples test-brokers test-security test-cluster test-cluster-loads test-upgrade chaos failover long-run power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
+.PHONY: help demo test test-examples test-brokers test-security test-cluster test-cluster-loads test-upgrade chaos chaos-objects failover long-run large-ledger power-cuts test-three-brokers simulation bench lint fix run daemon monitor stop devconsole lock images images-load sbom
 .PHONY: lint-workflows clean
 
 BIN := .venv/bin
@@ -59,6 +59,14 @@ chaos: ## the guarantees under faults, at length: make chaos KILLS=300 IMAGES=20
 failover: ## three coordinators on PostgreSQL, whose standby is promoted: make failover KILLS=300 IMAGES=2000 SEED=7 OUT=FILE
 	@scripts/bootstrap dev
 	@$(BIN)/python -m tests.chaos.failover --kills $(or $(KILLS),300) --images $(or $(IMAGES),2000) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
+
+chaos-objects: ## kills over an S3 server that fails in every way: make chaos-objects KILLS=300 IMAGES=2000 SEED=1 OUT=FILE
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.chaos.objects --kills $(or $(KILLS),300) --images $(or $(IMAGES),2000) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT))
+
+large-ledger: ## a ledger of 50 million images is filled and asked: make large-ledger IMAGES=50000000 OUT=FOLDER goes on
+	@scripts/bootstrap dev
+	@$(BIN)/python -m tests.soak.ledger --images $(or $(IMAGES),50000000) --folder $(or $(OUT),.muniflow/large-ledger)
 
 long-run: ## mixed traffic with restarts; memory, files, ledger must not grow: make long-run MINUTES=60 OUT=FOLDER goes on
 	@scripts/bootstrap dev

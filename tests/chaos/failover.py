@@ -4,25 +4,20 @@ The last line says it all. Faults come in rounds, each on a stack of its own. Wi
 JSON there, and a round that is there already is not run again: so a run that was broken off goes on.
 """
 
-import argparse
 import random
-import signal
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tests.chaos.harness import Harness
 from tests.chaos.pictures import write_pictures
-from tests.chaos.rounds import rage
+from tests.chaos.rounds import conduct, parse_rounds, rage, shares
 from tests.chaos.storm import VARIABLES, Storm, Target, strike
-from tests.chaos.truth import GuaranteeReport, total
+from tests.chaos.truth import GuaranteeReport
 from tests.support.postgres_pair import PostgresPair, running_pair
-from tests.support.rows import Rows
 
 from muniflow.runtime.settings import BrokerSettings
 from muniflow_cli.stack.broker import PrivateBroker
@@ -31,7 +26,6 @@ from muniflow_cli.stack.ports import free_ports
 Kind = Target | Literal["database"]
 DATABASE: Literal["database"] = "database"
 COORDINATORS = 3
-KILLS_PER_ROUND = 30
 DATABASE_EVERY, FIRST = 15, 3
 """Each fault of this number is a crash of the database, beginning with the `FIRST`."""
 
@@ -54,8 +48,7 @@ def round_of(seed: int, number: int, kills: int, images: int) -> Round:
 
 def rounds_of(seed: int, kills: int, images: int) -> list[Round]:
     """All rounds of so many faults; each has its share of the images."""
-    shares = [min(KILLS_PER_ROUND, kills - first) for first in range(0, kills, KILLS_PER_ROUND)]
-    return [round_of(seed, number, share, -(-images * share // kills)) for number, share in enumerate(shares, 1)]
+    return [round_of(seed, *share) for share in shares(kills, images)]
 
 
 @dataclass
@@ -103,32 +96,14 @@ def run_round(given: Round, folder: Path, broker: BrokerSettings, node: PrivateB
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run rounds."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.failover", description=__doc__)
-    parser.add_argument("--kills", type=int, default=300, help="SIGKILLs, and crashes of the database")
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1, help="repeats what is killed, in which order")
-    parser.add_argument("--out", type=Path, help="a file of JSON lines, which is added to")
-    given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
-    rows, wanted = Rows(given.out, "round"), []
-    for each in rounds_of(given.seed, given.kills, given.images):
-        if (name := f"{each.seed} {len(each.kinds)} {each.images}") not in rows.known:
-            began_s = time.monotonic()
-            found = _run(each)
-            print(f"{each.seed}: {found}, {time.monotonic() - began_s:.0f} s", flush=True)
-            promoted = each.kinds.count(DATABASE)
-            rows.add({"round": name, "promoted": promoted, "guarantees": asdict(found)})
-        wanted.append(rows.known[name])
-    together = replace(total([GuaranteeReport(**row["guarantees"]) for row in wanted]), seed=given.seed)
-    print(f"failover: promoted {sum(row['promoted'] for row in wanted)}, {together}")
-    return 0 if together.clean else 1
+    given = parse_rounds("python -m tests.chaos.failover", __doc__, arguments)
+    return conduct("failover", "promoted", rounds_of(given.seed, given.kills, given.images), _run, given)
 
 
-def _run(each: Round) -> GuaranteeReport:
-    with tempfile.TemporaryDirectory(prefix="muniflow-failover-") as name:
-        folder = Path(name)
-        with PrivateBroker(folder / "rabbitmq") as node:
-            return run_round(each, folder, BrokerSettings(amqp_url=node.amqp_url), node)
+def _run(each: Round, folder: Path) -> tuple[GuaranteeReport, int]:
+    with PrivateBroker(folder / "rabbitmq") as node:
+        found = run_round(each, folder, BrokerSettings(amqp_url=node.amqp_url), node)
+    return found, each.kinds.count(DATABASE)
 
 
 if __name__ == "__main__":

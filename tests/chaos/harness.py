@@ -194,6 +194,15 @@ class Harness:
         status = self.status(batch)
         return status is not None and status.state in TERMINAL
 
+    def gone(self, batch: str) -> bool:
+        """Whether nothing is known of a batch any more."""
+        with suppress(Unavailable):
+            try:
+                self.client.batch(batch)
+            except NotFound:
+                return True
+        return False
+
     def until_ended(self, *batches: str, limit_s: float = LIMIT_S) -> None:
         waiting = list(batches or self._sent)
 
@@ -238,8 +247,9 @@ class Harness:
     def guarantees(self, *batches: str) -> GuaranteeReport:
         """The guarantees on these batches, or on all that were sent."""
         judged = [
-            judge(self.truth(self._sent[batch]), self.status(batch), self.root("output") / batch)
-            for batch in batches or self._sent
+            judge(self.truth(sent), self.status(batch), self.root("output") / sent.get("destination", batch))
+            for batch, sent in self._sent.items()
+            if batch in (batches or self._sent)
         ]
         return total(judged) + GuaranteeReport(faults=self.faults)
 

@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,6 @@ from pathlib import Path
 from tests.chaos.harness import Harness, document
 from tests.chaos.truth import GuaranteeReport
 from tests.unit.images import craft
-
-from muniflow.errors import NotFound, Unavailable
 
 ROUTES = (
     ([["resize", "50%"], ["split", True], ["blur", "gaussian"]], "png"),
@@ -75,19 +72,11 @@ class Traffic:
         if count % CANCEL_EVERY != 2:
             self.guarantees += self.harness.guarantees(batch)
         self.harness.command("erase", batch)
-        self.harness.until(lambda: self._is_gone(batch), f"{batch} is gone")
+        self.harness.until(lambda: self.harness.gone(batch), f"{batch} is gone")
 
     def _is_done(self, batch: str) -> bool:
         status = self.harness.status(batch)
         return status is not None and status.state == "done"
-
-    def _is_gone(self, batch: str) -> bool:
-        with suppress(Unavailable):
-            try:
-                self.harness.client.batch(batch)
-            except NotFound:
-                return True
-        return False
 
     def _restart(self, number: int, dice: random.Random) -> None:
         """One process, by turns; by SIGTERM or SIGKILL."""

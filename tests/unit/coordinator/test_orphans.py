@@ -114,7 +114,8 @@ def test_late_intermediates_go_also_where_the_store_is_away_at_that_moment(
     harness.start(unfinished_after_s=SOON_S)
     harness.submit(operations=[["copy", 2], ["paste", 1]])
     harness.finish()
-    work, failed = harness.stores.work, []
+    work = harness.stores.work
+    failed: list[str] = []
     work.write(work_prefix("b", 0) + "late.raw", b"x")
     delete = work.delete_prefix
 
