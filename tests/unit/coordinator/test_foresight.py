@@ -15,7 +15,7 @@ from tests.unit.coordinator.test_eta import pass_s
 from muniflow.errors import Unavailable
 from muniflow.forecast.replicas import MARGIN
 from muniflow.forecast.route import Path as RoutePath
-from muniflow.forecast.sizes import Picture, SizeSample
+from muniflow.forecast.sizes import SAMPLE_IMAGES, Picture, SizeSample
 from muniflow.forecast.stage import EFFICIENCY, Stage
 from muniflow.forecast.work import BatchWork
 from muniflow.images.pictures import OpenBlob
@@ -140,6 +140,7 @@ def test_metrics_are_there_only_while_the_answer_is_known(here: "CoordinatorHarn
     assert "muniflow_stage_" not in generate_latest(standby).decode()
 
 
+@pytest.mark.usefixtures("unlisted")
 def test_sizes_are_guessed_while_the_store_is_away_and_read_once_it_is_back(here: "CoordinatorHarness") -> None:
     asked: list[int] = []
 
@@ -152,17 +153,17 @@ def test_sizes_are_guessed_while_the_store_is_away_and_read_once_it_is_back(here
     here.read_pictures = away_twice
     here.hold = True
     here.start()
-    submit(here, 1200)
+    submit(here, 2400)
     guess_s = outlook(here)["copy"].work_s
     pass_s(here, RETRY_DELAY_S * 2)
     read_s = outlook(here)["copy"].work_s
-    assert asked == [400, 400, 400], "of more than 1,000 images a sample"
+    assert asked == [SAMPLE_IMAGES] * 3, "of many images a sample"
     assert 0 < read_s < guess_s / 10
     here.crash()
     here.start()
     pass_s(here, TURN_S)
     assert outlook(here)["copy"].work_s == pytest.approx(read_s)
-    assert asked[3:] == [400], "after a restart sizes are read again"
+    assert asked[3:] == [SAMPLE_IMAGES], "after a restart sizes are read again"
 
 
 def test_a_sample_that_fails_leaves_the_guess_and_the_batch_ends(here: "CoordinatorHarness") -> None:
@@ -186,6 +187,19 @@ def test_images_that_cannot_be_read_want_a_worker_too(here: "CoordinatorHarness"
     submit(here, 30, operations=[["copy", 2], ["paste", 1]])
     pass_s(here, TURN_S)
     assert {name: stage.wanted for name, stage in outlook(here).items()} == {"copy": 1, "paste": 1}
+
+
+def test_batches_are_forecast_as_those_of_their_owners(here: "CoordinatorHarness") -> None:
+    """Turns are dealt by owner, so ten batches of one owner hold up another owner's by no more than one does."""
+    given = here.start().forecaster
+    runs = Runs()
+    document = {"source": "in", "images": ["1.jpg"], "operations": [["copy", 1]]}
+    for number, owner in enumerate(("roads", "archive")):
+        batch = read_batch(json.dumps({**document, "batch_id": owner}).encode(), here.operations, owner)
+        runs.add(Run.fresh(number, batch, Counts(10), here.clock.now_s(), here.clock))
+    found = replace(given, runs=runs)
+    found.turn()
+    assert {load.batch: load.owner for load in found.loads} == {"roads": "roads", "archive": "archive"}
 
 
 def test_a_batch_that_is_run_again_is_due_as_a_new_one(here: "CoordinatorHarness", answers: dict[str, object]) -> None:

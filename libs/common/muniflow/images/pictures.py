@@ -13,7 +13,7 @@ from muniflow.images.header import read_header, read_start
 from muniflow.images.limits import DEFAULT_LIMITS, ImageLimits
 
 THREADS = 16
-"""Headers read at a time: an object store answers each after some 10 to 50 ms, so one by one 400 take up to 20 s."""
+"""Headers read at a time: an object store answers each after some 10 to 50 ms, so one by one 1,000 take up to 50 s."""
 
 OpenBlob = Callable[[str], BinaryIO]
 """`Store.open` of the source store."""

@@ -66,7 +66,7 @@ def make_plan(
         Rejected: no stage carries an operation, or the batch never ends with the replicas of the wish.
     """
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
-    load = BatchLoad(batch.batch_id, work.count, work.left(profile), priority=batch.priority, weight=batch.weight)
+    load = BatchLoad(batch.batch_id, work.count, work.left(profile), batch.owner, batch.priority, batch.weight)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
     chosen = _choose(planner, fleet, batch, wish, now_at)

@@ -49,7 +49,7 @@ class FollowedBatch:
     def load(self, left: Mapping[str, StageWork]) -> BatchLoad:
         """Return what it still needs, and how it takes turns."""
         run = self.run
-        return BatchLoad(run.id, run.counts.pending, left, priority=run.batch.priority, weight=run.batch.weight)
+        return BatchLoad(run.id, run.counts.pending, left, run.batch.owner, run.batch.priority, run.batch.weight)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""
