@@ -92,7 +92,9 @@ def forecast(batches: int, seed: int, photos: Path, say: Callable[[str], None]) 
         corpus(SIZES[size], count, photos)
     folder = Path(tempfile.mkdtemp(prefix="forecast-", dir=cache_folder()))
     groups = [WorkerGroup((operation,)) for operation in ("resize", "split", "blur")]
+    _read_once(cache_folder() / "corpus")
     with Cluster(folder, cache_folder() / "corpus", groups) as cluster:
+        _wait_for_workers(cluster, len(groups))
         pace = Pace(cluster.processes)
         grades: list[BatchGrade] = []
         for sent in grouped(cases(batches, seed), seed):
@@ -134,12 +136,29 @@ def _run(cluster: Cluster, sent: Sequence[Case]) -> list[BatchGrade]:
     ]
 
 
+def _read_once(root: Path) -> None:
+    """Read all pictures, so that no batch waits for a disk where later ones do not."""
+    for size, count in POOLS.items():
+        for picture in (root / f"{size}-{count}").iterdir():
+            picture.read_bytes()
+
+
+def _wait_for_workers(cluster: Cluster, count: int) -> None:
+    """The coordinator counts workers some seconds after they are ready; before, it plans with their start."""
+
+    def counted() -> bool:
+        fleet = read_fleet(_forecast(cluster, "/v1/fleet"), "the benchmark")
+        return len(fleet.running) == count and all(fleet.running.values())
+
+    cluster.processes.wait_for("the count of workers", counted)
+
+
 def _plan(cluster: Cluster, document: Mapping[str, Any], others: Sequence[BatchLoad]) -> Plan:
     operations = installed_operations()
     batch = read_batch(json.dumps(document).encode(), operations)
     fleet = read_fleet(_forecast(cluster, "/v1/fleet"), "the benchmark")
     fleet = replace(fleet, others=(*fleet.others, *others))
-    profile = read_profile(cluster.get("/v1/profile"))
+    profile = read_profile(cluster.get("/v1/profile?outputs=true"))
     source, output = open_store(cluster.stores.source_url), open_store(cluster.stores.output_url)
     sampling = sample_sizes(batch, source, output, DEFAULT_LIMITS)
     wish = Wish(replicas={})

@@ -143,7 +143,8 @@ class SimTask:
         measures = tuple(
             StepMeasure(op=task.route[n].op, step=n, done=1, pixels=pixels) for n in range(task.step, self.end)
         )
-        work = Work(task.step, self.end - task.step, RAW if task.tiles else "jpg", "cpu", pixels, pixels)
+        made = len(self._left) or len(self._outputs)
+        work = Work(task.step, self.end - task.step, RAW if task.tiles else "jpg", "cpu", pixels, pixels, made)
         return Outcome(Done(), follow, tuple(settled), measures, outputs=tuple(self._outputs), work=work)
 
     def _hand_on(self, lineage: Lineage, data: bytes) -> None:

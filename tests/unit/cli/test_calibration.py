@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from muniflow.forecast.defaults import Costs
 from muniflow.forecast.profile import read_profile
 from muniflow_cli.commands import exits
 from muniflow_cli.main import run
@@ -31,6 +32,16 @@ def test_costs_are_those_that_were_read(kind, name, traits, figure):
     costs = costs_of(readings, {name.partition(":")[0]: traits})
 
     assert figure(costs) == pytest.approx(0.05, rel=0.01)
+
+
+def test_what_a_file_costs_is_read_from_the_same_pixels_in_one_file_and_in_four():
+    readings = [
+        Reading("output", "jpg", 0.0, mp, 0.004 * mp + 0.0005 * outputs, outputs)
+        for mp in SIZES_MP[:2]
+        for outputs in (1, 4)
+    ]
+
+    assert costs_of(readings, {}).output_s == pytest.approx(0.0005, rel=0.05)
 
 
 def test_what_changes_sizes_costs_pixels_in_and_pixels_out():
@@ -61,6 +72,7 @@ def test_everything_that_is_installed_is_measured_and_kept_among_the_state(tmp_p
     assert costs.operations["blur:bilateral"].s_per_mp_in > costs.operations["blur:gaussian"].s_per_mp_in
     assert costs.operations["resize"].resizes
     assert costs.operations["split"].by_reference
+    assert costs.output_s != Costs().output_s
     assert document["machine"]["cores"] >= 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from muniflow.forecast.profile import Profile, read_profile
-from muniflow.forecast.service_time import Sums
+from muniflow.forecast.service_time import EARLIER_LENGTH, Sums
 from muniflow.model.messages import Events, Settled, Tally, Task, TaskSums
 from muniflow.runtime.clock import SYSTEM_CLOCK
 from muniflow.runtime.http import HttpServer
@@ -212,7 +212,9 @@ def test_the_profile_is_what_workers_reported_and_a_standby_has_it_from_the_data
     site: Site, harness: "CoordinatorHarness", answers: dict[str, Any]
 ) -> None:
     def answer(task: Task) -> list[Events]:
-        sums = TaskSums(steps=1, reads="jpg", device="cpu", sums=tuple(Sums.of(12.0, 3.0, 0.5).as_list()))
+        numbers = tuple(Sums.of(12.0, 3.0, 0.5, outputs=4).as_list())
+        known, outputs = numbers[:EARLIER_LENGTH], numbers[EARLIER_LENGTH:]
+        sums = TaskSums(steps=1, reads="jpg", device="cpu", sums=known, outputs=outputs)
         (events,) = answers["all_done"](task)
         return [events.model_copy(update={"tallies": (Tally(batch="b", step=0, tasks=(sums,)),)})]
 
@@ -221,13 +223,16 @@ def test_the_profile_is_what_workers_reported_and_a_standby_has_it_from_the_data
     harness.pictures(4)
     harness.submit()
     harness.finish()
-    learned = read_profile(site.text("/v1/profile")[1])
+    learned = read_profile(site.text("/v1/profile?outputs=true")[1])
     ((task_class, sums),) = learned.observed.items()
     assert (task_class.key.split("/")[:3], sums.n, sums.mp_in) == (["copy", "jpg-jpg", "cpu"], 4, 48)
+    assert sums.outputs == 16
+    earlier = json.loads(site.text("/v1/profile")[1])
+    assert (len(earlier["observed"][0]["sums"]), "output_s" in earlier) == (13, False), "an earlier build reads it"
     assert harness.coordinator
     harness.coordinator.service_times.save()
     site.process.coordinator = None
-    ((same_class, kept),) = read_profile(site.text("/v1/profile")[1]).observed.items()
+    ((same_class, kept),) = read_profile(site.text("/v1/profile?outputs=true")[1]).observed.items()
     assert same_class == task_class
     assert kept.as_list() == pytest.approx(sums.as_list(), rel=1e-3)
 

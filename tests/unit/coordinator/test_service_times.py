@@ -1,5 +1,6 @@
 """The coordinator learns how long tasks take from what workers report, and keeps it over restarts."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.unit.coordinator.conftest import CoordinatorHarness, all_done
 
 from muniflow.errors import Unavailable
 from muniflow.forecast.profile import Profile, read_profile
-from muniflow.forecast.service_time import HALF_LIFE_S, HALF_LIFE_TASKS, ServiceTime, Sums
+from muniflow.forecast.service_time import EARLIER_LENGTH, HALF_LIFE_S, HALF_LIFE_TASKS, ServiceTime, Sums
 from muniflow.forecast.task_class import TaskClass
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Encoding, Events, RouteStep, Tally, Task, TaskSums
@@ -34,7 +35,9 @@ def task_sums(tasks: int = 1, seconds: float | None = None, **fields: Any) -> Ta
         mp_in = SIZES_MP[number % len(SIZES_MP)]
         mp_out = mp_in / (1 + number % 3)
         sums += Sums.of(mp_in, mp_out, TRUE_TIME.seconds(mp_in, mp_out) if seconds is None else seconds)
-    values = {"steps": 1, "reads": "jpg", "device": "cpu", "sums": tuple(sums.as_list())}
+    numbers = tuple(sums.as_list())
+    known, outputs = numbers[:EARLIER_LENGTH], numbers[EARLIER_LENGTH:]
+    values = {"steps": 1, "reads": "jpg", "device": "cpu", "sums": known, "outputs": outputs}
     return TaskSums.model_validate(values | fields)
 
 
@@ -117,6 +120,8 @@ def test_what_was_reported_is_what_is_expected(device: str) -> None:
     ({"device": "a\0b"}, 0),
     ({"device": ""}, 0),
     ({"sums": (1.0,) * 14}, 0),
+    ({"outputs": (1.0,) * 5}, 0),
+    ({"outputs": (-1.0,) * 6}, 0),
     ({"sums": (0.0,) * 13}, 0),
     ({"sums": (-1.0,) * 13}, 0),
     ({"sums": (float("nan"),) * 13}, 0),
@@ -140,6 +145,27 @@ def test_a_worker_of_an_earlier_build_changes_nothing() -> None:
     term.times.add(BATCH, Tally(batch="b", step=0, done=5, pixels=10, compute_s=1.0))
     assert term.times.profile() == Profile()
     assert term.times.own("b") == {}
+
+
+def test_workers_of_both_builds_are_learned_from() -> None:
+    """An earlier one does not tell how many images its tasks made: each counts as one."""
+    term = Term()
+    one = Sums.of(1.0, 1.0, 0.01, outputs=4)
+    numbers = one.as_list()
+    term.add(task_sums(sums=tuple(numbers[:EARLIER_LENGTH]), outputs=None))
+    assert (term.only().n, term.only().outputs) == (1, 1)
+    term.add(task_sums(sums=tuple(numbers[:EARLIER_LENGTH]), outputs=tuple(numbers[EARLIER_LENGTH:])))
+    assert (term.only().n, term.only().outputs) == (2, 5)
+
+
+def test_rows_of_an_earlier_build_are_read() -> None:
+    term = Term()
+    term.add(task_sums(8))
+    term.times.save()
+    (row,) = term.rows.service_times()
+    earlier = row._replace(sums=json.dumps(json.loads(row.sums)[:EARLIER_LENGTH]))
+    (found,) = kept_profile([earlier]).observed.values()
+    assert (found.n, found.outputs) == pytest.approx((8, 8))
 
 
 def test_old_observations_fade_however_often_they_are_written() -> None:

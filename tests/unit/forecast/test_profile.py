@@ -1,13 +1,14 @@
 """Service times of classes that were observed, and of those that were not."""
 
 import itertools
+import json
 
 import pytest
 
 from muniflow.errors import Invalid
 from muniflow.forecast.defaults import Costs, OperationCost
 from muniflow.forecast.profile import Profile, read_profile
-from muniflow.forecast.service_time import Sums
+from muniflow.forecast.service_time import EARLIER_LENGTH, Sums
 from muniflow.forecast.task_class import TaskClass, reads_of
 from muniflow.model.messages import RouteStep
 
@@ -96,10 +97,18 @@ def test_a_class_never_observed_is_as_slow_as_the_others_on_its_device():
 
 
 def test_a_profile_is_read_back():
-    costs = Costs(message_s=0.1).calibrated({"sharpen": OperationCost(0.5)}, {"jpg": 0.2}, {"png": 0.3})
+    costs = Costs(message_s=0.1).calibrated({"sharpen": OperationCost(0.5)}, {"jpg": 0.2}, {"png": 0.3}, 0.4)
     profile = Profile(costs, {CHAIN: Sums.of(1, 0.5, 3)})
     assert read_profile(profile.to_json()) == profile
     assert read_profile("{}") == Profile()
+
+
+def test_a_profile_of_an_earlier_build_is_read():
+    seen = Sums.of(1, 0.5, 3)
+    document = Profile(observed={CHAIN: seen}).document()
+    del document["output_s"]
+    document["observed"][0]["sums"] = seen.as_list()[:EARLIER_LENGTH]
+    assert read_profile(json.dumps(document)) == Profile(observed={CHAIN: seen})
 
 
 @pytest.mark.parametrize(("text", "place"), [
@@ -108,6 +117,7 @@ def test_a_profile_is_read_back():
     ('{"colour": 1}', "colour"),
     ('{"decode_s_per_mp": {"jpg": -1}}', "decode_s_per_mp.jpg"),
     ('{"observed": [{"class": {"steps": [{"op": "blur"}]}, "sums": [1]}]}', "observed[0].sums"),
+    ('{"observed": [{"class": {"steps": [{"op": "blur"}]}, "sums": [' + "1," * 13 + "1]}]}", "observed[0].sums"),
     ('{"observed": [{"class": {"steps": []}, "sums": [1]}]}', "observed[0].class.steps"),
 ])  # fmt: skip
 def test_faults_of_a_profile_are_named_by_place(text, place):

@@ -10,6 +10,7 @@ from muniflow.compute.process import process
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Rejected
 from muniflow.forecast.route import Path
+from muniflow.forecast.service_time import Amount
 from muniflow.model.messages import Task
 
 FIVE_STEPS = [["resize", "50%"], ["split", True], ["blur", "median"], ["split", "3x2"], ["blur", "gaussian"]]
@@ -18,10 +19,11 @@ ENDS_AND_SPLIT = (stage("ends", "resize,blur"), stage("split"))
 
 
 def made_by_workers(work, stages, source, root):
-    """Tasks, pixels in and pixels out by stage and step, of real workers."""
+    """Tasks, pixels in and images out by stage and step, of real workers."""
     installed = installed_steps()
     tasks: Counter[tuple[str, int]] = Counter()
     pixels: Counter[tuple[str, int]] = Counter()
+    outputs: Counter[tuple[str, int]] = Counter()
     first = Task(
         batch="b", image=0, source="a.jpg", stem="a", destination="out", encoding=work.encoding, route=work.route
     )
@@ -34,8 +36,10 @@ def made_by_workers(work, stages, source, root):
         key = (carrier.name, task.step)
         tasks[key] += 1
         pixels[key] += task.input_px or source.shape[0] * source.shape[1]
+        assert outcome.work is not None
+        outputs[key] += outcome.work.outputs
         waiting += outcome.follow
-    return dict(tasks), dict(pixels)
+    return dict(tasks), dict(pixels), dict(outputs)
 
 
 @pytest.mark.parametrize("stages", [one_per_operation(), chained(), FRONT_AND_BLUR, ENDS_AND_SPLIT])
@@ -43,13 +47,14 @@ def made_by_workers(work, stages, source, root):
     LONG_ROUTE, FIVE_STEPS, [["split", "4x4"], ["blur", "gaussian"], ["resize", "30x"]], [["blur", "gaussian"]],
     [["split", "9x9"], ["split", True], ["blur", "gaussian"]],
 ])  # fmt: skip
-def test_tasks_and_pixels_are_those_of_the_workers(tmp_path, operations, stages):
+def test_tasks_pixels_and_outputs_are_those_of_the_workers(tmp_path, operations, stages):
     work = batch(*operations)
     visits = Path.of(work, OPERATIONS, stages).visits(photo(1101, 1002))
-    tasks, pixels = made_by_workers(work, stages, picture(1101, 1002), tmp_path)
+    tasks, pixels, outputs = made_by_workers(work, stages, picture(1101, 1002), tmp_path)
     assert {(visit.stage, visit.step): visit.tasks for visit in visits} == tasks
     found = {(visit.stage, visit.step): round(visit.mp_in * 1e6) for visit in visits}
     assert found == pixels
+    assert {(visit.stage, visit.step): visit.outputs for visit in visits} == outputs
 
 
 def test_a_chain_is_one_task():
@@ -65,7 +70,8 @@ def test_classes_along_a_route_of_hops():
         ("resize", 1, "jpg", "raw"), ("split", 1, "raw", "raw"), ("blur", 4, "raw", "webp"),
     ]  # fmt: skip
     assert visits[2].mp_in == 8
-    assert visits[2].largest_mp == (2, 2)
+    assert visits[2].largest == Amount(tasks=1, mp_in=2, mp_out=2, outputs=1)
+    assert [visit.outputs for visit in visits] == [1, 4, 4]
 
 
 def test_stages_that_share_an_operation_divide_its_tasks_by_capacity():

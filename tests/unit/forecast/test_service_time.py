@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniflow.forecast.service_time import HALF_LIFE_S, HALF_LIFE_TASKS, ServiceTime, Sums, fit
+from muniflow.forecast.service_time import EARLIER_LENGTH, HALF_LIFE_S, HALF_LIFE_TASKS, ServiceTime, Sums, fit
 
-PRIOR = ServiceTime(0.002, 0.006, 0.004)
+PRIOR = ServiceTime(0.002, 0.006, 0.004, 0.0002)
 SIZES = st.floats(0.01, 130)
-TASKS = st.builds(Sums.of, SIZES, SIZES, st.floats(1e-5, 100))
+OUTPUTS = st.sampled_from([0, 1, 4, 16, 64])
+TASKS = st.builds(Sums.of, SIZES, SIZES, st.floats(1e-5, 100), OUTPUTS)
 
 
 def total(parts):
@@ -45,7 +46,7 @@ def test_sums_are_merged_in_any_order(one, two, three):
 def test_sums_travel_as_a_short_list(parts):
     sums = total(parts)
     assert astuple(Sums.from_list(sums.as_list())) == pytest.approx(astuple(sums), rel=1e-8)
-    with pytest.raises(ValueError, match="13 numbers"):
+    with pytest.raises(ValueError, match="19 numbers, or 13"):
         Sums.from_list([1.0])
 
 
@@ -56,7 +57,7 @@ def test_the_parts_are_found_again(time):
         assert found.seconds(mp_in, mp_out) == pytest.approx(time.seconds(mp_in, mp_out), rel=0.05)
 
 
-@given(st.lists(TASKS, max_size=30), st.builds(ServiceTime, *[st.floats(0, 1)] * 3))
+@given(st.lists(TASKS, max_size=30), st.builds(ServiceTime, *[st.floats(0, 1)] * 4))
 def test_no_part_is_ever_negative(parts, prior):
     assert min(fit(total(parts), prior)) >= 0
 
@@ -68,8 +69,25 @@ def test_nothing_observed_is_the_prior():
 def test_of_images_of_one_size_only_the_level_is_learned():
     time = PRIOR.scaled(2.5)
     found = fit(total(Sums.of(1.0, 0.25, time.seconds(1.0, 0.25)) for _ in range(500)), PRIOR)
-    assert found == pytest.approx(time, rel=0.02)
+    assert list(found) == pytest.approx(list(time), rel=0.02, abs=3e-5)
     assert found.seconds(32, 8) == pytest.approx(time.seconds(32, 8), rel=0.02)
+
+
+def test_tasks_of_many_outputs_do_not_change_what_is_expected_of_few():
+    """One class, blur of tiles: quarters of a photograph, sixteenths of another, and whole ones."""
+    time = ServiceTime(0.0003, 0.005, 0.001, 0.0002)
+    kinds = [(0.26, 4), (0.26, 16), (1.0, 8), (2.0, 1)]
+    seen = total(Sums.of(mp, mp, time.seconds(mp, mp, outputs=outputs), outputs) for mp, outputs in kinds * 200)
+    found = fit(seen, PRIOR)
+    for mp, outputs in kinds:
+        expected_s = time.seconds(mp, mp, outputs=outputs)
+        assert found.seconds(mp, mp, outputs=outputs) == pytest.approx(expected_s, rel=0.02)
+        assert seen.expected_s(found) == pytest.approx(seen.seconds, rel=0.02)
+
+
+def test_sums_of_an_earlier_build_count_one_output_for_each_task():
+    seen = total(Sums.of(*task) for task in tasks(50, PRIOR))
+    assert close(Sums.from_list(astuple(seen)[:EARLIER_LENGTH]), seen)
 
 
 def test_a_prior_of_wrong_proportions_gives_way_to_observations():

@@ -19,7 +19,7 @@ from muniflow.compute.process import process
 from muniflow.compute.spec import INSTALLED
 from muniflow.compute.step import installed_steps
 from muniflow.compute.task_sums import Work
-from muniflow.forecast.service_time import Sums
+from muniflow.forecast.service_time import EARLIER_LENGTH, Sums
 from muniflow.forecast.task_class import Reads
 from muniflow.model.batch import read_step
 from muniflow.model.messages import Encoding, Events, RouteStep, Task
@@ -50,6 +50,7 @@ works = st.builds(
     device=st.sampled_from(["cpu", "opencl"]),
     pixels_in=st.sampled_from([0, 1, 262_144, 12_000_000]),
     pixels_out=st.sampled_from([0, 1, 262_144, 12_000_000]),
+    outputs=st.sampled_from([0, 1, 16]),
 )
 ends = st.one_of(works, st.sampled_from([Retry(5, "store"), Fail("torn")]))
 
@@ -65,9 +66,10 @@ def test_the_sums_of_a_group_are_those_of_its_done_tasks(group: Sequence[tuple[W
     for end, seconds in group:
         if isinstance(end, Work):
             key = (end.step, end.steps, end.reads, end.device)
-            expected[key] = expected.get(key, Sums()) + Sums.of(end.pixels_in / 1e6, end.pixels_out / 1e6, seconds)
+            one = Sums.of(end.pixels_in / 1e6, end.pixels_out / 1e6, seconds, end.outputs)
+            expected[key] = expected.get(key, Sums()) + one
     found = {
-        (tally.step, sums.steps, sums.reads, sums.device): list(sums.sums)
+        (tally.step, sums.steps, sums.reads, sums.device): [*sums.sums, *(sums.outputs or ())]
         for tally in result.tallies
         for sums in tally.tasks or ()
     }
@@ -77,13 +79,15 @@ def test_the_sums_of_a_group_are_those_of_its_done_tasks(group: Sequence[tuple[W
 
 
 def test_an_earlier_build_leaves_the_sums_out_and_reads_the_rest() -> None:
-    outcome = Outcome(Done(), work=Work(0, 3, "jpg", "cpu", 12_000_000, 3_000_000))
+    outcome = Outcome(Done(), work=Work(0, 3, "jpg", "cpu", 12_000_000, 3_000_000, 4))
     result = result_of([(TASK, outcome)], [Span(1.0, 0.5)], 1.0)
     result.sources = [TASK]
     (message,) = messages_of(result, now_s=1.0)
     body = json.loads(message.body)
     assert body["v"] == 1
-    assert len(message.body) < 450, "reports stay small"
+    assert len(message.body) < 550, "reports stay small"
+    ((reported,),) = (tally["tasks"] for tally in body["tallies"])
+    assert len(reported["sums"]) == EARLIER_LENGTH, "a coordinator that does not know outputs refuses more numbers"
     for tally in body["tallies"]:
         del tally["tasks"]
     assert Events.model_validate(body).tallies[0].tasks is None, "an earlier worker says nothing"
@@ -96,7 +100,7 @@ def run_worker(root: Path, tasks: Sequence[Task]) -> dict[tuple[int, int, str, s
     for tally in harness.tallies:
         for sums in tally.tasks or ():
             key = (tally.step, sums.steps, sums.reads, sums.device)
-            found[key] = reduce(add, [found.get(key, Sums()), Sums.from_list(sums.sums)])
+            found[key] = reduce(add, [found.get(key, Sums()), Sums.from_list((*sums.sums, *(sums.outputs or ())))])
     return found
 
 
@@ -104,21 +108,22 @@ SIZES = [(400, 200), (120, 80)]
 MP = sum(width_px * height_px for width_px, height_px in SIZES) / 1e6
 
 
-@pytest.mark.parametrize(("suffix", "decode", "route", "mp_out"), [
-    ("jpg", "exact", (RESIZE,), MP / 4),
-    ("jpg", "fast", (RESIZE,), MP / 4),
-    ("png", "exact", (SPLIT, BLUR), MP),
-    ("webp", "exact", (RESIZE, SPLIT, BLUR), MP / 4),
+@pytest.mark.parametrize(("suffix", "decode", "route", "mp_out", "outputs"), [
+    ("jpg", "exact", (RESIZE,), MP / 4, 1),
+    ("jpg", "fast", (RESIZE,), MP / 4, 1),
+    ("png", "exact", (SPLIT, BLUR), MP, 4),
+    ("webp", "exact", (RESIZE, SPLIT, BLUR), MP / 4, 4),
+    ("jpg", "exact", (RESIZE, SPLIT, BLUR, SPLIT), MP / 4, 16),
 ])  # fmt: skip
-def test_a_worker_reports_the_megapixels_of_its_tasks(
-    tmp_path: Path, suffix: str, decode: str, route: Sequence[Any], mp_out: float
+def test_a_worker_reports_the_megapixels_and_outputs_of_its_tasks(  # noqa: PLR0917 - a table's columns
+    tmp_path: Path, suffix: str, decode: str, route: Sequence[Any], mp_out: float, outputs: int
 ) -> None:
     for number, size in enumerate(SIZES):
         write_source(tmp_path, f"{number}.{suffix}", picture(*size))
     tasks = [task_of(f"{number}.{suffix}", *route, image=number, decode=decode) for number in range(len(SIZES))]
     ((key, sums),) = run_worker(tmp_path, tasks).items()
     assert key == (0, len(route), suffix, "cpu")
-    assert (sums.n, sums.mp_in, sums.mp_out) == pytest.approx((2, MP, mp_out))
+    assert (sums.n, sums.mp_in, sums.mp_out, sums.outputs) == pytest.approx((2, MP, mp_out, 2 * outputs))
     assert 0 < sums.seconds < 60
 
 
@@ -135,7 +140,7 @@ def test_a_task_between_two_workers_reads_and_writes_raw_pixels(tmp_path: Path) 
     (tmp_path / "source/a.png").rename(tmp_path / "source/a.jpg")
     steps = installed_steps()
     first = process(task_of("a.jpg", RESIZE, BLUR), context(tmp_path, steps={"resize": steps["resize"]}))
-    assert first.work == Work(0, 1, "png", "cpu", 80_000, 20_000)
+    assert first.work == Work(0, 1, "png", "cpu", 80_000, 20_000, 1)
     ((key, sums),) = run_worker(tmp_path, first.follow).items()
     assert key == (1, 1, "raw", "cpu")
     assert (sums.n, sums.mp_in, sums.mp_out) == pytest.approx((1, 0.02, 0.02))

@@ -20,6 +20,7 @@ from muniflow.model.api import (
     INFO,
     PROFILE,
     STAGES,
+    WITH_OUTPUTS,
     AuditList,
     BatchList,
     BatchStatus,
@@ -185,7 +186,7 @@ class CoordinatorApi:
     def profile(self) -> bytes | None:
         """The service times that it learned, for `read_profile`; `None` from one that tells none."""
         try:
-            return self._read(PROFILE)
+            return self._read(PROFILE, **WITH_OUTPUTS)
         except NotFound:
             return None
 

@@ -17,6 +17,7 @@ from muniflow.compute.spec import ALLOCATOR_ENV, ONE_THREAD_ENV, ChildSpec
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Unavailable
 from muniflow.forecast.defaults import (
+    ENCODE_S_PER_MP,
     OPERATIONS,
     OUTPUT_S,
     SOURCE_S,
@@ -37,7 +38,7 @@ TIMEOUT_S = 55.0
 TASKS_PER_READING = 100.0
 """A reading counts for so many tasks, so that documented figures decide only what it leaves open."""
 
-FIXED_S: Mapping[Kind, float] = {"decode": SOURCE_S, "operation": 0.0, "encode": OUTPUT_S}
+FIXED_S: Mapping[Kind, float] = {"decode": SOURCE_S, "operation": 0.0, "encode": OUTPUT_S, "output": 0.0}
 """What each takes whatever the size: counted by itself in every plan. Left out here, so that noise cannot move the
 seconds per megapixel into it."""
 
@@ -84,17 +85,20 @@ def costs_of(readings: Iterable[Reading], traits: Mapping[str, Traits]) -> Costs
         traits: by the name of the operation, without its method.
     """
     sums: dict[tuple[Kind, str], Sums] = defaultdict(Sums)
-    for kind, name, mp_in, mp_out, seconds in readings:
-        sums[kind, name] += Sums.of(mp_in, mp_out, max(seconds - FIXED_S[kind], 0.0)).decayed(TASKS_PER_READING)
-    operations, decode, encode = {}, {}, {}
+    for kind, name, mp_in, mp_out, seconds, outputs in readings:
+        one = Sums.of(mp_in, mp_out, max(seconds - FIXED_S[kind], 0.0), outputs)
+        sums[kind, name] += one.decayed(TASKS_PER_READING)
+    operations, decode, encode, output_s = {}, {}, {}, None
     for (kind, name), found in sums.items():
-        if kind == "decode":
+        if kind == "output":
+            output_s = fit(found, ServiceTime(0.0, 0.0, ENCODE_S_PER_MP[name], OUTPUT_S)).d_s_per_output
+        elif kind == "decode":
             decode[name] = found.w_in_s / found.w_in2
         elif kind == "encode":
             encode[name] = found.w_out_s / found.w_out2
         else:
             operations[name] = _operation(found, name, _of(traits, name))
-    return Costs().calibrated(operations, decode, encode)
+    return Costs().calibrated(operations, decode, encode, output_s)
 
 
 def _of(traits: Mapping[str, Traits], name: str) -> Traits:

@@ -163,8 +163,9 @@ class Chain:
         return event if self._kept is None else event.model_copy(update={"metadata": self._kept})
 
     def _work(self) -> Work:
-        first = self.task.step
-        return Work(first, self._end - first, self._reads, self.context.device, self._pixels_in, self._pixels_out)
+        first, made = self.task.step, self._left if self._hands_on else self._outputs
+        pixels = self._pixels_in, self._pixels_out
+        return Work(first, self._end - first, self._reads, self.context.device, *pixels, len(made))
 
     def _read_tiles(self, measure: StepMeasure) -> list[StepInput]:
         task = self.task

@@ -15,8 +15,10 @@ MESSAGE_S = 0.0002
 """Of each task, whatever it does: message, group, and Python in the child."""
 SOURCE_S = 0.0001
 """Opening a source and reading its header."""
-OUTPUT_S = 0.0003
-"""Making, writing and syncing the files of one task."""
+OUTPUT_S = 0.0002
+"""Making and writing one file, whatever is in it: an output, or a tile for the next step."""
+REFERENCE_S = 0.00004
+"""Making one tile that is a view of pixels that lie there already."""
 FAST_DECODE = 0.6
 """What a reduced decode takes of an exact one."""
 DECODE_S_PER_MP: Mapping[str, float] = {
@@ -67,12 +69,14 @@ class Costs:
     decode_s_per_mp: Mapping[str, float] = field(default_factory=lambda: DECODE_S_PER_MP)
     encode_s_per_mp: Mapping[str, float] = field(default_factory=lambda: ENCODE_S_PER_MP)
     message_s: float = MESSAGE_S
+    output_s: float = OUTPUT_S
 
     def calibrated(
         self,
         operations: Mapping[str, OperationCost],
         decode_s_per_mp: Mapping[str, float],
         encode_s_per_mp: Mapping[str, float],
+        output_s: float | None = None,
     ) -> "Costs":
         """These costs, with what was measured here in place of what is documented."""
         return replace(
@@ -80,6 +84,7 @@ class Costs:
             operations={**self.operations, **operations},
             decode_s_per_mp={**self.decode_s_per_mp, **decode_s_per_mp},
             encode_s_per_mp={**self.encode_s_per_mp, **encode_s_per_mp},
+            output_s=self.output_s if output_s is None else output_s,
         )
 
     def operation(self, step: ClassStep) -> OperationCost:
@@ -94,7 +99,7 @@ class Costs:
         What comes after the first change of size is counted for pixels that come out, what comes before it for those
         that go in.
         """
-        a_s, into_s, out_s = self.message_s, 0.0, 0.0
+        a_s, into_s, out_s, output_s = self.message_s, 0.0, 0.0, REFERENCE_S
         resized = False
         costs = [self.operation(step) for step in task_class.steps]
         for cost in costs:
@@ -112,9 +117,9 @@ class Costs:
         elif moves or task_class.writes != RAW:
             into_s += self.decode_s_per_mp[RAW]
         if task_class.writes != RAW or moves or task_class.reads != RAW:
-            a_s += OUTPUT_S
+            output_s = self.output_s
             out_s += self.encode_s_per_mp[task_class.writes]
-        return ServiceTime(a_s, into_s, out_s)
+        return ServiceTime(a_s, into_s, out_s, output_s)
 
 
 def _with_window(cost: OperationCost, params: Mapping[str, Any]) -> OperationCost:

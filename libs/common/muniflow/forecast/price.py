@@ -104,7 +104,7 @@ class PriceList:
             made = _made(params, tiles)
             in_px, out_px = _pixels(tiles), _pixels(made)
             time = self._time(place, picture.reads if place == 0 else RAW)
-            seconds += time.seconds(in_px / PIXELS_PER_MP, out_px / PIXELS_PER_MP, _tasks(tiles))
+            seconds += time.seconds(in_px / PIXELS_PER_MP, out_px / PIXELS_PER_MP, _tasks(tiles), made.total())
             made_px, most_px, tiles = made_px + out_px, max(most_px, out_px), made
         return ImagePrice(made_px, most_px, _pixels(tiles) * self.bytes_per_pixel, seconds)
 

@@ -6,18 +6,17 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from muniflow.errors import Fault, Invalid
-from muniflow.forecast.defaults import MESSAGE_S, Costs, OperationCost
-from muniflow.forecast.service_time import PRIOR_TASKS, ServiceTime, Sums, fit
+from muniflow.forecast.defaults import MESSAGE_S, OUTPUT_S, Costs, OperationCost
+from muniflow.forecast.service_time import EARLIER_LENGTH, PRIOR_TASKS, ServiceTime, Sums, fit
 from muniflow.forecast.task_class import TaskClass
 from muniflow.model.batch import faults_of
 from muniflow.model.json_text import read_json
 
 _ENOUGH_TASKS = 100.0
 """A class counts no more for the speed of a device, however often it was seen."""
-_LENGTH = len(Sums().as_list())
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,17 @@ class Profile:
                 logs += weight * log(sums.seconds / expected_s)
         return exp(logs / weights)
 
-    def document(self) -> dict[str, Any]:
-        """Ready for JSON: what `read_profile` reads."""
+    def document(self, *, outputs: bool = True) -> dict[str, Any]:
+        """Ready for JSON: what `read_profile` reads; without `outputs`, also that of an earlier build."""
+        length = None if outputs else EARLIER_LENGTH
         return {
             "operations": {name: list(cost) for name, cost in self.costs.operations.items()},
             "decode_s_per_mp": dict(self.costs.decode_s_per_mp),
             "encode_s_per_mp": dict(self.costs.encode_s_per_mp),
             "message_s": self.costs.message_s,
+            **({"output_s": self.costs.output_s} if outputs else {}),
             "observed": [
-                {"class": task_class.model_dump(mode="json"), "sums": sums.as_list()}
+                {"class": task_class.model_dump(mode="json"), "sums": sums.as_list()[:length]}
                 for task_class, sums in self.observed.items()
             ],
         }
@@ -76,7 +77,13 @@ class _Observed(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     task_class: TaskClass = Field(alias="class")
-    sums: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=_LENGTH, max_length=_LENGTH)]
+    sums: list[Annotated[float, Field(allow_inf_nan=False)]]
+
+    @field_validator("sums")
+    @classmethod
+    def _known_length(cls, sums: list[float]) -> list[float]:
+        Sums.from_list(sums)
+        return sums
 
 
 class _ProfileDocument(BaseModel):
@@ -86,6 +93,7 @@ class _ProfileDocument(BaseModel):
     decode_s_per_mp: dict[str, Seconds] = {}
     encode_s_per_mp: dict[str, Seconds] = {}
     message_s: Seconds = MESSAGE_S
+    output_s: Seconds = OUTPUT_S
     observed: list[_Observed] = []
 
 
@@ -104,5 +112,6 @@ def read_profile(text: str | bytes) -> Profile:
     except ValidationError as error:
         raise Invalid(tuple(faults_of(error))) from None
     operations = {name: OperationCost(*values) for name, values in read.operations.items()}
-    costs = Costs(message_s=read.message_s).calibrated(operations, read.decode_s_per_mp, read.encode_s_per_mp)
+    costs = Costs(message_s=read.message_s, output_s=read.output_s)
+    costs = costs.calibrated(operations, read.decode_s_per_mp, read.encode_s_per_mp)
     return Profile(costs, {one.task_class: Sums.from_list(one.sums) for one in read.observed})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from muniflow.errors import Rejected
+from muniflow.forecast.service_time import Amount
 from muniflow.forecast.sizes import Picture
 from muniflow.forecast.stage import Stage, Stages
 from muniflow.forecast.task_class import RAW, Reads, TaskClass
@@ -34,8 +35,15 @@ class Visit(NamedTuple):
     mp_in: float
     """Megapixels of all of them together, here and below."""
     mp_out: float
-    largest_mp: tuple[float, float]
-    """Megapixels in and out of the largest one."""
+    outputs: float
+    """Images that they make: tiles for the next step, or outputs."""
+    largest: Amount
+    """The largest one."""
+
+    @property
+    def amount(self) -> Amount:
+        """All of them."""
+        return Amount(self.tasks, self.mp_in, self.mp_out, self.outputs)
 
 
 def by_capacity(stage: Stage) -> float:
@@ -93,9 +101,9 @@ class Path:
                     end = self._end(step, stage)
                     made = self._run(tiles, step, end)
                     reads = picture.reads if step == 0 else RAW
-                    mp_in, mp_out = _mp(tiles), _mp(made)
+                    one = Amount(1.0, _mp(tiles), _mp(made), float(len(made)))
                     task_class = self._task_class(range(step, end), stage.device, reads)
-                    visit = Visit(stage.name, step, task_class, 1.0, mp_in, mp_out, (mp_in, mp_out))
+                    visit = Visit(stage.name, step, task_class, *one, one)
                     _add(found, visit, count * share)
                     if end < len(self.route):
                         for cut in cuts([tile.pixels for tile in made]):
@@ -127,13 +135,10 @@ class Path:
 def _add(found: dict[tuple[str, int, TaskClass], Visit], one: Visit, count: float) -> None:
     """Add `count` tasks like `one`."""
     key = (one.stage, one.step, one.task_class)
-    before = found.get(key) or one._replace(tasks=0.0, mp_in=0.0, mp_out=0.0)
-    found[key] = before._replace(
-        tasks=before.tasks + count,
-        mp_in=before.mp_in + count * one.mp_in,
-        mp_out=before.mp_out + count * one.mp_out,
-        largest_mp=max(before.largest_mp, one.largest_mp),
-    )
+    before = found.get(key)
+    amount = (Amount() if before is None else before.amount).plus(one.amount, count)
+    largest = one.largest if before is None else max(before.largest, one.largest, key=Amount.megapixels)
+    found[key] = Visit(one.stage, one.step, one.task_class, *amount, largest)
 
 
 def _sizes(params: Params, source: Size) -> Sequence[Size]:

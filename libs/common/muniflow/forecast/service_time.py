@@ -1,11 +1,11 @@
-"""Service time of tasks of one class: `a + b * megapixels in + c * megapixels out` seconds, learned from sums.
+"""Service time of tasks of one class, `a + b * megapixels in + c * megapixels out + d * outputs` seconds, from sums.
 
 The sums are weighted with 1 / (megapixels)^2, so that the error that is made small is the relative one: a batch of
 small images right after one of panoramas is forecast as well as another one of panoramas.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from math import sqrt
 from operator import add, attrgetter
@@ -20,24 +20,47 @@ HALF_LIFE_S = 600.0
 """An observation counts half after `HALF_LIFE_TASKS` later tasks *and* `HALF_LIFE_S` seconds: nothing is forgotten
 while a class is idle, and a fast cluster does not forget within a second what large images take."""
 
-_VARIABLES = 3
+_VARIABLES = 4
 _SINGULAR = 1e-12
 
 
 class ServiceTime(NamedTuple):
-    """Seconds of one task as a function of its megapixels. No part is negative."""
+    """Seconds of one task as a function of its megapixels and of the images that it makes. No part is negative."""
 
     a_s: float
     b_s_per_mp_in: float
     c_s_per_mp_out: float
+    d_s_per_output: float = 0.0
 
-    def seconds(self, mp_in: float, mp_out: float, tasks: float = 1.0) -> float:
-        """Seconds of `tasks` tasks with so many megapixels together."""
-        return self.a_s * tasks + self.b_s_per_mp_in * mp_in + self.c_s_per_mp_out * mp_out
+    def seconds(self, mp_in: float, mp_out: float, tasks: float = 1.0, outputs: float = 1.0) -> float:
+        """Seconds of `tasks` tasks with so many megapixels and outputs together."""
+        pixels_s = self.b_s_per_mp_in * mp_in + self.c_s_per_mp_out * mp_out
+        return self.a_s * tasks + pixels_s + self.d_s_per_output * outputs
 
     def scaled(self, factor: float) -> "ServiceTime":
         """The same on a machine that takes `factor` times as long."""
-        return ServiceTime(self.a_s * factor, self.b_s_per_mp_in * factor, self.c_s_per_mp_out * factor)
+        return ServiceTime(*(part * factor for part in self))
+
+
+class Amount(NamedTuple):
+    """Tasks, and the megapixels and outputs of all of them together."""
+
+    tasks: float = 0.0
+    mp_in: float = 0.0
+    mp_out: float = 0.0
+    outputs: float = 0.0
+
+    def plus(self, other: "Amount", factor: float = 1.0) -> "Amount":
+        """This and `factor` times another."""
+        return Amount(*(mine + factor * its for mine, its in zip(self, other, strict=True)))
+
+    def megapixels(self) -> float:
+        """In and out together."""
+        return self.mp_in + self.mp_out
+
+    def seconds(self, time: ServiceTime) -> float:
+        """What they take."""
+        return time.seconds(self.mp_in, self.mp_out, self.tasks, self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +82,16 @@ class Sums:
     w_in_out: float = 0.0
     w_in_s: float = 0.0
     w_out_s: float = 0.0
+    outputs: float = 0.0
+    """Images that the tasks made: outputs, or tiles for the next step. From here on what earlier builds do not tell."""
+    w_outputs: float = 0.0
+    w_outputs2: float = 0.0
+    w_in_outputs: float = 0.0
+    w_out_outputs: float = 0.0
+    w_outputs_s: float = 0.0
 
     @classmethod
-    def of(cls, mp_in: float, mp_out: float, seconds: float) -> Self:
+    def of(cls, mp_in: float, mp_out: float, seconds: float, outputs: float = 1.0) -> Self:
         """One task."""
         w = (mp_in + mp_out + WEIGHT_MP) ** -2
         return cls(
@@ -78,6 +108,12 @@ class Sums:
             w_in_out=w * mp_in * mp_out,
             w_in_s=w * mp_in * seconds,
             w_out_s=w * mp_out * seconds,
+            outputs=outputs,
+            w_outputs=w * outputs,
+            w_outputs2=w * outputs * outputs,
+            w_in_outputs=w * mp_in * outputs,
+            w_out_outputs=w * mp_out * outputs,
+            w_outputs_s=w * outputs * seconds,
         )
 
     def __add__(self, other: "Sums") -> "Sums":
@@ -98,19 +134,35 @@ class Sums:
 
     @classmethod
     def from_list(cls, values: Sequence[float]) -> Self:
-        """Back from `as_list`.
+        """Back from `as_list`. Of an earlier build, which does not count outputs, each task made one.
 
         Raises:
             ValueError: this is no such list.
         """
-        if len(values) != len(fields(cls)):
-            raise ValueError(f"sums have {len(fields(cls))} numbers, not {len(values)}")
-        return cls(*(float(value) for value in values))
+        if len(values) not in (EARLIER_LENGTH, LENGTH):
+            raise ValueError(f"sums have {LENGTH} numbers, or {EARLIER_LENGTH}, not {len(values)}")
+        found = cls(*(float(value) for value in values))
+        return found if len(values) == LENGTH else found._with_one_output()
+
+    def _with_one_output(self) -> Self:
+        return replace(
+            self,
+            outputs=self.n,
+            w_outputs=self.w,
+            w_outputs2=self.w,
+            w_in_outputs=self.w_in,
+            w_out_outputs=self.w_out,
+            w_outputs_s=self.w_s,
+        )
 
     def expected_s(self, time: ServiceTime) -> float:
         """Seconds that these tasks would have taken with this service time."""
-        return time.seconds(self.mp_in, self.mp_out, self.n)
+        return time.seconds(self.mp_in, self.mp_out, self.n, self.outputs)
 
+
+LENGTH = len(fields(Sums))
+EARLIER_LENGTH = next(place for place, each in enumerate(fields(Sums)) if each.name == "outputs")
+"""Of the list of a build that does not count outputs."""
 
 _values = attrgetter(*(each.name for each in fields(Sums)))  # `astuple` copies deeply, ten times as slow
 
@@ -118,7 +170,7 @@ _values = attrgetter(*(each.name for each in fields(Sums)))  # `astuple` copies 
 def fit(sums: Sums, prior: ServiceTime) -> ServiceTime:
     """The service time that fits the observations best, no part of it negative.
 
-    Least squares over the 8 sets of parts that are not zero: exact. The prior is first scaled to the level that was
+    Least squares over the 16 sets of parts that are not zero: exact. The prior is first scaled to the level that was
     observed, then counts as `PRIOR_TASKS` tasks. So where all images have one size, and only the level can be seen,
     the parts have the prior's proportions.
     """
@@ -141,11 +193,12 @@ def fit(sums: Sums, prior: ServiceTime) -> ServiceTime:
 
 def _normal_equations(sums: Sums) -> tuple[list[list[float]], list[float]]:
     matrix = [
-        [sums.w, sums.w_in, sums.w_out],
-        [sums.w_in, sums.w_in2, sums.w_in_out],
-        [sums.w_out, sums.w_in_out, sums.w_out2],
+        [sums.w, sums.w_in, sums.w_out, sums.w_outputs],
+        [sums.w_in, sums.w_in2, sums.w_in_out, sums.w_in_outputs],
+        [sums.w_out, sums.w_in_out, sums.w_out2, sums.w_out_outputs],
+        [sums.w_outputs, sums.w_in_outputs, sums.w_out_outputs, sums.w_outputs2],
     ]
-    return matrix, [sums.w_s, sums.w_in_s, sums.w_out_s]
+    return matrix, [sums.w_s, sums.w_in_s, sums.w_out_s, sums.w_outputs_s]
 
 
 def _level(matrix: list[list[float]], right: list[float], prior: ServiceTime, n: float) -> float:

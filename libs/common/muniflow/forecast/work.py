@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path, Visit
-from muniflow.forecast.service_time import ServiceTime, Sums
+from muniflow.forecast.service_time import Amount, ServiceTime, Sums
 from muniflow.forecast.sizes import SizeSample
 from muniflow.forecast.task_class import TaskClass
 from muniflow.model.messages import Route
@@ -32,24 +32,6 @@ class StageWork(NamedTuple):
     """Of the largest task."""
 
 
-class Amount(NamedTuple):
-    """Tasks, and the megapixels of all of them together."""
-
-    tasks: float = 0.0
-    mp_in: float = 0.0
-    mp_out: float = 0.0
-
-    def plus(self, other: "Amount", factor: float = 1.0) -> "Amount":
-        """This and `factor` times another."""
-        return Amount(
-            self.tasks + factor * other.tasks, self.mp_in + factor * other.mp_in, self.mp_out + factor * other.mp_out
-        )
-
-    def seconds(self, time: ServiceTime) -> float:
-        """What they take."""
-        return time.seconds(self.mp_in, self.mp_out, self.tasks)
-
-
 @dataclass(frozen=True)
 class StepWork:
     """The tasks that a stage gets at one step of the route, of one class."""
@@ -59,8 +41,8 @@ class StepWork:
     task_class: TaskClass
     before: tuple[Amount, ...]
     """Of the images of the sample before each place in it, and of all of them at the end."""
-    largest_mp: tuple[float, float]
-    """Megapixels in and out of the largest task."""
+    largest: Amount
+    """The largest task."""
 
     def left(self, begun: float) -> Amount:
         """What is left of the sample's images after a part `begun` of them, from 0 to 1."""
@@ -68,7 +50,7 @@ class StepWork:
         low = min(int(position), len(self.before) - 2)
         step = self.before[low + 1].plus(self.before[low], -1.0)
         left = self.before[-1].plus(self.before[low], -1.0).plus(step, low - position)
-        return Amount(max(left.tasks, 0.0), max(left.mp_in, 0.0), max(left.mp_out, 0.0))
+        return Amount(*(max(part, 0.0) for part in left))
 
 
 @dataclass(frozen=True)
@@ -115,7 +97,7 @@ class BatchWork:
                 before.work_s + step.left(begun).seconds(time) * self.count / self.sampled,
                 before.image_s + step.before[-1].seconds(time) / self.sampled,
                 before.tasks_per_image + step.before[-1].tasks / self.sampled,
-                max(before.longest_s, time.seconds(*step.largest_mp)),
+                max(before.longest_s, step.largest.seconds(time)),
             )
         return found
 
@@ -133,10 +115,10 @@ def _step_work(sampled: int, visits: Sequence[tuple[int, Visit]]) -> StepWork:
     first = visits[0][1]
     amounts = [Amount()] * sampled
     for number, visit in visits:
-        amounts[number] = amounts[number].plus(Amount(visit.tasks, visit.mp_in, visit.mp_out))
+        amounts[number] = amounts[number].plus(visit.amount)
     before = tuple(accumulate(amounts, Amount.plus, initial=Amount()))
-    largest_mp = max((visit.largest_mp for _, visit in visits), key=sum)
-    return StepWork(first.stage, first.step, first.task_class, before, largest_mp)
+    largest = max((visit.largest for _, visit in visits), key=Amount.megapixels)
+    return StepWork(first.stage, first.step, first.task_class, before, largest)
 
 
 def images_past(route: Route, count: int, settled: int, handled: Sequence[float]) -> tuple[float, ...]:

@@ -11,9 +11,10 @@
 | `/v1/scaling/<stage>` | `Scaling`; 404 for a stage that is not known, 503 with the reason while the answer is not |
 | `/v1/forecasts?limit=` | `ForecastList` |
 | `/v1/audit?owner=&batch=&after=&limit=` | `AuditList`, newest first |
-| `/v1/profile` | what `muniflow.forecast.profile.read_profile` reads |
+| `/v1/profile?outputs=` | what `muniflow.forecast.profile.read_profile` reads (`WITH_OUTPUTS`) |
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -31,6 +32,8 @@ STAGE_HISTORY = f"{STAGES}/history"
 SCALING = "/v1/scaling"
 """Below it one path for each stage: a Deployment of workers."""
 PROFILE = "/v1/profile"
+WITH_OUTPUTS: Mapping[str, str] = {"outputs": "true"}
+"""Asks for a profile that counts outputs: gateways and command lines of an earlier build refuse one."""
 FLEET = "/v1/fleet"
 """What a batch that may be sent would meet: for plans."""
 FORECASTS = "/v1/forecasts"

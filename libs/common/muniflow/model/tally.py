@@ -21,6 +21,8 @@ class TaskSums(BaseModel):
     """Where they were computed: `cpu` or `opencl`."""
     sums: tuple[float, ...]
     """`muniflow.forecast.service_time.Sums` as a list: tasks, megapixels in and out, seconds, weighted products."""
+    outputs: tuple[float, ...] | None = None
+    """The rest of that list: images that they made, and its weighted products. `None`: a worker of an earlier build."""
 
 
 class Tally(BaseModel):

@@ -17,6 +17,7 @@ from muniflow.model.api import (
     PROFILE,
     SCALING,
     STAGES,
+    WITH_OUTPUTS,
     AuditList,
     BatchList,
     BatchStatus,
@@ -85,7 +86,7 @@ class Answers:
             f"{SCALING}/*": lambda _query, parts: self._scaling.wanted(parts[0]),
             FORECASTS: lambda query, _parts: self.forecasts(query),
             AUDIT_TRAIL: lambda query, _parts: self.audit(query),
-            PROFILE: lambda _query, _parts: self.profile(),
+            PROFILE: lambda query, _parts: self.profile(query),
             FLEET: lambda _query, _parts: self.fleet(),
         }
 
@@ -106,11 +107,11 @@ class Answers:
         """Return the stages by operation and by Deployment."""
         return StageList(stages=self._stages.answer(), deployments=self._scaling.deployments())
 
-    def profile(self) -> BaseModel:
+    def profile(self, query: Query) -> BaseModel:
         """Return what is known of service times, as `muniflow.forecast.profile.read_profile` reads it."""
         view = self._view()
         profile = kept_profile(self._state.service_times()) if view is None else view.service_times.profile()
-        return Document(profile.document())
+        return Document(profile.document(outputs=WITH_OUTPUTS.items() <= query.items()))
 
     def fleet(self) -> BaseModel:
         """Return what a batch that may be sent would meet, as `muniflow.planning.fleet.read_fleet` reads it.

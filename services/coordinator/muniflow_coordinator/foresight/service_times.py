@@ -206,10 +206,11 @@ def class_of(batch: Batch, step: int, steps: int, reads: str, device: str) -> Na
 
 def sums_of(reported: TaskSums) -> Sums | None:
     """Return the reported sums; `None` if they are of another form, or are no sums."""
-    if any(not math.isfinite(value) or value < 0 for value in reported.sums):
+    numbers = (*reported.sums, *(reported.outputs or ()))
+    if any(not math.isfinite(value) or value < 0 for value in numbers):
         return None
     try:
-        sums = Sums.from_list(reported.sums)
+        sums = Sums.from_list(numbers)
     except ValueError:
         return None
     return sums if sums.n > 0 else None

@@ -18,6 +18,7 @@ from muniflow.model.api import (
     PROFILE,
     STAGE_HISTORY,
     STAGES,
+    WITH_OUTPUTS,
     BatchList,
     BatchStatus,
     ImageList,
@@ -158,7 +159,7 @@ class CoordinatorClient:
 
     async def profile(self) -> bytes:
         """Service times, for `muniflow.forecast.profile.read_profile`."""
-        return await self._read(PROFILE)
+        return await self._read(PROFILE, **WITH_OUTPUTS)
 
     async def _get(self, model: type[Model], path: str, **query: str | int | None) -> Model:
         content = await self._read(path, **query)
