@@ -3,6 +3,7 @@
 import heapq
 import random
 import time
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.forecast_help import stage
 
-from muniflow.forecast.completion import BATCH_S, CORES_EFFICIENCY, SHARED_TASK_S, BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import (
+    BATCH_S,
+    CORES_EFFICIENCY,
+    HANDOVER_S,
+    SHARED_TASK_S,
+    BatchLoad,
+    Capacity,
+    finish_s,
+)
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
 
@@ -61,6 +70,20 @@ def test_messages_take_their_part_of_shared_cores():
     own, shared = fleet(resize=9, split=9, blur=9), 10_000 * 0.003 / (2 * CORES_EFFICIENCY)
     assert ends([small], own)["b"] < 2
     assert ends([small], own, cores=2)["b"] == pytest.approx(shared * (1 + SHARED_TASK_S / 0.001), rel=0.01)
+
+
+def test_small_tasks_leave_gaps_between_them_where_cores_are_shared():
+    small = load(images=10_000, resize=0.001)
+    assert ends([small], fleet(resize=1))["b"] == pytest.approx(10 / EFFICIENCY, rel=0.01)
+    shared_s = 10_000 * (0.001 + HANDOVER_S) / EFFICIENCY
+    assert ends([small], fleet(resize=1), cores=2)["b"] == pytest.approx(shared_s, rel=0.01)
+
+
+def test_large_images_that_are_left_count_as_few_tasks():
+    """Small images before large ones: most of the work is left, and few tasks."""
+    left = replace(load(images=1_000, resize=0.1), images=10.0)
+    shared_s = (100 + 10 * HANDOVER_S) / EFFICIENCY
+    assert ends([left], fleet(resize=1), cores=2)["b"] == pytest.approx(shared_s, rel=0.002)
 
 
 def test_a_batch_of_one_image_takes_its_way_through_all_stages():

@@ -6,7 +6,7 @@ started) all rates are constant, so the model is closed: it jumps from event to 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -21,9 +21,11 @@ BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
 SHARED_TASK_S = 0.0008
 """CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages.
-Measured on 44 batches of four routes (docs/research/performance.md)."""
-CORES_EFFICIENCY = 0.85
-"""The part of shared cores that work uses while it waits: 1.6 to 1.75 of 2 in the same batches."""
+This and the next two fit 50 batches of four routes best (docs/research/performance.md)."""
+CORES_EFFICIENCY = 0.7
+"""The part of shared cores that work uses while it waits."""
+HANDOVER_S = 0.0006
+"""Between two tasks of a compute child that shares its core, with work waiting."""
 _CORES = "(cores)"
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
@@ -105,18 +107,21 @@ def finish_s(
         cores: of the machine that all stages share; `None`: each replica has its own.
     """
     by_name = {capacity.stage.name: capacity for capacity in capacities}
-    found = _fluid(_grouped(batches), by_name, cores)
+    found = _fluid(_grouped(batches, shared=cores is not None), by_name, cores)
     return {one.batch: found[one.batch] + _ends_s(one, by_name) if one.batch in found else 0.0 for one in batches}
 
 
-def _grouped(batches: Sequence[BatchLoad]) -> list[_Group]:
+def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
     groups: dict[tuple[str, str, frozenset[str]], _Group] = {}
     for one in batches:
         ticks = one.images / one.weight
-        needed = {stage: work.work_s for stage, work in one.stages.items() if work.work_s > 0}
+        needed = {stage: work for stage, work in one.stages.items() if work.work_s > 0}
         if ticks > 0 and needed:
-            tick_s = {stage: seconds / ticks for stage, seconds in needed.items()}
-            tick_s[_CORES] = sum(tick_s.values()) + one.weight * _shared_s(one.stages.values())
+            tasks = {stage: _tasks_left(work, one.images) for stage, work in needed.items()}
+            handover_s = HANDOVER_S if shared else 0.0
+            tick_s = {stage: (work.work_s + handover_s * tasks[stage]) / ticks for stage, work in needed.items()}
+            cores_s = sum(work.work_s for work in needed.values()) + SHARED_TASK_S * sum(tasks.values())
+            tick_s[_CORES] = cores_s / ticks
             key = (one.owner, one.priority, frozenset(tick_s))
             group = groups.setdefault(key, _Group((one.owner, one.priority)))
             entry = _Entry(ticks, one.batch, one.weight, tick_s)
@@ -127,9 +132,10 @@ def _grouped(batches: Sequence[BatchLoad]) -> list[_Group]:
     return list(groups.values())
 
 
-def _shared_s(stages: Iterable[StageWork]) -> float:
-    """What one image costs beside its stages."""
-    return SHARED_TASK_S * sum(work.tasks_per_image for work in stages)
+def _tasks_left(work: StageWork, images: float) -> float:
+    """Tasks that a stage still gets of a batch with so many images that are not settled."""
+    unseen = work.work_s / work.image_s if work.image_s > 0 else images
+    return min(images, unseen) * work.tasks_per_image
 
 
 def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity]) -> float:
