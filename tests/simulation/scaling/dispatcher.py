@@ -6,7 +6,8 @@ from math import ceil, inf
 
 from tests.simulation.scaling.pipeline import ROUNDING, Flow, Shift
 
-from muniflow_coordinator.runs.turns import Entry, Standing, Turns
+from muniflow_coordinator.runs.scheduler import EXPRESS_TURNS
+from muniflow_coordinator.runs.turns import Entry, Standing, Turn, Turns
 from muniflow_coordinator.runs.window import AllWindows
 
 ROUNDS = 8
@@ -19,10 +20,13 @@ TURNS_TO_DOUBLE = 16
 class Dispatcher:
     """The batches of one installation. A turn counts for many images, for equally many of each batch."""
 
-    turns: Turns = field(default_factory=Turns)
+    normal: Turns = field(default_factory=Turns)
+    express: Turns = field(default_factory=Turns)
     entries: dict[int, Entry] = field(default_factory=dict)
     flows: dict[int, Flow] = field(default_factory=dict)
     total: float = 0.0
+    express_turns: int = 0
+    """In a row."""
 
     def follow(self, flows: Sequence[Flow], windows: AllWindows) -> None:
         """Take note of the batches that run, and of what they may have in flight now."""
@@ -31,7 +35,8 @@ class Dispatcher:
             window = windows.windows[flow.number]
             entry = self.entries.get(flow.number)
             if entry is None:
-                standing = Standing(flow.job.weight, flow.job.priority, flow.job.due_s)
+                job = flow.job
+                standing = Standing(job.weight, job.priority, job.due_s, job.owner, job.express)
                 entry = self.entries[flow.number] = Entry(flow.number, standing, window.images)
                 self.flows[flow.number] = flow
             entry.window = window.images
@@ -49,20 +54,20 @@ class Dispatcher:
             if flow.ended_s is not None:
                 entry = self.entries.pop(flow.number)
                 entry.alive, entry.in_flight = False, 0
-                self.turns.update(entry)
+                self._lane(entry).update(entry)
                 del self.flows[flow.number]
 
     def _deal(self, shift: Shift, active: Sequence[Flow]) -> None:
         in_flight = sum(flow.in_flight for flow in active)
         images, number = _images_of_a_turn(shift, active), 0
-        while in_flight < self.total - ROUNDING and (turn := self.turns.next()) is not None:
+        while in_flight < self.total - ROUNDING and (turn := self._next()) is not None:
             entry = turn.entry
             flow = self.flows[entry.batch]
             before = flow.in_flight
             room = max(min(entry.window - before, self.total - in_flight), 0.0)
             shift.dispatch(flow, min(images, flow.undispatched), room)
             in_flight += flow.in_flight - before
-            self.turns.serve(turn)
+            self._lane(entry).serve(turn)
             self._update(entry)
             number += 1
             images *= 2 if number % TURNS_TO_DOUBLE == 0 else 1
@@ -71,7 +76,17 @@ class Dispatcher:
         flow = self.flows[entry.batch]
         entry.ready = flow.undispatched > ROUNDING
         entry.in_flight = ceil(flow.in_flight - ROUNDING)
-        self.turns.update(entry)
+        self._lane(entry).update(entry)
+
+    def _lane(self, entry: Entry) -> Turns:
+        return self.express if entry.standing.express else self.normal
+
+    def _next(self) -> Turn | None:
+        """As `runs.scheduler`: express batches first, and another one after some turns in a row."""
+        fast, other = self.express.next(), self.normal.next()
+        turn = fast if other is None or (fast is not None and self.express_turns < EXPRESS_TURNS) else other
+        self.express_turns = self.express_turns + 1 if turn is not None and turn is fast else 0
+        return turn
 
 
 def _images_of_a_turn(shift: Shift, active: Sequence[Flow]) -> float:

@@ -48,7 +48,8 @@ class Named(NamedTuple):
     """From its acceptance, as all here."""
     earliest_s: float
     true_earliest_s: float
-    """The same with the true service times."""
+    """The same with the true service times, and for the batch itself with those of its classes: by how much it is off
+    them only its own tasks show."""
 
     @property
     def infeasible(self) -> bool:
@@ -112,7 +113,9 @@ class Forecaster:
         if not new:
             return
         ends_s = finish_s([_load(flow, left) for flow, left in lefts], capacities)
-        truth = self._demand(now_s, [(flow, _true(flow)) for flow, _ in lefts], fleet)
+        lucks = [flow.job.luck if flow in new else 1.0 for flow, _ in lefts]
+        rights = [(flow, _true(flow, luck)) for (flow, _), luck in zip(lefts, lucks, strict=True)]
+        truth = self._demand(now_s, rights, fleet)
         for flow in new:
             job, earlier = flow.job, learned(self.grades[-WINDOW:])
             times = job.due_s, found.earliest_at[job.id], truth.earliest_at[job.id]
@@ -153,16 +156,18 @@ class Forecaster:
                         self._fitted[step] = fit(self._times[step], PRIOR[step])
 
 
-def _true(flow: Flow) -> dict[str, StageWork]:
-    return {
-        step: StageWork((flow.job.images - flow.passed[n]) * flow.seconds[n], flow.seconds[n], 1.0, flow.seconds[n])
-        for n, step in enumerate(flow.job.route)
-    }
+def _true(flow: Flow, luck: float = 1.0) -> dict[str, StageWork]:
+    """What is left of a batch with its own service times, or without its luck."""
+    work = {}
+    for n, step in enumerate(flow.job.route):
+        seconds = flow.seconds[n] / luck
+        work[step] = StageWork((flow.job.images - flow.passed[n]) * seconds, seconds, 1.0, seconds)
+    return work
 
 
 def _load(flow: Flow, left: Mapping[str, StageWork]) -> BatchLoad:
     images = max(flow.job.images - flow.passed[-1], 0.0)
-    return BatchLoad(flow.job.id, images, left, priority=flow.job.priority, weight=flow.job.weight)
+    return BatchLoad(flow.job.id, images, left, flow.job.owner, flow.job.priority, flow.job.weight)
 
 
 def _window_need(flow: Flow, left: Mapping[str, StageWork]) -> WindowNeed:

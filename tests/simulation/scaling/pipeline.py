@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from tests.simulation.scaling.workload import Job
 
+from muniflow.worker.grouping import EXPRESS_TURNS
+
 ROUNDING = 1e-6
 """Images; a fluid that is nearer than this to the end is there."""
 
@@ -54,16 +56,28 @@ class Shift:
         self.left_s = dict(self.given_s)
 
     def drain(self, flows: Sequence[Flow]) -> None:
-        """Work off what is in flight: it lies mixed in the queues, so all batches get on by the same part."""
+        """Work off what is in flight: it lies mixed in the queues, so all batches get on by the same part.
+
+        Workers take the express queue first, for three quarters of their time at most where both have tasks.
+        """
         for stage in self.left_s:
             takers = [(flow, n) for flow in flows for n, step in enumerate(flow.job.route)
                       if step == stage and flow.waiting(n) > 0]  # fmt: skip
-            need_s = sum(flow.waiting(n) * flow.seconds[n] for flow, n in takers)
-            part = min(1.0, self.left_s[stage] / need_s) if need_s > 0 else 0.0
-            for flow, n in takers:
-                flow.passed[n] += flow.waiting(n) * part
-            self.left_s[stage] = max(self.left_s[stage] - need_s, 0.0)
+            fast = [taker for taker in takers if taker[0].job.express]
+            others = [taker for taker in takers if not taker[0].job.express]
+            first_s = self.left_s[stage] * (EXPRESS_TURNS / (EXPRESS_TURNS + 1) if others else 1.0)
+            self._work(stage, fast, first_s)
+            self._work(stage, others, self.left_s[stage])
+            self._work(stage, fast, self.left_s[stage])
         self.end(flows)
+
+    def _work(self, stage: str, takers: Sequence[tuple[Flow, int]], most_s: float) -> None:
+        """Let these get on by the same part, in so many seconds at most."""
+        need_s = sum(flow.waiting(n) * flow.seconds[n] for flow, n in takers)
+        part = min(1.0, most_s / need_s) if need_s > 0 else 0.0
+        for flow, n in takers:
+            flow.passed[n] += flow.waiting(n) * part
+        self.left_s[stage] = max(self.left_s[stage] - need_s * part, 0.0)
 
     def dispatch(self, flow: Flow, images: float, room: float) -> float:
         """Let images of a batch in, which go as far as the stages have time; at most `room` stay on the way.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from tests.simulation.scaling.autoscaler import SYNC_S
 
 from muniflow.model.batch_document import PRIORITIES, Priority
+from muniflow.model.owners import DEFAULT_OWNER
+from muniflow_coordinator.settings import CoordinatorSettings
 
 DAY_S = 86_400.0
 ROUTES: tuple[tuple[str, ...], ...] = (("resize",), ("resize", "blur"), ("resize", "split", "blur"), ("blur",))
@@ -15,6 +17,10 @@ SECONDS_PER_MP = {"resize": 0.012, "split": 0.004, "blur": 0.02}
 CONSTANT_S = 0.003
 IMPOSSIBLE = 0.05
 """Of the deadlines: they ask for more than all stages at `max` can do, or for an end before anything has started."""
+OWNERS = {"planning": 0.6, "roads": 0.3, "archive": 0.1}
+"""Who sends batches, and which part of them."""
+EXPRESS_IMAGES = CoordinatorSettings().express_images
+"""Batches of no more take the express lane."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class Job:
     """What its tasks take, times what their class takes."""
     priority: Priority = "normal"
     weight: int = 1
+    owner: str = DEFAULT_OWNER
+
+    @property
+    def express(self) -> bool:
+        """Whether its images go before those of other batches."""
+        return self.images <= EXPRESS_IMAGES
 
     def seconds(self, step: str) -> float:
         """Seconds of one image in a step."""
@@ -79,4 +91,6 @@ def _job(dice: random.Random, name: str, at_s: float, capacity: dict[str, float]
     else:
         due_s = at_s + 600 + alone_s * dice.uniform(1.3, 8)
     priority = dice.choices(PRIORITIES, (0.1, 0.8, 0.1))[0]
-    return replace(job, due_s=due_s, priority=priority, weight=dice.choice((1, 1, 1, 2, 4)))
+    # Dice of their own: the batches of a seed stay what they were.
+    (owner,) = random.Random(f"{name} {images}").choices(tuple(OWNERS), tuple(OWNERS.values()))
+    return replace(job, due_s=due_s, priority=priority, weight=dice.choice((1, 1, 1, 2, 4)), owner=owner)
