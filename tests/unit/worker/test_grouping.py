@@ -89,6 +89,20 @@ def test_small_images_after_large_ones_are_known_soon():
     assert pace.mean_s("resize") < 0.006
 
 
+def test_what_an_operation_did_in_an_earlier_batch_is_forgotten():
+    """Sources of 32 MP, and then tiles alone: two deliveries at a time would be a hundredth of the work to hold."""
+    pace, sources, tiles = Pace(), Kind("blur", first=True), Kind("blur", first=False)
+    pace.learn(sources, 0.3, 32_000_000)
+    for number in range(200):
+        pace.learn(tiles, 0.003, 260_000)
+        if number == 10:
+            assert (pace.mean_s("blur"), pace.pixels("blur")) == (0.3, 32_000_000)
+    assert pace.mean_s("blur") == pytest.approx(0.003)
+    assert pace.pixels("blur") == 260_000
+    pace.learn(sources, 0.3, 32_000_000)
+    assert pace.mean_s("blur") == pytest.approx(0.3), "mixed with them, both count"
+
+
 def test_a_guess_follows_the_pixels_of_the_task():
     pace, kind = Pace(), Kind("blur", first=False)
     assert pace.seconds(kind, 100) == FIRST_GUESS_S

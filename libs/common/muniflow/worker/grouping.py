@@ -15,6 +15,9 @@ from muniflow.compute.pending import MAX_ASSIGNMENTS
 WEIGHT = 0.3
 """Of the newest task in the average: about the last six count. When a batch of small images follows one of large ones,
 their groups are small until the average has come down, and small groups are dear."""
+FORGET_TASKS = 64
+"""Of an operation, after which one kind of its tasks counts no more if it was not among them: it belongs to an earlier
+batch. A worker that had blurred large photographs would hold two tiles at a time for as long as only tiles come."""
 FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
 GROUPS_PER_CHILD = MAX_ASSIGNMENTS + 1
@@ -43,6 +46,8 @@ class Kind(NamedTuple):
 class _Mean:
     seconds: float
     pixels: float
+    seen_at: int = 0
+    """How many tasks the operation had done then."""
 
     def add(self, seconds: float, pixels: int) -> None:
         self.seconds += WEIGHT * (seconds - self.seconds)
@@ -54,6 +59,8 @@ class Pace:
     """What tasks took lately."""
 
     _means: dict[Kind, _Mean] = field(default_factory=dict)
+    _tasks: dict[str, int] = field(default_factory=dict)
+    """By operation."""
 
     def learn(self, kind: Kind, seconds: float, pixels: int) -> None:
         """A task of this kind and this many input pixels took so long."""
@@ -63,6 +70,7 @@ class Pace:
             self._means[kind].add(seconds, pixels)
         else:
             self._means[kind] = _Mean(seconds, pixels)
+        self._means[kind].seen_at = self._tasks[kind.op] = self._tasks.get(kind.op, 0) + 1
 
     def seconds(self, kind: Kind, pixels: int | None) -> float:
         """Seconds that a task will take; `pixels` of its input, where they are known."""
@@ -72,12 +80,16 @@ class Pace:
         return mean.seconds if pixels is None else mean.seconds * pixels / mean.pixels
 
     def pixels(self, op: str) -> float | None:
-        """The largest mean input of this operation's tasks, in pixels; `None` before any was seen."""
-        return max((mean.pixels for kind, mean in self._means.items() if kind.op == op), default=None)
+        """The largest mean input of this operation's tasks of late, in pixels; `None` before any was seen."""
+        return max((mean.pixels for mean in self._recent(op)), default=None)
 
     def mean_s(self, op: str) -> float:
-        """The longest mean of this operation's tasks, in seconds."""
-        return max((mean.seconds for kind, mean in self._means.items() if kind.op == op), default=FIRST_GUESS_S)
+        """The longest mean of this operation's tasks of late, in seconds."""
+        return max((mean.seconds for mean in self._recent(op)), default=FIRST_GUESS_S)
+
+    def _recent(self, op: str) -> list[_Mean]:
+        oldest = self._tasks.get(op, 0) - FORGET_TASKS
+        return [mean for kind, mean in self._means.items() if kind.op == op and mean.seen_at > oldest]
 
 
 def group_length(seconds: Iterable[float], group_s: float, max_tasks: int) -> int:
