@@ -202,12 +202,12 @@ def test_nobody_publishes_where_they_have_no_business(declared, user, exchange):
             channel.basic_publish(exchange, "anything", b"")
 
 
-def refused(connection: pika.BlockingConnection, attack: Callable[[BlockingChannel], object]) -> bool:
+def refused(connection: pika.BlockingConnection, attack: Callable[..., object], *about: str) -> bool:
     """Whether the broker refuses this, or leads a message nowhere."""
     channel = connection.channel()
     channel.confirm_delivery()
     try:
-        attack(channel)
+        attack(channel, *about)
     except (ChannelClosedByBroker, UnroutableError):
         return True
     finally:
@@ -235,7 +235,7 @@ def test_of_all_queues_a_worker_reaches_its_own_two(declared):
             (name, queue)
             for name, attack in ATTACKS.items()
             for queue in queues
-            if not refused(connection, lambda channel, do=attack, queue=queue: do(channel, queue))
+            if not refused(connection, attack, queue)
         }
     assert reached == {(name, queue) for name in ("get", "consume", "purge") for queue in work_queues("resize")}
 

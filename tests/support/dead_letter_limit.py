@@ -19,7 +19,7 @@ FULL_BEFORE = 1000
 @contextmanager
 def dead_letter_limit(node: PrivateBroker, messages: int) -> Iterator[None]:
     """As the chart's built-in broker has it, but for this many messages in each queue."""
-    limits = json.dumps(DEAD_LETTER_POLICY | {"max-length": messages})
+    limits = json.dumps({**DEAD_LETTER_POLICY, "max-length": messages})
     terms = f'rabbit_json:decode(list_to_binary("{_quoted(limits)}"))'
     pattern = f'list_to_binary("{_quoted(DEAD_LETTER_PATTERN)}")'
     policy = f'<<"/">>, <<"{NAME}">>, {pattern}, {terms}, 0, <<"queues">>, <<"tests">>'

@@ -62,9 +62,9 @@ class SqlFailures(SqlWrites):
 
     def trim_letters(self, limits: LetterLimits) -> int:
         """Delete the oldest letters, those beyond the limits of their queue; returns how many."""
-        newest = {"partition_by": letters.c.queue, "order_by": letters.c.number.desc()}
-        place = func.row_number().over(**newest).label("place")
-        size = func.sum(func.length(letters.c.body)).over(**newest).label("size")
+        newest = letters.c.number.desc()
+        place = func.row_number().over(partition_by=letters.c.queue, order_by=newest).label("place")
+        size = func.sum(func.length(letters.c.body)).over(partition_by=letters.c.queue, order_by=newest).label("size")
         ranked = select(letters.c.number, place, size).subquery()
         beyond = select(ranked.c.number).where(
             (ranked.c.place > limits.max_letters) | (ranked.c.size > limits.max_bytes)
