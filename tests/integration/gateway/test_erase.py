@@ -39,11 +39,12 @@ def test_a_batch_is_erased_over_http(http, stack):
 
 
 def test_a_batch_whose_id_was_sent_once_more_does_not_come_back(http, stack):
-    batch_id = submit(http, stack, "zuidwal", "a")
-    again = http.post("/v1/batches", json={**ACTIONS, "batch_id": batch_id, "images": ["examples/other.jpg"]})
-    assert again.status_code == 409, again.text
-    assert http.delete(f"/v1/batches/{batch_id}?erase=true").status_code == 202
-    eventually(lambda: http.get(f"/v1/batches/{batch_id}").status_code == 404)
+    batch = {**ACTIONS, "batch_id": "zuidwal", "images": [f"examples/images/{picture()[0]}"]}
+    assert http.post("/v1/batches", json=batch).status_code == 202
+    assert stack.settled("zuidwal")["state"] == "done"
+    assert http.post("/v1/batches", json={**batch, "output": "png"}).status_code == 409
+    assert http.delete("/v1/batches/zuidwal?erase=true").status_code == 202
+    eventually(lambda: http.get("/v1/batches/zuidwal").status_code == 404)
 
 
 def test_one_image_is_erased_by_the_command_line(http, stack, muniflow):
