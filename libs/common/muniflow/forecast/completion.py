@@ -19,10 +19,10 @@ LOW_SHARE = 0.05
 """Of the turns of its owner, for batches of a lower priority beside those of a higher one."""
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
-SHARED_TASK_S = 0.0008
+SHARED_TASK_S = 0.001
 """CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages.
-This and the next two fit 50 batches of four routes best (docs/research/performance.md)."""
-CORES_EFFICIENCY = 0.7
+This and the next two fit 23 batches of four routes best (docs/research/performance.md)."""
+CORES_EFFICIENCY = 0.8
 """The part of shared cores that work uses while it waits."""
 HANDOVER_S = 0.0006
 """Between two tasks of a compute child that shares its core, with work waiting."""
