@@ -21,10 +21,10 @@ BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
 SHARED_TASK_S = 0.001
 """CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages.
-This and the next two fit 23 batches of four routes best (docs/research/performance.md)."""
-CORES_EFFICIENCY = 0.8
+This and the next two fit 22 batches of four routes best (docs/research/performance.md)."""
+CORES_EFFICIENCY = 0.85
 """The part of shared cores that work uses while it waits."""
-HANDOVER_S = 0.0006
+HANDOVER_S = 0.0003
 """Between two tasks of a compute child that shares its core, with work waiting."""
 _CORES = "(cores)"
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
