@@ -3,7 +3,7 @@
 Everything is read as a stream: a manifest of a million lines takes constant memory when `check_names=False`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -169,6 +169,18 @@ def _with_versions(batch: Batch, entries: Iterator[_Entry], source: Store) -> It
         while block := tuple(islice(entries, LOOKS_TOGETHER)):
             for entry, found in zip(block, threads.map(version, block), strict=True):
                 yield entry._replace(version=found)
+
+
+def missing(store: Store, keys: Collection[str]) -> frozenset[str]:
+    """Return the keys that the store says are not there, each asked for by its name: a listing may be older.
+
+    Raises:
+        Unavailable: the store is away.
+    """
+    if not keys:
+        return frozenset()
+    with ThreadPoolExecutor(LOOKS_IN_FLIGHT, "looks") as threads:
+        return frozenset(key for key, size in zip(keys, threads.map(store.size, keys), strict=True) if size is None)
 
 
 def _apart(batch: Batch, entries: Iterator[_Entry], outputs: str) -> Iterator[_Entry]:

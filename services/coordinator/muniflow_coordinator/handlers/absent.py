@@ -5,13 +5,12 @@ Each of them would otherwise be a task that finds nothing: 40,000 held a stage f
 
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from muniflow.errors import NotFound
 from muniflow.model.batch import Batch
 from muniflow.model.keys import is_hidden, stored_key_problem
-from muniflow.store.listing import LOOKS_IN_FLIGHT
+from muniflow.store.listing import missing
 from muniflow.store.types import Store
 from muniflow_coordinator.state.types import ImageRow
 
@@ -63,9 +62,8 @@ def surely_absent(source: Store, keys: Mapping[int, str]) -> frozenset[int]:
     """
     if len(keys) < FEW:
         return frozenset()
-    with ThreadPoolExecutor(LOOKS_IN_FLIGHT, "absent") as threads:
-        sizes = threads.map(source.size, keys.values())
-        return frozenset(image for image, size in zip(keys, sizes, strict=True) if size is None)
+    gone = missing(source, keys.values())
+    return frozenset(image for image, key in keys.items() if key in gone)
 
 
 def failed_rows(batch: Batch, rows: Sequence[ImageRow], absent: Collection[int], at: float) -> list[ImageRow]:
