@@ -210,7 +210,7 @@ def _acks_held(self: CommandHandler, job: Any, _held: Any) -> None:
 
 MUTATIONS = (
     Mutation("ack before confirm", "a worker acks its group before what follows is confirmed",
-             [(Consumer, "_publish", _acks_first)], 65),
+             [(Consumer, "_publish", _acks_first)], 3),
     Mutation("outputs not synced", "a worker reports outputs that are not synced",
              [(SimPool, "_made_durable", lambda _self, results: results)], 1),
     Mutation("no suspects", "what came back twice runs in a group with others",
@@ -224,7 +224,7 @@ MUTATIONS = (
     Mutation("tasks published once", "a group of first tasks that was not confirmed is not published again",
              [(Dispatcher, "_publisher", _publishes_tasks_once)], 8),
     Mutation("notices published once", "a notice that was not confirmed counts as published",
-             [(Notifier, "_publish", _notices_once)], 81),
+             [(Notifier, "_publish", _notices_once)], 16),
     Mutation("notices in any order", "a notice does not wait for the confirm of the one before it",
              [(Notifier, "send", _notices_at_once)], 0),
     Mutation("ack before commit", "the coordinator acks events before they are recorded",
