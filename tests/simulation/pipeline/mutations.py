@@ -230,7 +230,7 @@ MUTATIONS = (
     Mutation("ack before commit", "the coordinator acks events before they are recorded",
              [(EventHandler, "_record", _acks_events_first)], 0),
     Mutation("applied again", "events whose commit failed are applied to the ledger once more",
-             [(EventHandler, "_record", _applies_again)], 33),
+             [(EventHandler, "_record", _applies_again)], 71),
     Mutation("no late events", "events of settled images remove nothing",
              [(EventHandler, "_act", _no_late)], 0),
     Mutation("retry queue drops", "work that the database refused is not tried again",
