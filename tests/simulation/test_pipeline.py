@@ -55,7 +55,7 @@ def test_a_run_does_not_end_before_what_children_compute() -> None:
 def test_what_a_child_writes_after_the_end_stays_if_nobody_sweeps() -> None:
     plan = of_slow_stores(38, 30.0)
     assert run(plan).violations == ()
-    with mutated(Mutation("no sweep", "", ((Sweeper, "_sweep_intermediates", nothing),), plan.seed)):
+    with mutated(Mutation("no sweep", "", ((Sweeper, "_clean", nothing),), plan.seed)):
         assert "intermediates are left" in " ".join(run(plan).violations)
 
 
