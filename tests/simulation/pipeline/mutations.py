@@ -252,7 +252,7 @@ MUTATIONS = (
     Mutation("commands dropped", "running failed images again is acked and not done",
              [(CommandHandler, "_begin_reopen", _ends_before_reopened)], 7),
     Mutation("commands in the wrong moment", "a command that comes while its batch ends is acked and not done",
-             [(CommandHandler, "_hold", _acks_held)], 8),
+             [(CommandHandler, "_hold", _acks_held)], 671),
     Mutation("cancel not resumed", "a restart does not go on with cancelling",
              [(CommandHandler, "cancel_again", nothing)], 0),
     Mutation("end not resumed", "a restart does not go on with a batch that was ending",
