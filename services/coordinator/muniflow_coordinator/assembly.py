@@ -12,6 +12,7 @@ from muniflow.transport.types import Transport
 from muniflow_coordinator.api.view import View
 from muniflow_coordinator.cleanup.cleaner import Cleaner
 from muniflow_coordinator.cleanup.eraser import Eraser
+from muniflow_coordinator.cleanup.late_outputs import LateOutputs
 from muniflow_coordinator.cleanup.orphans import Sweeper
 from muniflow_coordinator.cleanup.retention import Retention
 from muniflow_coordinator.coordinator import Coordinator
@@ -172,7 +173,9 @@ def _removal(
     loop, clock, state, stores = given.loop, given.clock, given.state, given.stores
     cleaner, after_s = Cleaner(stores.work, executors.cleanup, CLEANUP_THREADS), settings.unfinished_after_s
     sweeper = Sweeper(loop, clock, executors.orphans, stores.output, after_s, state, retry, runs, cleaner)
-    eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper)
+    late = LateOutputs(loop, executors.erasing, after_s)
+    runs.strangers.on_events = late.look
+    eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper, late)
     retention = Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days, settings.kept_s)
     return cleaner, sweeper, eraser, retention
 

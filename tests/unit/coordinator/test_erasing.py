@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from muniflow.errors import Unavailable
 from muniflow.model.keys import upload_folder
+from muniflow.model.messages import Events, Settled
+from muniflow.model.topology import BATCHES, EVENTS
 from muniflow.runtime.failpoints import Failpoints
+from muniflow.store.erasing import Erased, OutputEraser
+from muniflow_coordinator.cleanup import late_outputs
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness
@@ -97,6 +102,62 @@ def test_a_batch_that_runs_is_cancelled_first(harness: "CoordinatorHarness") -> 
     harness.let_go()
     harness.until(lambda: gone(harness))
     assert list(harness.stores.output.list()) == []
+
+
+def late(harness: "CoordinatorHarness", image: int = 0) -> None:
+    """A worker that lost its connection did a task once more: its output is stored, then it tells."""
+    harness.stores.output.write(f"{MARKER}/out/{MARKER}-{image}-0.jpg", b"late")
+    harness.publish(EVENTS, Events(settled=(Settled(batch="b", image=image),)).to_bytes())
+
+
+def test_outputs_that_are_written_after_the_erasure_are_erased(run: "CoordinatorHarness", tmp_path: Path) -> None:
+    erase(run)
+    run.until(lambda: gone(run))
+    late(run)
+    run.until(lambda: places_of(tmp_path) == [f"output/{MARKER}"])
+    late(run, 2)
+    run.until(lambda: places_of(tmp_path) == [f"output/{MARKER}"])
+
+
+def test_what_a_later_batch_writes_to_the_same_place_stays(run: "CoordinatorHarness") -> None:
+    erase(run)
+    run.until(lambda: gone(run))
+    run.pictures(1)
+    run.hold = True
+    submit(run, batch_id="later", source="in")
+    run.until(lambda: run.held)
+    late(run)
+    assert run.coordinator
+    strangers = run.coordinator.view.runs.strangers
+    run.until(lambda: strangers.events == 1 and not run.depth(EVENTS))
+    run.let_go()
+    assert run.finish("later").state == "done"
+    assert run.stores.output.size(f"{MARKER}/out/{MARKER}-0-0.jpg") == 4
+
+
+def test_a_new_batch_waits_until_the_place_is_erased(
+    run: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase(run)
+    run.until(lambda: gone(run))
+    looks = [0]
+
+    def away(_outputs: OutputEraser) -> Erased:
+        looks[0] += 1
+        raise Unavailable("output store", "no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(late_outputs, "RETRY_DELAY_S", 0.02)
+        patched.setattr(late_outputs, "_erase", away)
+        late(run)
+        run.until(lambda: looks[0] == 1)
+        run.pictures(1)
+        submit(run, batch_id="later", source="in")
+        run.until(lambda: looks[0] >= 10 and not run.depth(BATCHES))
+        assert run.state
+        assert run.state.find("later") is None
+    assert run.finish("later").state == "done"
+    assert run.stores.output.size(f"{MARKER}/out/{MARKER}-0-0.jpg") is None
 
 
 @pytest.mark.parametrize("place", ["ledger.before_drop_images", "ledger.after_drop_images"])

@@ -21,6 +21,7 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Loop
 from muniflow.store.erasing import Erased, OutputEraser, erase_unfinished, erase_uploads
+from muniflow_coordinator.cleanup.late_outputs import LateOutputs
 from muniflow_coordinator.cleanup.orphans import Sweeper
 from muniflow_coordinator.foresight.forecasts import Forecasts
 from muniflow_coordinator.resources import Stores
@@ -50,6 +51,7 @@ class Eraser:
     retry_queue: RetryQueue
     forecasts: Forecasts
     sweeper: Sweeper
+    late: LateOutputs
     _erasing: set[str] = field(init=False, default_factory=set)
 
     def has(self, batch_id: str) -> bool:
@@ -79,9 +81,9 @@ class Eraser:
     def _submit(self, erasure: Erasure) -> None:
         self.executor.submit(partial(self._erase_stores, erasure), partial(self._on_erased, erasure))
 
-    def _on_erased(self, erasure: Erasure, done: Future[Erased]) -> None:
+    def _on_erased(self, erasure: Erasure, done: Future[tuple[Erased, OutputEraser | None]]) -> None:
         try:
-            erased = done.result()
+            erased, outputs = done.result()
         except Unavailable as error:
             log.warning("erasing waits: %s", error, extra={"batch": erasure.batch})
             self.loop.call_later(RETRY_DELAY_S, lambda: self._submit(erasure))
@@ -89,22 +91,29 @@ class Eraser:
             log.exception("erasing failed, retrying", extra={"batch": erasure.batch})
             self.loop.call_later(BUG_DELAY_S, lambda: self._submit(erasure))
         else:
+            if outputs is not None:
+                self.late.keep(erasure.batch, outputs)
             self.retry_queue.run(partial(self._erase_rows, erasure, erased))
 
     # In the executor
 
-    def _erase_stores(self, erasure: Erasure) -> Erased:
-        """Remove it from the stores; a batch that is in the ledger no more was removed from them before."""
-        done = Erased()
+    def _erase_stores(self, erasure: Erasure) -> tuple[Erased, OutputEraser | None]:
+        """Remove it from the stores; a batch that is in the ledger no more was removed from them before.
+
+        Returns:
+            How much, and the outputs of a whole batch that ended so short a time ago that more of them may come.
+        """
+        done, late = Erased(), None
         row = self.state.find(erasure.batch)
         if row is None:
-            return done
+            return done, late
         batch = read_spec(row.spec)
         if erasure.image is None:
-            self._erase_batch(row, batch, done)
+            outputs = self._erase_batch(row, batch, done)
+            late = outputs if self.clock.now_s() - (row.finished_at or 0.0) < self.late.after_s else None
         elif found := self.state.opened(row.number, [erasure.image]):
             self._erase_image(found[0][0], batch, done)
-        return done
+        return done, late
 
     def _stopped(self) -> bool:
         return self.executor.stopped
@@ -112,7 +121,7 @@ class Eraser:
     def _outputs(self, batch: Batch) -> OutputEraser:
         return OutputEraser(self.stores.output, batch.batch_id, batch.destination, self._stopped)
 
-    def _erase_batch(self, row: BatchRow, batch: Batch, done: Erased) -> None:
+    def _erase_batch(self, row: BatchRow, batch: Batch, done: Erased) -> OutputEraser:
         outputs = self._outputs(batch)
         for image in self.state.every_image(row.number):
             outputs.add(image.stem)
@@ -121,6 +130,7 @@ class Eraser:
         if is_upload(batch.source, batch.batch_id):
             done.uploads += erase_uploads(self.stores.source, batch.batch_id, self._stopped)
         self.stores.work.delete_prefix(work_prefix(batch.batch_id))
+        return outputs
 
     def _erase_image(self, image: ImageRow, batch: Batch, done: Erased) -> None:
         outputs = self._outputs(batch)

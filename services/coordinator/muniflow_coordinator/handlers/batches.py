@@ -114,6 +114,9 @@ class BatchHandler:
         except Invalid as invalid:
             self.rejecter.reject([delivery], stated_batch(delivery.body), invalid.faults, owner)
             return
+        self._admit_soon(batch, delivery)
+
+    def _admit_soon(self, batch: Batch, delivery: Delivery) -> None:
         self.retry_queue.run(lambda: self._admit(batch, delivery))
 
     def _also_wrong(self, delivery: Delivery, sender: Sender, document: BatchDocument) -> tuple[Fault, ...]:
@@ -150,7 +153,7 @@ class BatchHandler:
             self.rejecter.refuse([delivery], batch, faults)
         elif known is not None:
             self._run_anew(batch, known, delivery)
-        else:
+        elif self.eraser.late.free(batch.destination, partial(self._admit_soon, batch, delivery)):
             self._begin(batch, delivery)
 
     def _destination_faults(self, batch: Batch) -> tuple[Fault, ...]:

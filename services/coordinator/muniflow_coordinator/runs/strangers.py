@@ -1,7 +1,8 @@
-"""Events of batches that the ledger does not know: after its loss, or the restore of an old copy."""
+"""Events of batches that the ledger does not know: erased of late, or after its loss or the restore of an old copy."""
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +16,8 @@ class Strangers:
     def __init__(self) -> None:
         """Begin with none."""
         self.events = 0
+        self.on_events: Callable[[str], None] = lambda _batch: None
+        """Called with the batch of each, in the loop: it may have been erased while a task of it was still done."""
         self._batches: OrderedDict[str, int] = OrderedDict()
 
     @property
@@ -30,3 +33,4 @@ class Strangers:
         self._batches[batch] = self._batches.pop(batch, 0) + events
         while len(self._batches) > MAX_BATCHES:
             self._batches.popitem(last=False)
+        self.on_events(batch)
