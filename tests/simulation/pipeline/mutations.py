@@ -84,8 +84,8 @@ def _acks_first(self: Consumer, group: Any, epoch: int, messages: Any, **_attemp
 # The coordinator
 
 
-def _publishes_tasks_once(self: Dispatcher, messages: Any, _runs: Any) -> Callable[[], None]:
-    return lambda: self.transport.publish(messages, lambda _problem: None)
+def _publishes_tasks_once(self: Dispatcher, group: Any) -> Callable[[], None]:
+    return lambda: self.transport.publish([message for _, message in group], lambda _problem: None)
 
 
 def _notices_once(self: Notifier, batch: str) -> None:

@@ -138,6 +138,7 @@ def run(plan: Plan, *, wordy: bool = False, hasty: bool = False) -> Result:
         if sim.run(_seldom(sim, lambda: town.ended), faults_s + END_LIMIT_S):
             sim.run(_seldom(sim, lambda: town.quiet), max(sim.monotonic_s(), faults_s) + END_LIMIT_S)
             sim.run(lambda: False, sim.monotonic_s() + QUIET_S)
+            sim.run(_seldom(sim, lambda: town.quiet), sim.monotonic_s() + END_LIMIT_S)
         account = town.checks.conclude(town.users)
     finally:
         town.site.database.end()

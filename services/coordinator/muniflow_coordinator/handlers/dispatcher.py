@@ -136,7 +136,7 @@ class Dispatcher:
     def publish(self, taken: Sequence[tuple[Run, ImageRow]]) -> None:
         """Publish the first tasks of these images, again and again until the broker confirms them."""
         now = self.clock.now_s()
-        groups: dict[str, tuple[list[OutgoingMessage], dict[int, Run]]] = {}
+        groups: dict[str, list[tuple[Run, OutgoingMessage]]] = {}
         rows: dict[int, tuple[Run, list[ImageRow]]] = {}
         for run, row in taken:
             rows.setdefault(run.number, (run, []))[1].append(row)
@@ -145,13 +145,12 @@ class Dispatcher:
         queues = {number: self._queue_of(run) for number, (run, _) in rows.items()}
         for run, row in taken:
             queue = queues[run.number]
-            messages, runs = groups.setdefault(queue, ([], {}))
             body = run.write_task(row.image, row.stem, row.suffix, row.run, now)
             trace = self.tracing.headers(ImageId(run.id, run.submitted_at, row.image, row.run))
-            messages.append(OutgoingMessage(queue, body, TASKS_EXCHANGE, trace))
-            runs[run.number] = run
-        for messages, runs in groups.values():
-            self._publisher(messages, list(runs.values()))()
+            message = OutgoingMessage(queue, body, TASKS_EXCHANGE, trace)
+            groups.setdefault(queue, []).append((run, message))
+        for group in groups.values():
+            self._publisher(group)()
         self.metrics.images_dispatched.inc(len(taken))
 
     def _is_express(self, run: Run) -> bool:
@@ -166,7 +165,12 @@ class Dispatcher:
         express = self._is_express(run) and all(self.takes_express(step.op) for step in route)
         return lane_queue(route[0].op, express=express)
 
-    def _publisher(self, messages: Sequence[OutgoingMessage], runs: Sequence[Run]) -> Callable[[], None]:
+    def _publisher(self, group: Sequence[tuple[Run, OutgoingMessage]]) -> Callable[[], None]:
+        """Return what publishes a group until the broker has confirmed it, without batches that have ended meanwhile.
+
+        Copies of an earlier start may settle a batch while there is no connection.
+        """
+        runs = list({run.number: run for run, _ in group}.values())
         began_s = 0.0
 
         def settled(problem: PublishProblem | None) -> None:
@@ -182,10 +186,11 @@ class Dispatcher:
             nonlocal began_s
             if self._stopped:
                 return  # the images are pending; the next start dispatches them
-            if self.transport.connected:
+            messages = [message for run, message in group if self.runs.get(run.id) is run]
+            if self.transport.connected and messages:
                 began_s = self.clock.monotonic_s()
                 self.transport.publish(messages, settled)
-            else:
+            elif messages:
                 self.loop.call_later(RETRY_DELAY_S, publish)
 
         return publish
