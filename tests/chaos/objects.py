@@ -78,6 +78,15 @@ class ObjectHarness(Harness):
     def intermediates(self) -> list[Path]:
         return [Path(blob.key) for blob in self.buckets["work"].list()]
 
+    def until_clean(self) -> None:
+        """What a late copy of a task leaves goes an hour after the end of its batch, or when a coordinator starts."""
+        self.until(lambda: not self.held_messages(), "empty queues")
+        coordinator = self.services["coordinator"]
+        lives = coordinator.lives
+        coordinator.process.terminate()
+        self.until(lambda: coordinator.lives > lives and coordinator.ready, "the coordinator again")
+        super().until_clean()
+
     def guarantees(self, *batches: str) -> GuaranteeReport:
         output = self.root("output")
         shutil.rmtree(output)

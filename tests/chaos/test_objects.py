@@ -10,7 +10,9 @@ from tests.chaos.objects import Round, bucket_of, object_stack, round_of, run_ro
 from muniflow.errors import Unavailable
 from muniflow.store.objects import ObjectStore
 
-SHORT = Round(1, 24, ("worker", "slow_down", "coordinator", "cut_request"), fresh=0)
+SHORT = Round(1, 24, ("worker", "coordinator"), fresh=0)
+"""Kills, and requests that meet faults of their own. An outage makes late copies of tasks wait for up to 120 s each."""
+OUTAGES = Round(2, 40, ("slow_down", "error", "slow_down"), fresh=0)
 
 LEFT_OUT = """
 from muniflow.model.settlement import settle
@@ -83,9 +85,10 @@ def test_without_its_retries_the_storm_fails(node_settings, tmp_path):
         object_stack(tmp_path, node_settings.settings, node_settings.node, variables) as stack,
         pytest.raises(AssertionError, match=r"wrong [1-9]"),
     ):
-        run_round(Round(2, 8, ("slow_down", "slow"), fresh=0), stack)
+        run_round(OUTAGES, stack)
 
 
+@pytest.mark.objects
 @pytest.mark.timeout(400)
 def test_a_store_that_fails_in_every_way_changes_nothing(node_settings, tmp_path, capsys):
     with object_stack(tmp_path, node_settings.settings, node_settings.node) as stack:

@@ -262,8 +262,9 @@ def test_every_metric_of_the_catalogue_is_served(live, role, module):
 def moves(entry: Metric) -> bool:
     """Whether a healthy stack under this load shows more than zero."""
     return entry.name not in {
-        "muniflow_blocked", "muniflow_publish_problems", "muniflow_connections_lost", "muniflow_child_deaths",
-        "muniflow_images_redispatched", "muniflow_batches_held", "muniflow_cleanup_waiting", "muniflow_ledger_waiting",
+        "muniflow_blocked", "muniflow_dead_letters", "muniflow_publish_problems", "muniflow_connections_lost",
+        "muniflow_child_deaths", "muniflow_images_redispatched", "muniflow_batches_held", "muniflow_cleanup_waiting",
+        "muniflow_ledger_waiting",
         "muniflow_events_of_unknown_batches", "muniflow_commands_for_unknown_batches", "muniflow_events_refused",
         "muniflow_webhooks_sent", "muniflow_webhooks_failed", "muniflow_webhooks_dead",
     }  # fmt: skip
