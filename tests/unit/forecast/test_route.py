@@ -51,42 +51,42 @@ def test_tasks_pixels_and_outputs_are_those_of_the_workers(tmp_path, operations,
     work = batch(*operations)
     visits = Path.of(work, OPERATIONS, stages).visits(photo(1101, 1002))
     tasks, pixels, outputs = made_by_workers(work, stages, picture(1101, 1002), tmp_path)
-    assert {(visit.stage, visit.step): visit.tasks for visit in visits} == tasks
-    found = {(visit.stage, visit.step): round(visit.mp_in * 1e6) for visit in visits}
+    assert {(visit.stage, visit.step): visit.amount.tasks for visit in visits} == tasks
+    found = {(visit.stage, visit.step): round(visit.amount.mp_in * 1e6) for visit in visits}
     assert found == pixels
-    assert {(visit.stage, visit.step): visit.outputs for visit in visits} == outputs
+    assert {(visit.stage, visit.step): visit.amount.outputs for visit in visits} == outputs
 
 
 def test_a_chain_is_one_task():
     (visit,) = Path.of(batch(*LONG_ROUTE), OPERATIONS, chained()).visits(photo(1024, 512))
-    assert visit.tasks == 1
+    assert visit.amount.tasks == 1
     assert visit.task_class.key.startswith("resize+split+blur/jpg-jpg/cpu/")
-    assert (visit.mp_in, visit.mp_out) == (1024 * 512 / 1e6, 512 * 256 / 1e6)
+    assert (visit.amount.mp_in, visit.amount.mp_out) == (1024 * 512 / 1e6, 512 * 256 / 1e6)
 
 
 def test_classes_along_a_route_of_hops():
     visits = Path.of(batch(*LONG_ROUTE, output="webp"), OPERATIONS, one_per_operation()).visits(photo(8000, 4000))
-    assert [(visit.stage, visit.tasks, visit.task_class.reads, visit.task_class.writes) for visit in visits] == [
+    assert [(visit.stage, visit.amount.tasks, visit.task_class.reads, visit.task_class.writes) for visit in visits] == [
         ("resize", 1, "jpg", "raw"), ("split", 1, "raw", "raw"), ("blur", 4, "raw", "webp"),
     ]  # fmt: skip
-    assert visits[2].mp_in == 8
+    assert visits[2].amount.mp_in == 8
     assert visits[2].largest == Amount(tasks=1, mp_in=2, mp_out=2, outputs=1)
-    assert [visit.outputs for visit in visits] == [1, 4, 4]
+    assert [visit.amount.outputs for visit in visits] == [1, 4, 4]
 
 
 def test_stages_that_share_an_operation_divide_its_tasks_by_capacity():
     stages = (stage("cpu", "resize,split,blur", max=10), stage("gpu", "blur", device="opencl", children=3, max=10))
     visits = Path.of(batch(["blur", "gaussian"]), OPERATIONS, stages).visits(photo())
-    assert [(visit.stage, visit.tasks) for visit in visits] == [("cpu", 0.25), ("gpu", 0.75)]
-    assert [visit.mp_in for visit in visits] == pytest.approx([1.048576 / 4, 1.048576 * 3 / 4])
+    assert [(visit.stage, visit.amount.tasks) for visit in visits] == [("cpu", 0.25), ("gpu", 0.75)]
+    assert [visit.amount.mp_in for visit in visits] == pytest.approx([1.048576 / 4, 1.048576 * 3 / 4])
     alone = Path.of(batch(["blur", "gaussian"]), OPERATIONS, stages, lambda one: float(one.name == "gpu"))
-    assert [(visit.stage, visit.tasks) for visit in alone.visits(photo())] == [("gpu", 1)]
+    assert [(visit.stage, visit.amount.tasks) for visit in alone.visits(photo())] == [("gpu", 1)]
 
 
 def test_what_a_step_refuses_makes_nothing_after_it():
     work = batch(["resize", "50%"], ["split", "4x4"], ["blur", "gaussian"])
     visits = Path.of(work, OPERATIONS, one_per_operation()).visits(photo(4, 4))
-    assert [(visit.stage, visit.tasks) for visit in visits] == [("resize", 1), ("split", 1)]
+    assert [(visit.stage, visit.amount.tasks) for visit in visits] == [("resize", 1), ("split", 1)]
 
 
 def test_an_operation_without_a_stage_is_named():

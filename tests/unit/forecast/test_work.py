@@ -30,7 +30,7 @@ def test_the_work_of_a_batch_is_that_of_its_tasks():
     work = BatchWork.of(sample(SMALL, LARGE, None, LARGE), path)
     for stage_name, found in work.left(PROFILE).items():
         each = [
-            PROFILE.service_time(visit.task_class).seconds(visit.mp_in, visit.mp_out, visit.tasks, visit.outputs)
+            visit.amount.seconds(PROFILE.service_time(visit.task_class))
             for picture in (SMALL, LARGE, LARGE)
             for visit in path.visits(picture)
             if visit.stage == stage_name

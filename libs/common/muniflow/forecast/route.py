@@ -23,6 +23,10 @@ PIXELS_PER_MP = 1e6
 Tiles = tuple[Size, ...]
 
 
+_Key = tuple[str, int, TaskClass]
+"""Stage, first step and class of a visit."""
+
+
 class Visit(NamedTuple):
     """The tasks of one class that one image makes in one stage."""
 
@@ -30,20 +34,10 @@ class Visit(NamedTuple):
     step: int
     """The first step of the route that they run."""
     task_class: TaskClass
-    tasks: float
-    """How many; a fraction where stages share an operation."""
-    mp_in: float
-    """Megapixels of all of them together, here and below."""
-    mp_out: float
-    outputs: float
-    """Images that they make: tiles for the next step, or outputs."""
+    amount: Amount
+    """All of them together; a fraction where stages share an operation."""
     largest: Amount
     """The largest one."""
-
-    @property
-    def amount(self) -> Amount:
-        """All of them."""
-        return Amount(self.tasks, self.mp_in, self.mp_out, self.outputs)
 
 
 def by_capacity(stage: Stage) -> float:
@@ -94,7 +88,7 @@ class Path:
         # Paths that meet in the same task are one from there on, so their number stays small.
         waiting: list[dict[Tiles, float]] = [{} for _ in self.route]
         waiting[0][(picture.size,)] = 1.0
-        found: dict[tuple[str, int, TaskClass], Visit] = {}
+        found: dict[_Key, Visit] = {}
         for step, tasks in enumerate(waiting):
             for tiles, count in tasks.items():
                 for stage, share in self._carriers(step):
@@ -103,8 +97,7 @@ class Path:
                     reads = picture.reads if step == 0 else RAW
                     one = Amount(1.0, _mp(tiles), _mp(made), float(len(made)))
                     task_class = self._task_class(range(step, end), stage.device, reads)
-                    visit = Visit(stage.name, step, task_class, *one, one)
-                    _add(found, visit, count * share)
+                    _add(found, (stage.name, step, task_class), one, count * share)
                     if end < len(self.route):
                         for cut in cuts([tile.pixels for tile in made]):
                             following = made[cut]
@@ -132,13 +125,11 @@ class Path:
         return TaskClass.of(self.route[steps.start : steps.stop], reads, writes, device, self.decode)
 
 
-def _add(found: dict[tuple[str, int, TaskClass], Visit], one: Visit, count: float) -> None:
+def _add(found: dict[_Key, Visit], key: _Key, one: Amount, count: float) -> None:
     """Add `count` tasks like `one`."""
-    key = (one.stage, one.step, one.task_class)
-    before = found.get(key)
-    amount = (Amount() if before is None else before.amount).plus(one.amount, count)
-    largest = one.largest if before is None else max(before.largest, one.largest, key=Amount.megapixels)
-    found[key] = Visit(one.stage, one.step, one.task_class, *amount, largest)
+    before = found.get(key) or Visit(*key, Amount(), one)
+    largest = max(before.largest, one, key=Amount.megapixels)
+    found[key] = Visit(*key, before.amount.plus(one, count), largest)
 
 
 def _sizes(params: Params, source: Size) -> Sequence[Size]:

@@ -78,5 +78,5 @@ def intermediate_bytes(path: Path, picture: Picture, views: Mapping[TaskClass, b
     pixels = 0.0
     for visit in path.visits(picture):
         if visit.task_class.writes == RAW and not (views[visit.task_class] and visit.task_class.reads == RAW):
-            pixels += visit.mp_out * PIXELS_PER_MP
+            pixels += visit.amount.mp_out * PIXELS_PER_MP
     return pixels * BYTES_PER_PIXEL
