@@ -21,7 +21,7 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Loop
 from muniflow.store.erasing import Erased, OutputEraser, erase_unfinished, erase_uploads
-from muniflow_coordinator.cleanup.late_outputs import LateOutputs
+from muniflow_coordinator.cleanup.late_outputs import RETRY_DELAY_S, LateOutputs
 from muniflow_coordinator.cleanup.orphans import Sweeper
 from muniflow_coordinator.foresight.forecasts import Forecasts
 from muniflow_coordinator.resources import Stores
@@ -31,10 +31,8 @@ from muniflow_coordinator.state.erasure_types import Erasure
 from muniflow_coordinator.state.types import BatchRow, ImageRow, State
 
 log = logging.getLogger(__name__)
-RETRY_DELAY_S = 2.0
-"""Pause before the stores are asked again after they were not available,"""
 BUG_DELAY_S = 60.0
-"""and after an error that should not be."""
+"""Pause before the stores are asked again after an error that should not be."""
 SLICE = 10_000
 """Images of one transaction."""
 
