@@ -10,11 +10,11 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.corpus import Corpus, SizeClass, corpus
+from benchmarks.observability import cpu_s
 from muniflow.compute.spec import ChildSpec
 from muniflow.model.batch import read_batch
 from muniflow.model.checksums import digest
@@ -81,8 +81,7 @@ def _line(pictures: Corpus, operations: list[list[object]], output: str, pairs: 
 
 
 def _cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return time.process_time() + sum(each.ru_utime + each.ru_stime for each in used[1:])
+    return cpu_s(resource.RUSAGE_SELF) + cpu_s(resource.RUSAGE_CHILDREN)
 
 
 if __name__ == "__main__":
