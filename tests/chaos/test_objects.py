@@ -41,7 +41,7 @@ def blobs() -> Iterator[Blobs]:
 
 def test_faults_come_from_the_seed():
     assert round_of(1, 1, 30, 200) == round_of(1, 1, 30, 200) != round_of(2, 1, 30, 200)
-    asked = [Asked.of("PUT", f"/work/{number}") for number in range(100)]
+    asked = [Asked.of("PUT", f"/output/{number}") for number in range(100)]
     fates = [fault_of(1, each, 1) for each in asked]
     assert fates == [fault_of(1, each, 1) for each in asked] != [fault_of(2, each, 1) for each in asked]
     assert "lost_answer" in fates
