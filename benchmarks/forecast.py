@@ -1,6 +1,7 @@
 """Real batches, planned before and graded after: how far the forecasts are off."""
 
 import json
+import os
 import random
 import tempfile
 import time
@@ -26,6 +27,7 @@ from muniflow.planning.fleet import read_fleet
 from muniflow.planning.plan import Plan, Wish, make_plan
 from muniflow.planning.sampling import sample_sizes
 from muniflow.store.open import open_store
+from muniflow_cli.planning.calibration import calibrate
 from muniflow_cli.stack.plan import WorkerGroup
 
 POOLS: Mapping[str, int] = {"512": 1600, "1024": 600, "2048": 200, "8000x4000": 24}
@@ -93,7 +95,11 @@ def forecast(batches: int, seed: int, photos: Path, say: Callable[[str], None]) 
     folder = Path(tempfile.mkdtemp(prefix="forecast-", dir=cache_folder()))
     groups = [WorkerGroup((operation,)) for operation in ("resize", "split", "blur")]
     _read_once(cache_folder() / "corpus")
-    with Cluster(folder, cache_folder() / "corpus", groups) as cluster:
+    # As a user does first: then `muniflow up` gives the coordinator what was measured.
+    profile = folder / "profile.json"
+    profile.write_text(calibrate(len(os.sched_getaffinity(0))).profile.to_json())
+    variables = {"MUNIFLOW_PROFILE_FILE": str(profile)}
+    with Cluster(folder, cache_folder() / "corpus", groups, variables) as cluster:
         _wait_for_workers(cluster, len(groups))
         pace = Pace(cluster.processes)
         grades: list[BatchGrade] = []

@@ -91,8 +91,8 @@ def assemble(
     metrics, tracing, failpoints, declarer = given.metrics, given.tracing, given.failpoints, Declarer(transport)
     executors, retry = Executors.of(given, settings), RetryQueue(loop, clock, give_up)
     runs, intakes, scheduler, notifier = Runs(), Intakes(), _scheduler(settings), Notifier(loop, clock, transport)
-    service_times, forecasts = ServiceTimes(loop, clock, state, retry), Forecasts(loop, clock, state, retry, metrics)
-    audit, courier = _audit(given, transport, retry), _courier(given, retry)
+    service_times, audit = ServiceTimes(loop, clock, state, retry, given.profile), _audit(given, transport, retry)
+    forecasts, courier = Forecasts(loop, clock, state, retry, metrics), _courier(given, retry)
     looks = Every(loop, PROBE_S, Probe(transport, runs).look), Every(loop, LOOK_S, declarer.look)
     cleaner, sweeper, eraser, retention = _removal(given, settings, executors, retry, runs, forecasts=forecasts)
     # fmt: off

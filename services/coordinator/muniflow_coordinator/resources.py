@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from muniflow.forecast.profile import Profile
 from muniflow.forecast.stage import Stages
 from muniflow.images.pictures import read_pictures
 from muniflow.planning.budgets import Budgets
@@ -52,6 +53,8 @@ class Resources:
     consumers: Consumers
     """How many consume the tasks of an operation."""
     webhooks: Webhooks
+    profile: Profile = field(default_factory=Profile)
+    """Service times of classes that were not observed here."""
     read_pictures: ReadPictures = read_pictures
     senders: Senders = field(default_factory=lambda: Senders(None, frozenset(), "default", {}))
     signer: Signer = field(default_factory=Signer)

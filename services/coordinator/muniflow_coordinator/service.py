@@ -50,6 +50,7 @@ from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
 from muniflow_coordinator.farewell import Farewell
 from muniflow_coordinator.foresight.fleet import stages_of
+from muniflow_coordinator.foresight.service_times import given_profile
 from muniflow_coordinator.handlers.senders import Senders
 from muniflow_coordinator.handlers.step_users import StepUsers
 from muniflow_coordinator.leadership.choose import lock_of
@@ -87,8 +88,7 @@ def serve(env: Mapping[str, str]) -> int:
     clock, registry, http_bind = SYSTEM_CLOCK, CollectorRegistry(), process_settings.http_bind
     failpoints, tracing, budgets = Failpoints.from_env(env), open_tracing(env, "coordinator"), _budgets(env)
     state, rates = connect_state(settings.database_url, clock, failpoints), StepRates(clock)
-    counted, stages = _counts(state, tuple(operations), rates, depth_reader(broker, settings.rabbitmq_metrics_url))
-    history = History(stages.answer, clock, ThreadRepeater("history"))
+    counted, stages, history = _counts(state, operations, rates, depth_reader(broker, settings.rabbitmq_metrics_url))
     peers = Peers(own_url(settings.peer_host, http_bind), state.holder, lambda: process.view() is not None, clock)
     given = Resources(
         loop=loop,
@@ -102,6 +102,7 @@ def serve(env: Mapping[str, str]) -> int:
         takes_express=stages.takes_express,
         stages=deployments,
         consumers=stages.replicas,
+        profile=given_profile(settings.profile_file),
         read_pictures=partial(read_pictures, limits=budgets.limits),
         webhooks=_webhooks(settings, state),
         senders=_senders(settings, broker, owners := read_env(OwnerSettings, env)),
@@ -133,11 +134,12 @@ def _logging(env: Mapping[str, str]) -> ProcessSettings:
 
 
 def _counts(
-    state: SqlState, operations: tuple[str, ...], rates: StepRates, depths: ReadDepths
-) -> tuple[CountedFailures, Stages]:
+    state: SqlState, operations: Operations, rates: StepRates, depths: ReadDepths
+) -> tuple[CountedFailures, Stages, History]:
     """Return what is counted beside the loop."""
     counted = CountedFailures(state, ThreadRepeater("failures"))
-    return counted, Stages(operations, rates, depths, ThreadRepeater("stages"), counted.of)
+    stages = Stages(tuple(operations), rates, depths, ThreadRepeater("stages"), counted.of)
+    return counted, stages, History(stages.answer, SYSTEM_CLOCK, ThreadRepeater("history"))
 
 
 def _close(given: Resources, error: Exception | None) -> None:

@@ -111,6 +111,9 @@ class CoordinatorSettings(MachineSettings):
     stages: StagesSetting = ()
     """The Deployments of workers, as `muniflow.forecast.stage.read_stages` reads them: what each carries, how it may
     scale. Empty: one for each installed operation, with the defaults of `Stage`."""
+    profile_file: str | None = None
+    """Service times of classes that were not observed here: a file from `muniflow calibrate`, or from `/v1/profile` of
+    another installation. Left out: documented figures, good to a factor of two."""
     rabbitmq_metrics_url: str | None = None
     """`http://host:15692`, RabbitMQ's own metrics. Without it queue depths are read over AMQP."""
 

@@ -1,9 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from muniflow.errors import Invalid
+from muniflow.forecast.defaults import Costs
+from muniflow.forecast.profile import Profile
 from muniflow.forecast.stage import read_stages
+from muniflow.planning.files import read_profile_file
 from muniflow.runtime.settings import GatewayAddress, StoreSettings, read_env
 from muniflow.worker.settings import WorkerSettings
 from muniflow_cli.stack.local import StackPlan
@@ -19,6 +23,7 @@ from muniflow_cli.stack.plan import (
     worker_plans,
 )
 from muniflow_cli.stack.supervisor import restart_delay_s
+from muniflow_coordinator.settings import CoordinatorSettings
 
 OPERATIONS = ("blur", "resize", "split")
 
@@ -75,6 +80,16 @@ def test_the_coordinator_is_told_what_the_stack_runs():
     assert (front.min_replicas, front.max_replicas) == (2, 2)
     assert (blur.name, blur.operations) == ("blur", ("blur",)), "an operation that two carry counts once"
     assert read_stages(coordinator_plan(7001, 7002, (front, blur)).variables["MUNIFLOW_STAGES"]) == (front, blur)
+
+
+def test_the_coordinator_is_given_what_was_calibrated_here(tmp_path):
+    (tmp_path / "profile.json").write_text(Profile(Costs(message_s=0.5)).to_json())
+
+    variables = coordinator_plan(7001, 7002, profile=tmp_path / "profile.json").variables
+
+    assert "MUNIFLOW_PROFILE_FILE" not in coordinator_plan(7001, 7002).variables
+    path = read_env(CoordinatorSettings, variables).profile_file
+    assert read_profile_file(Path(path)).costs.message_s == 0.5
 
 
 def test_one_process_for_each_replica_with_its_own_port():

@@ -2,20 +2,29 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.waiting import run_until
 from tests.unit.coordinator.conftest import CoordinatorHarness, all_done
 
-from muniflow.errors import Unavailable
+from muniflow.errors import Invalid, Unavailable
+from muniflow.forecast.defaults import Costs
 from muniflow.forecast.profile import Profile, read_profile
 from muniflow.forecast.service_time import EARLIER_LENGTH, HALF_LIFE_S, HALF_LIFE_TASKS, ServiceTime, Sums
 from muniflow.forecast.task_class import TaskClass
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Encoding, Events, RouteStep, Tally, Task, TaskSums
 from muniflow.testing.virtual_time import VirtualClock, VirtualLoop
-from muniflow_coordinator.foresight.service_times import MAX_CLASSES, SAVE_S, ServiceTimes, class_of, kept_profile
+from muniflow_coordinator.foresight.service_times import (
+    MAX_CLASSES,
+    SAVE_S,
+    ServiceTimes,
+    class_of,
+    given_profile,
+    kept_profile,
+)
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.state.learned_types import ServiceTimeRow
 
@@ -76,13 +85,13 @@ class MemoryRows:
 class Term:
     """Service times in virtual time."""
 
-    def __init__(self, rows: MemoryRows | None = None) -> None:
+    def __init__(self, rows: MemoryRows | None = None, known: Profile | None = None) -> None:
         self.clock = VirtualClock()
         self.loop = VirtualLoop(self.clock)
         self.rows = rows or MemoryRows()
         state: Any = self.rows
         self.retry_queue = RetryQueue(self.loop, self.clock, lambda _reason: None)
-        self.times = ServiceTimes(self.loop, self.clock, state, self.retry_queue)
+        self.times = ServiceTimes(self.loop, self.clock, state, self.retry_queue, known or Profile())
 
     def add(self, *reported: TaskSums, step: int = 0) -> None:
         self.times.add(BATCH, tally(*reported, step=step))
@@ -109,6 +118,34 @@ def test_what_was_reported_is_what_is_expected(device: str) -> None:
     for mp in SIZES_MP:
         assert found.seconds(mp, mp / 2) == pytest.approx(TRUE_TIME.seconds(mp, mp / 2), rel=0.05)
     assert {key: sums.n for key, sums in term.times.own("b").items()} == {named.key: 320}
+
+
+def test_what_is_observed_here_replaces_what_the_operator_gave() -> None:
+    seen, unseen = (TaskClass.of(ROUTE[:1], reads, "raw", "cpu", "exact") for reads in ("jpg", "png"))
+    elsewhere = {task_class: Sums.of(1.0, 0.5, 9.0).decayed(50) for task_class in (seen, unseen)}
+    known = Profile(Costs(message_s=0.5), elsewhere)
+
+    term = Term(known=known)
+    assert term.times.profile() == known
+    for _ in range(20):
+        term.add(task_sums(16))
+
+    profile = term.times.profile()
+    assert profile.costs == known.costs
+    assert profile.observed[unseen] == elsewhere[unseen]
+    assert profile.service_time(seen).seconds(1.0, 0.5) == pytest.approx(TRUE_TIME.seconds(1.0, 0.5), rel=0.05)
+
+
+def test_a_wrong_profile_is_refused_at_start_by_its_places(tmp_path: Path) -> None:
+    assert given_profile(None) == Profile()
+    with pytest.raises(Invalid, match=r"MUNIFLOW_PROFILE_FILE: .*absent\.json: No such file"):
+        given_profile(str(tmp_path / "absent.json"))
+    wrong = tmp_path / "profile.json"
+    wrong.write_text('{"message_s": -1, "decode_s_per_mp": {"jpg": "fast"}}')
+    with pytest.raises(Invalid) as refused:
+        given_profile(str(wrong))
+    below = f"MUNIFLOW_PROFILE_FILE: {wrong}: "
+    assert sorted(fault.place for fault in refused.value.faults) == [below + "decode_s_per_mp.jpg", below + "message_s"]
 
 
 @pytest.mark.parametrize(("fields", "step"), [

@@ -145,10 +145,10 @@ def _fleet(
 ) -> "Fleet":
     from muniflow.errors import Invalid
     from muniflow.forecast.stage import read_stages
+    from muniflow.planning.files import below, read_file
     from muniflow.planning.fleet import read_fleet
     from muniflow_cli.commands.client import CoordinatorApi
     from muniflow_cli.planning.fleet import local_fleet, named_fleet, step_fleet
-    from muniflow_cli.planning.place import below, read_file
 
     cores = len(os.sched_getaffinity(0))
     if stages_file is not None:
@@ -178,8 +178,9 @@ def _grades(*, as_json: bool) -> None:
 def _profile(target: "Target", profile_file: Path | None) -> "tuple[Profile, str]":
     """Service times, and where they are from."""
     from muniflow.forecast.profile import Profile, read_profile
+    from muniflow.planning.files import read_profile_file
     from muniflow_cli.commands.client import CoordinatorApi
-    from muniflow_cli.planning.place import calibrated_here, read_profile_file
+    from muniflow_cli.planning.place import calibrated_here
 
     if profile_file is not None:
         return read_profile_file(profile_file), str(profile_file)
@@ -196,7 +197,7 @@ def _profile(target: "Target", profile_file: Path | None) -> "tuple[Profile, str
 def _prices(path: Path, stages: "Stages") -> "Prices":
     from muniflow.errors import Invalid
     from muniflow.forecast.cost import read_prices
-    from muniflow_cli.planning.place import below, read_file
+    from muniflow.planning.files import below, read_file
 
     try:
         return read_prices(read_file(path), stages)

@@ -11,6 +11,7 @@ from muniflow.runtime.settings import BrokerSettings, GatewayAddress, StoreSetti
 from muniflow.runtime.state_folder import API_KEYS
 from muniflow.worker.settings import WorkerSettings
 from muniflow_cli.stack.docker_broker import LocalBroker, local_broker
+from muniflow_cli.stack.place import PROFILE
 from muniflow_cli.stack.plan import (
     ProcessPlan,
     WorkerGroup,
@@ -103,8 +104,9 @@ class LocalStack:
         self._supervisor = Supervisor(self._variables(self._state), log_dir, self.say)
         stages = stages_of(self.plan.groups, read_env(WorkerSettings, self.environment))
         signing, verifying = signing_variables(folder, self.environment)
+        calibrated = folder / PROFILE
         services = [
-            coordinator_plan(http_port, ports[0], stages, signing),
+            coordinator_plan(http_port, ports[0], stages, signing, calibrated if calibrated.exists() else None),
             *worker_plans(self.plan.groups, ports[2:], verifying),
         ]
         if gateway:

@@ -138,11 +138,15 @@ NO_KEYS: Mapping[str, str] = {}
 
 
 def coordinator_plan(
-    http_port: int, health_port: int, stages: Stages = (), keys: Mapping[str, str] = NO_KEYS
+    http_port: int,
+    health_port: int,
+    stages: Stages = (),
+    keys: Mapping[str, str] = NO_KEYS,
+    profile: Path | None = None,
 ) -> ProcessPlan:
     """The coordinator, serving its API and its health at these ports; `keys` name what it signs with.
 
-    Without stages it counts on one for each operation, on this machine.
+    Without stages it counts on one for each operation, on this machine. `profile` has service times of this machine.
     """
     return ProcessPlan(
         name="coordinator",
@@ -154,6 +158,7 @@ def coordinator_plan(
             **_shared_cores(),
             "MUNIFLOW_EARLIER_BUILD": "false",
             **({"MUNIFLOW_STAGES": write_stages(stages)} if stages else {}),
+            **({} if profile is None else {"MUNIFLOW_PROFILE_FILE": str(profile.resolve())}),
             **keys,
         },
         port=health_port,

@@ -5,18 +5,21 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from muniflow.forecast.defaults import Costs
+from muniflow.errors import Invalid
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.service_time import Sums
 from muniflow.forecast.task_class import RAW, READS, TaskClass
 from muniflow.model.batch import Batch
 from muniflow.model.messages import Tally, TaskSums
+from muniflow.planning.files import below, read_profile_file
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
+from muniflow.runtime.settings import variable
 from muniflow_coordinator.foresight.saver import Saver
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.state.learned_types import ServiceTimeRow
@@ -61,6 +64,20 @@ class _Own:
     """By the key of the class; not faded."""
 
 
+def given_profile(file: str | None) -> Profile:
+    """Return the service times of `MUNIFLOW_PROFILE_FILE`; without it documented ones.
+
+    Raises:
+        Invalid: with every fault by its place.
+    """
+    if file is None:
+        return Profile()
+    try:
+        return read_profile_file(Path(file))
+    except Invalid as invalid:
+        raise below(variable("profile_file"), invalid) from None
+
+
 @dataclass(eq=False)
 class ServiceTimes:
     """Service times for one term of leadership. On the loop, but for `profile` and `own`.
@@ -72,8 +89,8 @@ class ServiceTimes:
     clock: Clock
     state: State
     retry_queue: RetryQueue
-    costs: Costs = field(default_factory=Costs)
-    """For classes that were never observed."""
+    known: Profile = field(default_factory=Profile)
+    """For classes that were never observed here."""
     _observed: dict[TaskClass, Observed] = field(init=False, default_factory=dict)
     _changed: dict[TaskClass, str] = field(init=False, default_factory=dict)
     """Classes that are to be written, with their keys."""
@@ -85,7 +102,7 @@ class ServiceTimes:
 
     def __post_init__(self) -> None:
         """Begin with the costs alone."""
-        self._made = 0, Profile(self.costs)
+        self._made = 0, self.known
         self._saver = Saver(
             self.loop,
             self.retry_queue,
@@ -120,7 +137,7 @@ class ServiceTimes:
         if made_of != version:
             now = self.clock.now_s()
             found = {task_class: seen.at(now) for task_class, seen in list(self._observed.items())}
-            profile = Profile(self.costs, found)
+            profile = Profile(self.known.costs, {**self.known.observed, **found})
             self._made = version, profile
         return profile
 
