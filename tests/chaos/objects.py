@@ -29,6 +29,8 @@ from muniflow.store.objects import ObjectStore
 from muniflow_cli.stack.broker import PrivateBroker
 
 Kind = Target | Fault
+START_S = 60.0
+"""For the first answer of an S3 server: it loads its code then."""
 ROOTS = ("source", "work", "output")
 OUTAGE_S = 3.0
 """Longer than the store's client tries again by itself."""
@@ -142,14 +144,16 @@ def object_stack(
 
 @contextmanager
 def s3_server() -> Iterator[tuple[str, int]]:
-    """An S3 server with the buckets; its host and port."""
+    """An S3 server with nothing in it; its host and port. What moto keeps belongs to the process, not to the server."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        yield server.get_host_and_port()
+        host, port = server.get_host_and_port()
+        httpx.post(f"http://{host}:{port}/moto-api/reset", timeout=START_S).raise_for_status()
+        yield host, port
     finally:
         server.stop()
 
@@ -157,7 +161,7 @@ def s3_server() -> Iterator[tuple[str, int]]:
 def bucket_of(server: tuple[str, int], name: str) -> ObjectStore:
     """A new bucket, without the proxy."""
     endpoint = f"http://{server[0]}:{server[1]}"
-    httpx.put(f"{endpoint}/{name}", timeout=10).raise_for_status()
+    httpx.put(f"{endpoint}/{name}", timeout=START_S).raise_for_status()
     return store_at(endpoint, name)
 
 

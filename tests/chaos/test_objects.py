@@ -8,9 +8,7 @@ from tests.chaos.faulty_s3 import Asked, Fault, FaultyS3, fault_of, faulty_s3
 from tests.chaos.objects import Round, bucket_of, object_stack, round_of, run_round, s3_server, store_at
 
 from muniflow.errors import Unavailable
-from muniflow.runtime.settings import BrokerSettings
 from muniflow.store.objects import ObjectStore
-from muniflow_cli.stack.broker import PrivateBroker
 
 SHORT = Round(1, 24, ("worker", "coordinator"), fresh=0)
 """Kills, and requests that meet faults of their own. An outage makes late copies of tasks wait for up to 120 s each."""
@@ -37,6 +35,15 @@ def blobs() -> Iterator[Blobs]:
     with s3_server() as server, faulty_s3(server) as proxy:
         direct = bucket_of(server, "work")
         yield Blobs(proxy, store_at(proxy.url, "work", retry_config={"max_retries": 0}), direct)
+
+
+def test_a_server_begins_with_nothing():
+    """Another one in the same process had blobs: what is left of a storm must not count for the next one."""
+    for number in range(2):
+        with s3_server() as server:
+            bucket = bucket_of(server, "work")
+            assert list(bucket.list()) == []
+            bucket.write(f"left/{number}", b"x")
 
 
 def test_faults_come_from_the_seed():
@@ -80,25 +87,19 @@ def test_a_stale_list_lacks_what_is_new_and_has_what_is_gone(blobs: Blobs):
 
 
 @pytest.mark.timeout(400)
-def test_without_its_retries_the_storm_fails(tmp_path):
-    """On a broker of its own: it breaks off, and its tasks must not come to another stack."""
+def test_without_its_retries_the_storm_fails(node_settings, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(LEFT_OUT)
     variables = {"PYTHONPATH": str(tmp_path)}
     with (
-        PrivateBroker(tmp_path / "rabbitmq") as node,
-        object_stack(tmp_path, BrokerSettings(amqp_url=node.amqp_url), node, variables) as stack,
+        object_stack(tmp_path, node_settings.settings, node_settings.node, variables) as stack,
         pytest.raises(AssertionError, match=r"wrong [1-9]"),
     ):
         run_round(OUTAGES, stack)
 
 
-@pytest.mark.objects
 @pytest.mark.timeout(400)
-def test_a_store_that_fails_in_every_way_changes_nothing(tmp_path, capsys):
-    with (
-        PrivateBroker(tmp_path / "rabbitmq") as node,
-        object_stack(tmp_path, BrokerSettings(amqp_url=node.amqp_url), node) as stack,
-    ):
+def test_a_store_that_fails_in_every_way_changes_nothing(node_settings, tmp_path, capsys):
+    with object_stack(tmp_path, node_settings.settings, node_settings.node) as stack:
         found = run_round(SHORT, stack)
         with capsys.disabled():
             print(f"\nobjects: {dict(stack.proxy.met)}, {found}")
