@@ -27,7 +27,17 @@ def test_every_question_is_answered_in_time_and_what_was_kept_long_enough_goes(b
     *_, half = fill(url, wanted[: len(wanted) // 2])
     *_, rest = fill(url, wanted)
     assert half + rest == IMAGES
-    answers = large.ask(
-        partial(Harness, tmp_path, broker_of_tests.settings, broker_of_tests.node, database_url=url), wanted
-    )
+    harness_of = partial(Harness, tmp_path, broker_of_tests.settings, broker_of_tests.node, database_url=url)
+    answers = large.ask(harness_of, wanted)
+    answers += large.ask_archived(harness_of, wanted)
+    old = next(each for each in wanted if each.owner == wanted[-1].owner)
+    with large.running(harness_of(workers={}, goes_on=True), wanted) as asker:
+        assert asker.is_archived(old)
+        found = asker.images(old)
+        replayed = asker.ask_replay(old)
+    assert [(each["image"], each["state"], each["outputs"]) for each in found] == [
+        (n, "done", [f"out/{old.id}/photos/2026/district-0/IMG_{n}-0.jpg"]) for n in range(old.images)
+    ]
+    assert replayed.status_code == 409
+    assert "the batch is archived" in replayed.text
     assert [str(each) for each in answers if each.late] == []

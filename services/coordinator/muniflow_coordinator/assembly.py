@@ -10,6 +10,7 @@ from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Every
 from muniflow.transport.types import Transport
 from muniflow_coordinator.api.view import View
+from muniflow_coordinator.cleanup.archiver import Archiver
 from muniflow_coordinator.cleanup.cleaner import Cleaner
 from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.cleanup.late_outputs import LateOutputs
@@ -176,7 +177,9 @@ def _removal(
     late = LateOutputs(loop, executors.erasing, after_s)
     runs.strangers.on_events = late.look
     eraser = Eraser(loop, clock, executors.erasing, state, stores, retry, forecasts, sweeper, late)
-    retention = Retention(loop, clock, state, retry, runs, eraser, settings.owner_keep_days, settings.kept_s)
+    archiver = Archiver(loop, clock, executors.erasing, state, stores.output, retry, runs, eraser, settings.archive_s)
+    kept = settings.owner_keep_days, settings.kept_s
+    retention = Retention(loop, clock, state, retry, runs, eraser, archiver, *kept)
     return cleaner, sweeper, eraser, retention
 
 

@@ -114,7 +114,7 @@ def serve(env: Mapping[str, str]) -> int:
     )
     process = _process(given, operations, settings, broker)
     given.metrics.watch(process.live, lambda: counted.last)
-    answers = Answers(state, process.view, operations, stages, ScalingAnswers(deployments, process.view))
+    answers = _answers(given, operations, stages, process)
     routes = peers.routes({**answers.routes(), **_state_routes(given), **history.routes()})
     pollers: tuple[Poller, ...] = (stages, counted, history, *_ending(settings, broker, operations))
     _run(process, loop, pollers, _servers(settings, http_bind, registry, routes, process))
@@ -153,6 +153,11 @@ def _close(given: Resources, error: Exception | None) -> None:
 
 def _budgets(env: Mapping[str, str]) -> Budgets:
     return Budgets(read_env(BudgetSettings, env), read_env(ImageLimits, env))
+
+
+def _answers(given: Resources, operations: Operations, stages: Stages, process: Process) -> Answers:
+    scaling = ScalingAnswers(given.stages, process.view)
+    return Answers(given.state, process.view, operations, stages, scaling, output=given.stores.output)
 
 
 def _state_routes(given: Resources) -> dict[str, Route]:

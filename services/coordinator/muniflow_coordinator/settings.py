@@ -108,6 +108,9 @@ class CoordinatorSettings(MachineSettings):
     """So many days rejected batches are kept with all their faults, and messages that are no task."""
     owner_keep_days: DaysSetting = Field(default_factory=dict)
     """So many days after their end the batches of an owner are erased, as JSON: `{"utrecht": 90}`. Left out: kept."""
+    archive_after_days: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """So many days after its end a batch is archived: its `report.json` stands for its images, whose rows leave the
+    ledger. Left out: never. What is to be erased is erased all the same."""
     stages: StagesSetting = ()
     """The Deployments of workers, as `muniflow.forecast.stage.read_stages` reads them: what each carries, how it may
     scale. Empty: one for each installed operation, with the defaults of `Stage`."""
@@ -159,6 +162,11 @@ class CoordinatorSettings(MachineSettings):
     def kept_s(self) -> float:
         """Return `kept_days` in seconds."""
         return self.kept_days * 86400
+
+    @property
+    def archive_s(self) -> float | None:
+        """Return `archive_after_days` in seconds."""
+        return None if self.archive_after_days is None else self.archive_after_days * 86400
 
     @property
     def window_bytes(self) -> int:

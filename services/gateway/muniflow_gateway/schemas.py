@@ -47,6 +47,7 @@ VIEW_EXAMPLE: dict[str, Any] = {
     "submitted_at": 1795339815.2,
     "reopened_at": None,
     "finished_at": None,
+    "archived_at": None,
     "report": None,
     "ended": False,
     "faults": [],

@@ -1,7 +1,8 @@
 """A ledger of 50 million images: `python -m tests.soak.ledger --images 50000000 --folder F`.
 
-Fills it, asks it through a real coordinator and gateway, and lets what was kept long enough be erased meanwhile. The
-folder is kept: the same command goes on with what it holds. The last line says it all.
+Fills it, asks it through a real coordinator and gateway, lets what was kept long enough be erased meanwhile, then has
+the other batches of those days archived. The folder is kept: the same command goes on with what it holds. The last line
+says it all.
 """
 
 import argparse
@@ -17,14 +18,15 @@ from pathlib import Path
 from tests.chaos.harness import Harness
 from tests.soak.ledger.fill import DAY_S, OLDEST_DAYS, OWNERS, Ended, batches_of, fill
 from tests.soak.ledger.questions import Answer, Asker
+from tests.soak.ledger.reports import write_reports
 
 from muniflow.runtime.settings import BrokerSettings
 from muniflow_cli.stack.broker import PrivateBroker
 
 IMAGES = 50_000_000
 EXPIRED_DAYS = 4.0
-"""Batches that ended in the first so many days are erased, those of one owner."""
-ERASED_S = 1800.0
+"""Batches that ended in the first so many days are erased, those of one owner; the others of these are archived."""
+ERASED_S = ARCHIVED_S = 1800.0
 
 
 def main() -> int:
@@ -41,7 +43,8 @@ def main() -> int:
     for inserted in fill(url, wanted):
         print(f"inserted {inserted}", flush=True)
     with PrivateBroker(folder / "rabbitmq") as node:
-        answers = ask(partial(Harness, folder, BrokerSettings(amqp_url=node.amqp_url), node, database_url=url), wanted)
+        harness_of = partial(Harness, folder, BrokerSettings(amqp_url=node.amqp_url), node, database_url=url)
+        answers = [*ask(harness_of, wanted), *ask_archived(harness_of, wanted)]
     late = sum(each.late for each in answers)
     size = sum(path.stat().st_size for path in (folder / "state").iterdir()) / 1e9
     images = sum(each.images for each in wanted)
@@ -64,6 +67,21 @@ def ask(harness_of: Callable[..., Harness], wanted: list[Ended]) -> list[Answer]
     return answers
 
 
+def ask_archived(harness_of: Callable[..., Harness], wanted: list[Ended]) -> list[Answer]:
+    """Have batches archived, and ask for the largest of them."""
+    old = [each for each in _old(wanted) if each.owner != OWNERS[0]]
+    variables = {"MUNIFLOW_ARCHIVE_AFTER_DAYS": str(OLDEST_DAYS - EXPIRED_DAYS)}
+    harness = harness_of(workers={}, goes_on=True, variables=variables)
+    write_reports(harness.database_url, harness.root("output"), old)
+    with running(harness, wanted) as asker:
+        began_s = time.monotonic()
+        harness.until(lambda: all(map(asker.is_archived, reversed(old))), "the archive", ARCHIVED_S)
+        images = sum(each.images for each in old)
+        print(f"archived: batches {len(old)}, images {images}, {time.monotonic() - began_s:.0f} s", flush=True)
+        largest = max((each for each in old if each.owner == wanted[-1].owner), key=lambda each: each.images)
+        return _said(asker.ask_archived(largest))
+
+
 @contextmanager
 def running(harness: Harness, wanted: list[Ended]) -> Iterator[Asker]:
     """Coordinator and gateway."""
@@ -73,9 +91,13 @@ def running(harness: Harness, wanted: list[Ended]) -> Iterator[Asker]:
         yield asker
 
 
-def _expired(wanted: list[Ended]) -> list[Ended]:
+def _old(wanted: list[Ended]) -> list[Ended]:
     before = wanted[-1].ended_at - (OLDEST_DAYS - EXPIRED_DAYS) * DAY_S
-    return [each for each in wanted if each.owner == OWNERS[0] and each.ended_at <= before]
+    return [each for each in wanted if each.ended_at <= before]
+
+
+def _expired(wanted: list[Ended]) -> list[Ended]:
+    return [each for each in _old(wanted) if each.owner == OWNERS[0]]
 
 
 def _said(answers: list[Answer], when: str = "") -> list[Answer]:

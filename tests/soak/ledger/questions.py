@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from tests.chaos.harness import Harness
@@ -124,6 +125,33 @@ class Asker:
             *(self._asked(self.gateway, each) for each in through_gateway),
             *(self._asked(self.coordinator, each) for each in from_coordinator),
         ]
+
+    def is_archived(self, batch: Ended) -> bool:
+        """Whether its report stands for its images."""
+        status = self.harness.status(batch.id)
+        return status is not None and status.archived_at is not None
+
+    def ask_archived(self, batch: Ended) -> list[Answer]:
+        """Ask for a batch that is archived, of the asker's owner."""
+        path = f"{BATCHES}/{batch.id}"
+        questions: list[Question] = [
+            ("an archived batch", SOON_S, path, {}),
+            ("its images", SOON_S, f"{path}/images", {"limit": 100}),
+            ("its last images", PAGE_S, f"{path}/images", {"limit": 100, "after": max(batch.images - 101, 0)}),
+            ("its failed images", PAGE_S, f"{path}/images", {"limit": 100, "state": "failed"}),
+            ("its report", COUNT_S, f"{path}/report.ndjson", {}),
+        ]
+        return [self._asked(self.gateway, each) for each in questions]
+
+    def ask_replay(self, batch: Ended) -> httpx.Response:
+        """Ask that its failed images run again."""
+        return self._client.post(f"{self.gateway}{BATCHES}/{batch.id}/replay")
+
+    def images(self, batch: Ended) -> list[dict[str, Any]]:
+        """The first images of a batch, through the gateway."""
+        answer = self._client.get(f"{self.gateway}{BATCHES}/{batch.id}/images").raise_for_status()
+        found: list[dict[str, Any]] = answer.json()["images"]
+        return found
 
     def _asked(self, url: str, question: Question) -> Answer:
         name, bound_s, path, query = question

@@ -201,7 +201,9 @@ def status_of(harness: "CoordinatorHarness", coordinator: Coordinator | None) ->
     stages = Stages((), harness.rates, lambda _queues: {}, InlineRepeater(harness.loop))
     scaling = ScalingAnswers((), lambda: None)
     view = None if coordinator is None else coordinator.view
-    found = Answers(harness.state, lambda: view, harness.operations, stages, scaling).batch("b")
+    found = Answers(
+        harness.state, lambda: view, harness.operations, stages, scaling, output=harness.stores.output
+    ).batch("b")
     assert found is not None
     return found
 

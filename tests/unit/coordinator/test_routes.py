@@ -76,7 +76,7 @@ class Site:
         operations: Any = {"copy": None, "paste": None}
         process = self.process = Here(harness, coordinator)
         scaling = ScalingAnswers(stages_of((), operations), process.view)
-        answers = Answers(harness.state, process.view, operations, self.stages, scaling)
+        answers = Answers(harness.state, process.view, operations, self.stages, scaling, output=harness.stores.output)
         registry = CollectorRegistry()
         self.metrics = Metrics(registry)
         self.metrics.watch(coordinator.live)

@@ -136,6 +136,9 @@ class BatchStatus(Answer):
     reopened_at: float | None = None
     """When failed images of it were run again, after its end; unix time, seconds."""
     finished_at: float | None = None
+    archived_at: float | None = None
+    """When its report took the place of its images in the ledger: what is asked of these is read from it, and failed
+    ones cannot be run again. Unix time, seconds."""
     report: str | None = None
 
 

@@ -80,3 +80,30 @@ class ReportReader:
             self.on_problem("it is cut off, or its last line is damaged")
         elif (sealed := seal_of(last)) is not None and sealed != digest:  # earlier builds sealed none
             self.on_problem(CHANGED)
+
+
+def whole_header(chunks: Iterable[bytes]) -> tuple[dict[str, Any], int]:
+    """Everything of a report but its images, and how many of these it has, once all of its lines were seen.
+
+    Their entries are not read: the seal says that they are as they were written.
+
+    Raises:
+        Rejected: it is no report, it is cut off, or it was changed after it was written.
+    """
+    reader, seal, count, last = ReportReader(lambda _problem: None), hashlib.sha256(usedforsecurity=False), 0, b""
+    for number, line in enumerate(lines_of(chunks)):
+        if last:
+            raise Rejected("more follows its end")
+        if not number:
+            reader.read_header(line)
+        elif is_last(line):
+            last = line
+            continue
+        else:
+            count += bool(line)  # a report without images has an empty one
+        seal.update(line + b"\n")
+    if not last:
+        raise Rejected("it is cut off")
+    if seal_of(last) not in {None, seal.hexdigest()}:  # earlier builds sealed none
+        raise Rejected(CHANGED)
+    return reader.header, count

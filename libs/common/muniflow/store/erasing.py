@@ -35,10 +35,13 @@ class Erased:
     uploads: int = 0
     kept: int = 0
     """Outputs that the report of another batch names."""
+    unnamed: bool = False
+    """Whether nothing says what its outputs are called, so that they stay: the report of an archived batch is gone."""
 
     def __str__(self) -> str:
         kept = f", {self.kept} outputs kept that another report names" if self.kept else ""
-        return f"{self.outputs} outputs, {self.reports} reports, {self.uploads} uploaded images{kept}"
+        lost = ", its report is gone, so look for outputs that are left" if self.unnamed else ""
+        return f"{self.outputs} outputs, {self.reports} reports, {self.uploads} uploaded images{kept}{lost}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,15 +33,18 @@ from muniflow.model.batch import Batch
 from muniflow.model.messages import leaf_count
 from muniflow.model.operation import Operations
 from muniflow.model.report import output_keys
+from muniflow.model.report_schema import ReportEntry
 from muniflow.planning.fleet import fleet_document
 from muniflow.reason_codes import UNKNOWN
 from muniflow.runtime.http import Query, Route
+from muniflow.store.types import Store
 from muniflow_coordinator.api.eta import NO_CONSUMER, eta_of
 from muniflow_coordinator.api.forecasts import forecast_list
 from muniflow_coordinator.api.query import next_after, number_of, page_of
 from muniflow_coordinator.api.scaling import ScalingAnswers, not_leading
 from muniflow_coordinator.api.stages import Stages
 from muniflow_coordinator.api.view import View
+from muniflow_coordinator.cleanup.archived import ArchivedReport
 from muniflow_coordinator.foresight.deadlines import Feasibility
 from muniflow_coordinator.foresight.service_times import kept_profile
 from muniflow_coordinator.runs.runs import Run
@@ -63,17 +67,20 @@ class Answers:
         operations: Operations,
         stages: Stages,
         scaling: ScalingAnswers,
+        *,
+        output: Store,
     ) -> None:
         """Answer from the database, and from the `view` of the coordinator while this process leads.
 
         A standby that cannot forward a request answers, too: from the database, so without images in flight, rates and
-        reasons to wait.
+        reasons to wait. The images of archived batches are in their reports, in the store `output`.
         """
         self._state = state
         self._view = view
         self._operations = operations
         self._stages = stages
         self._scaling = scaling
+        self._output = output
 
     def routes(self) -> Mapping[str, Route]:
         """Return all routes by path."""
@@ -165,10 +172,15 @@ class Answers:
             return None
         limit = number_of(query, "limit", 100, MAX_IMAGES)
         after = number_of(query, "after", -1)
-        found = self._state.images(row.number, state=query.get("state"), after=after, limit=limit)
-        batch = read_spec(row.spec)
-        last = next_after(found, limit, lambda image: image.image)
-        return ImageList(images=tuple(_image(batch, image) for image in found), next=last)
+        if row.archived_at is not None:
+            entries = ArchivedReport(self._output, row).entries(after)
+            wanted = (entry for entry in entries if query.get("state") in {None, entry.state})
+            images = [_archived_image(entry) for entry in islice(wanted, limit)]
+        else:
+            batch = read_spec(row.spec)
+            found = self._state.images(row.number, state=query.get("state"), after=after, limit=limit)
+            images = [_image(batch, image) for image in found]
+        return ImageList(images=tuple(images), next=next_after(images, limit, lambda image: image.image))
 
     def _status(self, row: BatchRow) -> BatchStatus:
         view = self._view()
@@ -206,6 +218,7 @@ class Answers:
             submitted_at=row.submitted_at,
             reopened_at=_reopened_at(view, run, row.id),
             finished_at=row.finished_at if run is None else run.finished_at,
+            archived_at=row.archived_at,
             report=row.report,
         )
 
@@ -262,6 +275,17 @@ def _image(batch: Batch, row: ImageRow) -> ImageStatus:
         reasons=row.reasons,
         reason_code=(row.code or UNKNOWN) if row.state == "failed" else None,
         outputs=tuple(outputs),
+    )
+
+
+def _archived_image(entry: ReportEntry) -> ImageStatus:
+    return ImageStatus(
+        image=entry.image,
+        source=entry.source,
+        state=entry.state,
+        reasons=tuple(entry.reasons),
+        reason_code=(entry.reason_code or UNKNOWN) if entry.state == "failed" else None,
+        outputs=tuple(entry.outputs),
     )
 
 

@@ -6,12 +6,13 @@ repeated. An audit row says at the end what was removed.
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
-from muniflow.errors import Unavailable
+from muniflow.errors import NotFound, Unavailable
 from muniflow.model.audit import AuditEntry
 from muniflow.model.batch import Batch
 from muniflow.model.keys import is_upload, work_prefix
@@ -21,6 +22,7 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.executor import Executor
 from muniflow.runtime.loop import Loop
 from muniflow.store.erasing import Erased, OutputEraser, erase_unfinished, erase_uploads
+from muniflow_coordinator.cleanup.archived import ArchivedReport
 from muniflow_coordinator.cleanup.late_outputs import RETRY_DELAY_S, LateOutputs
 from muniflow_coordinator.cleanup.orphans import Sweeper
 from muniflow_coordinator.foresight.forecasts import Forecasts
@@ -28,13 +30,23 @@ from muniflow_coordinator.resources import Stores
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.spec import read_spec
 from muniflow_coordinator.state.erasure_types import Erasure
-from muniflow_coordinator.state.types import BatchRow, ImageRow, State
+from muniflow_coordinator.state.types import BatchRow, Commit, Counts, State
 
 log = logging.getLogger(__name__)
 BUG_DELAY_S = 60.0
 """Pause before the stores are asked again after an error that should not be."""
 SLICE = 10_000
 """Images of one transaction."""
+
+
+class _Removed(NamedTuple):
+    """What was removed from the stores."""
+
+    erased: Erased
+    late: OutputEraser | None = None
+    """The outputs of a whole batch that ended so short a time ago that more of them may come."""
+    counts: Counts | None = None
+    """Of a batch, where its report alone knows what its erased image was."""
 
 
 @dataclass(eq=False)
@@ -79,9 +91,9 @@ class Eraser:
     def _submit(self, erasure: Erasure) -> None:
         self.executor.submit(partial(self._erase_stores, erasure), partial(self._on_erased, erasure))
 
-    def _on_erased(self, erasure: Erasure, done: Future[tuple[Erased, OutputEraser | None]]) -> None:
+    def _on_erased(self, erasure: Erasure, done: Future[_Removed]) -> None:
         try:
-            erased, outputs = done.result()
+            removed = done.result()
         except Unavailable as error:
             log.warning("erasing waits: %s", error, extra={"batch": erasure.batch})
             self.loop.call_later(RETRY_DELAY_S, lambda: self._submit(erasure))
@@ -89,29 +101,30 @@ class Eraser:
             log.exception("erasing failed, retrying", extra={"batch": erasure.batch})
             self.loop.call_later(BUG_DELAY_S, lambda: self._submit(erasure))
         else:
-            if outputs is not None:
-                self.late.keep(erasure.batch, outputs)
-            self.retry_queue.run(partial(self._erase_rows, erasure, erased))
+            if removed.late is not None:
+                self.late.keep(erasure.batch, removed.late)
+            self.retry_queue.run(partial(self._erase_rows, erasure, removed))
 
     # In the executor
 
-    def _erase_stores(self, erasure: Erasure) -> tuple[Erased, OutputEraser | None]:
-        """Remove it from the stores; a batch that is in the ledger no more was removed from them before.
-
-        Returns:
-            How much, and the outputs of a whole batch that ended so short a time ago that more of them may come.
-        """
-        done, late = Erased(), None
+    def _erase_stores(self, erasure: Erasure) -> _Removed:
+        """Remove it from the stores; a batch that is in the ledger no more was removed from them before."""
+        done = Erased()
         row = self.state.find(erasure.batch)
         if row is None:
-            return done, late
+            return _Removed(done)
         batch = read_spec(row.spec)
         if erasure.image is None:
             outputs = self._erase_batch(row, batch, done)
-            late = outputs if self.clock.now_s() - (row.finished_at or 0.0) < self.late.after_s else None
-        elif found := self.state.opened(row.number, [erasure.image]):
-            self._erase_image(found[0][0], batch, done)
-        return done, late
+            return _Removed(
+                done, outputs if self.clock.now_s() - (row.finished_at or 0.0) < self.late.after_s else None
+            )
+        if row.archived_at is not None:
+            return self._erase_archived(ArchivedReport(self.stores.output, row), erasure.image, batch, done)
+        if found := self.state.opened(row.number, [erasure.image]):
+            image, _ = found[0]
+            self._erase_image(image.image, (image.stem,), image.stem + image.suffix, batch, done)
+        return _Removed(done)
 
     def _stopped(self) -> bool:
         return self.executor.stopped
@@ -121,8 +134,8 @@ class Eraser:
 
     def _erase_batch(self, row: BatchRow, batch: Batch, done: Erased) -> OutputEraser:
         outputs = self._outputs(batch)
-        for image in self.state.every_image(row.number):
-            outputs.add(image.stem)
+        for stem in self._stems(row, done):
+            outputs.add(stem)
         outputs.erase(done)
         erase_unfinished(self.stores.output, batch.destination, self.clock.now_s(), self._stopped)
         if is_upload(batch.source, batch.batch_id):
@@ -130,23 +143,48 @@ class Eraser:
         self.stores.work.delete_prefix(work_prefix(batch.batch_id))
         return outputs
 
-    def _erase_image(self, image: ImageRow, batch: Batch, done: Erased) -> None:
-        outputs = self._outputs(batch)
-        outputs.add(image.stem)
-        outputs.erase_image(image.image, done)
+    def _stems(self, row: BatchRow, done: Erased) -> Iterator[str]:
+        """Yield what the outputs of a batch are called."""
+        if row.archived_at is None:
+            yield from (image.stem for image in self.state.every_image(row.number))
+            return
+        report = ArchivedReport(self.stores.output, row)
+        try:
+            for entry in report.entries():
+                yield from report.stems(entry)
+        except NotFound:  # somebody removed it, or all of this is done a second time
+            done.unnamed = next(self.stores.output.list(f"{row.destination}/"), None) is not None
+
+    def _erase_archived(self, report: ArchivedReport, image: int, batch: Batch, done: Erased) -> _Removed:
+        """Remove one image of an archived batch; that has its counts from its report then."""
+        try:
+            if (entry := next(report.entries(image - 1), None)) is not None:
+                name = entry.source.removeprefix(batch.source)
+                self._erase_image(image, report.stems(entry), name, batch, done)
+            return _Removed(done, counts=report.counts())
+        except NotFound:
+            done.unnamed = True
+            return _Removed(done)
+
+    def _erase_image(self, image: int, stems: tuple[str, ...], name: str, batch: Batch, done: Erased) -> None:
+        """Remove what is called so. Last from the reports: in that of an archived batch alone it has a name."""
         if is_upload(batch.source, batch.batch_id):
-            name = image.stem + image.suffix
             done.uploads += erase_uploads(self.stores.source, batch.batch_id, self._stopped, name=name)
-        self.stores.work.delete_prefix(work_prefix(batch.batch_id, image.image))
+        self.stores.work.delete_prefix(work_prefix(batch.batch_id, image))
+        outputs = self._outputs(batch)
+        for stem in stems:
+            outputs.add(stem)
+        outputs.erase_image(image, done)
 
     # In the retry queue
 
-    def _erase_rows(self, erasure: Erasure, erased: Erased) -> None:
-        row = self.state.find(erasure.batch)
+    def _erase_rows(self, erasure: Erasure, removed: _Removed) -> None:
+        row, erased = self.state.find(erasure.batch), removed.erased
         if row is not None and erasure.image is not None:
             self.state.erase_image(row.number, erasure.image, erased_name(erasure.image))
+            self.state.commit([Commit(row.number, counts=removed.counts)])
         elif row is not None and self.state.drop_images(row.number, SLICE):
-            again: Callable[[], None] = partial(self._erase_rows, erasure, erased)
+            again: Callable[[], None] = partial(self._erase_rows, erasure, removed)
             self.loop.call_later(0, lambda: self.retry_queue.run(again))
             return
         if erasure.image is None:

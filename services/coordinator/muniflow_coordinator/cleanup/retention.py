@@ -1,4 +1,4 @@
-"""Erases batches that were kept for as long as they may be, and forgets rejections and letters."""
+"""Erases or archives batches that were kept for as long as they may be, and forgets rejections and letters."""
 
 import logging
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from functools import partial
 
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Every, Loop
+from muniflow_coordinator.cleanup.archiver import Archiver
 from muniflow_coordinator.cleanup.eraser import Eraser
 from muniflow_coordinator.retry_queue import RetryQueue
 from muniflow_coordinator.runs.runs import Runs
@@ -33,6 +34,7 @@ class Retention:
     retry_queue: RetryQueue
     runs: Runs
     eraser: Eraser
+    archiver: Archiver
     keep_days: Mapping[str, float]
     """Days by owner."""
     kept_s: float
@@ -48,6 +50,7 @@ class Retention:
     def start(self) -> None:
         """Go on with what is being erased, look now, and from then on."""
         self.retry_queue.run(self.eraser.resume)
+        self.retry_queue.run(self.archiver.resume)
         self._looks.turn()
         self._looks.start()
 
@@ -70,6 +73,8 @@ class Retention:
         if len(found) == AT_ONCE:
             self._begun = tuple(each.batch for each in found)
             self.loop.call_later(PAUSE_S, self._go_on)
+        else:
+            self.archiver.look()  # after all that is to be erased: of that nothing is kept as a report
 
     def _go_on(self) -> None:
         if self._looks.stopped:

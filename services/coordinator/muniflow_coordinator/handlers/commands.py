@@ -16,13 +16,13 @@ from muniflow.runtime.clock import Clock
 from muniflow.runtime.loop import Loop
 from muniflow.transport.types import Delivery, Transport
 from muniflow_coordinator.cleanup.cleaner import Cleaner
-from muniflow_coordinator.cleanup.eraser import Eraser
+from muniflow_coordinator.cleanup.eraser import SLICE, Eraser
 from muniflow_coordinator.handlers.audit import AuditTrail
 from muniflow_coordinator.handlers.dead_letters import LetterHandler
 from muniflow_coordinator.handlers.decode import read_message
 from muniflow_coordinator.handlers.dispatcher import Dispatcher
 from muniflow_coordinator.handlers.finalizer import Finisher
-from muniflow_coordinator.handlers.job import ACTIONS, Job
+from muniflow_coordinator.handlers.job import ACTIONS, Job, Standing
 from muniflow_coordinator.handlers.list_reader import Intakes
 from muniflow_coordinator.metrics import Metrics
 from muniflow_coordinator.notifier import Notifier, notice_of_run
@@ -34,8 +34,6 @@ from muniflow_coordinator.state.types import Commit, State
 
 log = logging.getLogger(__name__)
 
-SLICE = 10_000
-"""Images of one transaction."""
 CLEANER_RETRY_S = 0.05
 """Pause before the cleaner is asked again whether it still removes intermediates of a batch."""
 
@@ -116,11 +114,12 @@ class CommandHandler:
         held.append(lambda: self._take(job))
         self._end(None)
 
-    def _owner_of(self, batch_id: str) -> str | None:
+    def _known(self, batch_id: str) -> tuple[str | None, Standing]:
+        """Return who has a batch, if anybody does, and where it stands."""
         if (known := self.intakes.get(batch_id) or self.runs.get(batch_id)) is not None:
-            return known.batch.owner
+            return known.batch.owner, "runs"
         row = self.state.find(batch_id)
-        return None if row is None else row.owner
+        return (None, "ended") if row is None else (row.owner, "archived" if row.archived_at is not None else "ended")
 
     def _begin(self, job: Job) -> None:
         command, batch_id = job.command, job.command.batch
@@ -130,7 +129,7 @@ class CommandHandler:
         if not batch_id and command.action != "cancel":
             self._begin_all(job)
             return
-        owner = self._owner_of(batch_id)
+        owner, stands = self._known(batch_id)
         if owner is None and command.action == "erase":
             self.eraser.begin_refused(batch_id, job.owner, job.sender())
         elif owner is None:
@@ -143,7 +142,7 @@ class CommandHandler:
             job.tell(batch_id, "refused: the batch of another owner")
             self._end(job)
             return
-        job.tell(batch_id, refusal := job.refusal(runs=batch_id in self.intakes or batch_id in self.runs))
+        job.tell(batch_id, refusal := job.refusal(stands))
         if refusal:
             self._end(job)
             return

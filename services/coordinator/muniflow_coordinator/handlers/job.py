@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from muniflow.model.audit import AuditAction
 from muniflow.model.messages import Command
@@ -16,6 +17,10 @@ ACTIONS: Mapping[str, AuditAction] = {
     "drop_letter": "drop letter",
 }
 """What the audit trail says of each command."""
+
+
+Standing = Literal["runs", "ended", "archived"]
+"""Of a batch; one that is being read counts as one that runs."""
 
 
 def _nobody() -> tuple[str, str]:
@@ -47,12 +52,12 @@ class Job:
         command = self.command
         return Chosen(operation=command.operation, reason_code=command.reason_code, owner=self.owner)
 
-    def refusal(self, *, runs: bool) -> str:
-        """Return why it is not done for a batch that runs, or does not; empty: it is."""
-        one = self.command.action == "erase" and self.command.image is not None
-        return (
-            f"refused: image {self.command.image} of a batch that runs; erase it after the end" if one and runs else ""
-        )
+    def refusal(self, stands: Standing) -> str:
+        """Return why it is not done for a batch that stands there; empty: it is."""
+        action, image = self.command.action, self.command.image
+        if action == "erase" and image is not None and stands == "runs":
+            return f"refused: image {image} of a batch that runs; erase it after the end"
+        return "refused: the batch is archived" if stands == "archived" and action in {"reopen", "drop"} else ""
 
     def images(self, total: int) -> range:
         """Return the numbers of the images that are meant, of a batch of `total`."""

@@ -4,15 +4,15 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from muniflow.model.budget import Amounts
+from muniflow_coordinator.state.archives import SqlArchives
 from muniflow_coordinator.state.charge_types import Charge
-from muniflow_coordinator.state.erasures import SqlErasures
 from muniflow_coordinator.state.rows import storable
 from muniflow_coordinator.state.tables import batches, spending
 
 KEPT_DAYS = 31
 
 
-class SqlCharges(SqlErasures):
+class SqlCharges(SqlArchives):
     """Reads and writes charges."""
 
     def spent(self, owner: str, day: int) -> Amounts:

@@ -84,6 +84,7 @@ def batch_row(row: Row[Any]) -> BatchRow:
         counts=counts_of(row),
         tallies=row.tallies,
         owner=row.owner,
+        archived_at=row.archived_at,
     )
 
 

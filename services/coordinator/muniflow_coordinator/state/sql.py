@@ -56,6 +56,7 @@ _KEEP_BATCH = insert(batches)
 _FORGET_LEAVES = delete(leaves).where(leaves.c.batch == bindparam("batch_"), leaves.c.n == bindparam("n_"))
 _FORGET_RUN = _FORGET_LEAVES.where(leaves.c.run == bindparam("run_"))
 _RESTART = update(images).where(*_ONE_PENDING).values(run=images.c.run + 1)
+_ARCHIVED_AT = select(batches.c.archived_at)
 _COUNTS = select(batches.c.total, batches.c.done, batches.c.failed, batches.c.cancelled)
 
 
@@ -219,6 +220,7 @@ class SqlState(SqlWebhooks):
                 .where(
                     failure_of(chosen._replace(batch=batch)),
                     images.c.n.between(within.start, within.stop - 1),
+                    _ARCHIVED_AT.where(batches.c.number == batch).scalar_subquery().is_(None),
                 )
                 .values(state="pending", run=images.c.run + 1, reasons=None, reason_code=None, operation=None)
             ).rowcount

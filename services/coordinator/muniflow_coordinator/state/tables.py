@@ -60,6 +60,9 @@ batches = Table(
     # Added to version 2: an earlier coordinator knows nothing of it, and what it inserts belongs to `default`.
     Column("owner", String(80), nullable=False, server_default=DEFAULT_OWNER),
     Column("keep_days", Double),
+    # When its report took the place of its images, and whether rows of them are still to be deleted.
+    Column("archived_at", Double),
+    Column("rows_left", Boolean),
     Index("batches_by_state", "state", "number"),
     Index("batches_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
@@ -262,6 +265,8 @@ forecasts = Table(
 ADDED = (
     batches.c.owner,
     batches.c.keep_days,
+    batches.c.archived_at,
+    batches.c.rows_left,
     images.c.reason_code,
     images.c.operation,
     images.c.failed_at,

@@ -15,6 +15,7 @@ from muniflow.model.checksums import ImageSums
 from muniflow.model.ledger import Leaf, SettledImage
 from muniflow.model.messages import BatchState, ImageState
 from muniflow.model.owners import DEFAULT_OWNER
+from muniflow_coordinator.state.archive_types import ArchiveState
 from muniflow_coordinator.state.charge_types import ChargeState
 from muniflow_coordinator.state.erasure_types import ErasureState
 from muniflow_coordinator.state.failure_types import ANY, Chosen
@@ -80,6 +81,8 @@ class BatchRow:
     tallies: str
     """`Tallies` as JSON."""
     owner: str = DEFAULT_OWNER
+    archived_at: float | None = None
+    """When its report took the place of its images; unix seconds."""
 
 
 class ImageRow(NamedTuple):
@@ -124,7 +127,7 @@ class Commit:
     report: str | None = None
 
 
-class State(ChargeState, ErasureState, WebhookState, Protocol):
+class State(ArchiveState, ChargeState, ErasureState, WebhookState, Protocol):
     """Durable records of batches, images and leaves of open images."""
 
     # The writer

@@ -42,6 +42,7 @@ from muniflow_gateway.streaming import StreamedAnswer
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 IMAGES = binary(*CONTENT_TYPES.values())
 OUTPUTS = binary(*OUTPUT_TYPES)
+ARCHIVED = "the batch is archived: its failed images cannot be run again; send it once more with `again`"
 
 
 @router.get("", operation_id="listBatches", summary="List batches, newest first", responses=problems())
@@ -253,6 +254,8 @@ async def replay(
     """Failed images run again from their source, and nothing else. A batch at its end becomes `running` again."""
     image = wanted.image if wanted else None
     status = await deps.coordinator.batch(batch_id)
+    if status.archived_at is not None:
+        raise Problem(HTTPStatus.CONFLICT, ARCHIVED)
     failed = status.failed
     if image is not None:
         found = await deps.coordinator.image(batch_id, image)
