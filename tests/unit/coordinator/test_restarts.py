@@ -255,3 +255,40 @@ def test_a_source_store_that_is_away_delays_the_intake(
     (harness.root / "source").mkdir()
     harness.stores.source.write("list.txt", b"a.jpg\nb.jpg\n")
     harness.until(lambda: harness.ended("b"))
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended meanwhile", "still runs"])
+def test_tasks_that_wait_for_a_connection_are_published_unless_their_batch_has_ended(
+    harness: "CoordinatorHarness", monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    """Copies that an earlier coordinator has dispatched settle a batch while its tasks wait to be published anew."""
+    monkeypatch.setattr("muniflow_coordinator.handlers.dispatcher.RETRY_DELAY_S", 0.01)
+    harness.start_with_held(3, 3)
+    coordinator, state = harness.coordinator, harness.state
+    assert coordinator
+    assert state
+    dispatcher, run = coordinator.dispatcher, coordinator.view.runs.get("b")
+    assert run
+    before = len(harness.held)
+    taken = [(run, row) for row in state.images(run.number)]
+    with monkeypatch.context() as away:
+        away.setattr(dispatcher, "transport", Away())
+        dispatcher.publish(taken)
+        if ended:
+            harness.let_go()
+            harness.finish()
+    wait_s(harness, 0.2)
+    assert len(harness.held) + len(harness.tasks) == before + (0 if ended else 3)
+
+
+class Away:
+    """A transport without a connection."""
+
+    connected = False
+
+
+def wait_s(harness: "CoordinatorHarness", pause_s: float) -> None:
+    """Run the loop: for what must not happen."""
+    later: list[bool] = []
+    harness.loop.call_later(pause_s, lambda: later.append(True))
+    harness.until(lambda: later)
