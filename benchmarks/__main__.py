@@ -47,7 +47,8 @@ def _publish(name: str, load: float, results: list[Result], *, keep: bool) -> No
 def main() -> None:
     """Measure muniflow against what it could be and what people would use instead.
 
-    Only ratios of interleaved runs mean anything; keep the machine quiet while they run.
+    Only ratios of interleaved runs mean anything; keep the machine quiet while they run. Single questions have
+    modules of their own: python -m benchmarks.checksums, .failures, .gateway and .observability.
     """
     signal.signal(signal.SIGTERM, _stop)
 

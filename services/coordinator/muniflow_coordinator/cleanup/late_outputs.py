@@ -63,7 +63,8 @@ class LateOutputs:
     def free(self, destination: str, then: Callable[[], None]) -> bool:
         """Return whether a new batch may have this destination now; if not, `then` is called when it may.
 
-        What is below it is the new batch's from then on.
+        What is below it is the new batch's from then on. It waits for as long as the output store is away, where it
+        could write nothing either.
         """
         folder = f"{destination}/"
         for batch_id, outputs in list(self._erased.items()):
@@ -71,6 +72,7 @@ class LateOutputs:
             if not (folder.startswith(other) or other.startswith(folder)):
                 continue
             if (waiting := self._busy.get(batch_id)) is not None:
+                log.info("a new batch waits until late outputs are erased", extra={"destination": destination})
                 waiting.append(then)
                 return False
             del self._erased[batch_id]
