@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.chaos.harness import Harness, document
 from tests.upgrade import builds
-from tests.upgrade.walk import RECOMMENDED, walk_through
+from tests.upgrade.walk import POISON, RECOMMENDED, walk_through
 
 from muniflow.model.keys import REPORT
 from muniflow.model.topology import step_queue
@@ -73,3 +73,31 @@ def make_later(harness: Harness, batch: str, image: int) -> None:
             return mine
 
         harness.until(found, "the task of the image")
+
+
+def test_an_archived_batch_there_and_back(walk, older):
+    """The earlier build lists it with its report and runs nothing of it; back here its images are as they were."""
+    harness, this = walk.harness, builds.this_tree()
+    for name in (*walk.names("workers"), "coordinator"):
+        walk.ensure(name, this)
+    harness.until_ready(*walk.names("workers"), "coordinator")
+    harness.submit(document("archived", [*walk.pictures[:3], POISON], [["resize", "50%"]]))
+    harness.until_ended("archived")
+    images = list(harness.client.images("archived"))
+    walk.stop("coordinator")
+    harness.coordinator.start(MUNIFLOW_ARCHIVE_AFTER_DAYS="0.00001")
+    harness.until(lambda: getattr(harness.status("archived"), "archived_at", None) is not None, "the archive")
+    here = harness.status("archived")
+    walk.put("coordinator", older)
+    harness.until_ready("coordinator")
+    harness.command("reopen", "archived")
+    harness.until(lambda: not harness.held_messages(), "a replay of nothing")
+    there = harness.status("archived")
+    assert (there.state, there.done, there.failed, there.report) == ("partial", 3, 1, here.report)
+    walk.put("coordinator", this)
+    harness.until_ready("coordinator")
+    assert harness.status("archived") == here
+    assert list(harness.client.images("archived")) == images
+    harness.command("erase", "archived")
+    harness.until(lambda: harness.gone("archived"), "the erasure")
+    assert [path for path in (harness.root("output") / "archived").rglob("*") if path.is_file()] == []
