@@ -223,7 +223,7 @@ def test_skaffold_syncs_every_file_of_a_service():
 
 
 def test_shell_scripts_parse():
-    for name in ("deploy-secrets", "deploy-try-images", "images-load", "release"):
+    for name in ("bundle-load", "deploy-secrets", "deploy-try-images", "images-load", "release"):
         subprocess.run(["bash", "-n", ROOT / "scripts" / name], check=True)
     compile((ROOT / "tests" / "e2e" / "run").read_text(), "run", "exec")
 

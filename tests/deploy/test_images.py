@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,58 @@ def test_images_go_into_a_local_cluster(tmp_path: Path, context: str, said: str)
     done = subprocess.run([ROOT / "scripts" / "images-load"], check=False, capture_output=True, text=True, env=env)
     assert said in done.stdout + done.stderr
     assert done.returncode == (context == "production")
+
+
+DOCKER = r"""
+echo "$@" >> "$0.log"
+case "$1 $2" in
+    "image inspect") case "$*" in *rabbitmq*) [ -e "$0.pulled" ] || exit 1 ;; esac; echo "${REVISION:-abc}" ;;
+    "pull "*) touch "$0.pulled" ;;
+    "save "*) echo saved ;;
+    "push "*) echo "0.1.0: digest: sha256:$(printf %s "$2" | sha256sum | cut -c -64) size: 9" ;;
+esac
+"""
+
+
+def test_a_bundle_is_loaded_into_a_registry_inside_and_the_chart_names_each_image_by_its_digest_there(
+    tmp_path: Path,
+) -> None:
+    """Docker is a stand-in; docs/research/deploy.md tells of a trial with a real one."""
+    program(tmp_path, "docker", DOCKER)
+    own = tmp_path / "own.yaml"
+    own.write_text("steps: {chain: {operations: [resize, split], image: {repository: muniflow-steps}}}")
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    registry = "registry.inside:5000/imagery"
+    folder = tmp_path / "bundle"
+
+    def ended(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            list(map(str, command)), check=False, capture_output=True, text=True, env={**env, **variables}
+        )
+
+    made = ended(sys.executable, ROOT / "scripts" / "bundle", folder, "--values", own)
+    assert made.returncode == 0, made.stderr
+    names = [line.split()[1] for line in (folder / "images.txt").read_text().splitlines()]
+    asked = (tmp_path / "docker.log").read_text()
+    assert f"muniflow-steps:{muniflow.__version__}" in names
+    assert f"save {' '.join(names)}\n" in asked
+    assert re.findall("pull (.*)", asked) == [name for name in names if "rabbitmq" in name]
+    assert ended(sys.executable, ROOT / "scripts" / "bundle", folder).stderr == f"bundle: {folder} is not empty\n"
+
+    (folder / "images.tar.gz").rename(tmp_path / "kept")
+    (folder / "images.tar.gz").write_bytes(b"another")
+    assert "not what was packed" in ended(folder / "load", registry).stderr
+    (tmp_path / "kept").rename(folder / "images.tar.gz")
+    assert "of another one" in ended(folder / "load", registry, REVISION="def").stderr
+    for _ in range(2):
+        loaded = ended(folder / "load", registry)
+        assert loaded.returncode == 0, loaded.stderr
+    values = ("--values", own, "--values", folder / "values.yaml")
+    chart = folder / f"muniflow-{muniflow.__version__}.tgz"
+    rendered = run("helm", "template", "try", chart, *values).stdout
+    images = set(re.findall(r'^\s*(?:- )?image: "?([^"\s]+)"?$', rendered, re.MULTILINE))
+    assert len(images) == len(names)
+    assert all(re.fullmatch(rf"{registry}/[\w./-]+:[\w.-]+@sha256:[0-9a-f]{{64}}", image) for image in images), images
 
 
 def test_workflows_run_what_a_person_runs() -> None:
