@@ -1,54 +1,89 @@
 """schemathesis with links against a live gateway: no answer is a fault of ours, and no way leads round a key."""
 
 import json
+import os
+import resource
 import subprocess
 import sys
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from tests.integration.gateway.help import form, picture
+from tests.security import made_up_requests
 from tests.support import web
 
 from muniflow_gateway.auth.api_keys import make_key
 
 EXAMPLES = 10
 """Of each operation, and of each way from one to the next."""
-LONGEST_S = 700
-"""Of one run: on two quiet cores it takes about 100 s, most of them to make the requests up."""
+ANSWER_S = 30
+"""For one answer, also on a busy machine; a request without one fails the run and is named."""
+MAKING_UP_CPU_S = 500
+"""Of schemathesis itself, which on two quiet cores takes about 70 s of them to make the requests up."""
+LONGEST_S = 1500
+"""Of one run: 15 times what it takes on two quiet cores."""
 FOR_EVERYBODY = frozenset({"/livez", "/readyz"})
 """And to sign out."""
 
 
 def send_made_up(gateway, folder, key, seed):
     """Send what schemathesis makes of the document, with this key; returns method, path and status of each request."""
-    har = folder / "requests.har"
+    log = folder / "requests.jsonl"
+    log.write_text("")
     options = {
         "--phases": "examples,coverage,fuzzing,stateful",
         "--checks": "not_a_server_error",
         "--max-examples": str(EXAMPLES),
         "--seed": str(seed),
-        "--request-timeout": "60",
+        "--request-timeout": str(ANSWER_S),
         "--exclude-operation-id": "followBatch",  # it does not end
-        "--report": "har",
-        "--report-har-path": str(har),
         "-H": f"X-Api-Key: {key}",
     }
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{gateway.url}/openapi.json"]
-    done = subprocess.run(
-        [*command, *(part for option in options.items() for part in option)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    entries = json.loads(har.read_text())["log"]["entries"]
-    return [
-        (entry["request"]["method"], urlsplit(entry["request"]["url"]).path, entry["response"]["status"])
-        for entry in entries
+    hooks = {"SCHEMATHESIS_HOOKS": made_up_requests.__name__, made_up_requests.LOG_VARIABLE: str(log)}
+    try:
+        done = subprocess.run(
+            [*command, *(part for option in options.items() for part in option)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **hooks},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (MAKING_UP_CPU_S, MAKING_UP_CPU_S)),
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"not ended after {LONGEST_S} s; {spent(lines_of(log))}")
+    lines = lines_of(log)
+    sys.stdout.write(f"\nseed {seed}: {spent(lines)}\n")
+    assert done.returncode == 0, f"{done.stdout}\n{spent(lines)}"
+    return [(line["method"], urlsplit(line["url"]).path, line["status"]) for line in lines if "begins" not in line]
+
+
+def lines_of(log: Path) -> list[Mapping[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def spent(lines) -> str:
+    """Where the time of a run went: the slowest answers, and what has none yet."""
+    answers = [
+        (ends["at_s"] - begins["at_s"], f"{begins['begins']} {ends['status']}")
+        for begins, ends in pairwise(lines)
+        if "begins" in begins and "begins" not in ends
     ]
+    answers.sort(reverse=True)
+    slowest = ", ".join(f"{what} {took_s:.2f} s" for took_s, what in answers[:5])
+    whole_s = lines[-1]["at_s"] - lines[0]["at_s"] if lines else 0
+    last = lines[-1].get("begins") if lines else None
+    waited = f"; without an answer: {last}" if last else ""
+    return (
+        f"{len(answers)} answers in {sum(took_s for took_s, _ in answers):.0f} of {whole_s:.0f} s; "
+        f"slowest: {slowest}{waited}"
+    )
 
 
 @pytest.mark.security
