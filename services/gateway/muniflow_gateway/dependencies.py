@@ -65,8 +65,8 @@ class Dependencies:
         return "draining" if self.stopping.is_set() else self.broker.unavailable_reason
 
     async def given_up(self, request: Request) -> bool:
-        """Whether a request that waits should wait no longer: its client is gone, or the process drains."""
-        return self.stopping.is_set() or await request.is_disconnected()
+        """Whether a request that waits should wait no longer: its client or its key is gone, or the process drains."""
+        return self.stopping.is_set() or not self.access.serves(request) or await request.is_disconnected()
 
 
 # All are coroutines, also those that wait for nothing: FastAPI runs functions in its 40 threads, one after the other,

@@ -179,6 +179,14 @@ class Access:
         """
         self._key(request, method)
 
+    def serves(self, request: HTTPConnection) -> bool:
+        """Whether who has begun to read is still served: a key may end, or be revoked, while its answer goes on."""
+        try:
+            self.admit(request, "GET")
+        except Problem:
+            return False
+        return True
+
     def check(self, request: HTTPConnection, secret: str) -> ApiKey:
         """Whose key this is, for a page that signs in; counted as a request of a stranger.
 

@@ -159,17 +159,17 @@ class Follower:
                 if view.state not in TERMINAL:
                     await subscription.first(POLL_S)
 
-    async def events(self, batch_id: str, stopping: asyncio.Event, only: str | None) -> AsyncIterator[bytes]:
+    async def events(self, batch_id: str, over: Callable[[], bool], only: str | None) -> AsyncIterator[bytes]:
         """A batch as server-sent events: `progress` with the batch at each change, `end` with it at its end.
 
-        `stopping` ends the stream in its middle: the client asks again, of another process.
+        `over` ends the stream in its middle, within a second: the client asks again, of another process or in vain.
         """
         yield b"retry: 2000\n\n"
         queue: asyncio.Queue[BatchView] = asyncio.Queue(maxsize=1)
         feeding = asyncio.ensure_future(self._feed(batch_id, queue, only))
         try:
             quiet_s = 0.0
-            while not stopping.is_set():
+            while not over():
                 try:
                     async with asyncio.timeout(STOP_CHECK_S):
                         view = await queue.get()

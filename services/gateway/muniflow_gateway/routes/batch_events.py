@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
 from muniflow_gateway.problems import RETRY_S, Problem
@@ -33,18 +33,21 @@ EVENTS: dict[str, Any] = {
         **problems(404),
     },
 )
-async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader) -> Response:
-    """The stream ends with the batch."""
+async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader, request: Request) -> Response:
+    """The stream ends with the batch; and with the key, when that is revoked or its time is over."""
     await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
     if deps.streams >= deps.settings.max_streams:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
-    return StreamedAnswer(_stream(deps, batch_id, caller.sees_only), media_type="text/event-stream")
+    return StreamedAnswer(_stream(deps, request, batch_id, caller.sees_only), media_type="text/event-stream")
 
 
-async def _stream(deps: Dependencies, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
+async def _stream(deps: Dependencies, request: Request, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
+    def over() -> bool:
+        return deps.stopping.is_set() or not deps.access.serves(request)
+
     deps.streams += 1
     try:
-        async for event in deps.follower.events(batch_id, deps.stopping, owner):
+        async for event in deps.follower.events(batch_id, over, owner):
             yield event
     finally:
         deps.streams -= 1
