@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from tests.deploy.chart import CHART, files_of, load, name_of, of_kind, pods, rendered, template
 from tests.support.guarded_s3 import DELETE, LIST, READ, WRITE, allows
 from tests.support.waiting import eventually
 
-from muniflow.errors import Unavailable
+from muniflow.errors import NotFound, Unavailable
 from muniflow.store import open_store
 from muniflow.store.rights import RIGHTS, ROOTS
 from muniflow_cli.stack.ports import free_ports
@@ -158,7 +159,12 @@ def test_the_built_in_server_itself_refuses_what_is_not_granted(prepared, monkey
         step = {root: store("step-blur", root) for root in ROOTS}
         step["work"].write("x", b"x")
         step["output"].write("b/a-0.jpg", b"x")
+        for which in ("source", "work"):
+            assert step[which].size("gone") is None, "it tells that a blob is absent to who may not list"
+            with pytest.raises(NotFound):
+                step[which].read("gone")
         for attack in (
+            *(partial(list, step[root].list(prefix)) for root in ROOTS for prefix in ("", "b/")),
             lambda: step["source"].write("a.jpg", b"x"),
             lambda: step["work"].delete("x"),
             lambda: step["output"].write("b/report.json", b"x"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,35 +18,47 @@ import pytest
 from tests.integration.gateway.help import OwnGateway, form, picture
 from tests.support import web
 from tests.support.coordinators import CoordinatorProcess
-from tests.support.guarded_s3 import ABORT, DELETE, LIST, READ, WRITE, GuardedS3, guarded_s3
+from tests.support.guarded_s3 import ABORT, DELETE, LIST, READ, WRITE, GuardedS3, Policy, guarded_s3
 from tests.support.waiting import eventually, run_until
 
 from muniflow.errors import NotFound, Unavailable
+from muniflow.model.keys import intermediate_key
+from muniflow.model.lineage import WHOLE
 from muniflow.model.messages import TERMINAL
 from muniflow.model.topology import Topology
+from muniflow.runtime.key_files import rotate_keys
 from muniflow.runtime.loop import new_loop
 from muniflow.runtime.settings import BrokerSettings, read_env, to_env
 from muniflow.store import Store, open_store
-from muniflow.store.policies import s3_policy
+from muniflow.store.policies import s3_bucket_policies, s3_policy
 from muniflow.store.rights import RIGHTS, ROOTS, Root
 from muniflow.transport.rabbitmq import RabbitTransport
 
 USERS = {"coordinator": "coordinator", "gateway": "gateway", "step-resize": "step", "step-split": "step"}
 """The service of each part."""
 URLS: Mapping[Root, str] = {root: f"s3://{root}" for root in ROOTS}
-ACTIONS = {"read": {READ}, "list": {LIST}, "write": {WRITE}, "delete": {DELETE}}
+ACTIONS = {"read": {READ}, "list": {LIST}, "write": {WRITE}, "delete": {DELETE}, "absent": set[str]()}
 ROUTE = [["resize", "64x48"], ["split", True]]
 
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def s3() -> Iterator[GuardedS3]:
+def built_in_policy(service: str) -> Policy:
+    """The policies of the built-in server's buckets, as far as they are about this service."""
+    buckets = s3_bucket_policies(URLS, {service: [service]})
+    return {"Statement": [statement for policy in buckets.values() for statement in policy["Statement"]]}
+
+
+@pytest.fixture(params=["amazon", "builtin"])
+def s3(request: pytest.FixtureRequest) -> Iterator[GuardedS3]:
     with guarded_s3() as s3:
-        s3.policies = {part: s3_policy(service, URLS) for part, service in USERS.items()}
+        s3.tells_absent = request.param == "builtin"
+        policy_of = built_in_policy if s3.tells_absent else partial(s3_policy, roots=URLS)
+        s3.policies = {part: policy_of(service) for part, service in USERS.items()}
         s3.policies["root"] = {
             "Statement": [{"Effect": "Allow", "Action": [READ, LIST, WRITE, DELETE, ABORT], "Resource": "*"}]
         }
+        assert web.post(f"{s3.url}/moto-api/reset").is_success  # all servers of a process have the same buckets
         for root in ROOTS:
             assert web.request("PUT", f"{s3.url}/{root}").is_success
         yield s3
@@ -58,6 +71,8 @@ Environment = Callable[[str], dict[str, str]]
 def environment(broker: BrokerSettings, s3: GuardedS3, tmp_path: Path) -> Environment:
     """The variables of a part, whose secrets are in files."""
     place = urlsplit(broker.amqp_url)
+    keys = tmp_path / "signing.pem", tmp_path / "verify.pem"
+    rotate_keys(*keys)
 
     def made(part: str) -> dict[str, str]:
         folder = tmp_path / "secrets" / part
@@ -77,6 +92,8 @@ def environment(broker: BrokerSettings, s3: GuardedS3, tmp_path: Path) -> Enviro
             "AWS_ENDPOINT_URL": s3.url,
             "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": "us-east-1",
+            "MUNIFLOW_SIGNING_KEY_FILE": str(keys[0]),
+            "MUNIFLOW_VERIFY_KEYS_FILE": str(keys[1]),
             **{f"MUNIFLOW_{root.upper()}_URL": url for root, url in URLS.items()},
         }
 
@@ -135,7 +152,7 @@ def ended(gateway: OwnGateway, batch_id: str) -> str:
 
 
 def send(gateway: OwnGateway, **document: object) -> str:
-    answer = web.post(f"{gateway.url}/v1/batches", json={"operations": ROUTE, **document})
+    answer = web.post(f"{gateway.url}/v1/batches", json={"operations": ROUTE, **document}, timeout=60)
     assert answer.status_code in {200, 202}, answer.text
     return ended(gateway, str(document["batch_id"]))
 
@@ -170,7 +187,7 @@ def test_every_service_works_with_its_rights_and_uses_all_of_them(
     granted = {
         (service, action, grant.root)
         for service in USERS.values() for grant in RIGHTS[service] for right in grant.rights
-        for action in ACTIONS[right]
+        for action in (ACTIONS | ({} if s3.tells_absent else {"absent": {LIST}}))[right]
     }  # fmt: skip
     assert granted == used
     a_step_changes_nothing_of_anothers(s3, monkeypatch, batch_id)
@@ -206,6 +223,29 @@ def a_step_changes_nothing_of_anothers(s3: GuardedS3, monkeypatch: pytest.Monkey
         with pytest.raises(Unavailable, match="not allowed to"):
             attack()
     assert everything() == before
+
+
+def test_who_has_no_task_of_a_batch_does_not_find_its_intermediates(
+    gateway: OwnGateway, s3: GuardedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker of the second step runs, so what the first one has made for it stays."""
+    store_of(s3, monkeypatch, "root", "source").write("street/a.jpg", picture(0)[1])
+    route = [ROUTE[0], ["blur", "gaussian"]]
+    document = {"batch_id": "street", "source": "street/", "operations": route}
+    sent = web.post(f"{gateway.url}/v1/batches", json=document)
+    assert sent.status_code == 202, sent.text
+    everything = store_of(s3, monkeypatch, "root", "work")
+    (intermediate,) = eventually(lambda: list(everything.list("street/")))
+    another = store_of(s3, monkeypatch, "step-split", "work")
+
+    for step in (-1, 0, 1):
+        with pytest.raises(NotFound):
+            another.read(intermediate_key("street", 0, 0, step, WHOLE))
+    if s3.tells_absent:
+        for prefix in ("", "street/", "street/0/0/"):
+            with pytest.raises(Unavailable, match="not allowed to list"):
+                list(another.list(prefix))
+    assert another.size(intermediate.key), "the name is all that it takes"
 
 
 def test_a_password_that_changed_counts_for_the_next_connection(broker: BrokerSettings, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class GuardedS3:
 
     url: str
     policies: dict[str, Policy] = field(default_factory=dict)
+    tells_absent: bool = False
+    """Whether who may read is told that a blob is absent, as by the built-in server; Amazon tells who may list."""
     used: set[tuple[str, str, str]] = field(default_factory=set)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
     """With the resource instead of the bucket."""
@@ -98,9 +100,9 @@ def _guard(application: Callable[..., Any], s3: GuardedS3) -> Callable[..., Any]
                 return [DENIED]
             answer: list[Any] = []
             body = list(application(environ, lambda *given: answer.extend(given)))
-            # Without the right to list, one is not even told that there is nothing.
-            if answer[0].startswith("404") and wanted[0][0] == READ and not s3.may(user, LIST, wanted[0][1]):
-                answer[0] = "403 Forbidden"
+            if answer[0].startswith("404") and wanted[0][0] == READ and not s3.tells_absent:
+                # Without the right to list, one is not even told that there is nothing.
+                answer[0] = "404 Not Found" if s3.may(user, LIST, wanted[0][1]) else "403 Forbidden"
             start_response(*answer)
             return body
 

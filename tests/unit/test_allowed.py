@@ -103,6 +103,16 @@ def test_a_task_that_reads_elsewhere_is_foreign(fields):
         require_inside(TASK.model_copy(update=fields), SOURCES)
 
 
+def test_names_of_intermediates_hold_a_part_of_the_signature_and_only_a_part():
+    assert TASK.mark == ""
+    signed = TASK.model_copy(update={"grant": GRANT})
+    assert GRANT.signature.startswith(signed.mark.removeprefix("."))
+    assert 22 * 6 >= 128
+    assert len(signed.mark) == 1 + 22 < len(GRANT.signature) / 3
+    assert signed.mark != TASK.model_copy(update={"grant": KEY.sign(TASK, ("delft/",))}).mark
+    assert signed.mark == TASK.model_copy(update={"grant": KEY.sign(TASK, SOURCES), "image": 8}).mark
+
+
 @pytest.mark.parametrize(("owner", "source", "grants", "expected"), [
     ("utrecht", "utrecht/2026/", {}, ("utrecht/2026/",)),
     ("utrecht", "", {}, ("utrecht/",)),

@@ -133,10 +133,16 @@ def test_the_stem(key: str, stem: str) -> None:
 
 
 def test_the_intermediates_of_an_image_lie_below_its_prefix_and_its_batch() -> None:
-    key = keys.intermediate_key("city", 12_345, 2, 1, ((3, 4), (0, 6)))
     assert keys.work_prefix("city", 12_345) == "city/12/12345/"
-    assert key.startswith(keys.work_prefix("city", 12_345))
-    assert key.startswith(keys.work_prefix("city"))
+    for key in (
+        keys.intermediate_key("city", 12_345, 2, 1, ((3, 4), (0, 6))),
+        keys.intermediate_key("city", 12_345, 2, 1, ((3, 4), (0, 6)), mark=".x"),
+        keys.profile_key("city", 12_345, 2, mark=".x"),
+        keys.metadata_key("city", 12_345, 2, mark=".x"),
+    ):
+        assert keys.stored_key_problem(key) is None
+        assert key.startswith(keys.work_prefix("city", 12_345))
+        assert key.startswith(keys.work_prefix("city"))
 
 
 places = st.tuples(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.guarded_s3 import DELETE, LIST, READ, WRITE, allows
 
 from muniflow.errors import Invalid
-from muniflow.store.policies import azure_policy, gcs_policy, s3_policy
+from muniflow.store.policies import azure_policy, gcs_policy, s3_bucket_policies, s3_policy
 from muniflow.store.rights import RIGHTS, ROOTS, Root
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +53,28 @@ def test_s3_allows_just_what_is_granted(service):
     assert listed == {
         (f"arn:aws:s3:::{PLACES[grant.root][0]}", f"{PLACES[grant.root][1]}{grant.below}*" if grant.root != "work"
          else None)
-        for grant in RIGHTS[service] if "list" in grant.rights
+        for grant in RIGHTS[service] if {"list", "absent"} & set(grant.rights)
     }  # fmt: skip
+
+
+def test_the_built_in_server_lets_no_step_list():
+    """It tells whoever may read that a blob is absent; Amazon only whoever may list."""
+    policies = s3_bucket_policies(S3, {service: [service] for service in RIGHTS})
+    for service in RIGHTS:
+        may = {
+            (root, bucket)
+            for root, (bucket, _) in PLACES.items()
+            if allows({"Statement": of_user(policies[bucket], service)}, LIST, f"arn:aws:s3:::{bucket}")
+        }
+        granted_in = {PLACES[grant.root][0] for grant in RIGHTS[service] if "list" in grant.rights}
+        assert {bucket for _, bucket in may} == granted_in
+    for statement in (each for policy in policies.values() for each in of_user(policy, "step")):
+        assert statement["Action"] != LIST
+        assert statement["Action"]
+
+
+def of_user(policy, user):
+    return [each for each in policy["Statement"] if user in each["Principal"]["AWS"]]
 
 
 def test_gcs_grants_roles_under_conditions():
@@ -86,9 +106,10 @@ def test_azure_assigns_roles_to_containers():
         for role, item in zip(policy["roles"], policy["assignments"], strict=True)
     }
     blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+    no_list = f"(!(ActionMatches{{'{blobs}/read'}} AND SubOperationMatches{{'Blob.List'}}))"
     assert names == {
-        "imagery": ([f"{blobs}/read"], None),
-        "scratch": ([f"{blobs}/read", f"{blobs}/write"], None),
+        "imagery": ([f"{blobs}/read"], f"{no_list} AND (@Resource[{blobs}:path] StringLike 'source/*')"),
+        "scratch": ([f"{blobs}/read", f"{blobs}/write"], no_list),
         "results": ([f"{blobs}/write"], f"(@Resource[{blobs}:path] StringNotLike '*.json')"),
     }
 

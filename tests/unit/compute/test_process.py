@@ -20,6 +20,7 @@ from muniflow.model.lineage import Coverage
 from muniflow.model.messages import Encoding, RawRef, Task
 from muniflow.model.rendering import Rendering
 from muniflow.model.settlement import Done, Fail, Retry
+from muniflow.runtime.signing import new_signing_key
 
 
 def refs(*tasks: Task) -> list[RawRef]:
@@ -122,6 +123,17 @@ def test_tiles_of_an_intermediate_travel_by_reference(tmp_path):
     assert files(tmp_path / "work") == before
     assert {ref.key for ref in refs(*tiles)} == {ref.key for ref in refs(after_half)}
     assert {(ref.width_px, ref.height_px) for ref in refs(*tiles)} == {(8, 6)}
+
+
+def test_of_a_signed_batch_each_name_in_the_work_store_holds_a_part_of_the_signature(tmp_path):
+    write_source(tmp_path, "a.png", picture(64, 48), profile=profiles.wide())
+    first = task("a.png", "half", "quarter", "smooth", rendering=Rendering(color="keep"))
+    signed = first.model_copy(update={"grant": new_signing_key().sign(first, ("",))})
+    (after_half,) = process(signed, context(tmp_path, only="half")).follow
+    assert after_half.mark == signed.mark
+    names = list(files(tmp_path / "work"))
+    assert len(names) == 2, "pixels and profile"
+    assert all(signed.mark in name for name in names), names
 
 
 def by_reference(made: Context) -> Context:

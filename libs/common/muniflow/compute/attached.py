@@ -40,11 +40,11 @@ class Attached:
         """
         image = task.batch, task.image, task.run
         if self.profile is not None:
-            key = keys.profile_key(*image)
+            key = keys.profile_key(*image, mark=task.mark)
             work.write(key, memoryview(self.profile))
             task = task.model_copy(update={"profile": key})
         if self.metadata is not None:
-            key = keys.metadata_key(*image)
+            key = keys.metadata_key(*image, mark=task.mark)
             work.write(key, memoryview(self.metadata.to_bytes()))
             task = task.model_copy(update={"metadata": key})
         return task

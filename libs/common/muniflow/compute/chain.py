@@ -287,9 +287,8 @@ class Chain:
         self._failures.append(self.task.part_failed(lineage, disposition.reason, step, disposition.code))
 
     def _output_key(self, lineage: Lineage) -> str:
-        return keys.output_key(
-            self.task.destination, output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
-        )
+        name = output_name(self.task.stem, leaf_index(lineage), self.task.encoding)
+        return keys.output_key(self.task.destination, name)
 
     def _measure(self, step: int) -> StepMeasure:
         if step not in self._measures:
@@ -297,4 +296,5 @@ class Chain:
         return self._measures[step]
 
     def _key(self, step: int, lineage: Lineage) -> str:
-        return keys.intermediate_key(self.task.batch, self.task.image, self.task.run, step, lineage)
+        image = (self.task.batch, self.task.image, self.task.run)
+        return keys.intermediate_key(*image, step, lineage, mark=self.task.mark)

@@ -1,10 +1,13 @@
 """What a task carries of the grant that the coordinator signed for its batch; see `muniflow.model.allowed`."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniflow.model.wire import OPEN
+
+MARK_CHARS: Final = 22
+"""Of a signature: 132 of its bits, which nobody guesses, and too few to make a task with."""
 
 
 class Grant(BaseModel):
@@ -18,3 +21,8 @@ class Grant(BaseModel):
     """Prefixes of the source store below which its tasks read."""
     signature: Annotated[str, Field(max_length=128)]
     """Ed25519, in URL-safe base64 without padding."""
+
+    @property
+    def mark(self) -> str:
+        """A part of names that is known only to whoever has a task of the batch."""
+        return f".{self.signature[:MARK_CHARS]}"

@@ -116,19 +116,22 @@ def work_prefix(batch: str, image: int | None = None) -> str:
     return f"{batch}/" if image is None else f"{batch}/{image // 1000}/{image}/"
 
 
-def intermediate_key(batch: str, image: int, run: int, step: int, lineage: Lineage) -> str:
-    """The deterministic key of the raw pixels that step `step` made."""
-    return f"{work_prefix(batch, image)}{run}-{step}-{label(lineage)}.raw"
+def intermediate_key(batch: str, image: int, run: int, step: int, lineage: Lineage, *, mark: str = "") -> str:
+    """The deterministic key of the raw pixels that step `step` made.
+
+    `mark` (`Task.mark`) keeps it from whoever has no task of the batch, here and below.
+    """
+    return f"{work_prefix(batch, image)}{run}-{step}-{label(lineage)}{mark}.raw"
 
 
-def profile_key(batch: str, image: int, run: int) -> str:
+def profile_key(batch: str, image: int, run: int, *, mark: str = "") -> str:
     """The key of the ICC profile of a source, beside its intermediates, for the process that encodes."""
-    return f"{work_prefix(batch, image)}{run}.icc"
+    return f"{work_prefix(batch, image)}{run}{mark}.icc"
 
 
-def metadata_key(batch: str, image: int, run: int) -> str:
+def metadata_key(batch: str, image: int, run: int, *, mark: str = "") -> str:
     """The key of what outputs keep of the metadata of a source, in the same place."""
-    return f"{work_prefix(batch, image)}{run}.meta"
+    return f"{work_prefix(batch, image)}{run}{mark}.meta"
 
 
 def share_report_name(number: int, of: int) -> str:

@@ -101,6 +101,11 @@ class Task(Message):
         """Pixels of its input; `None` where it must be decoded first."""
         return sum(tile.pixels.size_px for tile in self.tiles) or None
 
+    @property
+    def mark(self) -> str:
+        """A part of the names of intermediates, for which one must have a task of the batch; empty: not signed."""
+        return "" if self.grant is None else self.grant.mark
+
     def part_done(self, lineage: Lineage, outputs_sha256: tuple[str, ...] | None = None) -> "Settled":
         """A part of its image is done, and nothing is handed on of what this task was about."""
         return Settled(

@@ -21,6 +21,8 @@ _S3_OBJECT: Mapping[Right, tuple[str, ...]] = {
 }
 _GCS: Mapping[Right, tuple[str, ...]] = {
     "read": ("storage.objects.get",),
+    # Who may not list is not told that an object is absent.
+    "absent": ("storage.objects.list",),
     "list": ("storage.objects.list",),
     # Google asks for `delete` to replace an object, as a task that is delivered twice does.
     "write": (
@@ -32,13 +34,16 @@ _GCS: Mapping[Right, tuple[str, ...]] = {
     "delete": ("storage.objects.delete",),
 }
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-# `read` lists, too: Azure has no action of its own for it.
-_AZURE: Mapping[Right, str] = {"read": "read", "list": "read", "write": "write", "delete": "delete"}
+# Azure has no action for listing: it is a part of `read`, which a condition takes away.
+_AZURE: Mapping[Right, str] = {"read": "read", "absent": "read", "list": "read", "write": "write", "delete": "delete"}
+_AZURE_NO_LIST = f"!(ActionMatches{{'{_BLOBS}/read'}} AND SubOperationMatches{{'Blob.List'}})"
+_LISTING: frozenset[Right] = frozenset({"absent", "list"})
+"""What Amazon and Google allow by the right to list."""
 
 
 def s3_policy(service: str, roots: Roots) -> Policy:
     """The IAM policy of a service; roots are `s3://bucket/prefix`."""
-    return _s3(s for grant in RIGHTS[service] for s in _s3_statements(grant, roots[grant.root]))
+    return _s3(s for grant in RIGHTS[service] for s in _s3_statements(grant, roots[grant.root], _LISTING))
 
 
 def s3_bucket_policies(roots: Roots, principals: Mapping[str, Iterable[str]]) -> dict[str, Policy]:
@@ -47,7 +52,8 @@ def s3_bucket_policies(roots: Roots, principals: Mapping[str, Iterable[str]]) ->
     for service, users in principals.items():
         for grant in RIGHTS[service]:
             bucket, _ = _place(roots[grant.root], "s3")
-            statements = list(_s3_statements(grant, roots[grant.root]))
+            # It tells everybody who may read that a blob is absent.
+            statements = list(_s3_statements(grant, roots[grant.root], frozenset({"list"})))
             if "delete" in grant.rights:
                 # It asks for this right on the bucket, not on each key, where several blobs are deleted at once.
                 statements.append({"Effect": "Allow", "Action": "s3:DeleteObject", "Resource": f"{_S3_ARN}{bucket}"})
@@ -61,10 +67,10 @@ def gcs_policy(service: str, roots: Roots) -> Policy:
     for number, grant in enumerate(RIGHTS[service], 1):
         bucket, path = _place(roots[grant.root], "gs")
         # Listing is asked of the bucket, which no condition on names of objects is true for.
-        objects = sorted({action for right in grant.rights if right != "list" for action in _GCS[right]})
+        objects = sorted({action for right in grant.rights if right not in _LISTING for action in _GCS[right]})
         for part, permissions, condition in (
             ("", objects, _gcs_condition(bucket, path, grant)),
-            ("List", list(_GCS["list"]) if "list" in grant.rights else [], None),
+            ("List", list(_GCS["list"]) if _LISTING.intersection(grant.rights) else [], None),
         ):
             if permissions:
                 role = f"muniflow{service.capitalize()}{number}{part}"
@@ -92,12 +98,12 @@ def _s3(statements: Iterable[Policy]) -> Policy:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _s3_statements(grant: RootRights, url: str) -> Iterable[Policy]:
+def _s3_statements(grant: RootRights, url: str, lists: frozenset[Right]) -> Iterable[Policy]:
     bucket, path = _place(url, "s3")
     arn, name = f"{_S3_ARN}{bucket}", path + grant.below
     objects = [action for right in grant.rights for action in _S3_OBJECT.get(right, ())]
     yield {"Effect": "Allow", "Action": objects, "Resource": f"{arn}/{name}*"}
-    if "list" in grant.rights:
+    if lists.intersection(grant.rights):
         listing: Policy = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}
         # A request for one object names no prefix, and must be answered 404 where there is none: IfExists.
         yield listing | ({"Condition": {"StringLikeIfExists": {"s3:prefix": f"{name}*"}}} if name else {})
@@ -116,7 +122,8 @@ def _azure_condition(path: str, grant: RootRights) -> str:
     # Azure does not tell a listing by its prefix here: what may be listed is the whole container.
     name = "" if "list" in grant.rights else path + grant.below
     blob = f"@Resource[{_BLOBS}:path]"
-    parts = [f"{blob} StringLike '{name}*'"] if name else []
+    parts = [_AZURE_NO_LIST] if "read" in grant.rights and "list" not in grant.rights else []
+    parts += [f"{blob} StringLike '{name}*'"] if name else []
     parts += [f"{blob} StringNotLike '*{grant.but}'"] if grant.but else []
     return " AND ".join(f"({part})" for part in parts)
 

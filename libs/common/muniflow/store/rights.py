@@ -10,7 +10,7 @@ from typing import Final, Literal
 from muniflow.model.keys import UPLOADS
 
 Root = Literal["source", "work", "output"]
-Right = Literal["read", "list", "write", "delete"]
+Right = Literal["read", "absent", "list", "write", "delete"]
 ROOTS: Final[tuple[Root, ...]] = ("source", "work", "output")
 NOT_BY_STEPS: Final = ".json"
 """Steps write images; what ends so are reports and marks of the coordinator and the gateway."""
@@ -22,8 +22,9 @@ class RootRights:
 
     root: Root
     rights: tuple[Right, ...]
-    """`read` also asks for the size. `list` is more than listing: without it S3 answers 403, not 404, for a blob that
-    is not there, and a missing image would be tried again and again. `write` replaces what is there, too."""
+    """`read` also asks for the size. `absent` is to be told that a blob is not there: Amazon and Google tell that only
+    to whoever may list (403 otherwise), and a missing image would be tried again and again; `list` has it, too.
+    `write` replaces what is there."""
     below: str = ""
     """Only keys that begin so; empty: all."""
     but: str = ""
@@ -44,10 +45,11 @@ RIGHTS: Final[Mapping[str, tuple[RootRights, ...]]] = {
         RootRights("source", ("write", "delete"), below=f"{UPLOADS}/"),  # of a request that is given up
         RootRights("output", ("read", "list")),
     ),
-    # Which step is the first and which the last is up to the route of a batch, so all have the same rights.
+    # Which step is the first and which the last is up to the route of a batch, so all have the same rights. None looks
+    # around: names of uploads and of intermediates are known only to whoever has a task of their batch.
     "step": (
-        RootRights("source", ("read", "list")),
-        RootRights("work", ("read", "list", "write")),
+        RootRights("source", ("read", "absent")),
+        RootRights("work", ("read", "absent", "write")),
         RootRights("output", ("write",), but=NOT_BY_STEPS),
     ),
     "test": (
@@ -55,4 +57,4 @@ RIGHTS: Final[Mapping[str, tuple[RootRights, ...]]] = {
         RootRights("output", ("read", "list")),
     ),
 }
-"""By service: the gateway has no business in the work store, and no step deletes, reads outputs or writes sources."""
+"""By service: the gateway does nothing in the work store; no step lists, deletes, reads outputs or writes sources."""
