@@ -16,7 +16,7 @@ GAIN = 0.15
 batches, and the luck of single batches moves it by a quarter of their spread (docs/research/performance.md)."""
 UNGRADED = 2
 """Grades of 0 that the first ones have beside them."""
-MOST_MISS = 0.5
+MAX_MISS = 0.5
 """A grade that is farther off moves the level no more than this: one batch that stood still says little of the next."""
 SETTLING = 10
 """Of a window, the level begins at the median of so many."""
@@ -69,7 +69,7 @@ def _followed(grades: Sequence[float]) -> tuple[float, list[float]]:
         miss = grade - level
         misses.append(miss)
         gain = GAIN if known else max(GAIN, 1 / (number + 1 + UNGRADED))
-        level += gain * min(max(miss, -MOST_MISS), MOST_MISS)
+        level += gain * min(max(miss, -MAX_MISS), MAX_MISS)
     return level, misses
 
 
