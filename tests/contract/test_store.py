@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from tests.support.azurite import AZURITE, azurite
+from tests.support.google_storage import STAND_IN, google_storage
 from tests.support.waiting import LIMIT_S
 
 from muniflow.errors import NotFound, Rejected, Unavailable
@@ -95,10 +96,16 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-AZURE = ("azure",) if AZURITE else ()
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    with google_storage("google") as url:
+        yield url
 
 
-@pytest.fixture(params=["local", "s3", *AZURE])
+CLOUDS = (*(("google",) if STAND_IN else ()), *(("azure",) if AZURITE else ()))
+
+
+@pytest.fixture(params=["local", "s3", *CLOUDS])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new empty place that other processes reach too."""
     if request.param == "local":
@@ -106,12 +113,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue(request.param)}/{next(numbers)}"
 
 
-@pytest.fixture(params=["local", "local, no nameless files", "s3", "memory", *AZURE])
+@pytest.fixture(params=["local", "local, no nameless files", "s3", "memory", *CLOUDS])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     match request.param:
         case "memory":
             return ObjectStore(MemoryStore(), "memory")
-        case "s3" | "azure":
+        case "s3" | "google" | "azure":
             return open_store(f"{request.getfixturevalue(request.param)}/{next(numbers)}")
         case "local, no nameless files":
             monkeypatch.setattr("muniflow.store.whole_file.NAMELESS", os.O_WRONLY)  # a folder cannot be opened so

@@ -1,6 +1,6 @@
 """Azure's blob storage as its free emulator, where that is installed (`npm install azurite`). It knows no policies.
 
-fake-gcs-server 1.56.1 was tried for Google: it takes no uploads by the interface that `obstore` uses.
+For Google there is `tests.support.google_storage`.
 """
 
 import base64
