@@ -68,6 +68,8 @@ def command(batch: str | None, limit: int, *, as_json: bool) -> None:
         click.echo(f"{text}; priority {status.priority}")
     if reason := why_no_eta(status):
         say(reason)
+    if status.archived_at is not None:
+        say("archived: its report stands for its images; failed ones are not run again")
     if status.report:
         say(f"report: {status.report}")
 
