@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -163,7 +164,7 @@ def test_the_built_in_server_itself_refuses_what_is_not_granted(prepared, monkey
             assert step[which].size("gone") is None, "it tells that a blob is absent to who may not list"
             with pytest.raises(NotFound):
                 step[which].read("gone")
-        for attack in (
+        attacks: list[Callable[[], object]] = [
             *(partial(list, step[root].list(prefix)) for root in ROOTS for prefix in ("", "b/")),
             lambda: step["source"].write("a.jpg", b"x"),
             lambda: step["work"].delete("x"),
@@ -171,7 +172,8 @@ def test_the_built_in_server_itself_refuses_what_is_not_granted(prepared, monkey
             lambda: step["output"].delete("b/report.json"),
             lambda: store("gateway", "source").write("a.jpg", b"x"),
             lambda: store("gateway", "work").read("x"),
-        ):
+        ]
+        for attack in attacks:
             with pytest.raises(Unavailable, match="not allowed to"):
                 attack()
     finally:

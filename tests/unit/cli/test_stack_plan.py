@@ -89,6 +89,7 @@ def test_the_coordinator_is_given_what_was_calibrated_here(tmp_path):
 
     assert "MUNIFLOW_PROFILE_FILE" not in coordinator_plan(7001, 7002).variables
     path = read_env(CoordinatorSettings, variables).profile_file
+    assert path is not None
     assert read_profile_file(Path(path)).costs.message_s == 0.5
 
 
