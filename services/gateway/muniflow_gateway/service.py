@@ -111,7 +111,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         grants=uploads.grants,
     )
     metrics.uploads.set_function(lambda: uploads.uploading)
-    metrics.streams.set_function(lambda: deps.streams)
+    metrics.streams.set_function(lambda: deps.access.slots.taken(deps.streams))
     return deps
 
 

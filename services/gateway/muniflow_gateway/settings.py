@@ -79,9 +79,9 @@ class GatewaySettings(GatewayAddress):
     max_wait_s: float = Field(300.0, gt=0)
     """Largest `wait` of a request; a larger one is cut to it."""
     max_streams: int = Field(256, ge=1)
-    """Open event streams."""
+    """Open event streams, half of them under one key."""
     max_waiting: int = Field(1024, ge=1)
-    """Requests that wait for the end of a batch."""
+    """Requests that wait for the end of a batch, half of them under one key."""
 
     @property
     def behind_tls(self) -> bool:

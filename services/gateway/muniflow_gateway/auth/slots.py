@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,20 @@ HELD = "slots"
 """Where a request keeps what it holds."""
 
 Scope = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Room:
+    """For what a process does few of at a time. No key takes all of it: half at most."""
+
+    refusal: str
+    """What who finds no room is told."""
+    most: int
+
+    @property
+    def most_per_key(self) -> int:
+        """Under one key."""
+        return max(1, self.most // 2)
 
 
 class RequestSlots:
@@ -40,6 +55,23 @@ class RequestSlots:
         """
         if self._per_address:
             self._take(scope, ("address", address), self._per_address, "of this address", "max_connections_per_address")
+
+    def take_room(self, scope: Scope, room: Room, key: str) -> None:
+        """Count a request as one that takes room, until its answer is sent.
+
+        Raises:
+            Problem: 503, there is none, or none under this key.
+        """
+        limits = {(room.refusal, ""): room.most, (room.refusal, key): room.most_per_key}
+        if any(self._taken[slot] >= limit for slot, limit in limits.items()):
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, room.refusal, retry_after_s=RETRY_S)
+        for slot in limits:
+            self._taken[slot] += 1
+            scope.setdefault("state", {}).setdefault(HELD, []).append(slot)
+
+    def taken(self, room: Room) -> int:
+        """How many requests take room now."""
+        return self._taken[room.refusal, ""]
 
     def leave(self, scope: Scope) -> None:
         """Free what a request holds."""

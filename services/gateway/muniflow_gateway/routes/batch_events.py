@@ -1,13 +1,12 @@
 """`/v1/batches/{id}/events`: one batch as server-sent events."""
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from muniflow_gateway.auth.access import Caller
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
-from muniflow_gateway.problems import RETRY_S, Problem
 from muniflow_gateway.streaming import StreamedAnswer
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -36,18 +35,13 @@ EVENTS: dict[str, Any] = {
 async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader, request: Request) -> Response:
     """The stream ends with the batch; and with the key, when that is revoked or its time is over."""
     await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
-    if deps.streams >= deps.settings.max_streams:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open", retry_after_s=RETRY_S)
-    return StreamedAnswer(_stream(deps, request, batch_id, caller.sees_only), media_type="text/event-stream")
+    deps.access.slots.take_room(request.scope, deps.streams, caller.identity)
+    return StreamedAnswer(_stream(deps, request, batch_id, caller), media_type="text/event-stream")
 
 
-async def _stream(deps: Dependencies, request: Request, batch_id: str, owner: str | None) -> AsyncIterator[bytes]:
+async def _stream(deps: Dependencies, request: Request, batch_id: str, caller: Caller) -> AsyncIterator[bytes]:
     def over() -> bool:
         return deps.stopping.is_set() or not deps.access.serves(request)
 
-    deps.streams += 1
-    try:
-        async for event in deps.follower.events(batch_id, over, owner):
-            yield event
-    finally:
-        deps.streams -= 1
+    async for event in deps.follower.events(batch_id, over, caller.sees_only):
+        yield event

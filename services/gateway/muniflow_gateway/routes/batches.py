@@ -24,7 +24,7 @@ from muniflow_gateway.dependencies import (
     binary,
     problems,
 )
-from muniflow_gateway.problems import RETRY_S, Problem, invalid
+from muniflow_gateway.problems import Problem, invalid
 from muniflow_gateway.routes.upload import archive_of
 from muniflow_gateway.schemas import (
     BatchPage,
@@ -98,15 +98,11 @@ async def get_batch(
     """
     if not wait:
         return await deps.follower.now(batch_id, caller.sees_only)
-    if deps.waiting >= deps.settings.max_waiting:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests wait for a batch", retry_after_s=RETRY_S)
-    deps.access.slots.leave(request.scope)  # those that only wait are counted by themselves: a key has hundreds
-    deps.waiting += 1
-    try:
-        longest_s = min(wait, deps.settings.max_wait_s)
-        return await deps.follower.wait(batch_id, longest_s, partial(deps.given_up, request), caller.sees_only)
-    finally:
-        deps.waiting -= 1
+    slots = deps.access.slots
+    slots.leave(request.scope)  # those that only wait are counted by themselves: a key has hundreds
+    slots.take_room(request.scope, deps.waiting, caller.identity)
+    longest_s = min(wait, deps.settings.max_wait_s)
+    return await deps.follower.wait(batch_id, longest_s, partial(deps.given_up, request), caller.sees_only)
 
 
 @router.get("/{batch_id}/images", operation_id="listImages", summary="List its images", responses=problems(404))

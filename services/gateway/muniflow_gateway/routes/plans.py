@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -17,14 +16,11 @@ from muniflow.planning.fleet import Fleet, read_fleet
 from muniflow.planning.plan import Wish, make_plan
 from muniflow.planning.sampling import GivenSizes, Sampling, given_sizes, sample_sizes
 from muniflow_gateway.auth.access import Caller
-from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Reader, problems
-from muniflow_gateway.problems import RETRY_S, Problem
+from muniflow_gateway.dependencies import PLANS, Dependencies, DependenciesDep, Reader, problems
 from muniflow_gateway.schemas import PlanView
 from muniflow_gateway.upload.documents import Rights, check_document, encoded
 
 router = APIRouter(tags=["plans"])
-MAX_PLANS = 2
-"""Made at a time: each may list a folder and read headers."""
 BODY = {
     "requestBody": {
         "required": True,
@@ -53,21 +49,18 @@ class PlanOptions(BaseModel):
     responses=problems(400, 413),
     openapi_extra=BODY,
 )
-async def plan(given: Annotated[dict[str, Any], Body()], deps: DependenciesDep, caller: Reader) -> PlanView:
+async def plan(
+    request: Request, given: Annotated[dict[str, Any], Body()], deps: DependenciesDep, caller: Reader
+) -> PlanView:
     """A batch as for `/v1/batches`, and beside it what a plan can be asked. Nothing is run, nothing is kept.
 
     The sizes of its images are read from their headers; with `sizes` no image needs to be there.
     """
     batch, options = _read(given, deps, caller)
-    if deps.plans >= MAX_PLANS:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many plans are being made", retry_after_s=RETRY_S)
-    deps.plans += 1
-    try:
-        fleet = read_fleet(await deps.coordinator.fleet(), "the running stack")
-        profile = read_profile(await deps.coordinator.profile())
-        return await run_in_threadpool(_plan, deps, batch, options, fleet, profile)
-    finally:
-        deps.plans -= 1
+    deps.access.slots.take_room(request.scope, PLANS, caller.identity)
+    fleet = read_fleet(await deps.coordinator.fleet(), "the running stack")
+    profile = read_profile(await deps.coordinator.profile())
+    return await run_in_threadpool(_plan, deps, batch, options, fleet, profile)
 
 
 def _read(given: Mapping[str, Any], deps: Dependencies, caller: Caller) -> tuple[Batch, PlanOptions]:
