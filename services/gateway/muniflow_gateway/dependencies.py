@@ -17,7 +17,6 @@ from muniflow.model.operation import Operations
 from muniflow.model.owners import Grants
 from muniflow.store.types import Store
 from muniflow_gateway.auth.access import Access, Caller
-from muniflow_gateway.auth.slots import Room
 from muniflow_gateway.clients.audit import AuditTeller
 from muniflow_gateway.clients.broker import Broker
 from muniflow_gateway.clients.coordinator import CoordinatorClient
@@ -28,9 +27,6 @@ from muniflow_gateway.metrics import GatewayMetrics
 from muniflow_gateway.problems import CONTENT_TYPE, invalid
 from muniflow_gateway.settings import GatewaySettings
 from muniflow_gateway.upload.service import UploadService
-
-PLANS = Room("too many plans are being made", 4)
-"""Each may list a folder and read headers."""
 
 
 @dataclass
@@ -57,16 +53,6 @@ class Dependencies:
     """Set when the process drains: open streams end."""
     destinations: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Where the outputs of batches are, of those looked at lately."""
-
-    @property
-    def streams(self) -> Room:
-        """For event streams that are open."""
-        return Room("too many event streams are open", self.settings.max_streams)
-
-    @property
-    def waiting(self) -> Room:
-        """For requests that wait for the end of a batch."""
-        return Room("too many requests wait for a batch", self.settings.max_waiting)
 
     def why_not_ready(self) -> str | None:
         """Why no batch can be handed in now, or `None`; called from any thread."""

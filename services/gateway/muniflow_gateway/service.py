@@ -24,6 +24,7 @@ from muniflow.runtime.http import HttpServer, parse_bind
 from muniflow.runtime.settings import BrokerSettings, OwnerSettings, ProcessSettings, StoreSettings, read_env, variable
 from muniflow.store.open import open_store
 from muniflow_gateway.app import make_app
+from muniflow_gateway.auth import rooms
 from muniflow_gateway.auth.access import OPEN, Access
 from muniflow_gateway.auth.api_keys import KeyRing
 from muniflow_gateway.clients.audit import AuditTeller
@@ -111,7 +112,7 @@ def make_dependencies(env: Mapping[str, str], loop: asyncio.AbstractEventLoop) -
         grants=uploads.grants,
     )
     metrics.uploads.set_function(lambda: uploads.uploading)
-    metrics.streams.set_function(lambda: deps.access.slots.taken(deps.streams))
+    metrics.streams.set_function(lambda: deps.access.slots.taken(rooms.streams(settings)))
     return deps
 
 

@@ -64,7 +64,7 @@ SOURCES = [
     *(GATEWAY / "upload" / f"{name}.py" for name in ("body", "documents", "multipart", "service")),
     *(GATEWAY / "routes" / f"{name}.py" for name in ("batch_events", "batches", "failures", "pipeline", "plans")),
     *(GATEWAY / f"clients/{name}.py" for name in ("backlog", "broker", "coordinator")),
-    *(GATEWAY / f"{name}.py" for name in ("auth/access", "auth/quotas", "dependencies", "problems")),
+    *(GATEWAY / f"{name}.py" for name in ("auth/access", "auth/quotas", "auth/rooms", "problems")),
     COORDINATOR / "api/routes.py", STORE / "oserrors.py",
 ]  # fmt: skip
 """Where faults of batches and forms, and reasons of skipped files and failed images, come from."""
@@ -81,7 +81,7 @@ OF_THE_OPERATOR = {
 }  # fmt: skip
 """In a log at start, or of a gateway without keys, which only an operator sees."""
 OF_PROGRAMS = {
-    "not an idempotency record", "short form", "long form", "manifest line", "manifest line {}", "given {} times",
+    "not an idempotency record", "short form", "long form", "manifest line", "manifest line {}",
     "send multipart/form-data, not {}", "the Content-Type of the form has no boundary that could be used",
     "only together with `erase=true`: one image cannot be cancelled", "give it or `replicas`, not both",
     "operations[{}] ({}), tile {}: {}",

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from muniflow_gateway.auth import rooms
 from muniflow_gateway.auth.access import Caller
 from muniflow_gateway.dependencies import Dependencies, DependenciesDep, OwnBatch, Reader, problems
 from muniflow_gateway.streaming import StreamedAnswer
@@ -35,7 +36,7 @@ EVENTS: dict[str, Any] = {
 async def events(batch_id: OwnBatch, deps: DependenciesDep, caller: Reader, request: Request) -> Response:
     """The stream ends with the batch; and with the key, when that is revoked or its time is over."""
     await deps.follower.now(batch_id, caller.sees_only)  # 404 before the stream begins
-    deps.access.slots.take_room(request.scope, deps.streams, caller.identity)
+    deps.access.slots.take_room(request.scope, rooms.streams(deps.settings), caller.identity)
     return StreamedAnswer(_stream(deps, request, batch_id, caller), media_type="text/event-stream")
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from muniflow.errors import Fault, NotFound
 from muniflow.model.api_failures import RejectionList
 from muniflow.model.messages import TERMINAL, BatchState, Command, ImageState
+from muniflow_gateway.auth import rooms
 from muniflow_gateway.auth.access import Caller
 from muniflow_gateway.blobs import CONTENT_TYPES, OUTPUT_TYPES, send_image
 from muniflow_gateway.dependencies import (
@@ -100,7 +101,7 @@ async def get_batch(
         return await deps.follower.now(batch_id, caller.sees_only)
     slots = deps.access.slots
     slots.leave(request.scope)  # those that only wait are counted by themselves: a key has hundreds
-    slots.take_room(request.scope, deps.waiting, caller.identity)
+    slots.take_room(request.scope, rooms.waiting(deps.settings), caller.identity)
     longest_s = min(wait, deps.settings.max_wait_s)
     return await deps.follower.wait(batch_id, longest_s, partial(deps.given_up, request), caller.sees_only)
 

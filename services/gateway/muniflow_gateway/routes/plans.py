@@ -15,8 +15,9 @@ from muniflow.model.batch import Batch, faults_of
 from muniflow.planning.fleet import Fleet, read_fleet
 from muniflow.planning.plan import Wish, make_plan
 from muniflow.planning.sampling import GivenSizes, Sampling, given_sizes, sample_sizes
+from muniflow_gateway.auth import rooms
 from muniflow_gateway.auth.access import Caller
-from muniflow_gateway.dependencies import PLANS, Dependencies, DependenciesDep, Reader, problems
+from muniflow_gateway.dependencies import Dependencies, DependenciesDep, Reader, problems
 from muniflow_gateway.schemas import PlanView
 from muniflow_gateway.upload.documents import Rights, check_document, encoded
 
@@ -57,7 +58,7 @@ async def plan(
     The sizes of its images are read from their headers; with `sizes` no image needs to be there.
     """
     batch, options = _read(given, deps, caller)
-    deps.access.slots.take_room(request.scope, PLANS, caller.identity)
+    deps.access.slots.take_room(request.scope, rooms.PLANS, caller.identity)
     fleet = read_fleet(await deps.coordinator.fleet(), "the running stack")
     profile = read_profile(await deps.coordinator.profile())
     return await run_in_threadpool(_plan, deps, batch, options, fleet, profile)
