@@ -18,7 +18,7 @@ from muniflow_gateway.problems import Problem
 from muniflow_gateway.settings import GatewaySettings
 
 pytestmark = pytest.mark.timeout(180)
-MOST = 6
+LIMIT = 6
 OPERATIONS = [["resize", "8x8"]]
 
 
@@ -28,7 +28,7 @@ def gateway(stack, tmp_path):
     path = tmp_path / "keys"
     headers = {name: {"X-Api-Key": make_key(path, name, {"owner": name})} for name in ("greedy", "modest")}
     own = {"MUNIFLOW_API_KEYS_FILE": str(path), "MUNIFLOW_GATEWAY_OPEN": "false"}
-    own |= {"MUNIFLOW_MAX_WAITING": str(MOST), "MUNIFLOW_MAX_STREAMS": str(MOST)}
+    own |= {"MUNIFLOW_MAX_WAITING": str(LIMIT), "MUNIFLOW_MAX_STREAMS": str(LIMIT)}
     own["MUNIFLOW_SOURCE_GRANTS"] = '{"greedy": ["room/"], "modest": ["room/"]}'
     with own_gateways(stack.environment, tmp_path, OwnGateway.ready) as start:
         yield start(**own), headers
@@ -71,8 +71,8 @@ def test_one_key_does_not_take_all_waits_and_streams(stack, gateway):
             return Asker(f"{made.url}/v1/batches/room-{owner}{path}", headers[owner])
 
         for path in ("/events", "?wait=30"):
-            greedy = [ask("greedy", path) for _ in range(2 * MOST)]
-            eventually(partial(has_only, greedy, MOST // 2))
+            greedy = [ask("greedy", path) for _ in range(2 * LIMIT)]
+            eventually(partial(has_only, greedy, LIMIT // 2))
             modest = ask("modest", path)
             if path == "/events":
                 eventually(partial(served, modest))
