@@ -13,6 +13,9 @@ from tests.support.rows import Rows
 
 SIZES = (40, 100, 20, 500)
 """Most replicas of each stage, by turns: a week's is that at its seed, modulo their number."""
+MAX_WRONG = 1e-4
+"""Of all batches, those that are named as impossible and are not: a constant part that was learned of large images only
+may be off (docs/research/scaling.md). Of those that are impossible none may be missed."""
 
 
 def main() -> None:
@@ -37,8 +40,9 @@ def main() -> None:
 def passed(grades: list[WeekGrade]) -> bool:
     """Whether all of them together hold the bounds."""
     met, covered, ratio = _figures(grades)
-    unsaid = sum(one.missed + one.wrong for one in grades)
-    return met >= 0.95 and 0.85 <= covered <= 0.95 and ratio <= 1.15 and not unsaid
+    missed = sum(one.missed for one in grades)
+    wrong = sum(one.wrong for one in grades) / max(sum(one.batches for one in grades), 1)
+    return met >= 0.95 and 0.85 <= covered <= 0.95 and ratio <= 1.15 and not missed and wrong <= MAX_WRONG
 
 
 def summary(grades: list[WeekGrade]) -> str:
