@@ -67,9 +67,12 @@ class Town:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is under way any more, nor may write anything later."""
+        """Whether nothing is under way any more, nor may write anything later.
+
+        A batch that had ended may run again: its user reads the end a little later, and asks for its failed images.
+        """
         workers = (slot for slot in self.slots.values() if isinstance(slot, WorkerSlot))
-        return self.checks.quiet and not any(worker.computes for worker in workers)
+        return self.ended and self.checks.quiet and not any(worker.computes for worker in workers)
 
 
 def build(plan: Plan) -> Town:
