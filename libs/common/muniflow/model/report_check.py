@@ -47,6 +47,16 @@ class ReportReader:
         Raises:
             Rejected: as `read_header`.
         """
+        for number, line in self.lines(chunks):
+            if (entry := self._entry(number, line)) is not None:
+                yield entry
+
+    def lines(self, chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """The lines of the images, with their numbers, as they are; a report without images has none.
+
+        Raises:
+            Rejected: as `read_header`.
+        """
         seal = hashlib.sha256(usedforsecurity=False)
         last: bytes | None = None
         for number, line in enumerate(lines_of(chunks), 1):
@@ -58,14 +68,12 @@ class ReportReader:
             elif is_last(line):
                 last = line
                 continue
-            elif (entry := self._entry(number, line)) is not None:
-                yield entry
+            elif line:  # a report without images has an empty one
+                yield number, line
             seal.update(line + b"\n")
         self._close(last, seal.hexdigest())
 
     def _entry(self, number: int, line: bytes) -> ReportEntry | None:
-        if not line:
-            return None  # a report without images has an empty one
         try:
             entry = ReportEntry.model_validate_json(line.removesuffix(b","))
         except ValidationError:
@@ -90,20 +98,10 @@ def whole_header(chunks: Iterable[bytes]) -> tuple[dict[str, Any], int]:
     Raises:
         Rejected: it is no report, it is cut off, or it was changed after it was written.
     """
-    reader, seal, count, last = ReportReader(lambda _problem: None), hashlib.sha256(usedforsecurity=False), 0, b""
-    for number, line in enumerate(lines_of(chunks)):
-        if last:
-            raise Rejected("more follows its end")
-        if not number:
-            reader.read_header(line)
-        elif is_last(line):
-            last = line
-            continue
-        else:
-            count += bool(line)  # a report without images has an empty one
-        seal.update(line + b"\n")
-    if not last:
-        raise Rejected("it is cut off")
-    if seal_of(last) not in {None, seal.hexdigest()}:  # earlier builds sealed none
-        raise Rejected(CHANGED)
+
+    def reject(problem: str) -> None:
+        raise Rejected(problem)
+
+    reader = ReportReader(reject)
+    count = sum(1 for _ in reader.lines(chunks))
     return reader.header, count
