@@ -182,7 +182,8 @@ class Eraser:
         row, erased = self.state.find(erasure.batch), removed.erased
         if row is not None and erasure.image is not None:
             self.state.erase_image(row.number, erasure.image, erased_name(erasure.image))
-            self.state.commit([Commit(row.number, counts=removed.counts)])
+            if removed.counts is not None:
+                self.state.commit([Commit(row.number, counts=removed.counts)])
         elif row is not None and self.state.drop_images(row.number, SLICE):
             again: Callable[[], None] = partial(self._erase_rows, erasure, removed)
             self.loop.call_later(0, lambda: self.retry_queue.run(again))

@@ -101,7 +101,7 @@ class ServiceTimes:
     """The last profile, and the version that it was made of."""
 
     def __post_init__(self) -> None:
-        """Begin with the costs alone."""
+        """Begin with what is known."""
         self._made = 0, self.known
         self._saver = Saver(
             self.loop,
