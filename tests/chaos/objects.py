@@ -4,7 +4,6 @@ The last line says it all. Faults come in rounds, each on a stack of its own; wi
 off goes on. Beside the faults of a round (kills, and whole outages of the store) requests meet faults of their own.
 """
 
-import logging
 import random
 import shutil
 import sys
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import httpx
 from obstore.store import S3Store
 from tests.chaos.faulty_s3 import OUTAGES, Fault, FaultyS3, faulty_s3
 from tests.chaos.harness import Harness, document
@@ -23,14 +21,13 @@ from tests.chaos.pictures import write_pictures
 from tests.chaos.rounds import conduct, parse_rounds, rage, shares
 from tests.chaos.storm import VARIABLES, Target, strike
 from tests.chaos.truth import GuaranteeReport
+from tests.support.moto_server import MotoServer, moto_server
 
 from muniflow.runtime.settings import BrokerSettings
 from muniflow.store.objects import ObjectStore
 from muniflow_cli.stack.broker import PrivateBroker
 
 Kind = Target | Fault
-START_S = 60.0
-"""For the first answer of an S3 server: it loads its code then."""
 ROOTS = ("source", "work", "output")
 OUTAGE_S = 3.0
 """Longer than the store's client tries again by itself."""
@@ -133,7 +130,7 @@ def object_stack(
     folder: Path, broker: BrokerSettings, node: PrivateBroker | None, variables: dict[str, str] | None = None
 ) -> Iterator[ObjectStack]:
     """A stack that runs, over a store that works yet."""
-    with s3_server() as server, faulty_s3(server) as proxy:
+    with s3_server() as server, faulty_s3(server.address) as proxy:
         urls: dict[str, str] = {f"MUNIFLOW_{name.upper()}_URL": f"s3://{name}" for name in ROOTS}
         own = {**VARIABLES, **urls, **CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url, **(variables or {})}
         buckets = {name: bucket_of(server, name) for name in ROOTS}
@@ -143,26 +140,17 @@ def object_stack(
 
 
 @contextmanager
-def s3_server() -> Iterator[tuple[str, int]]:
-    """An S3 server with nothing in it; its host and port. What moto keeps belongs to the process, not to the server."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        httpx.post(f"http://{host}:{port}/moto-api/reset", timeout=START_S).raise_for_status()
-        yield host, port
-    finally:
-        server.stop()
+def s3_server() -> Iterator[MotoServer]:
+    """An S3 server with nothing in it."""
+    with moto_server() as server:
+        server.empty()
+        yield server
 
 
-def bucket_of(server: tuple[str, int], name: str) -> ObjectStore:
+def bucket_of(server: MotoServer, name: str) -> ObjectStore:
     """A new bucket, without the proxy."""
-    endpoint = f"http://{server[0]}:{server[1]}"
-    httpx.put(f"{endpoint}/{name}", timeout=START_S).raise_for_status()
-    return store_at(endpoint, name)
+    server.make_bucket(name)
+    return store_at(server.url, name)
 
 
 def store_at(endpoint: str, name: str, **more: Any) -> ObjectStore:

@@ -32,7 +32,7 @@ class Blobs:
 
 @pytest.fixture(scope="module")
 def blobs() -> Iterator[Blobs]:
-    with s3_server() as server, faulty_s3(server) as proxy:
+    with s3_server() as server, faulty_s3(server.address) as proxy:
         direct = bucket_of(server, "work")
         yield Blobs(proxy, store_at(proxy.url, "work", retry_config={"max_retries": 0}), direct)
 

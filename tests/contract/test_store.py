@@ -1,7 +1,6 @@
 """One suite for every blob store: each sentence of `muniflow.store.types.Store`."""
 
 import itertools
-import logging
 import os
 import signal
 import subprocess
@@ -12,8 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +18,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from tests.support.azurite import AZURITE, azurite
 from tests.support.google_storage import STAND_IN, google_storage
+from tests.support.moto_server import Application, moto_server
 from tests.support.waiting import LIMIT_S
 
 from muniflow.errors import NotFound, Rejected, Unavailable
@@ -28,9 +26,6 @@ from muniflow.model.keys import upload_folder
 from muniflow.store import Store, open_store
 from muniflow.store.objects import ObjectStore
 from muniflow.store.places import destination_in
-
-if TYPE_CHECKING:
-    from moto.server import ThreadedMotoServer
 
 HERE = Path(__file__).parent
 BUCKET = "city-archive"
@@ -56,38 +51,29 @@ NASTY = st.text("ab-./ ~+%#é\N{GRINNING FACE}!'&?*", min_size=1, max_size=6)
 numbers = itertools.count()
 
 
-def _one_at_a_time(server: "ThreadedMotoServer") -> None:
+def _one_at_a_time(application: Application) -> Application:
     """Moto looks whether a blob is there, then writes it: of two requests at once both would create it."""
-    running = vars(server)["_server"]
-    application, one = running.app, threading.Lock()
+    one = threading.Lock()
 
     def serialised(environ: dict[str, object], start_response: Callable[..., object]) -> list[bytes]:
         with one:
             return list(application(environ, start_response))
 
-    running.app = serialised
+    return serialised
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a server of our own."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _one_at_a_time(server)
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
+    with moto_server() as server, pytest.MonkeyPatch.context() as patch:
+        server.wrap(_one_at_a_time)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
         patch.setenv("AWS_ALLOW_HTTP", "true")
-        with urlopen(Request(f"http://{host}:{port}/{BUCKET}", method="PUT"), timeout=10):
-            pass
+        server.make_bucket(BUCKET)
         yield f"s3://{BUCKET}"
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,15 @@ the file. The Kubernetes Job is also held to the schemas and to the pod security
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 from tests.deploy import policies
 from tests.deploy.chart import ROOT
 from tests.deploy.resource_schemas import VERSIONS, problems
+from tests.support.moto_server import moto_server
 
 from muniflow.model.share import INDEX_VARIABLES
 from muniflow.store.open import open_store
@@ -101,23 +100,16 @@ def test_the_tasks_of_an_example_make_the_whole_batch(platform, here, monkeypatc
 @pytest.fixture
 def bucket(monkeypatch):
     """The name of a bucket on a server of our own that speaks S3."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with urlopen(Request(f"http://{host}:{port}/city", method="PUT"), timeout=10):
-        pass
-    yield "city"
-    server.stop()
+    with moto_server() as server:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        server.make_bucket("city")
+        yield "city"
 
 
 def test_the_aws_example_runs_as_it_is_against_an_object_store(here, bucket, monkeypatch, capsys):

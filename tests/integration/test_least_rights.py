@@ -58,7 +58,6 @@ def s3(request: pytest.FixtureRequest) -> Iterator[GuardedS3]:
         s3.policies["root"] = {
             "Statement": [{"Effect": "Allow", "Action": [READ, LIST, WRITE, DELETE, ABORT], "Resource": "*"}]
         }
-        assert web.post(f"{s3.url}/moto-api/reset").is_success  # all servers of a process have the same buckets
         for root in ROOTS:
             assert web.request("PUT", f"{s3.url}/{root}").is_success
         yield s3

@@ -5,7 +5,6 @@ uploads by this interface. Nobody is asked for a token.
 """
 
 import json
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,13 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
-from tests.support import web
+from tests.support.moto_server import Application, moto_server
 
 STAND_IN = bool(os.environ.get("MUNIFLOW_GOOGLE_STAND_IN"))
 """Whether its tests run: Google has no request that removes many blobs, so they take a minute."""
 Environ = dict[str, Any]
-Application = Callable[..., Any]
 _SIGNED = "AWS4-HMAC-SHA256 Credential=test/20300101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x"
 _ABSENT = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>"
 
@@ -48,19 +45,11 @@ def _translated(application: Application) -> Application:
 @contextmanager
 def google_storage(bucket: str) -> Iterator[str]:
     """The URL of an empty bucket of letters alone; the variables that reach it are set meanwhile."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    running = vars(server)["_server"]
-    running.app = _translated(running.app)
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
     nobody = {"client_email": "", "private_key": "", "private_key_id": ""}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({"gcs_base_url": url, "disable_oauth": True, **nobody}))
+    with moto_server() as server, pytest.MonkeyPatch.context() as patch:
+        server.wrap(_translated)
+        account = {"gcs_base_url": server.url, "disable_oauth": True, **nobody}
+        patch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
         patch.setenv("GOOGLE_ALLOW_HTTP", "true")
-        try:
-            assert web.request("PUT", f"{url}/{bucket}").is_success
-            yield f"gs://{bucket}"
-        finally:
-            server.stop()
+        server.make_bucket(bucket)
+        yield f"gs://{bucket}"

@@ -4,17 +4,17 @@ The user is the access key of the request. Which right a request needs is Amazon
 """
 
 import io
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.etree import ElementTree as ET
 
-from moto.server import ThreadedMotoServer
+from tests.support.moto_server import moto_server
 
 READ, LIST, WRITE, DELETE = "s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject"
 ABORT = "s3:AbortMultipartUpload"
@@ -112,14 +112,8 @@ def _guard(application: Callable[..., Any], s3: GuardedS3) -> Callable[..., Any]
 @contextmanager
 def guarded_s3() -> Iterator[GuardedS3]:
     """Run one; requests without a signature are let through."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    s3 = GuardedS3(f"http://{host}:{port}")
-    running = vars(server)["_server"]
-    running.app = _guard(running.app, s3)
-    try:
+    with moto_server() as server:
+        server.empty()
+        s3 = GuardedS3(server.url)
+        server.wrap(partial(_guard, s3=s3))
         yield s3
-    finally:
-        server.stop()
