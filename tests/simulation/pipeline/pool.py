@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tests.simulation.pipeline.compute import SimTask, Stores
 from tests.simulation.pipeline.simulation import Event, Killed, Process, Simulation
@@ -30,6 +31,7 @@ class Group:
     runs: list[SimTask] = field(default_factory=list)
     began_at: float = 0.0
     spans: list[Span] = field(default_factory=list)
+    unbegun: list[Task] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -44,6 +46,8 @@ class SimPool:
     seconds_of: Callable[[Task], float]
     limit_s: float
     """No phase of a group takes longer: the product kills a child that takes longer for one task."""
+    stop_s: float
+    """After which no further task of a group is computed."""
     durable: bool = True
     events: PoolEvents = field(default_factory=PoolEvents)
     device: str = "simulated"
@@ -117,7 +121,10 @@ class SimPool:
         self.sim.reach("child.read", self.process)
         seconds = [self.seconds_of(run.task) if run.ended is None else 0.001 for run in group.runs]
         group.spans = [Span(group.began_at, each) for each in seconds]
-        self._then(child, sum(seconds), self._computed)
+        begun = sum(before_s <= self.stop_s for before_s in accumulate(seconds[:-1], initial=0.0))
+        group.unbegun = group.tasks[begun:]
+        group.runs, group.spans = group.runs[:begun], group.spans[:begun]
+        self._then(child, sum(seconds[:begun]), self._computed)
 
     def _computed(self, child: int) -> None:
         group = self._hands[child][0]
@@ -152,7 +159,7 @@ class SimPool:
         hand.popleft()
         self._next.pop(child, None)
         result = result_of(results, group.spans, self.sim.now_s())
-        result.sources = group.tasks
+        result.sources, result.unbegun = group.tasks[: len(results)], group.unbegun
         if hand:
             self._then(child, PHASE_S, self._begin)
         group.on_done(result)

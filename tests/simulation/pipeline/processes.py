@@ -25,7 +25,7 @@ from muniflow.runtime.settings import BrokerSettings
 from muniflow.testing.inline import InlineRepeater
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.serve import Worker, new_worker
-from muniflow.worker.settings import WorkerSettings
+from muniflow.worker.settings import GROUP_STOP, WorkerSettings
 from muniflow_coordinator import lifecycle
 from muniflow_coordinator.assembly import assemble
 from muniflow_coordinator.coordinator import Coordinator
@@ -206,7 +206,14 @@ class WorkerSlot(Slot):
         site, sim = self.site, self.site.sim
         operations, settings = tuple(self.operations), site.worker_settings
         self.pool = SimPool(
-            sim, process, site.stores, operations, settings.children, site.seconds_of, settings.compute_timeout_s
+            sim,
+            process,
+            site.stores,
+            operations,
+            settings.children,
+            site.seconds_of,
+            settings.compute_timeout_s,
+            GROUP_STOP * settings.group_s,
         )
         self.worker = new_worker(
             loop,

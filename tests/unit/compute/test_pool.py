@@ -62,6 +62,18 @@ def test_groups_come_back_with_everything_ready_to_publish(root):
     assert all(taken.pixels > 0 and taken.seconds > 0 and taken.first for taken in results[0].tasks)
 
 
+def test_a_group_that_takes_too_long_gives_back_what_has_not_begun(root):
+    """Also where a child has died before, so that it comes back in parts."""
+    run = PoolRun(spec(root, group_stop_s=0.25))
+    naps = [task(f"{n}.png", ("nap", {"seconds": 0.1}), image=n) for n in range(1, 8)]
+    (result,) = run.run([[*group("abort", bad_at=0, images=1), *naps]])
+    began = [task.image for task in result.sources]
+    assert began + [task.image for task in result.unbegun] == list(range(8))
+    assert 1 < len(began) < 5, "naps of 0.1 s, and 0.25 s for a group"
+    assert sorted(reasons([result])) == began
+    assert len(files(root / "output")) == len(began) - 1
+
+
 @pytest.mark.parametrize("bad_at", [0, 3, 5])
 def test_a_crash_fails_its_task_alone(root, bad_at):
     run = PoolRun(spec(root))

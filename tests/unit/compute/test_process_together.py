@@ -99,3 +99,13 @@ def test_few_inputs_are_in_memory(tmp_path, seems_bytes, together):
     assert next(processed).outcome.disposition == Done()
     assert len(journal.lines) == together
     assert len(list(processed)) == len(works) - 1
+
+
+@pytest.mark.parametrize(("stop_s", "done"), [(0.0, 1), (60.0, 5)])
+def test_after_its_time_no_further_task_is_computed(tmp_path, stop_s, done):
+    for number in range(5):
+        write_source(tmp_path, f"{number}.png", picture(30, 20, seed=number))
+    works = [task(f"{number}.png", ("nap", {"seconds": 0.05}), image=number) for number in range(5)]
+    processed = list(process_together(works, context(tmp_path), stop_s=stop_s))
+    assert [found.task for found in processed] == works[:done]
+    assert len(files(tmp_path / "output")) == done

@@ -3,18 +3,21 @@
 import json
 import os
 import signal
+from itertools import pairwise
 
 import pytest
 from tests.support.compute_help import context, files, picture, spec, task, write_source
 from tests.support.worker_help import WorkerHarness, published
 
 from muniflow.compute.process import process
+from muniflow.images.limits import ImageLimits
 from muniflow.model.messages import Task
 from muniflow.model.topology import EVENTS, LOST, TASKS_EXCHANGE, dead_queue, step_queue, topology
+from muniflow.runtime.settings import StoreSettings
 from muniflow.transport.types import Delivery, OutgoingMessage
 from muniflow.worker.consumer import BURST_S, FIRST_PREFETCH
 from muniflow.worker.held import SUSPECT_AFTER
-from muniflow.worker.settings import WorkerSettings
+from muniflow.worker.settings import WorkerSettings, child_spec
 
 IMAGES = 40
 
@@ -95,6 +98,28 @@ def test_a_busy_child_gets_a_whole_group_of_short_tasks_early(root, monkeypatch,
     seen = [held for held in sizes if held]
     assert max(map(len, seen)) == most
     assert {held[1] for held in seen if len(held) == 2} <= {2}, "what is not full waits and may grow"
+
+
+def test_large_images_after_small_ones_do_not_keep_one_child_for_long(root):
+    """A group had as many of them as of the small ones, and told of none before its last."""
+    large = 8
+    settings = WorkerSettings(group_s=0.05, prefetch_min=IMAGES)
+    limited = spec(root, group_stop_s=child_spec(settings, StoreSettings(), ImageLimits(), ("nap",)).group_stop_s)
+    harness = WorkerHarness(limited, ("nap",), settings)
+    told: list[int] = []
+    """How many large ones were told of, after each message."""
+
+    def look():
+        told.append(sum(part.image < large for part in harness.settled))
+        if len(harness.coverage) == IMAGES:
+            harness.worker.stop()
+
+    harness.on_settled = look
+    small = tasks(("nap", {"seconds": 0.0}))[large:]
+    harness.run(published([*small, *tasks(("nap", {"seconds": 0.2}), images=large)]))
+    assert harness.exit_code == 0
+    assert harness.sample("muniflow_tasks_total", step="nap", outcome="done") == IMAGES, "none was done twice"
+    assert max(after - before for before, after in pairwise(told)) <= 2
 
 
 def test_a_lost_connection_only_delays(root):

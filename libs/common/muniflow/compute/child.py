@@ -53,7 +53,7 @@ def child_main(connection: socket.socket, progress_descriptor: int, spec: ChildS
     before_reply = Failpoints.from_env(os.environ).at("child.before_reply")
     # An OpenCL driver may have a thread on every core; the parent's limit of the wall clock is the one that counts.
     cpu_time_s = spec.task_timeout_s * (1 if spec.device == CPU else os.cpu_count() or 1)
-    runner = GroupRunner(context, progress, CpuLimit(cpu_time_s))
+    runner = GroupRunner(context, progress, CpuLimit(cpu_time_s), spec.group_stop_s)
     replies = Replies(connection, Durability(context), before_reply, CpuMeter() if context.shared_cores else None)
     decoder = Decoder()
     while data := connection.recv(_RECEIVE_BYTES):
@@ -73,15 +73,17 @@ class GroupRunner:
     context: Context
     progress: SharedProgress
     cpu_limit: "CpuLimit"
+    stop_s: float
+    """Seconds after which no further task of a group begins."""
     _begun: int = 0
     """Tasks of the groups before."""
 
     def run(self, bodies: list[bytes], on_computed: Callable[[Task, Outcome], None]) -> tuple[list[Result], list[Span]]:
-        """Run a group, each task within its CPU time; returns what became of them, and when they ran."""
+        """Run a group, each task within its CPU time; returns what became of those that ran, and when they did."""
         results: list[Result] = []
         spans: list[Span] = []
         tasks = [Task.from_bytes(body) for body in bodies]
-        for task, outcome, span in process_together(tasks, self.context, self._begin):
+        for task, outcome, span in process_together(tasks, self.context, self._begin, self.stop_s):
             on_computed(task, outcome)
             results.append((task, outcome))
             spans.append(span)

@@ -85,6 +85,8 @@ class GroupResult:
     tallies: list[Tally] = field(default_factory=list)
     sources: list[Task] = field(default_factory=list)
     """The tasks themselves, in the order of `tasks`; the parent has them, so they do not travel."""
+    unbegun: list[Task] = field(default_factory=list)
+    """Tasks that did not run, because those before them took long (`ChildSpec.group_stop_s`). They do not travel."""
 
     def add(self, other: "GroupResult") -> None:
         """Add the result of another part of the same group."""
@@ -95,6 +97,7 @@ class GroupResult:
         self.settled += other.settled
         self.tallies += other.tallies
         self.sources += other.sources
+        self.unbegun += other.unbegun
 
 
 def result_of(results: Sequence[Result], spans: Sequence[Span], now_s: float) -> GroupResult:

@@ -74,7 +74,7 @@ class ComputePool:
     def submit(
         self, tasks: Sequence[PendingTask], on_done: Callable[[GroupResult], None], *, early: bool = False
     ) -> None:
-        """Run a group; `on_done` is called once, whatever happens to children meanwhile.
+        """Run a group; `on_done` is called once, whatever happens to children meanwhile. It may give tasks back.
 
         `early`: a child may have it behind another one, which costs nothing when both are short.
         """
@@ -206,9 +206,11 @@ class ComputePool:
             self._on_broken(handle)
             return
         assignment, result = handle.assignments[0], decode_result(parts)
-        if len(result.tasks) != len(assignment.tasks):
-            raise FrameError(f"{len(result.tasks)} results for {len(assignment.tasks)} tasks")
-        result.sources = [pending.task for pending in assignment.tasks]
+        done = len(result.tasks)
+        if not 0 < done <= len(assignment.tasks):
+            raise FrameError(f"{done} results for {len(assignment.tasks)} tasks")
+        tasks = [pending.task for pending in assignment.tasks]
+        result.sources, result.unbegun = tasks[:done], tasks[done:]
         handle.assignments.popleft()
         self._failures = 0
         assignment.group.add(result, len(assignment.tasks))

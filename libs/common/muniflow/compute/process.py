@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from muniflow.compute.chain import Chain
@@ -43,21 +44,28 @@ def process(task: Task, context: Context) -> Outcome:
 
 
 def process_together(
-    tasks: Sequence[Task], context: Context, begin: Begin = lambda _place, _seconds: None
+    tasks: Sequence[Task], context: Context, begin: Begin = lambda _place, _seconds: None, stop_s: float = inf
 ) -> Iterator[Processed]:
     """Run tasks, and give each with what became of it, in their order. Raises nothing: every error is a fate.
+
+    After `stop_s` seconds no further task is computed; the first one always is. What is left is as if never taken up.
 
     A tile that fails is settled alone and its siblings go on. A part that is away (`Unavailable`) anywhere makes the
     whole task one to retry, because everything that it wrote is written again under the same keys.
     """
     waiting = deque(_Run(place, Chain(task, context)) for place, task in enumerate(tasks))
+    started_s = time.perf_counter()
     while waiting:
-        runs = _read_some(waiting, begin)
-        for run in runs:
+        computed: list[_Run] = []
+        for run in _read_some(waiting, begin):
+            if run.place and time.perf_counter() - started_s > stop_s:
+                waiting.clear()
+                break
             run.go_on(run.chain.compute, begin)
-        for run in runs:
+            computed.append(run)
+        for run in computed:
             run.go_on(run.chain.write, begin)
-        yield from (Processed(run.chain.task, run.outcome(), Span(run.began_at, run.seconds)) for run in runs)
+        yield from (Processed(run.chain.task, run.outcome(), Span(run.began_at, run.seconds)) for run in computed)
 
 
 @dataclass

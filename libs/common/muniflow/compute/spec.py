@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any, Self
 
 from muniflow.runtime.settings import CPU, Device
@@ -40,6 +41,8 @@ class ChildSpec:
     """Address space of a child (with `opencl`: private memory); more raises `MemoryError` in it. `None`: no limit."""
     task_timeout_s: float = 60.0
     """CPU time that one task may take; the parent holds the same limit against the wall clock."""
+    group_stop_s: float = inf
+    """Seconds after which a child begins no further task of a group, but gives those that are left back."""
     device: Device = CPU
     """Where its steps compute."""
     shared_cores: bool = False

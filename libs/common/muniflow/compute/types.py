@@ -49,7 +49,7 @@ class Pool(Protocol):
     def submit(
         self, tasks: Sequence[PendingTask], on_done: Callable[[GroupResult], None], *, early: bool = False
     ) -> None:
-        """Run a group; `on_done` is called once. `early`: it may wait behind another one."""
+        """Run a group; `on_done` is called once, and its `unbegun` did not run. `early`: it may wait behind another."""
         ...
 
     def stop(self, on_stopped: Callable[[], None]) -> None:

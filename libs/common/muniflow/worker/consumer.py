@@ -33,7 +33,7 @@ from muniflow.worker.grouping import (
     prefetch_stands_s,
     steadied,
 )
-from muniflow.worker.held import Doubt, Held, Unclear, doubt_of, given_up, renewed
+from muniflow.worker.held import Doubt, Held, Unclear, doubt_of, given_up, parted, renewed
 from muniflow.worker.incoming import read_task
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.outgoing import messages_of
@@ -223,7 +223,18 @@ class Consumer:
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self._exclusive = False
-        self._finish(group, epoch, result)
+        began, rest = parted(group, result.unbegun)
+        if rest and epoch == self._epoch:
+            self._put_back(rest)
+        self._finish(began, epoch, result)
+
+    def _put_back(self, rest: list[Held]) -> None:
+        """Tasks of a group that took too long wait again, before all others of their queue."""
+        if self._draining:
+            self.transport.requeue([held.delivery for held in rest])
+        for held in () if self._draining else reversed(rest):
+            self._backlog.add(held.delivery.queue, held, first=True)
+        self.wake()
 
     def _finish(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self.metrics.observe(result)

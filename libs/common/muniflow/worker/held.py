@@ -8,7 +8,7 @@ Only `MAX_BEGUN` marks without an end fail a task; the broker's own limit is not
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,6 +71,15 @@ class Held(NamedTuple):
     kind: Kind
     pixels: int | None
     doubt: Doubt = Doubt()
+
+
+def parted(group: Sequence[Held], unbegun: Sequence[Task]) -> tuple[list[Held], list[Held]]:
+    """Those of a group that ran, and those that did not."""
+    left = set(map(id, unbegun))
+    return (
+        [held for held in group if id(held.pending.task) not in left],
+        [held for held in group if id(held.pending.task) in left],
+    )
 
 
 def deliveries_before(delivery: Delivery) -> int:

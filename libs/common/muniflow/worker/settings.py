@@ -8,6 +8,10 @@ from muniflow.compute.spec import ChildSpec
 from muniflow.images.limits import ImageLimits
 from muniflow.runtime.settings import DeviceSettings, MachineSettings, StoreSettings
 
+GROUP_STOP = 3.0
+"""Times `group_s` after which a child begins no further task of a group: what its tasks take is guessed from those
+before them, and the first group of panoramas after thumbnails would keep one child for seconds, and others idle."""
+
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -35,7 +39,7 @@ class WorkerSettings(DeviceSettings, MachineSettings):
     prefetch_max: int = Field(512, ge=1)
     """Deliveries from one queue that may be unacked, whatever their size; a few groups for each child are wanted."""
     group_s: float = Field(0.2, gt=0)
-    """Seconds of work that a child gets at a time."""
+    """Seconds of work that a child gets at a time; after three times as much it gives back what it has not begun."""
     group_tasks: int = Field(64, ge=1, le=10_000)
     """Tasks that a child gets at a time."""
     drain_timeout_s: float = Field(90.0, gt=0)
@@ -55,6 +59,7 @@ def child_spec(
         limits=limits.model_dump(mode="json"),
         memory_limit_bytes=worker.memory_limit_mb * 2**20,
         task_timeout_s=worker.compute_timeout_s,
+        group_stop_s=GROUP_STOP * worker.group_s,
         device=worker.device,
         shared_cores=worker.shared_cores is not None,
     )
