@@ -101,7 +101,8 @@ def assemble(
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
     forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
-                            service_times.profile, service_times.own, windows, forecasts, settings.shared_cores)
+                            service_times.profile, service_times.own, windows, forecasts, settings.express_images,
+                            settings.shared_cores)
     progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times,
                         ProgressNotices(loop, clock, notifier, forecaster.deadlines))
     finisher = Finisher(loop, clock, executors.finish, state, stores, retry, notifier, metrics, failpoints,

@@ -167,7 +167,8 @@ def _true(flow: Flow, luck: float = 1.0) -> dict[str, StageWork]:
 
 def _load(flow: Flow, left: Mapping[str, StageWork]) -> BatchLoad:
     images = max(flow.job.images - flow.passed[-1], 0.0)
-    return BatchLoad(flow.job.id, images, left, flow.job.owner, flow.job.priority, flow.job.weight)
+    job = flow.job
+    return BatchLoad(job.id, images, left, job.owner, job.priority, job.weight, job.express)
 
 
 def _window_need(flow: Flow, left: Mapping[str, StageWork]) -> WindowNeed:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.scaling.workload import Job
 
-from muniflow.worker.grouping import EXPRESS_TURNS
+from muniflow.model.topology import EXPRESS_TURNS
 
 ROUNDING = 1e-6
 """Images; a fluid that is nearer than this to the end is there."""

@@ -139,6 +139,13 @@ def test_a_worker_that_changes_its_prefetch_is_one_replica():
     assert seen == [1, 1, 1, 0, 2, 2]
 
 
+def test_a_consumer_that_is_gone_and_has_deliveries_to_settle_is_no_replica() -> None:
+    assert stages(normal=QueueDepth(5, 12, 3), express=QueueDepth(0, 0, 1)).replicas("copy") == 1
+    assert stages(normal=QueueDepth(0, 0, 1), express=QueueDepth(0, 9, 2)).replicas("copy") == 1
+    assert stages(normal=QueueDepth(0, 0, 2), express=QueueDepth(0, 0, 0)).replicas("copy") == 2, "of an earlier build"
+    assert stages(normal=QueueDepth(0, 0, 0), express=QueueDepth(0, 0, 1)).consumers("copy") == 0
+
+
 def test_the_backlog_of_a_stage_is_that_of_both_queues() -> None:
     made = stages(normal=QueueDepth(5, 2, 3), express=QueueDepth(4, 1, 3))
     (stage,) = made.answer()

@@ -72,6 +72,23 @@ def test_a_batch_is_forecast_at_acceptance_and_graded_at_its_end(here: "Coordina
     assert "muniflow_forecasts_graded 2.0" in generate_latest(registry).decode()
 
 
+def test_a_forecast_is_that_of_the_whole_batch_whatever_workers_have_told_by_then(here: "CoordinatorHarness") -> None:
+    """Else plans, which are corrected by these grades, are too short by what is told late."""
+    here.start(window_images=16, stages=TWO)
+    workers = Workers(here, 2)
+    workers.start()
+    pass_s(here, TURN_S)
+    workers.hang = True  # nothing is told
+    for number in range(3):
+        submit(here, f"b{number}", "l" * 40)
+        pass_s(here, TURN_S + 0.5)  # another moment between two turns for each
+    fixed = [row_of(here, f"b{number}").forecast for number in range(3)]
+    alone_s = fixed[0].finish_s if fixed[0] else 0.0
+    # The later ones wait for the earlier ones, as these do for them: each turn deals to all.
+    expected = [alone_s, 2 * alone_s, 3 * alone_s]
+    assert [each.finish_s for each in fixed if each] == pytest.approx(expected, rel=0.03)
+
+
 def test_a_forecast_is_kept_over_a_restart_and_graded_after_it(here: "CoordinatorHarness") -> None:
     here.start(window_images=16, stages=TWO)
     Workers(here, 2).start()

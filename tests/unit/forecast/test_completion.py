@@ -117,6 +117,22 @@ def test_owners_share_whatever_the_number_of_their_batches():
     assert found["mine"] * EFFICIENCY == pytest.approx(200, rel=0.01)
 
 
+def test_an_express_batch_takes_three_quarters_and_the_other_the_rest():
+    small, large = load("small", images=30, resize=1.0, express=True), load("large", resize=0.1)
+    found = ends([small, large], fleet(resize=1))
+    assert found["small"] * EFFICIENCY == pytest.approx(30 / 0.75, rel=0.02)
+    assert found["large"] * EFFICIENCY == pytest.approx(130, rel=0.02)
+    assert ends([small], fleet(resize=1))["small"] * EFFICIENCY == pytest.approx(30, rel=0.02)
+    with_cores = ends([small, large], fleet(resize=9), cores=1)
+    assert with_cores["small"] * CORES_EFFICIENCY == pytest.approx(30 / 0.75, rel=0.03)
+
+
+def test_an_express_batch_takes_what_others_cannot_use():
+    small, held_up = load("small", images=100, resize=1.0, express=True), load("held up", resize=0.001, blur=1.0)
+    found = ends([small, held_up], fleet(resize=1, blur=1))
+    assert found["small"] * EFFICIENCY == pytest.approx(100, rel=0.02)
+
+
 def test_low_priority_keeps_a_twentieth():
     loads = [
         load("low", images=50, resize=0.1, priority="low"), load("normal", resize=0.1),
@@ -156,6 +172,7 @@ LOADS = st.lists(
         weight=st.integers(1, 5).map(float),
         priority=st.sampled_from(["low", "normal", "high"]),
         owner=st.sampled_from(["a", "b"]),
+        express=st.booleans(),
     ),
     min_size=1,
     max_size=6,

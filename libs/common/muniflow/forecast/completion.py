@@ -1,7 +1,8 @@
 """When batches end, given the replicas there are: a fluid model of batches that take fair turns.
 
-Every image of a batch needs some seconds in each stage. Turns are dealt by owner, then priority, then weight, as
-images; a batch that no stage holds up takes what others leave. Between two events (a batch ends, replicas have
+Every image of a batch needs some seconds in each stage. Express batches come first, but for a part of each replica's
+time; then turns are dealt by owner, then priority, then weight, as images. A batch that no stage holds up takes what
+others leave. Between two events (a batch ends, replicas have
 started) all rates are constant, so the model is closed: it jumps from event to event.
 """
 
@@ -14,9 +15,12 @@ from typing import NamedTuple
 from muniflow.forecast.stage import Stage
 from muniflow.forecast.work import StageWork
 from muniflow.model.batch_document import PRIORITIES, Priority
+from muniflow.model.topology import EXPRESS_TURNS
 
 LOW_SHARE = 0.05
 """Of the turns of its owner, for batches of a lower priority beside those of a higher one."""
+OTHERS_SHARE = 1 / (EXPRESS_TURNS + 1)
+"""Of a stage, for batches that are not express, beside one that is."""
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
 SHARED_TASK_S = 0.001
@@ -62,6 +66,8 @@ class BatchLoad:
     owner: str = "default"
     priority: Priority = "normal"
     weight: float = 1.0
+    express: bool = False
+    """Whether its tasks take the express lane."""
 
 
 class _Entry(NamedTuple):
@@ -77,12 +83,13 @@ class _Entry(NamedTuple):
 
 @dataclass
 class _Group:
-    """Batches of one owner and priority that use the same stages: they progress by the same virtual clock.
+    """Batches of one owner, priority and lane that use the same stages: they progress by the same virtual clock.
 
     The clock counts images per unit of weight, so within a group batches end in a fixed order.
     """
 
     turn: tuple[str, str]
+    express: bool
     entries: list[_Entry] = field(default_factory=list)
     """The first one to end comes last."""
     weight: float = 0.0
@@ -112,7 +119,7 @@ def finish_s(
 
 
 def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
-    groups: dict[tuple[str, str, frozenset[str]], _Group] = {}
+    groups: dict[tuple[str, str, bool, frozenset[str]], _Group] = {}
     for one in batches:
         ticks = one.images / one.weight
         needed = {stage: work for stage, work in one.stages.items() if work.work_s > 0}
@@ -122,8 +129,8 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
             tick_s = {stage: (work.work_s + handover_s * tasks[stage]) / ticks for stage, work in needed.items()}
             cores_s = sum(work.work_s for work in needed.values()) + SHARED_TASK_S * sum(tasks.values())
             tick_s[_CORES] = cores_s / ticks
-            key = (one.owner, one.priority, frozenset(tick_s))
-            group = groups.setdefault(key, _Group((one.owner, one.priority)))
+            key = (one.owner, one.priority, one.express, frozenset(tick_s))
+            group = groups.setdefault(key, _Group((one.owner, one.priority), one.express))
             entry = _Entry(ticks, one.batch, one.weight, tick_s)
             group.entries.append(entry)
             group.add(entry)
@@ -195,11 +202,28 @@ def _capacity_at(now_s: float, capacities: Mapping[str, Capacity], cores: float 
 
 
 def _rates(groups: Sequence[_Group], capacity: Mapping[str, float]) -> list[float]:
-    """Ticks per second of each group's clock: max-min fair. All grow together; a stage that is full stops its own."""
+    """Ticks per second of each group's clock: express ones first, but for what is kept for others that wait."""
+    express = [number for number, group in enumerate(groups) if group.express]
+    others = [number for number, group in enumerate(groups) if not group.express]
+    if not (express and others):
+        return _fair(groups, dict(capacity))
+    waited_for = {stage for number in others for stage in groups[number].tick_s}
+    kept = {stage: OTHERS_SHARE * rate for stage, rate in capacity.items() if stage in waited_for and rate < inf}
+    free = {stage: rate - kept.get(stage, 0.0) for stage, rate in capacity.items()}
+    rates = [0.0] * len(groups)
+    for lane, more in ((express, kept), (others, {}), (express, {})):
+        for number, rate in zip(lane, _fair([groups[number] for number in lane], free), strict=True):
+            rates[number] += rate
+        for stage, rate in more.items():
+            free[stage] += rate
+    return rates
+
+
+def _fair(groups: Sequence[_Group], free: dict[str, float]) -> list[float]:
+    """Max-min fair rates: all grow together, and a stage that is full stops its own. Taken off what is `free`."""
     turns = _turns(groups)
     rates = [0.0] * len(groups)
     growing = set(range(len(groups)))
-    free = dict(capacity)
     level = 0.0
     while growing:
         loads: dict[str, float] = defaultdict(float)

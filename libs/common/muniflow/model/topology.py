@@ -78,6 +78,11 @@ there already. What is full refuses, and so loses nothing: at-least-once dead-le
 that it comes from, and a worker that is refused publishes again (docs/adr/0052-limits-of-dead-letters.md)."""
 
 
+EXPRESS_TURNS = 3
+"""Groups of the express lane after which a worker takes another one, where both wait: so a stream of small batches has
+three quarters of it, and never all."""
+
+
 def step_queue(operation: str) -> str:
     """The work queue of an operation."""
     return f"muniflow.step.{operation}"

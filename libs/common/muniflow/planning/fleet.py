@@ -29,6 +29,8 @@ class Fleet:
     """Accepted batches that have not ended."""
     grades: Sequence[float] = ()
     """Log ratios of actual over forecast, oldest first."""
+    express_images: int = 0
+    """A batch of at most so many images takes the express lane."""
 
 
 class _Load(BaseModel):
@@ -40,10 +42,11 @@ class _Load(BaseModel):
     owner: str = "default"
     priority: Priority = "normal"
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    express: bool = False
 
     def load(self) -> BatchLoad:
         stages = {name: StageWork(*values) for name, values in self.stages.items()}
-        return BatchLoad(self.batch, self.images, stages, self.owner, self.priority, self.weight)
+        return BatchLoad(self.batch, self.images, stages, self.owner, self.priority, self.weight, self.express)
 
 
 class _Fleet(BaseModel):
@@ -54,6 +57,7 @@ class _Fleet(BaseModel):
     others: list[_Load] = []
     grades: list[Annotated[float, Field(allow_inf_nan=False)]] = []
     cores: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    express_images: Annotated[int, Field(ge=0)] = 0
 
 
 def fleet_document(fleet: Fleet) -> dict[str, Any]:
@@ -69,11 +73,13 @@ def fleet_document(fleet: Fleet) -> dict[str, Any]:
                 "owner": one.owner,
                 "priority": one.priority,
                 "weight": one.weight,
+                "express": one.express,
             }
             for one in fleet.others
         ],
         "grades": list(fleet.grades),
         "cores": fleet.cores,
+        "express_images": fleet.express_images,
     }
 
 
@@ -92,4 +98,6 @@ def read_fleet(text: str | bytes, origin: str) -> Fleet:
     except ValidationError as error:
         raise Invalid(tuple(faults_of(error, "fleet"))) from None
     others = tuple(one.load() for one in found.others)
-    return Fleet(tuple(found.stages), origin, found.running, found.cores, others, tuple(found.grades))
+    return Fleet(
+        tuple(found.stages), origin, found.running, found.cores, others, tuple(found.grades), found.express_images
+    )

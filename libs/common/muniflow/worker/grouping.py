@@ -11,6 +11,7 @@ from math import ceil, inf
 from typing import Generic, NamedTuple, TypeVar
 
 from muniflow.compute.pending import MAX_ASSIGNMENTS
+from muniflow.model.topology import EXPRESS_TURNS
 
 WEIGHT = 0.3
 """Of the newest task in the average: about the last six count. When a batch of small images follows one of large ones,
@@ -22,9 +23,6 @@ FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
 GROUPS_PER_CHILD = MAX_ASSIGNMENTS + 1
 """What its hands hold, and one whose results are on their way to the broker."""
-EXPRESS_TURNS = 3
-"""Groups of the express lane after which another group has its turn, where both wait: so a stream of small batches
-takes three quarters of a worker, and never all of it."""
 PREFETCH_NEAR = 1.5
 """A prefetch that is off by no more than this factor stays."""
 PREFETCH_FAR = 3.0

@@ -77,15 +77,14 @@ class Stages:
 
     def consumers(self, operation: str) -> int | None:
         """Return how many consume the tasks of an operation; `None` if it is not known."""
-        return self._depths.get(step_queue(operation), QueueDepth()).consumers
+        return _consumers(self._depths, operation)
 
     def replicas(self, operation: str) -> int | None:
         """Return how many workers an operation has; `None` if it is not known.
 
         A worker that changes its prefetch consumes twice for a moment, so of the last two polls the lower one counts.
         """
-        now = self.consumers(operation)
-        before = self._depths_before.get(step_queue(operation), QueueDepth()).consumers
+        now, before = self.consumers(operation), _consumers(self._depths_before, operation)
         return min(now, before) if now and before else now
 
     def without_consumer(self, operation: str) -> bool:
@@ -116,12 +115,22 @@ class Stages:
             queue=queue,
             ready=ready,
             unacked=unacked,
-            consumers=depth.consumers,
+            consumers=_consumers(self._depths, operation),
             dead=self._failed(operation),
             rate_tasks_per_s=None if rate is None else round(rate, 3),
             service_s=None if service_s is None else round(service_s, 6),
             drain_s=round(backlog / rate, 1) if backlog is not None and rate else None,
         )
+
+
+def _consumers(depths: Mapping[str, QueueDepth], operation: str) -> int | None:
+    """Return how many consume the tasks of an operation; `None` if it is not known.
+
+    A quorum queue counts a consumer that is gone until the last of its deliveries is settled, which takes seconds where
+    a worker changed its prefetch: one was counted as three. It consumes both lanes, and of one it seldom holds any.
+    """
+    normal, express = (depths.get(queue, QueueDepth()).consumers for queue in work_queues(operation))
+    return min(normal, express) if normal and express else normal
 
 
 def _sum(normal: int | None, express: int | None) -> int | None:

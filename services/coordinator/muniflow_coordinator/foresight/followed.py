@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
 from muniflow.forecast.stage import Stages
 from muniflow.forecast.window import mean_intermediate_bytes
@@ -30,6 +31,8 @@ class FollowedBatch:
 
     run: Run
     due_at: float
+    express: bool
+    """Whether its tasks take the express lane."""
     work: BatchWork
     carried: bool = False
     """Whether every step of its route is carried by a stage."""
@@ -48,8 +51,12 @@ class FollowedBatch:
 
     def load(self, left: Mapping[str, StageWork]) -> BatchLoad:
         """Return what it still needs, and how it takes turns."""
-        run = self.run
-        return BatchLoad(run.id, run.counts.pending, left, run.batch.owner, run.batch.priority, run.batch.weight)
+        run, batch = self.run, self.run.batch
+        return BatchLoad(run.id, run.counts.pending, left, batch.owner, batch.priority, batch.weight, self.express)
+
+    def whole(self, profile: Profile) -> BatchLoad:
+        """Return what it needed at its acceptance, with what was known of service times beside it."""
+        return replace(self.load(self.work.left(profile)), images=float(self.run.counts.total))
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""
@@ -66,6 +73,8 @@ class FollowedBatches:
     stages: Stages
     windows: Windows
     forecasts: Forecasts
+    express_images: int
+    """A batch of at most so many images is express."""
     on_known: Callable[[], None]
     """Called after the sizes of a batch became known."""
     _batches: dict[int, FollowedBatch] = field(init=False, default_factory=dict)
@@ -102,6 +111,7 @@ class FollowedBatches:
         batch = FollowedBatch(
             run,
             due_of(run, self.stages),
+            run.counts.total <= self.express_images,
             work or BatchWork(guess.count, guess.sampled, ()),
             carried=self._carried.issuperset(step.op for step in run.batch.route),
         )

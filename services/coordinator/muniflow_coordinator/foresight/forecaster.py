@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muniflow.errors import Unavailable
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
 from muniflow.forecast.grade import log_ratios
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.replicas import Due, Running, demand
@@ -35,6 +35,10 @@ from muniflow_coordinator.runs.runs import Run, Runs
 log = logging.getLogger(__name__)
 
 TURN_S = 2.0
+AT_ACCEPTANCE_S = 2 * TURN_S
+"""A forecast that is made so soon is that of the whole batch, as a plan makes it. What workers have done is told some
+tenths of a second late: with only the rest counted, forecasts were 10 to 30% longer than plans, which are corrected by
+their grades (docs/research/performance.md)."""
 SOON_S = 0.25
 """A turn comes so soon after the sizes of a batch became known, or a deadline was asked for: many share one."""
 
@@ -65,14 +69,17 @@ class Forecaster:
     own: ReadOwn
     windows: Windows
     forecasts: Forecasts
+    express_images: int
+    """A batch of at most so many images is express."""
     shared_cores: float | None = None
     """Of the one machine on which all stages run, where it is one."""
 
     def __post_init__(self) -> None:
         """Begin without an answer."""
         self._batches = FollowedBatches(
-            self.runs, self.sampler, self.operations, self.stages, self.windows, self.forecasts, self.hurry
-        )
+            self.runs, self.sampler, self.operations, self.stages, self.windows, self.forecasts, self.express_images,
+            self.hurry,
+        )  # fmt: skip
         self.accepted = self._batches.accepted
         self._all_stages = self._batches.all_stages
         self._counted = {stage.name: counted_operation(stage, self._all_stages) for stage in self._all_stages}
@@ -122,7 +129,8 @@ class Forecaster:
         running = {name: stage.wanted if stage.running is None else stage.running for name, stage in outlook.items()}
         # A batch that ended since the last turn needs nothing more.
         loads = [load for load in loads if load.batch in self.runs]
-        return Fleet(self.stages, "", running, self.shared_cores, loads, log_ratios(self.forecasts.grades))
+        grades = log_ratios(self.forecasts.grades)
+        return Fleet(self.stages, "", running, self.shared_cores, loads, grades, self.express_images)
 
     def end_of(self, batch_id: str) -> End:
         """Return when a running batch ends, as of the last turn. From any thread."""
@@ -172,13 +180,13 @@ class Forecaster:
         known = [batch.run.id for batch, _ in lefts if batch.sampled and batch.carried]
         self.deadlines.learn({batch: found.earliest_at[batch] for batch in known})
         running = [self._running(stage) for stage in self._all_stages]
-        self._ends = self._all_ends([batch for batch, _ in lefts], running, now)
+        capacities = self._capacities(running)
+        batches = [batch for batch, _ in lefts]
+        self._ends = self._all_ends(batches, running, capacities, now)
         manned = {one.stage.name for one in running if one.replicas}
         begun = [load.batch for load in self._loads if manned.issuperset(load.stages)]
         self._runs_since = {batch: self._runs_since.get(batch, now) for batch in begun}
-        for batch, _ in lefts:
-            if (in_s := self._ends[batch.run.id].in_s) is not None:
-                self.forecasts.fix(batch.run, in_s)
+        self._fix_forecasts(batches, capacities, profile, now)
 
     def _on_soon(self) -> None:
         self._soon = None
@@ -201,19 +209,39 @@ class Forecaster:
         own = self.own(run.id)
         return remaining(batch.work, run.batch.route, batch.position, self._all_stages, profile=profile, own=own)
 
-    def _all_ends(self, batches: Sequence[FollowedBatch], running: Sequence[Running], now: float) -> Mapping[str, End]:
-        """Return when each batch ends with the replicas that run, and those that are about to."""
+    def _capacities(self, running: Sequence[Running]) -> list[Capacity]:
+        """Return the replicas that run, and those that are about to."""
         now_s, outlook = self.clock.monotonic_s(), self._outlook or {}
-        capacities = [
+        return [
             self._arrivals.capacity(one, outlook[one.stage.name].wanted if one.stage.name in outlook else 0, now_s)
             for one in running
         ]
+
+    def _all_ends(
+        self, batches: Sequence[FollowedBatch], running: Sequence[Running], capacities: Sequence[Capacity], now: float
+    ) -> Mapping[str, End]:
+        """Return when each batch ends with these replicas."""
         # Where two stages share a queue, what is wanted stands in for what runs.
         uncounted = [one.stage.name for one in running if one.replicas is None and self._counted[one.stage.name]]
         found = ends_of(
             self._loads, capacities, uncounted, self.forecasts.interval, now_at=now, cores=self.shared_cores
         )
         return found | {batch.run.id: unknown(NO_SIZES) for batch in batches if not batch.sampled}
+
+    def _fix_forecasts(
+        self, batches: Sequence[FollowedBatch], capacities: Sequence[Capacity], profile: Profile, now: float
+    ) -> None:
+        """Fix the forecast of each batch that has none and can have one."""
+        ends = [(batch.run, self._ends[batch.run.id].in_s) for batch in batches if self.forecasts.lacks(batch.run)]
+        new = {batch.run.id: batch for batch in batches if now - batch.run.accepted_at <= AT_ACCEPTANCE_S}
+        wholes = {run.id: new[run.id].whole(profile) for run, in_s in ends if in_s is not None and run.id in new}
+        loads = [wholes.get(load.batch, load) for load in self._loads]
+        wholes_s = finish_s(loads, capacities, self.shared_cores) if wholes else {}
+        for run, in_s in ends:
+            if run.id in wholes:
+                self.forecasts.fix(run, wholes_s[run.id], 0.0)
+            elif in_s is not None:
+                self.forecasts.fix(run, in_s, now - run.submitted_at)
 
     def _running(self, stage: Stage) -> Running:
         operation = self._counted[stage.name]

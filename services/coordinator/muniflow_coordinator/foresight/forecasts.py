@@ -83,13 +83,16 @@ class Forecasts:
             self._keep(row)
         run.reopened_at = row.reopened_at
 
-    def fix(self, run: Run, in_s: float) -> None:
-        """Fix the forecast of a batch that ends in `in_s` seconds, unless it has one or it is too late."""
+    def lacks(self, run: Run) -> bool:
+        """Return whether the forecast of a batch is to be fixed: it has none, and it is not too late."""
         row = self._rows.get(run.id, ForecastRow(run.id, run.submitted_at))
         settled = run.counts.total - run.counts.pending
-        if row.forecast is None and row.reopened_at is None and settled <= TOO_LATE * run.counts.total:
-            passed_s = max(self.clock.now_s() - run.submitted_at, 0.0)
-            self._keep(row._replace(forecast=Forecast.of(in_s, passed_s, self._interval)))
+        return row.forecast is None and row.reopened_at is None and settled <= TOO_LATE * run.counts.total
+
+    def fix(self, run: Run, in_s: float, passed_s: float) -> None:
+        """Fix the forecast of a batch: it ends `in_s` seconds after a moment `passed_s` after its submission."""
+        row = self._rows.get(run.id, ForecastRow(run.id, run.submitted_at))
+        self._keep(row._replace(forecast=Forecast.of(in_s, max(passed_s, 0.0), self._interval)))
 
     def entry(self, run: Run, actual_s: float, reason: str) -> ForecastEntry:
         """Return what the report of a batch says of its forecast.
