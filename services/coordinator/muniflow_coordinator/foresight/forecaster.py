@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 TURN_S = 2.0
 AT_ACCEPTANCE_S = 2 * TURN_S
 """A forecast that is made so soon is that of the whole batch, as a plan makes it. What workers have done is told some
-tenths of a second late: with only the rest counted, forecasts were 10 to 30% longer than plans, which are corrected by
-their grades (docs/research/performance.md)."""
+tenths of a second late: with only the rest counted, forecasts were longer than plans, which are corrected by their
+grades (docs/research/performance.md)."""
 SOON_S = 0.25
 """A turn comes so soon after the sizes of a batch became known, or a deadline was asked for: many share one."""
 
