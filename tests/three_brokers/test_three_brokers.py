@@ -5,7 +5,7 @@ from tests.support.rows import Rows
 from tests.three_brokers.network import REQUIRED, require_network, why_not
 from tests.three_brokers.storm import FAULTS_PER_ROUND, KINDS, Round, pauses, round_of, rounds_of, run_round
 
-SHORT = Round("short", 60, ("kill leaders", "minority"))
+SHORT = Round("short", 40, ("kill leaders",))
 
 
 @pytest.mark.timeout(600)

@@ -100,9 +100,8 @@ def assemble(
     dispatcher = _dispatcher(given, settings, transport, retry, runs=runs, scheduler=scheduler)
     windows = Windows(settings.window_bytes, settings.window_images, dispatcher.set_windows)
     sampler = Sampler(loop, executors.sizes, state, stores.source, runs, given.read_pictures)
-    forecaster = Forecaster(loop, clock, retry, runs, sampler, operations, given.stages, given.consumers,
-                            service_times.profile, service_times.own, windows, forecasts, settings.express_images,
-                            settings.shared_cores)
+    forecaster = _forecaster(given, settings, retry, runs, operations, sampler=sampler, service_times=service_times,
+                             windows=windows, forecasts=forecasts)
     progress = Progress(loop, clock, metrics, tracing, runs, scheduler, cleaner, sweeper, given.rates, service_times,
                         ProgressNotices(loop, clock, notifier, forecaster.deadlines))
     finisher = Finisher(loop, clock, executors.finish, state, stores, retry, notifier, metrics, failpoints,
@@ -150,6 +149,18 @@ def _dispatcher(
                       given.failpoints, runs, scheduler, given.stages, settings.max_weight, settings.express_images,
                       given.takes_express, given.signer)
     # fmt: on
+
+
+# fmt: off
+def _forecaster(
+    given: Resources, settings: CoordinatorSettings, retry: RetryQueue, runs: Runs, operations: Operations,
+    *, sampler: Sampler, service_times: ServiceTimes, windows: Windows, forecasts: Forecasts,
+) -> Forecaster:
+    """Return what knows the work ahead."""
+    return Forecaster(given.loop, given.clock, retry, runs, sampler, operations, given.stages, given.consumers,
+                      service_times.profile, service_times.own, windows, forecasts, settings.express_images,
+                      settings.shared_cores)
+# fmt: on
 
 
 def _readers(

@@ -15,6 +15,7 @@ from muniflow.forecast.completion import (
     BATCH_S,
     CORES_EFFICIENCY,
     HANDOVER_S,
+    SHARED_OUTPUT_S,
     SHARED_TASK_S,
     BatchLoad,
     Capacity,
@@ -70,6 +71,15 @@ def test_messages_take_their_part_of_shared_cores():
     own, shared = fleet(resize=9, split=9, blur=9), 10_000 * 0.003 / (2 * CORES_EFFICIENCY)
     assert ends([small], own)["b"] < 2
     assert ends([small], own, cores=2)["b"] == pytest.approx(shared * (1 + SHARED_TASK_S / 0.001), rel=0.01)
+
+
+def test_what_tasks_make_takes_its_part_of_shared_cores():
+    small = load(images=10_000, resize=0.001, split=0.001, blur=0.001)
+    own = fleet(resize=9, split=9, blur=9)
+    more_s = 10_000 * 41 * SHARED_OUTPUT_S / (2 * CORES_EFFICIENCY)
+    found_s = ends([replace(small, outputs_per_image=41.0)], own, cores=2)["b"]
+    assert found_s == pytest.approx(ends([small], own, cores=2)["b"] + more_s, rel=0.01)
+    assert ends([replace(small, outputs_per_image=41.0)], own)["b"] == ends([small], own)["b"]
 
 
 def test_small_tasks_leave_gaps_between_them_where_cores_are_shared():

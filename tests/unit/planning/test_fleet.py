@@ -15,7 +15,18 @@ FLEET = Fleet(
     "the running stack",
     {"shrink": 3},
     4.0,
-    (BatchLoad("b", 12.0, {"shrink": StageWork(3.0, 0.25, 2.0, 0.5)}, "utrecht", "low", 2.0, express=True),),
+    (
+        BatchLoad(
+            "b",
+            12.0,
+            {"shrink": StageWork(3.0, 0.25, 2.0, 0.5)},
+            "utrecht",
+            "low",
+            2.0,
+            express=True,
+            outputs_per_image=8.0,
+        ),
+    ),
     (0.1, -0.2),
     64,
 )

@@ -56,16 +56,16 @@ def process_together(
     waiting = deque(_Run(place, Chain(task, context)) for place, task in enumerate(tasks))
     started_s = time.perf_counter()
     while waiting:
-        computed: list[_Run] = []
-        for run in _read_some(waiting, begin):
+        runs = _read_some(waiting, begin)
+        for number, run in enumerate(runs):
             if run.place and time.perf_counter() - started_s > stop_s:
                 waiting.clear()
+                runs = runs[:number]
                 break
             run.go_on(run.chain.compute, begin)
-            computed.append(run)
-        for run in computed:
+        for run in runs:
             run.go_on(run.chain.write, begin)
-        yield from (Processed(run.chain.task, run.outcome(), Span(run.began_at, run.seconds)) for run in computed)
+        yield from (Processed(run.chain.task, run.outcome(), Span(run.began_at, run.seconds)) for run in runs)
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 Every image of a batch needs some seconds in each stage. Express batches come first, but for a part of each replica's
 time; then turns are dealt by owner, then priority, then weight, as images. A batch that no stage holds up takes what
-others leave. Between two events (a batch ends, replicas have
-started) all rates are constant, so the model is closed: it jumps from event to event.
+others leave. Between two events (a batch ends, replicas have started) all rates are constant, so the model is closed:
+it jumps from event to event.
 """
 
 from collections import defaultdict
@@ -23,9 +23,11 @@ OTHERS_SHARE = 1 / (EXPRESS_TURNS + 1)
 """Of a stage, for batches that are not express, beside one that is."""
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
-SHARED_TASK_S = 0.001
-"""CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages.
-This and the next two fit 22 batches of four routes best (docs/research/performance.md)."""
+SHARED_TASK_S = 0.00035
+"""CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages."""
+SHARED_OUTPUT_S = 0.00015
+"""The same for each image that a task makes, output or tile: it is told of, written down, and a tile is deleted again.
+Both fit batches of four routes (docs/research/performance.md)."""
 CORES_EFFICIENCY = 0.85
 """The part of shared cores that work uses while it waits."""
 HANDOVER_S = 0.0003
@@ -68,6 +70,8 @@ class BatchLoad:
     weight: float = 1.0
     express: bool = False
     """Whether its tasks take the express lane."""
+    outputs_per_image: float = 0.0
+    """Images that its tasks make of one, at all steps together."""
 
 
 class _Entry(NamedTuple):
@@ -127,8 +131,7 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
             tasks = {stage: _tasks_left(work, one.images) for stage, work in needed.items()}
             handover_s = HANDOVER_S if shared else 0.0
             tick_s = {stage: (work.work_s + handover_s * tasks[stage]) / ticks for stage, work in needed.items()}
-            cores_s = sum(work.work_s for work in needed.values()) + SHARED_TASK_S * sum(tasks.values())
-            tick_s[_CORES] = cores_s / ticks
+            tick_s[_CORES] = (sum(work.work_s for work in needed.values()) + _shared_s(one, tasks)) / ticks
             key = (one.owner, one.priority, one.express, frozenset(tick_s))
             group = groups.setdefault(key, _Group((one.owner, one.priority), one.express))
             entry = _Entry(ticks, one.batch, one.weight, tick_s)
@@ -137,6 +140,13 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
     for group in groups.values():
         group.entries.sort(key=lambda entry: entry.end, reverse=True)
     return list(groups.values())
+
+
+def _shared_s(one: BatchLoad, tasks: Mapping[str, float]) -> float:
+    """CPU time of broker, coordinator and parents for the tasks that stages still get of a batch."""
+    whole = sum(work.tasks_per_image for work in one.stages.values())
+    left = sum(tasks.values())
+    return SHARED_TASK_S * left + SHARED_OUTPUT_S * one.outputs_per_image * left / max(whole, 1.0)
 
 
 def _tasks_left(work: StageWork, images: float) -> float:

@@ -61,6 +61,8 @@ CONSUMER_TIMEOUT_MS = 7 * 24 * 3_600_000
 they have (`BrokerSettings.blocked_timeout_s`). RabbitMQ's default is 30 minutes; then it takes back what is held and
 counts a delivery. An argument of a queue is the one way that needs no administrator; 3.10 and 3.11 do not know it and
 go by their configuration. Tasks that hang are ended by the worker, not by this."""
+EXPRESS_TURNS = 3
+"""Groups of the express lane after which a worker takes another one: these have three quarters of it, and not all."""
 EXPRESS_WAIT_S = 30
 """A task that nobody takes from an express queue for so long goes to the normal queue of its operation: after a
 rollback there may be only workers that do not know the express queue."""
@@ -76,11 +78,6 @@ DEAD_LETTER_POLICY: Mapping[str, str | int] = {
 """The limits of each dead-letter queue, as a policy of the broker: an argument would be refused where the queue is
 there already. What is full refuses, and so loses nothing: at-least-once dead-lettering keeps a message in the queue
 that it comes from, and a worker that is refused publishes again (docs/adr/0052-limits-of-dead-letters.md)."""
-
-
-EXPRESS_TURNS = 3
-"""Groups of the express lane after which a worker takes another one, where both wait: so a stream of small batches has
-three quarters of it, and never all."""
 
 
 def step_queue(operation: str) -> str:

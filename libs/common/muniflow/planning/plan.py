@@ -66,7 +66,7 @@ def make_plan(
         Rejected: no stage carries an operation, or the batch never ends with the replicas of the wish.
     """
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
-    turns = batch.owner, batch.priority, batch.weight, work.count <= fleet.express_images
+    turns = batch.owner, batch.priority, batch.weight, work.count <= fleet.express_images, work.outputs_per_image
     load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)

@@ -22,21 +22,17 @@ from muniflow.runtime.tracing import Tracing
 from muniflow.transport.types import Delivery, OutgoingMessage, PublishProblem, Transport
 from muniflow.worker.grants import GrantCheck
 from muniflow.worker.grouping import (
-    GROUPS_PER_CHILD,
     Backlog,
     Kind,
     Pace,
-    PrefetchLimits,
     group_length,
     may_be_early,
-    prefetch_for,
-    prefetch_stands_s,
-    steadied,
 )
 from muniflow.worker.held import Doubt, Held, Unclear, doubt_of, given_up, parted, renewed
 from muniflow.worker.incoming import read_task
 from muniflow.worker.metrics import WorkerMetrics
 from muniflow.worker.outgoing import messages_of
+from muniflow.worker.prefetches import Prefetches
 from muniflow.worker.result_log import ResultLog
 from muniflow.worker.settings import WorkerSettings
 from muniflow.worker.tracing import Delivered, contexts_of
@@ -71,10 +67,7 @@ class Consumer:
     _backlog: Backlog[Held] = field(init=False)
     _unclear: Unclear = field(init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
-    _prefetch: dict[str, int] = field(default_factory=dict, init=False)
-    _wanted: dict[str, float] = field(default_factory=dict, init=False)
-    """Prefetches that would be right, as a mean over the last groups."""
-    _prefetch_changed_s: float = field(default=0.0, init=False)
+    _prefetches: Prefetches = field(init=False)
     _epoch: int = field(default=0, init=False)
     _running: int = field(default=0, init=False)
     """Groups of this connection that are computed or published and not acked."""
@@ -88,6 +81,7 @@ class Consumer:
 
     def __post_init__(self) -> None:
         self._backlog = Backlog(frozenset(map(express_queue, self.operations)))
+        self._prefetches = Prefetches(self.settings)
         self._unclear = Unclear(self.loop, self._mark, lambda: self.pool.idle > 0, self.chance)
         self._before_publish = self.failpoints.at("worker.before_publish")
         self._after_publish = self.failpoints.at("worker.after_publish")
@@ -132,7 +126,7 @@ class Consumer:
             self.loop.add_callback_threadsafe(self._hand_out)
 
     def _consume(self, operation: str, prefetch: int) -> None:
-        self._prefetch[operation] = prefetch
+        self._prefetches.current[operation] = prefetch
         self.metrics.prefetch.labels(operation).set(prefetch)
         for queue in work_queues(operation):
             self.transport.consume(queue, prefetch, self._on_delivery)
@@ -223,16 +217,19 @@ class Consumer:
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self._exclusive = False
-        began, rest = parted(group, result.unbegun)
-        if rest and epoch == self._epoch:
-            self._put_back(rest)
-        self._finish(began, epoch, result)
+        if result.unbegun:
+            group, rest = parted(group, result.unbegun)
+            self._put_back(rest, epoch)
+        self._finish(group, epoch, result)
 
-    def _put_back(self, rest: list[Held]) -> None:
+    def _put_back(self, rest: list[Held], epoch: int) -> None:
         """Tasks of a group that took too long wait again, before all others of their queue."""
+        if epoch != self._epoch:
+            return
         if self._draining:
             self.transport.requeue([held.delivery for held in rest])
-        for held in () if self._draining else reversed(rest):
+            return
+        for held in reversed(rest):
             self._backlog.add(held.delivery.queue, held, first=True)
         self.wake()
 
@@ -290,19 +287,6 @@ class Consumer:
 
     def _adapt(self) -> None:
         """Let the prefetch of each operation's queues follow what its tasks take."""
-        if self._draining:
-            return
-        now_s = self.clock.monotonic_s()
-        limits = PrefetchLimits(self.settings.prefetch_min, self.settings.prefetch_max, self.settings.pixels_in_flight)
-        groups = GROUPS_PER_CHILD * self.settings.children
-        longest = (self.settings.group_s, self.settings.group_tasks)
-        for operation, current in list(self._prefetch.items()):
-            pixels = self._pace.pixels(operation)
-            if pixels is None:
-                continue
-            after_this = prefetch_for(self._pace.mean_s(operation), pixels, groups, longest, limits)
-            self._wanted[operation] = steadied(self._wanted.get(operation), after_this)
-            wanted = round(self._wanted[operation])
-            if now_s - self._prefetch_changed_s >= prefetch_stands_s(current, wanted):
-                self._prefetch_changed_s = now_s
-                self._consume(operation, wanted)
+        if not self._draining:
+            for operation, prefetch in self._prefetches.changes(self._pace, self.clock.monotonic_s()):
+                self._consume(operation, prefetch)

@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from muniflow.forecast.completion import BatchLoad
-from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
 from muniflow.forecast.stage import Stages
 from muniflow.forecast.window import mean_intermediate_bytes
@@ -52,11 +51,8 @@ class FollowedBatch:
     def load(self, left: Mapping[str, StageWork]) -> BatchLoad:
         """Return what it still needs, and how it takes turns."""
         run, batch = self.run, self.run.batch
-        return BatchLoad(run.id, run.counts.pending, left, batch.owner, batch.priority, batch.weight, self.express)
-
-    def whole(self, profile: Profile) -> BatchLoad:
-        """Return what it needed at its acceptance, with what was known of service times beside it."""
-        return replace(self.load(self.work.left(profile)), images=float(self.run.counts.total))
+        turns = batch.owner, batch.priority, batch.weight, self.express
+        return BatchLoad(run.id, run.counts.pending, left, *turns, self.work.outputs_per_image)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""

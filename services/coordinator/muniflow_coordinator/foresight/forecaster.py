@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from muniflow.errors import Unavailable
@@ -25,7 +25,7 @@ from muniflow_coordinator.foresight.fleet import counted_operation
 from muniflow_coordinator.foresight.followed import FollowedBatch, FollowedBatches
 from muniflow_coordinator.foresight.forecasts import Forecasts
 from muniflow_coordinator.foresight.outlook import Outlook, outlook_of
-from muniflow_coordinator.foresight.remaining import remaining
+from muniflow_coordinator.foresight.remaining import Position, remaining
 from muniflow_coordinator.foresight.sampler import Sampler
 from muniflow_coordinator.foresight.windows import Windows
 from muniflow_coordinator.retry_queue import RetryQueue
@@ -209,6 +209,13 @@ class Forecaster:
         own = self.own(run.id)
         return remaining(batch.work, run.batch.route, batch.position, self._all_stages, profile=profile, own=own)
 
+    def _whole(self, batch: FollowedBatch, profile: Profile) -> BatchLoad:
+        """Return what a batch needed at its acceptance, by what was known beside it."""
+        run, images = batch.run, batch.run.counts.total
+        start = Position(images, images, 0, (0,) * len(run.batch.route))
+        left = remaining(batch.work, run.batch.route, start, self._all_stages, profile=profile, own={})
+        return replace(batch.load(left), images=float(images))
+
     def _capacities(self, running: Sequence[Running]) -> list[Capacity]:
         """Return the replicas that run, and those that are about to."""
         now_s, outlook = self.clock.monotonic_s(), self._outlook or {}
@@ -234,7 +241,7 @@ class Forecaster:
         """Fix the forecast of each batch that has none and can have one."""
         ends = [(batch.run, self._ends[batch.run.id].in_s) for batch in batches if self.forecasts.lacks(batch.run)]
         new = {batch.run.id: batch for batch in batches if now - batch.run.accepted_at <= AT_ACCEPTANCE_S}
-        wholes = {run.id: new[run.id].whole(profile) for run, in_s in ends if in_s is not None and run.id in new}
+        wholes = {run.id: self._whole(new[run.id], profile) for run, in_s in ends if in_s is not None and run.id in new}
         loads = [wholes.get(load.batch, load) for load in self._loads]
         wholes_s = finish_s(loads, capacities, self.shared_cores) if wholes else {}
         for run, in_s in ends:
