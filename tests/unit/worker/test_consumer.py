@@ -263,7 +263,7 @@ def test_work_that_waits_while_the_only_child_is_started_again_is_not_forgotten(
 
 def test_prefetch_is_adapted_to_what_tasks_take(root):
     harness = WorkerHarness(spec(root), ("smooth",))
-    harness.worker.consumer._prefetch_changed_s = -100.0
+    harness.worker.consumer._prefetches._changed_s = -100.0
     stop_at(harness, IMAGES)
     harness.run(published(tasks("smooth")))
     assert harness.sample("muniflow_prefetch", step="smooth") > FIRST_PREFETCH
