@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from tests.simulation.scaling.autoscaler import SYNC_S
 
+from muniflow.model.batch import is_express
 from muniflow.model.batch_document import PRIORITIES, Priority
 from muniflow.model.owners import DEFAULT_OWNER
 from muniflow_coordinator.settings import CoordinatorSettings
@@ -44,7 +45,7 @@ class Job:
     @property
     def express(self) -> bool:
         """Whether its images go before those of other batches."""
-        return self.images <= EXPRESS_IMAGES
+        return is_express(self.images, EXPRESS_IMAGES)
 
     def seconds(self, step: str) -> float:
         """Seconds of one image in a step."""

@@ -27,7 +27,7 @@ SHARED_TASK_S = 0.00035
 """CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages."""
 SHARED_OUTPUT_S = 0.00015
 """The same for each image that a task makes, output or tile: it is told of, written down, and a tile is deleted again.
-Both fit batches of four routes (docs/research/performance.md)."""
+Both fit 16 batches of three routes, and the next two 22 of four (docs/research/performance.md)."""
 CORES_EFFICIENCY = 0.85
 """The part of shared cores that work uses while it waits."""
 HANDOVER_S = 0.0003

@@ -255,3 +255,8 @@ def _read_rendering(document: BatchDocument, encoding: Encoding) -> Rendering | 
         metadata=document.metadata,
     )
     return rendering if rendering.chosen() else None
+
+
+def is_express(images: int, express_images: int) -> bool:
+    """Whether a batch of so many images takes the express lane (docs/adr/0031-express-lane.md)."""
+    return images <= express_images

@@ -14,7 +14,7 @@ from muniflow.forecast.planner import Option, Planner
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
 from muniflow.forecast.work import BatchWork
-from muniflow.model.batch import Batch
+from muniflow.model.batch import Batch, is_express
 from muniflow.model.deadline import past_faults
 from muniflow.model.messages import Route
 from muniflow.model.operation import Operations
@@ -66,8 +66,8 @@ def make_plan(
         Rejected: no stage carries an operation, or the batch never ends with the replicas of the wish.
     """
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
-    turns = batch.owner, batch.priority, batch.weight, work.count <= fleet.express_images, work.outputs_per_image
-    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns)
+    turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images)
+    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns, work.outputs_per_image)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
     chosen = _choose(planner, fleet, batch, wish, now_at)

@@ -115,7 +115,7 @@ class Stages:
             queue=queue,
             ready=ready,
             unacked=unacked,
-            consumers=_consumers(self._depths, operation),
+            consumers=self.consumers(operation),
             dead=self._failed(operation),
             rate_tasks_per_s=None if rate is None else round(rate, 3),
             service_s=None if service_s is None else round(service_s, 6),

@@ -10,6 +10,7 @@ from muniflow.forecast.route import Path
 from muniflow.forecast.stage import Stages
 from muniflow.forecast.window import mean_intermediate_bytes
 from muniflow.forecast.work import BatchWork, StageWork
+from muniflow.model.batch import is_express
 from muniflow.model.operation import Operations
 from muniflow_coordinator.foresight.due import due_of
 from muniflow_coordinator.foresight.fleet import carried, completed
@@ -107,7 +108,7 @@ class FollowedBatches:
         batch = FollowedBatch(
             run,
             due_of(run, self.stages),
-            run.counts.total <= self.express_images,
+            is_express(run.counts.total, self.express_images),
             work or BatchWork(guess.count, guess.sampled, ()),
             carried=self._carried.issuperset(step.op for step in run.batch.route),
         )

@@ -205,16 +205,18 @@ class Forecaster:
             self.deadlines.learn({})
 
     def _left(self, batch: FollowedBatch, profile: Profile) -> Mapping[str, StageWork]:
-        run = batch.run
-        own = self.own(run.id)
-        return remaining(batch.work, run.batch.route, batch.position, self._all_stages, profile=profile, own=own)
+        return self._left_from(batch, batch.position, profile, self.own(batch.run.id))
 
     def _whole(self, batch: FollowedBatch, profile: Profile) -> BatchLoad:
         """Return what a batch needed at its acceptance, by what was known beside it."""
-        run, images = batch.run, batch.run.counts.total
-        start = Position(images, images, 0, (0,) * len(run.batch.route))
-        left = remaining(batch.work, run.batch.route, start, self._all_stages, profile=profile, own={})
-        return replace(batch.load(left), images=float(images))
+        images = batch.run.counts.total
+        start = Position(images, images, 0, (0,) * len(batch.run.batch.route))
+        return replace(batch.load(self._left_from(batch, start, profile, {})), images=float(images))
+
+    def _left_from(
+        self, batch: FollowedBatch, position: Position, profile: Profile, own: Mapping[str, Sums]
+    ) -> Mapping[str, StageWork]:
+        return remaining(batch.work, batch.run.batch.route, position, self._all_stages, profile=profile, own=own)
 
     def _capacities(self, running: Sequence[Running]) -> list[Capacity]:
         """Return the replicas that run, and those that are about to."""
@@ -239,16 +241,20 @@ class Forecaster:
         self, batches: Sequence[FollowedBatch], capacities: Sequence[Capacity], profile: Profile, now: float
     ) -> None:
         """Fix the forecast of each batch that has none and can have one."""
-        ends = [(batch.run, self._ends[batch.run.id].in_s) for batch in batches if self.forecasts.lacks(batch.run)]
-        new = {batch.run.id: batch for batch in batches if now - batch.run.accepted_at <= AT_ACCEPTANCE_S}
-        wholes = {run.id: self._whole(new[run.id], profile) for run, in_s in ends if in_s is not None and run.id in new}
+        lacking = [
+            (batch, now - batch.run.submitted_at, in_s)
+            for batch in batches
+            if self.forecasts.lacks(batch.run) and (in_s := self._ends[batch.run.id].in_s) is not None
+        ]
+        new = [batch for batch, passed_s, _ in lacking if passed_s <= AT_ACCEPTANCE_S]
+        wholes = {batch.run.id: self._whole(batch, profile) for batch in new}
         loads = [wholes.get(load.batch, load) for load in self._loads]
         wholes_s = finish_s(loads, capacities, self.shared_cores) if wholes else {}
-        for run, in_s in ends:
-            if run.id in wholes:
-                self.forecasts.fix(run, wholes_s[run.id], 0.0)
-            elif in_s is not None:
-                self.forecasts.fix(run, in_s, now - run.submitted_at)
+        for batch, passed_s, in_s in lacking:
+            if batch.run.id in wholes:
+                self.forecasts.fix(batch.run, wholes_s[batch.run.id], 0.0)
+            else:
+                self.forecasts.fix(batch.run, in_s, passed_s)
 
     def _running(self, stage: Stage) -> Running:
         operation = self._counted[stage.name]

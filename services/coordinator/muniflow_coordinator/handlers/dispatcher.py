@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muniflow.forecast.stage import Stages
+from muniflow.model.batch import is_express
 from muniflow.model.topology import TASKS_EXCHANGE, lane_queue
 from muniflow.runtime.clock import Clock
 from muniflow.runtime.failpoints import Failpoints
@@ -154,7 +155,7 @@ class Dispatcher:
         self.metrics.images_dispatched.inc(len(taken))
 
     def _is_express(self, run: Run) -> bool:
-        return run.counts.total <= self.express_images
+        return is_express(run.counts.total, self.express_images)
 
     def _queue_of(self, run: Run) -> str:
         """Return the queue of its first step: the express one only where workers of every step consume theirs.
