@@ -1,12 +1,16 @@
-"""The API server, asked in plain JSON: thirty pods' worth of status needs no models."""
+"""The API server, asked by the library `kubernetes` in plain JSON: thirty pods' worth of status needs no models."""
 
+import http
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
+from kubernetes.client import ApiClient, ApiException, Configuration
+from kubernetes.client.rest import RESTResponse
 
 TIMEOUT_S = 30.0
 WATCH_S = 20
@@ -41,10 +45,12 @@ class Api:
     def __post_init__(self) -> None:
         self.warnings: list[str] = []
         """Those of the last answer."""
-        self._pool = urllib3.PoolManager(
-            maxsize=CONNECTIONS, ca_certs=str(self.authority), cert_file=str(self.certificate),
-            key_file=str(self.key), retries=urllib3.Retry(total=3, connect=3, read=0, backoff_factor=0.2),
+        retries = urllib3.Retry(total=3, connect=3, read=0, backoff_factor=0.2)
+        settings = Configuration(
+            self.url, ssl_ca_cert=str(self.authority), cert_file=str(self.certificate), key_file=str(self.key),
+            connection_pool_maxsize=CONNECTIONS, retries=retries,
         )  # fmt: skip
+        self._client = ApiClient(settings)
 
     def get(self, path: str, **query: str) -> Object:
         return self._ask("GET", path, query)
@@ -74,17 +80,14 @@ class Api:
     def healthy(self) -> bool:
         """Whether it serves."""
         try:
-            answer = self._pool.request("GET", f"{self.url}/readyz", timeout=2.0, retries=False)
-        except urllib3.exceptions.HTTPError:
+            return bool(self._answer("GET", "/readyz", timeout_s=2.0).status == http.HTTPStatus.OK)
+        except (urllib3.exceptions.HTTPError, ApiException):
             return False
-        return answer.status == 200
 
     def watch(self, path: str, version: str) -> Iterator[Object]:
         """Events after a version, until the watch ends."""
         query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(WATCH_S)}
-        answer = self._pool.request(
-            "GET", f"{self.url}{path}", fields=query, preload_content=False, timeout=WATCH_S + TIMEOUT_S
-        )
+        answer = self._answer("GET", path, query, timeout_s=WATCH_S + TIMEOUT_S).response
         rest = b""
         try:
             for part in answer.stream(65536):
@@ -96,14 +99,24 @@ class Api:
     def _ask(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None, kind: str = "application/json"
     ) -> Object:
-        url = f"{self.url}{path}"
-        if query:
-            url += "?" + "&".join(f"{name}={value}" for name, value in query.items())
-        content = None if body is None else json.dumps(body)
-        headers = {"Content-Type": kind} if content else {}
-        answer = self._pool.request(method, url, body=content, headers=headers, timeout=TIMEOUT_S)
+        answer = self._answer(method, path, query, body, kind)
         self.warnings = answer.headers.getlist("Warning")
-        if answer.status >= 300:
-            raise Refused(answer.status, answer.data.decode()[:2000])
-        found: Object = json.loads(answer.data)
+        text = answer.read()
+        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            raise Refused(answer.status, text.decode()[:2000])
+        found: Object = json.loads(text)
         return found
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        kind: str = "application/json",
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> RESTResponse:
+        url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {} if body is None else {"Content-Type": kind}
+        return self._client.call_api(method, url, headers, body, _request_timeout=timeout_s)

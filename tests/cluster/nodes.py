@@ -10,6 +10,7 @@ from tests.cluster.api import Api, Object, Refused
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 LEASE_S = 40
 GPU = "nvidia.com/gpu"
+GPU_TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,7 @@ class Node:
 POOLS = (
     Node("system-1", "system"),
     *(Node(f"cpu-{number}", "cpu") for number in range(1, 5)),
-    *(
-        Node(f"gpu-{number}", "gpu", gpus=1, taints=({"key": GPU, "value": "present", "effect": "NoSchedule"},))
-        for number in (1, 2)
-    ),
+    *(Node(f"gpu-{number}", "gpu", gpus=1, taints=(GPU_TAINT,)) for number in (1, 2)),
 )
 
 
