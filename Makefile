@@ -39,7 +39,7 @@ test-cluster: ## the chart on a real Kubernetes control plane, 30 minutes, as ro
 	tools/control-plane
 	$(BIN)/python -m pytest tests/cluster -m "not loads" -n 0 $(PYTEST_ARGS)
 
-test-cluster-loads: ## the same bench at length: 100,000 thumbnails, 2,000 panoramas, mixed and steady traffic, the signal messages; 45 minutes
+test-cluster-loads: ## the same bench at length: 100,000 thumbnails, 2,000 panoramas, mixed and steady traffic, on HPA and KEDA, both signals; 75 minutes
 	@scripts/bootstrap dev
 	tools/control-plane
 	$(BIN)/python -m pytest tests/cluster -m loads -n 0 $(PYTEST_ARGS)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.cluster.bench import Bench
 from tests.cluster.control_plane import binaries
-from tests.cluster.supplies import Supplies
+from tests.cluster.keda import PROGRAMS
+from tests.cluster.supplies import HPA, KEDA, Supplies
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,11 +41,18 @@ def bench(api_server: Bench) -> Bench:
     return api_server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[HPA], ids=[HPA])
 def supplies(
     bench: Bench, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Supplies]:
-    """Broker, Prometheus and metrics, for a namespace of the module's own."""
+    """Broker, Prometheus and metrics, for a namespace of the module's own; a module may name other scalers."""
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
-    with bench.within(name), Supplies(bench, Path(tmp_path_factory.mktemp(name))) as made:
+    with_keda = request.param == KEDA
+    if with_keda and (lacking := [one for one in PROGRAMS if not (bench.plane.programs / one).exists()]):
+        pytest.skip(f"no {' and no '.join(lacking)}: run tools/control-plane --only keda")
+    namespace = f"{name}-on-{request.param}"
+    with (
+        bench.within(namespace),
+        Supplies(bench, Path(tmp_path_factory.mktemp(namespace)), with_keda=with_keda) as made,
+    ):
         yield made

@@ -21,7 +21,7 @@ from muniflow.runtime.startable import Startable
 from muniflow_cli.stack.ports import free_ports, is_open
 
 NAMESPACE = "keda"
-OPERATOR, ADAPTER = "keda-operator", "keda-adapter"
+PROGRAMS = OPERATOR, ADAPTER = "keda-operator", "keda-adapter"
 KINDS = ("ScaledObject", "TriggerAuthentication")
 VERSION = "keda.sh/v1alpha1"
 IN_CLUSTER = 'mount --bind "$0" /etc/hosts; mount --bind /dev/null /etc/resolv.conf; exec "$@"'

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cluster.batches import Batch, wanted
 from tests.cluster.bench import STAGES, Bench, values
 from tests.cluster.recording import Recording, picture
-from tests.cluster.supplies import Supplies
+from tests.cluster.supplies import HPA, KEDA, Supplies
 from tests.deploy.chart import ROOT
 from tests.support.waiting import eventually
 
@@ -22,6 +22,11 @@ SIGNAL_S = 45
 HORIZON_S = 4 * (SIGNAL_S + START_S)
 """The shortest that the guide allows."""
 SCALE_DOWN = {"stabilizationSeconds": 60, "percent": 50, "periodSeconds": 15}
+POLLING_S = 5
+"""Between two looks of KEDA: the chart's default."""
+COOLDOWN_S = 20
+"""Shorter than the chart's, so that a stage is at zero again soon."""
+LOOKS = {"pollingSeconds": POLLING_S, "cooldownSeconds": COOLDOWN_S}
 MESSAGES = 40
 """Of one replica, for the signal `messages`: the chart's default."""
 NAPS_S = {"shrink": 0.8, "cut": 0.8, "soften": 0.8}
@@ -42,12 +47,15 @@ class Scaled:
     signal: str = "forecast"
     most: int = 6
     horizon_s: int = HORIZON_S
-    autoscaling: Mapping[str, Any] | None = None
-    """More of these values."""
 
     @property
     def bench(self) -> Bench:
         return self.supplies.bench
+
+    @property
+    def scaler(self) -> str:
+        """As the chart's `autoscaling.mode` names it."""
+        return KEDA if self.supplies.with_keda else HPA
 
     @property
     def fewest(self) -> int:
@@ -62,11 +70,10 @@ class Scaled:
             "startSeconds": START_S,
             "messagesPerReplica": MESSAGES,
         }
-        mode = {"mode": "keda" if self.supplies.with_keda else "hpa", "signal": self.signal, "scaleDown": SCALE_DOWN}
+        autoscaling = {"mode": self.scaler, "signal": self.signal, "scaleDown": SCALE_DOWN, "keda": LOOKS}
         external = {"managementUrl": self.supplies.broker.management_url, "monitoringSecret": "broker"}
         broker = {"vhost": "/", "external": external}  # RabbitMQ's own vhost, as in the broker's URL
         defaults = {"scaling": scaling, **more.pop("stepDefaults", {})}
-        autoscaling = {**mode, **(self.autoscaling or {})}
         settings = values(autoscaling=autoscaling, stepDefaults=defaults, broker=broker, **more)
         self.bench.install(settings)
 
@@ -162,18 +169,21 @@ def cost_of(recording: Recording, work_s: float) -> float:
     return sum(map(recording.replica_seconds, STAGES)) / work_s
 
 
-def bounds(signal: str, images: int, most: int) -> Bounds:
-    """Of one batch with `NAPS_S` that is due after `HORIZON_S`; a signal that is held at one replica breaks them."""
+def bounds(signal: str, images: int, most: int, nap_s: float = NAPS_S["soften"]) -> Bounds:
+    """Of one batch that is due after `HORIZON_S`; a signal that is held at one replica breaks them.
+
+    `nap_s`: of a task in `soften`, which has two of each image.
+    """
     if signal == "forecast":
         return Bounds(end_s=HORIZON_S + SIGNAL_S, most=most, turns=1, cost=cost(HORIZON_S))
     # Each stage waits for its own queue, so the delays add up along the route.
-    end_s = len(STAGES) * (SIGNAL_S + START_S) + largest_s(images, most)
+    end_s = len(STAGES) * (SIGNAL_S + START_S) + largest_s(images, most, nap_s)
     return Bounds(end_s=end_s, most=most, turns=3, cost=2.5)
 
 
-def largest_s(images: int, most: int) -> float:
+def largest_s(images: int, most: int, nap_s: float = NAPS_S["soften"]) -> float:
     """Seconds that the most replicas of `soften`, the stage with most work, need."""
-    return 2 * images * NAPS_S["soften"] / (most * EFFICIENCY)
+    return 2 * images * nap_s / (most * EFFICIENCY)
 
 
 def cost(horizon_s: float) -> float:

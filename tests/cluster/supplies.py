@@ -19,6 +19,8 @@ from tests.deploy.chart import RELEASE
 from muniflow.runtime.startable import Startable
 from muniflow_cli.stack.ports import free_ports
 
+HPA, KEDA = "hpa", "keda"
+"""Scalers, as the chart's `autoscaling.mode` names them."""
 SCRAPE_S = 15
 """As `monitoring.interval` of the chart."""
 STORE, LEDGER = "store", f"ledger-{RELEASE}-coordinator-0"

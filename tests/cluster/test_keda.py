@@ -7,26 +7,34 @@ API, and a worker process for each pod. Stands in: see `keda`; nodes are objects
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 from tests.cluster.batches import Batch
-from tests.cluster.bench import STAGES, Bench
-from tests.cluster.keda import ADAPTER, OPERATOR
+from tests.cluster.bench import STAGES
 from tests.cluster.recording import Recording
-from tests.cluster.scaled import DOWN_S, NAPS_S, UP_S, Bounds, Scaled, bounds, draw, installed, until_ended
-from tests.cluster.supplies import Supplies
+from tests.cluster.scaled import (
+    COOLDOWN_S,
+    DOWN_S,
+    NAPS_S,
+    POLLING_S,
+    UP_S,
+    Bounds,
+    Scaled,
+    bounds,
+    draw,
+    installed,
+    until_ended,
+)
+from tests.cluster.supplies import KEDA
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1800),
+    pytest.mark.parametrize("supplies", [KEDA], indirect=True),
+]
 MAX_PODS = 6
 IMAGES = 500
-POLLING_S = 5
-"""The chart's default."""
-COOLDOWN_S = 20
-"""Shorter than the chart's, so that a stage is at zero again soon."""
 FIRSTS = 4
 """Batches of one image, each of which wakes three stages."""
 OVERHEAD_S = 5.0
@@ -36,25 +44,10 @@ PHASE_S = 3.7
 LOOK_S = 0.2
 
 
-@pytest.fixture(scope="module")
-def supplies(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supplies]:
-    programs = bench.plane.programs
-    if lacking := [name for name in (OPERATOR, ADAPTER) if not (programs / name).exists()]:
-        pytest.skip(f"no {' and no '.join(lacking)}: run tools/control-plane --only keda")
-    folder = Path(tmp_path_factory.mktemp("keda"))
-    with bench.within("keda-bench"), Supplies(bench, folder, with_keda=True) as made:
-        yield made
-
-
-def scaled_by_keda(supplies: Supplies, signal: str) -> AbstractContextManager[Scaled]:
-    keda = {"pollingSeconds": POLLING_S, "cooldownSeconds": COOLDOWN_S}
-    return installed(supplies, signal=signal, most=MAX_PODS, autoscaling={"keda": keda})
-
-
 def test_forecast_wakes_all_stages_at_the_next_look_and_takes_them_to_the_most_and_back_to_zero(
     supplies, capsys, request
 ):
-    with scaled_by_keda(supplies, "forecast") as release:
+    with installed(supplies, signal="forecast", most=MAX_PODS) as release:
         release.until_fewest()
         told, slowest_s = first_pods(release)
         say(capsys, told)
@@ -65,7 +58,7 @@ def test_forecast_wakes_all_stages_at_the_next_look_and_takes_them_to_the_most_a
 
 @pytest.mark.loads
 def test_messages_wakes_stage_after_stage_and_takes_them_up_and_back_to_zero(supplies, capsys, request):
-    with scaled_by_keda(supplies, "messages") as release:
+    with installed(supplies, signal="messages", most=MAX_PODS) as release:
         release.until_fewest()
         recording = a_batch(release, bounds("messages", IMAGES, MAX_PODS), capsys, request)
     assert recording.most("soften") == MAX_PODS
