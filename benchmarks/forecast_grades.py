@@ -1,8 +1,9 @@
 """How far forecasts were off: as a table. Pure."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median, quantiles
+from statistics import median
 
 from benchmarks.tables import Result
 
@@ -104,5 +105,6 @@ def _row(name: str, grades: Sequence[BatchGrade]) -> tuple[str, ...]:
     )
 
 
-def _p90(values: Sequence[float]) -> float:
-    return quantiles(values, n=10)[-1] if len(values) > 1 else values[0]
+def _p90(ordered: Sequence[float]) -> float:
+    """What nine in ten are within: 45 of 50."""
+    return ordered[math.ceil(0.9 * len(ordered)) - 1]
