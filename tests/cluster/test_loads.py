@@ -1,5 +1,4 @@
-"""What comes in, on a real HPA and on KEDA: very many and large images with both signals, mixed and a steady stream
-with `forecast`.
+"""What comes in, on a real HPA and on KEDA: very many, large (both with each signal), mixed, and a steady stream.
 
 Real: control plane, chart, coordinator, broker, Prometheus, workers. Stands in: naps for pixels: a thumbnail naps
 20 ms and a panorama one of 0.25 s for each task, so two cores carry thirty workers.

@@ -1,10 +1,14 @@
 """What the long run calls growth. The run itself: `make long-run MINUTES=60 OUT=FOLDER`."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from tests.soak.__main__ import conclude
-from tests.soak.measures import WARM_UP, Growth, growing
+from tests.soak.measures import WARM_UP, Growth, growing, ledger_bytes
 
 LEGS = 12
+PAGE_BYTES = 4096
 
 
 def legs(name: str, *, first: float, step: float) -> list[dict[str, float]]:
@@ -27,6 +31,22 @@ def legs(name: str, *, first: float, step: float) -> list[dict[str, float]]:
 )
 def test_growth_is_more_than_a_tenth_and_the_slack(name, first, step, grows):
     assert [each.name for each in growing(legs(name, first=first, step=step))] == ([name] if grows else [])
+
+
+def test_the_audit_trail_is_no_growth_of_the_ledger(tmp_path):
+    def rows(table: str, count: int) -> int:
+        """Bytes of the ledger with so many more rows."""
+        ledger.executemany(f"INSERT INTO {table} VALUES (?)", ((f"{number:0200}",) for number in range(count)))  # noqa: S608
+        ledger.commit()
+        return ledger_bytes(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.executescript(
+            "CREATE TABLE audit (what); CREATE TABLE images (name); CREATE INDEX by_what ON audit (what);"
+        )
+        before = rows("images", 1)
+        assert rows("audit", 1000) <= before + PAGE_BYTES
+        assert rows("images", 1000) > before + 1000 * 200
 
 
 def test_too_few_legs_say_nothing():
