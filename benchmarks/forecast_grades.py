@@ -1,10 +1,10 @@
 """How far forecasts were off: as a table. Pure."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from benchmarks.statistics import percentile
 from benchmarks.tables import Result
 
 UNKNOWN = "-"
@@ -96,15 +96,10 @@ def _row(name: str, grades: Sequence[BatchGrade]) -> tuple[str, ...]:
         name,
         str(len(grades)),
         f"{median(raw):.0%}",
-        f"{_p90(raw):.0%}",
+        f"{percentile(raw, 90):.0%}",
         f"{median(corrected):.0%}",
-        f"{_p90(corrected):.0%}",
+        f"{percentile(corrected, 90):.0%}",
         f"{within} of {len(grades)}",
         f"{median(etas):.0%}" if etas else UNKNOWN,
         f"{etas[-1]:.0%}" if etas else UNKNOWN,
     )
-
-
-def _p90(ordered: Sequence[float]) -> float:
-    """What nine in ten are within: 45 of 50."""
-    return ordered[math.ceil(0.9 * len(ordered)) - 1]

@@ -41,18 +41,15 @@ def bench(api_server: Bench) -> Bench:
     return api_server
 
 
-@pytest.fixture(scope="module", params=[HPA], ids=[HPA])
+@pytest.fixture(scope="module", params=[HPA])
 def supplies(
     bench: Bench, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Supplies]:
     """Broker, Prometheus and metrics, for a namespace of the module's own; a module may name other scalers."""
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
-    with_keda = request.param == KEDA
-    if with_keda and (lacking := [one for one in PROGRAMS if not (bench.plane.programs / one).exists()]):
+    scaler = request.param
+    if scaler == KEDA and (lacking := [one for one in PROGRAMS if not (bench.plane.programs / one).exists()]):
         pytest.skip(f"no {' and no '.join(lacking)}: run tools/control-plane --only keda")
-    namespace = f"{name}-on-{request.param}"
-    with (
-        bench.within(namespace),
-        Supplies(bench, Path(tmp_path_factory.mktemp(namespace)), with_keda=with_keda) as made,
-    ):
+    namespace = f"{name}-on-{scaler}"
+    with bench.within(namespace), Supplies(bench, Path(tmp_path_factory.mktemp(namespace)), scaler) as made:
         yield made

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cluster.batches import Batch, wanted
 from tests.cluster.bench import STAGES, Bench, values
 from tests.cluster.recording import Recording, picture
-from tests.cluster.supplies import HPA, KEDA, Supplies
+from tests.cluster.supplies import KEDA, Supplies
 from tests.deploy.chart import ROOT
 from tests.support.waiting import eventually
 
@@ -53,14 +53,9 @@ class Scaled:
         return self.supplies.bench
 
     @property
-    def scaler(self) -> str:
-        """As the chart's `autoscaling.mode` names it."""
-        return KEDA if self.supplies.with_keda else HPA
-
-    @property
     def fewest(self) -> int:
         """An HPA needs one pod at least."""
-        return 0 if self.supplies.with_keda else 1
+        return 0 if self.supplies.scaler == KEDA else 1
 
     def install(self, **more: Any) -> None:
         """Install or upgrade."""
@@ -70,7 +65,7 @@ class Scaled:
             "startSeconds": START_S,
             "messagesPerReplica": MESSAGES,
         }
-        autoscaling = {"mode": self.scaler, "signal": self.signal, "scaleDown": SCALE_DOWN, "keda": LOOKS}
+        autoscaling = {"mode": self.supplies.scaler, "signal": self.signal, "scaleDown": SCALE_DOWN, "keda": LOOKS}
         external = {"managementUrl": self.supplies.broker.management_url, "monitoringSecret": "broker"}
         broker = {"vhost": "/", "external": external}  # RabbitMQ's own vhost, as in the broker's URL
         defaults = {"scaling": scaling, **more.pop("stepDefaults", {})}

@@ -33,8 +33,8 @@ class Supplies(Startable):
 
     bench: Bench
     folder: Path
-    with_keda: bool = False
-    """Whether KEDA serves the metrics, and scales; else what stands in for prometheus-adapter."""
+    scaler: str = HPA
+    """With KEDA, it serves the metrics; else what stands in for prometheus-adapter."""
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class Supplies(Startable):
         self.prometheus = enter(Prometheus(self.folder / "prometheus", port, self._scraping()))
         bench.kubelet.listeners.append(self._write_targets)
         self._stack.callback(bench.kubelet.listeners.remove, self._write_targets)
-        if self.with_keda:
+        if self.scaler == KEDA:
             self.keda = enter(Keda(bench, self.folder / "keda"))
         else:
             certificate = bench.plane.authority.signed("external-metrics")

@@ -28,9 +28,11 @@ LIMIT_S = 2400.0
 MANY = {"thumbnails": (THUMBNAILS, THUMBNAIL_NAPS_S), "panoramas": (PANORAMAS, PANORAMA_NAPS_S)}
 BOUNDS = {
     ("forecast", "thumbnails"): Bounds(end_s=900, most=MAX_PODS, turns=1, cost=2.5),
-    ("forecast", "panoramas"): Bounds(end_s=HORIZON_S + SIGNAL_S, most=MAX_PODS, turns=1, cost=cost(HORIZON_S)),
     ("messages", "thumbnails"): Bounds(end_s=900, most=MAX_PODS, turns=3, cost=2.5),
-    ("messages", "panoramas"): bounds("messages", PANORAMAS, MAX_PODS, PANORAMA_NAPS_S["soften"]),
+    **{
+        (signal, "panoramas"): bounds(signal, PANORAMAS, MAX_PODS, PANORAMA_NAPS_S["soften"])
+        for signal in ("forecast", "messages")
+    },
 }
 """The machine, and no scaler, limits the thumbnails: 100,000 tasks of some milliseconds each, on two cores. One replica
 would need 2,222 s at least."""
@@ -69,7 +71,7 @@ def test_very_many_images_scale_up_and_down_once(kind, release, capsys):
         release.finish(recording, [batch], LIMIT_S)
     with capsys.disabled():
         told = BOUNDS[release.signal, kind].judge(recording, [batch])
-        print(f"\n{kind}, {release.scaler}, {release.signal}: {told}")  # noqa: T201
+        print(f"\n{kind}, {release.supplies.scaler}, {release.signal}: {told}")  # noqa: T201
 
 
 @on_forecast
@@ -84,7 +86,8 @@ def test_small_batches_are_not_held_up_by_a_large_one(release, capsys):
         release.finish(recording, [*smalls, large], LIMIT_S)
     took_s = [small.took_s for small in smalls]
     with capsys.disabled():
-        print(f"\nmixed, {release.scaler}: {MIXED.judge(recording, [large, *smalls])}; small ones {sorted(took_s)} s")  # noqa: T201
+        told = MIXED.judge(recording, [large, *smalls])
+        print(f"\nmixed, {release.supplies.scaler}: {told}; small ones {sorted(took_s)} s")  # noqa: T201
     assert max(took_s) <= SMALL_END_S
 
 
@@ -100,7 +103,7 @@ def test_a_steady_stream_gets_what_it_needs_and_no_more(release, capsys):
     figures = STEADY.judge(recording, drops)
     late_s = max(drop.took_s for drop in drops)
     with capsys.disabled():
-        print(f"\nsteady, {release.scaler}: {figures}; longest batch {late_s:.0f} s")  # noqa: T201
+        print(f"\nsteady, {release.supplies.scaler}: {figures}; longest batch {late_s:.0f} s")  # noqa: T201
     assert late_s <= HORIZON_S + SIGNAL_S, "each ends at its last second; on a busy machine a delay later"
     for stage in STAGES:  # by then the first batches are due: a backlog that one replica could keep is gone
         asked = recording.asked_between(stage, HORIZON_S, recording.marks["last"])
