@@ -97,18 +97,19 @@ def forecast(batches: int, seed: int, photos: Path, say: Callable[[str], None]) 
     _read_once(cache_folder() / "corpus")
     # As a user does first: then `muniflow up` gives the coordinator what was measured.
     profile = folder / "profile.json"
-    profile.write_text(calibrate(len(os.sched_getaffinity(0))).profile.to_json())
+    cores = len(os.sched_getaffinity(0))
+    profile.write_text(calibrate(cores).profile.to_json())
     variables = {"MUNIFLOW_PROFILE_FILE": str(profile)}
-    with Cluster(folder, cache_folder() / "corpus", groups, variables) as cluster:
+    with Cluster(folder, cache_folder() / "corpus", groups, variables) as cluster, Pace(cores) as pace:
         _wait_for_workers(cluster, len(groups))
-        pace = Pace(cluster.processes)
         grades: list[BatchGrade] = []
+        pace.read()
         for sent in grouped(cases(batches, seed), seed):
             for grade in _run(cluster, sent):
                 say(f"{len(grades) + 1:3} {grade.text}")
                 grades.append(grade)
-        readings = pace.readings()
-    paced = [replace(one, slowness=slowness(readings, one.began_at, one.ended_at)) for one in grades]
+            pace.read()
+    paced = [replace(one, slowness=slowness(pace.readings, one.began_at, one.ended_at)) for one in grades]
     return [table(paced, seed)]
 
 

@@ -1,55 +1,74 @@
-"""How fast this machine is from moment to moment: the CPU time of one fixed piece of work, again and again."""
+"""How fast this machine is between batches: the CPU time of one fixed piece of work, on all its cores at once.
 
-import sys
+Beside a batch it would say how busy the batch keeps the caches, which is no property of the machine: with one stage at
+work it was faster than with three, and corrected errors were larger than raw ones.
+"""
+
+import contextlib
 import time
 from collections.abc import Sequence
-from statistics import median
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from statistics import mean, median
+from types import TracebackType
 
 import numpy as np
 
-from benchmarks.processes import Processes
 from muniflow.images.opencv import cv2
 
-PAUSE_S = 1.0
-SIDE_PX = 512
+SIDE_PX = 1024
+IMAGES = 40
+"""Of a reading: half a second or so."""
+
+Reading = tuple[float, float]
+"""Unix time, and CPU seconds of the work."""
 
 
-def measure() -> float:
-    """CPU seconds of one blur and one encoding, as a worker's child has them."""
-    image = np.random.default_rng(1).integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+def work_s() -> float:
+    """CPU seconds of blurring, encoding and decoding one picture some times, as a worker's child does."""
+    cv2.setNumThreads(1)
+    noise = np.random.default_rng(1).integers(0, 255, (SIDE_PX // 8, SIDE_PX // 8, 3), dtype=np.uint8)
+    image = cv2.resize(noise, (SIDE_PX, SIDE_PX))
     began_s = time.process_time()
-    cv2.imencode(".jpg", cv2.GaussianBlur(image, (21, 21), 0))
+    for _ in range(IMAGES):
+        _, encoded = cv2.imencode(".jpg", cv2.GaussianBlur(image, (5, 5), 0))
+        cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     return time.process_time() - began_s
 
 
-class Pace:
-    """A process that measures once a second."""
+class Pace(contextlib.AbstractContextManager["Pace"]):
+    """A process for each core, idle but for the moments of a reading."""
 
-    def __init__(self, processes: Processes) -> None:
-        """Start it."""
-        self._log = processes.folder / "pace.log"
-        processes.python("pace", "benchmarks.pace")
+    def __init__(self, cores: int) -> None:
+        """Start them."""
+        self._cores = cores
+        self._pool = ProcessPoolExecutor(cores, get_context("spawn"))
+        self.readings: list[Reading] = []
+        self._measure_s()
 
-    def readings(self) -> list[tuple[float, float]]:
-        """Unix time and CPU seconds of each measurement so far."""
-        lines = self._log.read_text().splitlines()
-        return [(float(at), float(seconds)) for at, seconds in (line.split() for line in lines if line.count(" ") == 1)]
+    def read(self) -> None:
+        """Take a reading, while nothing else runs."""
+        spent_s = self._measure_s()
+        self.readings.append((time.time(), spent_s))
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes."""
+        self._pool.shutdown()
 
-def slowness(readings: Sequence[tuple[float, float]], began_at: float, ended_at: float) -> float:
-    """How many times slower the machine was between two moments than over all of the readings."""
-    within = [seconds for at, seconds in readings if began_at <= at <= ended_at]
-    return median(within) / median(seconds for _, seconds in readings) if within else 1.0
-
-
-def main() -> None:
-    """Measure until this process is ended."""
-    cv2.setNumThreads(1)
-    while True:
-        sys.stdout.write(f"{time.time():.3f} {measure():.6f}\n")
-        sys.stdout.flush()
-        time.sleep(PAUSE_S)
+    def _measure_s(self) -> float:
+        return mean(one.result() for one in [self._pool.submit(work_s) for _ in range(self._cores)])
 
 
-if __name__ == "__main__":
-    main()
+def slowness(readings: Sequence[Reading], began_at: float, ended_at: float) -> float:
+    """How many times slower the machine was around a batch than in the median of all readings.
+
+    Args:
+        readings: one before the batch and one after it at least, in order.
+        began_at: when the batch began, unix seconds.
+        ended_at: when it ended.
+    """
+    before = [seconds for at, seconds in readings if at <= began_at][-1:]
+    after = [seconds for at, seconds in readings if at >= ended_at][:1]
+    return mean(before + after) / median(seconds for _, seconds in readings)

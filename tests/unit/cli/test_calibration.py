@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from muniflow.forecast.defaults import Costs
+from muniflow.forecast.defaults import DECODE_S_PER_MP, MESSAGE_S, SOURCE_S, Costs
 from muniflow.forecast.profile import read_profile
 from muniflow_cli.commands import exits
 from muniflow_cli.main import run
@@ -42,6 +42,15 @@ def test_what_a_file_costs_is_read_from_the_same_pixels_in_one_file_and_in_four(
     ]
 
     assert costs_of(readings, {}).output_s == pytest.approx(0.0005, rel=0.05)
+
+
+def test_messages_take_as_many_times_as_long_as_what_is_measured():
+    """On a machine half as fast as the documented one they took twice as long, and batches of small images, too."""
+    decode = [Reading("decode", name, mp, 0.0, SOURCE_S + 2 * DECODE_S_PER_MP[name] * mp) for name in ("jpg", "png")
+              for mp in SIZES_MP]  # fmt: skip
+    unknown = [Reading("operation", "sharpen", mp, mp, 9.0 * mp) for mp in SIZES_MP]
+    assert costs_of([*decode, *unknown], {}).message_s == pytest.approx(2 * MESSAGE_S, rel=0.01)
+    assert costs_of(unknown, {}).message_s == MESSAGE_S
 
 
 def test_what_changes_sizes_costs_pixels_in_and_pixels_out():

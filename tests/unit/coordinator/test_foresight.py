@@ -22,7 +22,7 @@ from muniflow.images.pictures import OpenBlob
 from muniflow.model.batch import read_batch
 from muniflow.model.operation import Size, installed_operations
 from muniflow_coordinator.api.scaling import ScalingAnswers
-from muniflow_coordinator.foresight.forecaster import TURN_S, Forecaster
+from muniflow_coordinator.foresight.forecaster import AT_ACCEPTANCE_S, SOON_S, TURN_S, Forecaster
 from muniflow_coordinator.foresight.outlook import Outlook
 from muniflow_coordinator.foresight.sampler import RETRY_DELAY_S, BatchSample, OnSampled, Sampler
 from muniflow_coordinator.metrics import Live, Metrics
@@ -164,6 +164,36 @@ def test_sizes_are_guessed_while_the_store_is_away_and_read_once_it_is_back(here
     pass_s(here, TURN_S)
     assert outlook(here)["copy"].work_s == pytest.approx(read_s)
     assert asked[3:] == [SAMPLE_IMAGES], "after a restart sizes are read again"
+
+
+def test_no_forecast_is_fixed_at_first_beside_a_batch_whose_sizes_are_being_read(here: "CoordinatorHarness") -> None:
+    """They are guessed until then: the first of two batches sent at once was forecast three times too long."""
+    at_once = {"first": 30, "second": 40, "later": 50}
+
+    def read(_open_blob: OpenBlob, keys: Sequence[str]) -> list[Picture | None]:
+        if len(keys) != at_once["first"]:
+            raise Unavailable("the source store", "a test took it away")
+        return [SMALL] * len(keys)
+
+    here.read_pictures = read
+    here.hold = True
+    here.consumers["copy"] = 1
+    forecasts = here.start().forecaster.forecasts
+    submit(here, at_once["first"], "first")
+    submit(here, at_once["second"], "second")
+    pass_s(here, AT_ACCEPTANCE_S / 2)
+    assert forecaster(here).end_of("first").in_s, "there is an ETA"
+    assert forecasts.fixed("first") is None
+    pass_s(here, AT_ACCEPTANCE_S + TURN_S)
+    assert forecasts.fixed("first"), "not for ever"
+    here.let_go()
+    here.until(lambda: here.ended("first") and here.ended("second"))
+    here.hold = True
+    submit(here, at_once["first"], "before")
+    pass_s(here, 2 * SOON_S)
+    submit(here, at_once["later"], "later")
+    pass_s(here, TURN_S)
+    assert forecasts.fixed("before")
 
 
 def test_a_sample_that_fails_leaves_the_guess_and_the_batch_ends(here: "CoordinatorHarness") -> None:

@@ -13,14 +13,11 @@ from tests.support.forecast_help import stage
 
 from muniflow.forecast.completion import (
     BATCH_S,
-    CORES_EFFICIENCY,
-    HANDOVER_S,
-    SHARED_OUTPUT_S,
-    SHARED_TASK_S,
     BatchLoad,
     Capacity,
     finish_s,
 )
+from muniflow.forecast.shared_cores import free_cores
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
 
@@ -58,42 +55,6 @@ def test_replicas_that_start_are_waited_for():
     assert soon == pytest.approx(running + 5)
     mixed = ends([one], [Capacity(stage("resize", start_s=20), 1, 1)])["b"]
     assert mixed == pytest.approx(running + 10, rel=0.01)
-
-
-def test_cores_that_all_stages_share():
-    one = load(resize=0.1, split=0.1, blur=0.1)
-    alone_s = 1_000 * (0.3 + 3 * SHARED_TASK_S) / (2 * CORES_EFFICIENCY)
-    assert ends([one], fleet(resize=9, split=9, blur=9), cores=2)["b"] == pytest.approx(alone_s, rel=0.01)
-
-
-def test_messages_take_their_part_of_shared_cores():
-    small = load(images=10_000, resize=0.001, split=0.001, blur=0.001)
-    own, shared = fleet(resize=9, split=9, blur=9), 10_000 * 0.003 / (2 * CORES_EFFICIENCY)
-    assert ends([small], own)["b"] < 2
-    assert ends([small], own, cores=2)["b"] == pytest.approx(shared * (1 + SHARED_TASK_S / 0.001), rel=0.01)
-
-
-def test_what_tasks_make_takes_its_part_of_shared_cores():
-    small = load(images=10_000, resize=0.001, split=0.001, blur=0.001)
-    own = fleet(resize=9, split=9, blur=9)
-    more_s = 10_000 * 41 * SHARED_OUTPUT_S / (2 * CORES_EFFICIENCY)
-    found_s = ends([replace(small, outputs_per_image=41.0)], own, cores=2)["b"]
-    assert found_s == pytest.approx(ends([small], own, cores=2)["b"] + more_s, rel=0.01)
-    assert ends([replace(small, outputs_per_image=41.0)], own)["b"] == ends([small], own)["b"]
-
-
-def test_small_tasks_leave_gaps_between_them_where_cores_are_shared():
-    small = load(images=10_000, resize=0.001)
-    assert ends([small], fleet(resize=1))["b"] == pytest.approx(10 / EFFICIENCY, rel=0.01)
-    shared_s = 10_000 * (0.001 + HANDOVER_S) / EFFICIENCY
-    assert ends([small], fleet(resize=1), cores=2)["b"] == pytest.approx(shared_s, rel=0.01)
-
-
-def test_large_images_that_are_left_count_as_few_tasks():
-    """Small images before large ones: most of the work is left, and few tasks."""
-    left = replace(load(images=1_000, resize=0.1), images=10.0)
-    shared_s = (100 + 10 * HANDOVER_S) / EFFICIENCY
-    assert ends([left], fleet(resize=1), cores=2)["b"] == pytest.approx(shared_s, rel=0.002)
 
 
 def test_a_batch_of_one_image_takes_its_way_through_all_stages():
@@ -134,7 +95,7 @@ def test_an_express_batch_takes_three_quarters_and_the_other_the_rest():
     assert found["large"] * EFFICIENCY == pytest.approx(130, rel=0.02)
     assert ends([small], fleet(resize=1))["small"] * EFFICIENCY == pytest.approx(30, rel=0.02)
     with_cores = ends([small, large], fleet(resize=9), cores=1)
-    assert with_cores["small"] * CORES_EFFICIENCY == pytest.approx(30 / 0.75, rel=0.03)
+    assert with_cores["small"] * free_cores(1) == pytest.approx(30 / 0.75, rel=0.03)
 
 
 def test_an_express_batch_takes_what_others_cannot_use():

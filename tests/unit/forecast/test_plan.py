@@ -10,13 +10,14 @@ import pytest
 from tests.support.forecast_help import LONG_ROUTE, OPERATIONS, batch, one_per_operation, photo, sample, stage
 
 from muniflow.errors import Invalid
-from muniflow.forecast.completion import CORES_EFFICIENCY, BatchLoad
+from muniflow.forecast.completion import BatchLoad
 from muniflow.forecast.cost import read_prices
 from muniflow.forecast.interval import interval
 from muniflow.forecast.plan import plan_document
 from muniflow.forecast.planner import Planner
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
+from muniflow.forecast.shared_cores import free_cores
 from muniflow.forecast.sizes import SizeSample, choose
 from muniflow.forecast.stage import HORIZON_S
 from muniflow.forecast.work import BatchWork
@@ -108,7 +109,7 @@ def test_what_runs_does_not_start_and_others_take_their_turns():
 def test_a_machine_of_two_cores():
     plans = planner(cores=2)
     work_s = sum(work.work_s for work in plans.load.stages.values())
-    assert plans.fastest.finish_s == pytest.approx(work_s / 2 / CORES_EFFICIENCY, rel=0.1)
+    assert plans.fastest.finish_s == pytest.approx(work_s / free_cores(2), rel=0.1)
 
 
 @pytest.mark.parametrize(("ask", "place", "problem"), [

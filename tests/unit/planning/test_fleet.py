@@ -24,7 +24,6 @@ FLEET = Fleet(
             "low",
             2.0,
             express=True,
-            outputs_per_image=8.0,
         ),
     ),
     (0.1, -0.2),

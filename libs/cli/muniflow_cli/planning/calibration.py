@@ -11,13 +11,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from muniflow.compute.spec import ALLOCATOR_ENV, ONE_THREAD_ENV, ChildSpec
 from muniflow.compute.step import installed_steps
 from muniflow.errors import Unavailable
 from muniflow.forecast.defaults import (
+    DECODE_S_PER_MP,
     ENCODE_S_PER_MP,
+    MESSAGE_S,
     OPERATIONS,
     OUTPUT_S,
     SOURCE_S,
@@ -98,7 +101,22 @@ def costs_of(readings: Iterable[Reading], traits: Mapping[str, Traits]) -> Costs
             encode[name] = found.w_out_s / found.w_out2
         else:
             operations[name] = _operation(found, name, _of(traits, name))
-    return Costs().calibrated(operations, decode, encode, output_s)
+    slowness = _slowness(decode, encode, operations)
+    return Costs().calibrated(operations, decode, encode, output_s, slowness * MESSAGE_S)
+
+
+def _slowness(
+    decode: Mapping[str, float], encode: Mapping[str, float], operations: Mapping[str, OperationCost]
+) -> float:
+    """How many times the documented seconds this machine takes: of messages, too, which are not measured."""
+    measured = [*_ratios(decode, DECODE_S_PER_MP), *_ratios(encode, ENCODE_S_PER_MP)]
+    costs = {name: cost.s_per_mp_in for name, cost in operations.items()}
+    measured += _ratios(costs, {name: cost.s_per_mp_in for name, cost in OPERATIONS.items()})
+    return geometric_mean(measured) if measured else 1.0
+
+
+def _ratios(found: Mapping[str, float], documented: Mapping[str, float]) -> list[float]:
+    return [seconds / documented[name] for name, seconds in found.items() if seconds > 0 and documented.get(name)]
 
 
 def _of(traits: Mapping[str, Traits], name: str) -> Traits:

@@ -8,8 +8,10 @@ import json
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import median
 from typing import Literal, NamedTuple
 
 from muniflow.compute.context import Context
@@ -89,7 +91,9 @@ def examples_of(operations: Operations, source: Size) -> list[Example]:
 
 
 def take_readings(context: Context, sides_px: tuple[int, ...]) -> list[Reading]:
-    """Measure everything in rounds; of each thing and size the fastest reading counts, without other programs' part.
+    """Measure everything in rounds; of each thing and size the middle reading counts.
+
+    The fastest one would be that of a moment when the other cores idle, which they do not while a batch runs.
 
     Args:
         context: its source store holds a square image of each side in each format.
@@ -101,16 +105,14 @@ def take_readings(context: Context, sides_px: tuple[int, ...]) -> list[Reading]:
     operations = {name: step.operation for name, step in context.steps.items()}
     for _warm_up in _round(context, operations, sides_px[:1]):
         pass
-    fastest: dict[Reading, Reading] = {}
+    found: dict[Reading, list[float]] = defaultdict(list)
     started_s = time.monotonic()
     for number in range(ROUNDS):
         if number and time.monotonic() - started_s > ENOUGH_S:
             break
         for reading in _round(context, operations, sides_px):
-            what = reading._replace(seconds=0.0)
-            if what not in fastest or reading.seconds < fastest[what].seconds:
-                fastest[what] = reading
-    return list(fastest.values())
+            found[reading._replace(seconds=0.0)].append(reading.seconds)
+    return [what._replace(seconds=median(seconds)) for what, seconds in found.items()]
 
 
 def _round(context: Context, operations: Operations, sides_px: tuple[int, ...]) -> Iterator[Reading]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from muniflow.forecast import shared_cores
+from muniflow.forecast.shared_cores import CORES
 from muniflow.forecast.stage import Stage
 from muniflow.forecast.work import StageWork
 from muniflow.model.batch_document import PRIORITIES, Priority
@@ -23,16 +25,6 @@ OTHERS_SHARE = 1 / (EXPRESS_TURNS + 1)
 """Of a stage, for batches that are not express, beside one that is."""
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
-SHARED_TASK_S = 0.00035
-"""CPU time that broker, coordinator and workers' parents spend on a task, where they share the cores of the stages."""
-SHARED_OUTPUT_S = 0.00015
-"""The same for each image that a task makes, output or tile: it is told of, written down, and a tile is deleted again.
-Both fit 16 batches of three routes, and the next two 22 of four (docs/research/performance.md)."""
-CORES_EFFICIENCY = 0.85
-"""The part of shared cores that work uses while it waits."""
-HANDOVER_S = 0.0003
-"""Between two tasks of a compute child that shares its core, with work waiting."""
-_CORES = "(cores)"
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 
@@ -70,8 +62,6 @@ class BatchLoad:
     weight: float = 1.0
     express: bool = False
     """Whether its tasks take the express lane."""
-    outputs_per_image: float = 0.0
-    """Images that its tasks make of one, at all steps together."""
 
 
 class _Entry(NamedTuple):
@@ -119,7 +109,11 @@ def finish_s(
     """
     by_name = {capacity.stage.name: capacity for capacity in capacities}
     found = _fluid(_grouped(batches, shared=cores is not None), by_name, cores)
-    return {one.batch: found[one.batch] + _ends_s(one, by_name) if one.batch in found else 0.0 for one in batches}
+    shared = cores is not None
+    return {
+        one.batch: found[one.batch] + _ends_s(one, by_name, shared=shared) if one.batch in found else 0.0
+        for one in batches
+    }
 
 
 def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
@@ -129,9 +123,10 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
         needed = {stage: work for stage, work in one.stages.items() if work.work_s > 0}
         if ticks > 0 and needed:
             tasks = {stage: _tasks_left(work, one.images) for stage, work in needed.items()}
-            handover_s = HANDOVER_S if shared else 0.0
+            handover_s = shared_cores.HANDOVER_S if shared else 0.0
             tick_s = {stage: (work.work_s + handover_s * tasks[stage]) / ticks for stage, work in needed.items()}
-            tick_s[_CORES] = (sum(work.work_s for work in needed.values()) + _shared_s(one, tasks)) / ticks
+            beside_s = shared_cores.TASK_S * sum(tasks.values())
+            tick_s[CORES] = (sum(work.work_s for work in needed.values()) + beside_s) / ticks
             key = (one.owner, one.priority, one.express, frozenset(tick_s))
             group = groups.setdefault(key, _Group((one.owner, one.priority), one.express))
             entry = _Entry(ticks, one.batch, one.weight, tick_s)
@@ -142,20 +137,13 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[_Group]:
     return list(groups.values())
 
 
-def _shared_s(one: BatchLoad, tasks: Mapping[str, float]) -> float:
-    """CPU time of broker, coordinator and parents for the tasks that stages still get of a batch."""
-    whole = sum(work.tasks_per_image for work in one.stages.values())
-    left = sum(tasks.values())
-    return SHARED_TASK_S * left + SHARED_OUTPUT_S * one.outputs_per_image * left / max(whole, 1.0)
-
-
 def _tasks_left(work: StageWork, images: float) -> float:
     """Tasks that a stage still gets of a batch with so many images that are not settled."""
     unseen = work.work_s / work.image_s if work.image_s > 0 else images
     return min(images, unseen) * work.tasks_per_image
 
 
-def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity]) -> float:
+def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity], *, shared: bool) -> float:
     """What a batch takes beyond the flow of its bottleneck: filling the pipeline, and the last tasks.
 
     For each stage that may be the bottleneck: its flow, the time of one image in the other stages, and Graham's bound
@@ -168,7 +156,7 @@ def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity]) -> float:
         capacity = capacities.get(name)
         if capacity is None or not capacity.servers:
             return inf
-        flows[name] = work.work_s / capacity.stage.rate(capacity.running + capacity.starting)
+        flows[name] = work.work_s / _rate(capacity, capacity.running + capacity.starting, shared=shared)
         fills[name] = work.image_s / max(min(capacity.servers, work.tasks_per_image), 1.0)
         tails[name] = (1 - 1 / capacity.servers) * work.longest_s
     fill_s = sum(fills.values())
@@ -205,14 +193,25 @@ def _fluid(running: list[_Group], capacities: Mapping[str, Capacity], cores: flo
 
 def _capacity_at(now_s: float, capacities: Mapping[str, Capacity], cores: float | None) -> dict[str, float]:
     """Seconds of work per second by stage, with the replicas that have started by then."""
-    rates = {_CORES: inf if cores is None else cores * CORES_EFFICIENCY}
+    rates = {CORES: shared_cores.free_cores(cores)}
     for name, one in capacities.items():
-        rates[name] = one.stage.rate(one.running + (one.starting if now_s >= one.ready_s else 0))
+        replicas = one.running + (one.starting if now_s >= one.ready_s else 0)
+        rates[name] = _rate(one, replicas, shared=cores is not None)
     return rates
 
 
+def _rate(capacity: Capacity, replicas: int, *, shared: bool) -> float:
+    # On shared cores tasks count with all CPU time of their child, which loses none beside them.
+    return float(capacity.stage.children * replicas) if shared else capacity.stage.rate(replicas)
+
+
 def _rates(groups: Sequence[_Group], capacity: Mapping[str, float]) -> list[float]:
-    """Ticks per second of each group's clock: express ones first, but for what is kept for others that wait."""
+    """Ticks per second of each group's clock."""
+    return shared_cores.blended(_in_lanes(groups, capacity), [group.tick_s for group in groups], capacity)
+
+
+def _in_lanes(groups: Sequence[_Group], capacity: Mapping[str, float]) -> list[float]:
+    """Express groups first, but for what is kept for others that wait."""
     express = [number for number, group in enumerate(groups) if group.express]
     others = [number for number, group in enumerate(groups) if not group.express]
     if not (express and others):

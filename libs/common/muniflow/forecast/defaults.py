@@ -77,6 +77,7 @@ class Costs:
         decode_s_per_mp: Mapping[str, float],
         encode_s_per_mp: Mapping[str, float],
         output_s: float | None = None,
+        message_s: float | None = None,
     ) -> "Costs":
         """These costs, with what was measured here in place of what is documented."""
         return replace(
@@ -85,6 +86,7 @@ class Costs:
             decode_s_per_mp={**self.decode_s_per_mp, **decode_s_per_mp},
             encode_s_per_mp={**self.encode_s_per_mp, **encode_s_per_mp},
             output_s=self.output_s if output_s is None else output_s,
+            message_s=self.message_s if message_s is None else message_s,
         )
 
     def operation(self, step: ClassStep) -> OperationCost:

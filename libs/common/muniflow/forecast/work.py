@@ -76,11 +76,6 @@ class BatchWork:
         steps = (_step_work(sample.sampled, visits) for visits in found.values())
         return cls(sample.count, sample.sampled, tuple(sorted(steps, key=lambda one: one.step)))
 
-    @property
-    def outputs_per_image(self) -> float:
-        """Images that tasks make of one, at all steps together, in the mean."""
-        return sum(step.before[-1].outputs for step in self.steps) / self.sampled
-
     def left(
         self, times: Profile, past: Sequence[float] = (), own: Mapping[str, Sums] | None = None
     ) -> dict[str, StageWork]:

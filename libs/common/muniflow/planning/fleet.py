@@ -43,12 +43,11 @@ class _Load(BaseModel):
     priority: Priority = "normal"
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     express: bool = False
-    outputs_per_image: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     def load(self) -> BatchLoad:
         stages = {name: StageWork(*values) for name, values in self.stages.items()}
         turns = self.owner, self.priority, self.weight, self.express
-        return BatchLoad(self.batch, self.images, stages, *turns, self.outputs_per_image)
+        return BatchLoad(self.batch, self.images, stages, *turns)
 
 
 class _Fleet(BaseModel):
@@ -76,7 +75,6 @@ def fleet_document(fleet: Fleet) -> dict[str, Any]:
                 "priority": one.priority,
                 "weight": one.weight,
                 "express": one.express,
-                "outputs_per_image": one.outputs_per_image,
             }
             for one in fleet.others
         ],

@@ -67,7 +67,7 @@ def make_plan(
     """
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
     turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images)
-    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns, work.outputs_per_image)
+    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
     chosen = _choose(planner, fleet, batch, wish, now_at)

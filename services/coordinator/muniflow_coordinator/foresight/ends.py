@@ -1,11 +1,15 @@
 """When the running batches end, or why that is not known. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
 from muniflow.forecast.interval import Interval
+
+REPORTED_S = 0.3
+"""What workers have done is told so much later: groups of 0.2 s, and results that wait for others. So long ago it was
+that a batch needed what is known to be left of it (docs/research/performance.md)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ def ends_of(
     uncounted: Iterable[str],
     interval: Interval,
     *,
+    begun: Collection[str],
     now_at: float,
     cores: float | None = None,
 ) -> dict[str, End]:
@@ -41,12 +46,14 @@ def ends_of(
         fleet: the replicas of all stages that are counted on.
         uncounted: names of stages with an unknown number of replicas.
         interval: from how earlier forecasts did.
+        begun: batches of which workers have told something.
         now_at: Unix time, seconds.
         cores: of the machine that all stages share; `None`: each replica has its own.
     """
     capacities = {one.stage.name: one for one in fleet}
     not_counted = set(uncounted)
     found_s = finish_s(loads, tuple(capacities.values()), cores)
+    found_s |= {batch: max(found_s[batch] - REPORTED_S, 0.0) for batch in begun}
     return {
         load.batch: _end(found_s[load.batch], _obstacle(load, capacities, not_counted), interval, now_at)
         for load in loads

@@ -53,7 +53,7 @@ class FollowedBatch:
         """Return what it still needs, and how it takes turns."""
         run, batch = self.run, self.run.batch
         turns = batch.owner, batch.priority, batch.weight, self.express
-        return BatchLoad(run.id, run.counts.pending, left, *turns, self.work.outputs_per_image)
+        return BatchLoad(run.id, run.counts.pending, left, *turns)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from muniflow.errors import Unavailable
@@ -232,19 +233,28 @@ class Forecaster:
         """Return when each batch ends with these replicas."""
         # Where two stages share a queue, what is wanted stands in for what runs.
         uncounted = [one.stage.name for one in running if one.replicas is None and self._counted[one.stage.name]]
+        begun = [batch.run.id for batch in batches if any(batch.position.handled)]
         found = ends_of(
-            self._loads, capacities, uncounted, self.forecasts.interval, now_at=now, cores=self.shared_cores
-        )
+            self._loads, capacities, uncounted, self.forecasts.interval,
+            begun=begun, now_at=now, cores=self.shared_cores,
+        )  # fmt: skip
         return found | {batch.run.id: unknown(NO_SIZES) for batch in batches if not batch.sampled}
 
     def _fix_forecasts(
         self, batches: Sequence[FollowedBatch], capacities: Sequence[Capacity], profile: Profile, now: float
     ) -> None:
-        """Fix the forecast of each batch that has none and can have one."""
+        """Fix the forecast of each batch that has none and can have one.
+
+        At first not beside one whose sizes are being read: until then these are guessed, and it is the forecast that
+        is graded.
+        """
+        unread = min((batch.run.accepted_at for batch in batches if not batch.sampled), default=inf)
         lacking = [
-            (batch, now - batch.run.submitted_at, in_s)
+            (batch, passed_s, in_s)
             for batch in batches
-            if self.forecasts.lacks(batch.run) and (in_s := self._ends[batch.run.id].in_s) is not None
+            if self.forecasts.lacks(batch.run)
+            and (in_s := self._ends[batch.run.id].in_s) is not None
+            and ((passed_s := now - batch.run.submitted_at) > AT_ACCEPTANCE_S or batch.run.accepted_at + SOON_S < unread)
         ]
         new = [batch for batch, passed_s, _ in lacking if passed_s <= AT_ACCEPTANCE_S]
         wholes = {batch.run.id: self._whole(batch, profile) for batch in new}
