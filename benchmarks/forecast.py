@@ -30,10 +30,10 @@ from muniflow.store.open import open_store
 from muniflow_cli.planning.calibration import calibrate
 from muniflow_cli.stack.plan import WorkerGroup
 
-POOLS: Mapping[str, int] = {"512": 1600, "1024": 600, "2048": 200, "8000x4000": 24}
+POOLS: Mapping[str, int] = {"512": 3200, "1024": 1200, "2048": 400, "8000x4000": 48}
 """Pictures that are made of each size."""
-MEGAPIXELS = 1000.0
-"""Of a batch, in the mean: some seconds of work on two cores."""
+MEGAPIXELS = 2000.0
+"""Of a batch, in the mean: some ten to thirty seconds on two cores, so that the pace of a moment is not all of it."""
 POLL_S = 0.1
 TIMEOUT_S = 300.0
 COMPETING = 0.3

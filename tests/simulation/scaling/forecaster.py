@@ -168,7 +168,7 @@ def _true(flow: Flow, luck: float = 1.0) -> dict[str, StageWork]:
 def _load(flow: Flow, left: Mapping[str, StageWork]) -> BatchLoad:
     images = max(flow.job.images - flow.passed[-1], 0.0)
     job = flow.job
-    return BatchLoad(job.id, images, left, job.owner, job.priority, job.weight, job.express)
+    return BatchLoad(job.id, images, left, job.owner, job.priority, job.weight, job.express, job.due_s)
 
 
 def _window_need(flow: Flow, left: Mapping[str, StageWork]) -> WindowNeed:

@@ -11,13 +11,13 @@ from muniflow.errors import Invalid
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
 from muniflow.forecast.sizes import Picture, SizeSample
-from muniflow.forecast.stage import Stage, Stages, read_stages, write_stages
+from muniflow.forecast.stage import Stage, Stages, read_stages, visited, write_stages
 from muniflow.forecast.work import BatchWork, seconds_of
 from muniflow.model.batch import read_batch
 from muniflow.model.messages import Route
 from muniflow.model.operation import Size, installed_operations
 from muniflow.runtime.settings import read_env
-from muniflow_coordinator.foresight.fleet import completed, counted_operation, stages_of, visited
+from muniflow_coordinator.foresight.fleet import completed, counted_operation, stages_of
 from muniflow_coordinator.foresight.guess import USUAL, guessed, mean_area
 from muniflow_coordinator.foresight.remaining import Position, remaining
 from muniflow_coordinator.settings import CoordinatorSettings

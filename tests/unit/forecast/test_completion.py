@@ -3,7 +3,6 @@
 import heapq
 import random
 import time
-from dataclasses import replace
 from math import inf
 
 import pytest
@@ -82,6 +81,32 @@ def test_two_batches_take_turns(fields, first_s, second_s):
     assert found["second"] * EFFICIENCY == pytest.approx(second_s, rel=0.01)
 
 
+def test_of_two_batches_the_one_that_is_due_first_has_three_quarters_of_the_turns():
+    """Two batches of 1,600 images, sent together, ended after 9.7 and 14.3 s, and both were forecast to end at 14.3."""
+    first, second = load("first", resize=0.1, due_at=900.0), load("second", resize=0.1, due_at=901.0)
+    found = ends([second, first], fleet(resize=1))
+    assert found["first"] * EFFICIENCY == pytest.approx(100 / 0.75, rel=0.01)
+    assert found["second"] * EFFICIENCY == pytest.approx(200, rel=0.01)
+
+
+def test_after_the_batch_that_is_due_first_the_next_one_has_every_second_turn():
+    names = ("first", "second", "third")
+    loads = [load(name, resize=0.1, due_at=float(place)) for place, name in enumerate(names)]
+    found = ends(loads, fleet(resize=1))
+    # Two thirds of the turns and a sixth each; then three quarters of them and one.
+    assert found["first"] * EFFICIENCY == pytest.approx(100 / (2 / 3), rel=0.01)
+    assert found["second"] * EFFICIENCY == pytest.approx(150 + 75 / 0.75, rel=0.01)
+    assert found["third"] * EFFICIENCY == pytest.approx(300, rel=0.01)
+
+
+@pytest.mark.parametrize("weight", [1, 3])
+def test_the_other_half_of_the_turns_follows_weights(weight):
+    loads = [load("first", resize=0.1, due_at=1.0), load("heavy", resize=0.1, due_at=2.0, weight=weight),
+             load("never due", images=10, resize=0.1)]  # fmt: skip
+    found = ends(loads, fleet(resize=1))
+    assert found["never due"] * EFFICIENCY == pytest.approx(10 * 0.1 * 2 * (2 + weight), rel=0.01)
+
+
 def test_owners_share_whatever_the_number_of_their_batches():
     loads = [load(f"{number}", resize=0.1) for number in range(9)]
     found = ends([*loads, load("mine", resize=0.1, owner="me")], fleet(resize=1))
@@ -143,6 +168,7 @@ LOADS = st.lists(
         weight=st.integers(1, 5).map(float),
         priority=st.sampled_from(["low", "normal", "high"]),
         owner=st.sampled_from(["a", "b"]),
+        due_at=st.sampled_from([inf, 1.0, 2.0]),
         express=st.booleans(),
     ),
     min_size=1,
@@ -192,7 +218,7 @@ def test_a_hundred_batches_take_milliseconds():
     dice = random.Random(1)
     loads = [
         load(f"{number}", dice.randrange(1, 10_000), resize=dice.random(), blur=dice.random(), split=0.1,
-              priority=dice.choice(["low", "normal", "high"]), owner=dice.choice("abc"))
+              priority=dice.choice(["low", "normal", "high"]), owner=dice.choice("abc"), due_at=dice.random())
         for number in range(100)
     ]  # fmt: skip
     capacities = fleet(resize=20, split=3, blur=40)

@@ -24,6 +24,7 @@ FLEET = Fleet(
             "low",
             2.0,
             express=True,
+            due_at=1_800_000_900.0,
         ),
     ),
     (0.1, -0.2),

@@ -32,7 +32,7 @@ def finish_s(owner: str, others: int) -> float:
         return made.chosen.finish_s, made.planner.load.stages["shrink"]
 
     _, work = plan()
-    return plan(*(BatchLoad(f"b{n}", IMAGES, {"shrink": work}, "roads") for n in range(others)))[0]
+    return plan(*(BatchLoad(f"b{n}", IMAGES, {"shrink": work}, "roads", due_at=float(n)) for n in range(others)))[0]
 
 
 def test_nine_batches_of_another_owner_hold_a_batch_up_as_one_does() -> None:

@@ -27,9 +27,7 @@ def free_cores(cores: float | None) -> float:
     return inf if cores is None else max(cores - BESIDE_CORES, cores * MIN_FREE)
 
 
-def blended(
-    rates: Sequence[float], loads: Sequence[Mapping[str, float]], capacity: Mapping[str, float]
-) -> list[float]:
+def blended(rates: Sequence[float], loads: Sequence[Mapping[str, float]], capacity: Mapping[str, float]) -> list[float]:
     """Rates at which neither a stage nor the cores are beyond their capacity, as both limits together allow.
 
     Args:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from muniflow.errors import Fault, Invalid
 from muniflow.model.batch import faults_of
 from muniflow.model.json_text import read_json
+from muniflow.model.messages import Route
 
 EFFICIENCY = 0.9
 """The part of a compute child's time that goes into tasks while work waits: the efficiency in all formulas.
@@ -82,6 +83,12 @@ def read_stages(text: str | bytes) -> Stages:
     if faults:
         raise Invalid(tuple(faults))
     return tuple(stages)
+
+
+def visited(stages: Stages, route: Route) -> Stages:
+    """The stages that a batch with this route comes to."""
+    on_route = {step.op for step in route}
+    return tuple(stage for stage in stages if on_route.intersection(stage.operations))
 
 
 def write_stages(stages: Stages) -> str:

@@ -43,10 +43,12 @@ class _Load(BaseModel):
     priority: Priority = "normal"
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     express: bool = False
+    due_at: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    """A coordinator of the build before does not tell it: what it has accepted is due before a new batch, as a rule."""
 
     def load(self) -> BatchLoad:
         stages = {name: StageWork(*values) for name, values in self.stages.items()}
-        turns = self.owner, self.priority, self.weight, self.express
+        turns = self.owner, self.priority, self.weight, self.express, self.due_at
         return BatchLoad(self.batch, self.images, stages, *turns)
 
 
@@ -75,6 +77,7 @@ def fleet_document(fleet: Fleet) -> dict[str, Any]:
                 "priority": one.priority,
                 "weight": one.weight,
                 "express": one.express,
+                "due_at": one.due_at,
             }
             for one in fleet.others
         ],

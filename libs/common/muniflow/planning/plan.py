@@ -12,7 +12,9 @@ from muniflow.forecast.interval import interval
 from muniflow.forecast.plan import plan_document
 from muniflow.forecast.planner import Option, Planner
 from muniflow.forecast.profile import Profile
+from muniflow.forecast.replicas import due_at
 from muniflow.forecast.route import Path
+from muniflow.forecast.stage import visited
 from muniflow.forecast.work import BatchWork
 from muniflow.model.batch import Batch, is_express
 from muniflow.model.deadline import past_faults
@@ -66,7 +68,8 @@ def make_plan(
         Rejected: no stage carries an operation, or the batch never ends with the replicas of the wish.
     """
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
-    turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images)
+    due = due_at(now_at, wish.deadline_at, visited(fleet.stages, batch.route))
+    turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images), due
     load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
@@ -92,6 +95,8 @@ def _choose(planner: Planner, fleet: Fleet, batch: Batch, wish: Wish, now_at: fl
 
 def _whole_replicas(fleet: Fleet, route: Route, given: Mapping[str, int]) -> dict[str, int]:
     """The given replicas; of other stages of the route those that run, and one at least."""
-    operations = {step.op for step in route}
-    others = (stage for stage in fleet.stages if operations & set(stage.operations))
-    return {stage.name: max(stage.min_replicas, fleet.running.get(stage.name, 0), 1) for stage in others} | dict(given)
+    counts = {
+        stage.name: max(stage.min_replicas, fleet.running.get(stage.name, 0), 1)
+        for stage in visited(fleet.stages, route)
+    }
+    return counts | dict(given)

@@ -1,8 +1,7 @@
 """When a batch is due, and the turns that follow: one rule for who scales and for who dispatches. Pure."""
 
 from muniflow.forecast.replicas import due_at
-from muniflow.forecast.stage import Stages
-from muniflow_coordinator.foresight.fleet import visited
+from muniflow.forecast.stage import Stages, visited
 from muniflow_coordinator.runs.runs import Run
 from muniflow_coordinator.runs.turns import Standing
 

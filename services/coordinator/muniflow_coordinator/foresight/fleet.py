@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from muniflow.errors import Fault, Invalid
 from muniflow.forecast.stage import Stage, Stages
-from muniflow.model.messages import Route
 from muniflow.runtime.settings import variable
 
 
@@ -40,12 +39,6 @@ def completed(stages: Stages, operations: Iterable[str]) -> Stages:
 def carried(stages: Iterable[Stage]) -> set[str]:
     """Return all operations that these stages carry."""
     return {operation for stage in stages for operation in stage.operations}
-
-
-def visited(stages: Stages, route: Route) -> Stages:
-    """Return the stages that a batch with this route comes to."""
-    on_route = {step.op for step in route}
-    return tuple(stage for stage in stages if on_route.intersection(stage.operations))
 
 
 def counted_operation(stage: Stage, stages: Stages) -> str | None:

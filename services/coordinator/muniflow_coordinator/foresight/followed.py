@@ -52,7 +52,7 @@ class FollowedBatch:
     def load(self, left: Mapping[str, StageWork]) -> BatchLoad:
         """Return what it still needs, and how it takes turns."""
         run, batch = self.run, self.run.batch
-        turns = batch.owner, batch.priority, batch.weight, self.express
+        turns = batch.owner, batch.priority, batch.weight, self.express, self.due_at
         return BatchLoad(run.id, run.counts.pending, left, *turns)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:

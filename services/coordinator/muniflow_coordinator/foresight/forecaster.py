@@ -248,13 +248,16 @@ class Forecaster:
         At first not beside one whose sizes are being read: until then these are guessed, and it is the forecast that
         is graded.
         """
-        unread = min((batch.run.accepted_at for batch in batches if not batch.sampled), default=inf)
+        unread_at = min((batch.run.accepted_at for batch in batches if not batch.sampled), default=inf)
         lacking = [
             (batch, passed_s, in_s)
             for batch in batches
             if self.forecasts.lacks(batch.run)
             and (in_s := self._ends[batch.run.id].in_s) is not None
-            and ((passed_s := now - batch.run.submitted_at) > AT_ACCEPTANCE_S or batch.run.accepted_at + SOON_S < unread)
+            and (
+                (passed_s := now - batch.run.submitted_at) > AT_ACCEPTANCE_S
+                or batch.run.accepted_at + SOON_S < unread_at
+            )
         ]
         new = [batch for batch, passed_s, _ in lacking if passed_s <= AT_ACCEPTANCE_S]
         wholes = {batch.run.id: self._whole(batch, profile) for batch in new}

@@ -18,7 +18,7 @@ from itertools import count
 from math import inf
 from typing import NamedTuple
 
-from muniflow.forecast.completion import LOW_SHARE
+from muniflow.forecast.turn_rates import LOW_SHARE
 from muniflow.model.batch_document import PRIORITIES, Priority
 from muniflow.model.owners import DEFAULT_OWNER
 
