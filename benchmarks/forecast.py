@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,7 @@ def _run(cluster: Cluster, sent: Sequence[Case]) -> list[BatchGrade]:
     documents = [case.document() for case in sent]
     alone = [_plan(cluster, document, ()) for document in documents]
     loads = [one.planner.load for one in alone]
-    plans = [
-        one if len(sent) == 1 else _plan(cluster, document, [load for load in loads if load is not one.planner.load])
-        for one, document in zip(alone, documents, strict=True)
-    ]
+    plans = alone if len(sent) == 1 else [_plan(cluster, one, _beside(loads, n)) for n, one in enumerate(documents)]
     with cluster.client() as client:
         for document in documents:
             client.submit(document)
@@ -141,6 +139,11 @@ def _run(cluster: Cluster, sent: Sequence[Case]) -> list[BatchGrade]:
         _grade(case, len(sent), plan, ended[document["batch_id"]], etas.get(document["batch_id"]))
         for case, plan, document in zip(sent, plans, documents, strict=True)
     ]
+
+
+def _beside(loads: Sequence[BatchLoad], place: int) -> list[BatchLoad]:
+    """What the batch at this place meets: those after it are accepted later, and due later, than it."""
+    return [*loads[:place], *(replace(load, due_at=inf) for load in loads[place + 1 :])]
 
 
 def _read_once(root: Path) -> None:

@@ -89,6 +89,14 @@ def test_of_two_batches_the_one_that_is_due_first_has_three_quarters_of_the_turn
     assert found["second"] * EFFICIENCY == pytest.approx(200, rel=0.01)
 
 
+def test_batches_with_other_bottlenecks_have_windows_of_their_own_and_equal_turns():
+    """A batch of 1,156 images whose bottleneck was resize ended after 16.9 s beside one that waited for blur."""
+    first = load("first", resize=0.1, blur=1.0, due_at=900.0)
+    second = load("second", images=100, resize=1.0, blur=0.1, due_at=901.0)
+    found = ends([first, second], fleet(resize=1, blur=1))
+    assert found["second"] * EFFICIENCY == pytest.approx(110, rel=0.02)
+
+
 def test_after_the_batch_that_is_due_first_the_next_one_has_every_second_turn():
     names = ("first", "second", "third")
     loads = [load(name, resize=0.1, due_at=float(place)) for place, name in enumerate(names)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from muniflow.forecast import shared_cores
 from muniflow.forecast.shared_cores import CORES
 from muniflow.forecast.stage import Stage
-from muniflow.forecast.turn_rates import Entry, Group, rates, with_due_first
+from muniflow.forecast.turn_rates import BatchFlow, Group, rates, with_due_first
 from muniflow.forecast.work import StageWork
 from muniflow.model.batch_document import Priority
 
@@ -71,15 +71,30 @@ def finish_s(
     """
     by_name = {capacity.stage.name: capacity for capacity in capacities}
     shared = cores is not None
-    found = _fluid(_grouped(batches, shared=shared), by_name, cores)
+    found = _fluid(_grouped(batches, capacities, shared=shared), by_name, cores)
     return {
         one.batch: found[one.batch] + _ends_s(one, by_name, shared=shared) if one.batch in found else 0.0
         for one in batches
     }
 
 
-def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[Group]:
-    groups: dict[tuple[str, str, bool, frozenset[str]], Group] = {}
+def bottleneck(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> str | None:
+    """The stage that a batch waits for with these replicas; `None`: it needs none of them."""
+    found = paces(stages, fleet)
+    return min(found, key=lambda name: found[name], default=None)
+
+
+def paces(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> dict[str, float]:
+    """Images of a batch that each stage can do in a second."""
+    return {
+        one.stage.name: one.servers / work.image_s
+        for one in fleet
+        if (work := stages.get(one.stage.name)) is not None and work.image_s > 0
+    }
+
+
+def _grouped(batches: Sequence[BatchLoad], fleet: Sequence[Capacity], *, shared: bool) -> list[Group]:
+    groups: dict[tuple[str, str, bool, str | None, frozenset[str]], Group] = {}
     for one in batches:
         ticks = one.images / one.weight
         needed = {stage: work for stage, work in one.stages.items() if work.work_s > 0}
@@ -89,9 +104,10 @@ def _grouped(batches: Sequence[BatchLoad], *, shared: bool) -> list[Group]:
             tick_s = {stage: (work.work_s + handover_s * tasks[stage]) / ticks for stage, work in needed.items()}
             beside_s = shared_cores.TASK_S * sum(tasks.values())
             tick_s[CORES] = (sum(work.work_s for work in needed.values()) + beside_s) / ticks
-            key = (one.owner, one.priority, one.express, frozenset(tick_s))
-            group = groups.setdefault(key, Group((one.owner, one.priority), one.express))
-            group.add(Entry(ticks, one.batch, one.weight, one.due_at, tick_s))
+            slowest = bottleneck(one.stages, fleet)
+            key = (one.owner, one.priority, one.express, slowest, frozenset(tick_s))
+            group = groups.setdefault(key, Group((one.owner, one.priority), one.express, slowest))
+            group.add(BatchFlow(ticks, one.batch, one.weight, one.due_at, tick_s))
     for group in groups.values():
         group.entries.sort(key=lambda entry: entry.end, reverse=True)
     return list(groups.values())

@@ -1,6 +1,7 @@
 """How fast batches progress that take turns, in the mean of many turns (`muniflow_coordinator.runs.turns`).
 
-Express batches come first; then by owner, then by priority, then half by due time and half by weight, as images.
+Express batches come first; then by owner, then by priority, then half by due time and half by weight, as images. Only
+batches with the same bottleneck share a window, so only among these the one that is due first comes before others.
 """
 
 from collections import defaultdict
@@ -23,7 +24,7 @@ _LEAST = 1e-300
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 
-class Entry(NamedTuple):
+class BatchFlow(NamedTuple):
     """A batch in the model."""
 
     end: float
@@ -45,52 +46,54 @@ class Group:
     turn: tuple[str, str]
     """Owner and priority."""
     express: bool
-    entries: list[Entry] = field(default_factory=list)
+    bottleneck: str | None = None
+    """The stage that they wait for."""
+    entries: list[BatchFlow] = field(default_factory=list)
     """The first one to end comes last."""
     due_first: bool = False
-    """Whether it is the one batch that is due first, of its owner, priority and lane."""
+    """Whether it is the one batch that is due first, of those with its owner, priority, lane and bottleneck."""
     weight: float = 0.0
     tick_s: dict[str, float] = field(default_factory=dict)
     """Of all its batches."""
     clock: float = 0.0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: BatchFlow) -> None:
         """Take a batch; `entries` are put in order by who adds them."""
         self.entries.append(entry)
         self._count(entry, 1.0)
 
-    def pop(self, place: int = -1) -> Entry:
+    def pop(self, place: int = -1) -> BatchFlow:
         """Give a batch away; without a `place` the one that ends next."""
         entry = self.entries.pop(place)
         self._count(entry, -1.0)
         return entry
 
-    def _count(self, entry: Entry, sign: float) -> None:
+    def _count(self, entry: BatchFlow, sign: float) -> None:
         self.weight += sign * entry.weight
         for stage, seconds in entry.tick_s.items():
             self.tick_s[stage] = self.tick_s.get(stage, 0.0) + sign * seconds
 
 
 def with_due_first(groups: Sequence[Group]) -> list[Group]:
-    """The same batches; the one that is due first of its owner, priority and lane has a group of its own."""
+    """The same batches; the one that is due first of those that share a window has a group of its own."""
     found = [group for group in groups if group.entries]
-    lanes: dict[tuple[tuple[str, str], bool], list[Group]] = defaultdict(list)
+    sharing: dict[tuple[tuple[str, str], bool, str | None], list[Group]] = defaultdict(list)
     for group in found:
-        lanes[group.turn, group.express].append(group)
-    for lane in lanes.values():
-        if not any(group.due_first for group in lane):
-            found += _due_first(lane)
+        sharing[group.turn, group.express, group.bottleneck].append(group)
+    for same in sharing.values():
+        if not any(group.due_first for group in same):
+            found += _due_first(same)
     return [group for group in found if group.entries]
 
 
-def _due_first(lane: Sequence[Group]) -> Iterator[Group]:
+def _due_first(groups: Sequence[Group]) -> Iterator[Group]:
     group, place = min(
-        ((group, place) for group in lane for place in range(len(group.entries))),
+        ((group, place) for group in groups for place in range(len(group.entries))),
         key=lambda found: found[0].entries[found[1]].due_at,
     )
     if group.entries[place].due_at < inf:
         entry = group.pop(place)
-        alone = Group(group.turn, group.express, due_first=True)
+        alone = Group(group.turn, group.express, group.bottleneck, due_first=True)
         alone.add(entry._replace(end=entry.end - group.clock))
         yield alone
 
@@ -150,17 +153,20 @@ def _first_full(loads: Mapping[str, float], free: Mapping[str, float]) -> tuple[
 def _turns(groups: Sequence[Group]) -> list[float]:
     """Images per turn and unit of weight: equal for all owners, then by priority, then by due time and weight."""
     weights: dict[tuple[str, str], float] = defaultdict(float)
+    sharing: dict[tuple[tuple[str, str], str | None], float] = defaultdict(float)
     for group in groups:
         weights[group.turn] += group.weight
+        sharing[group.turn, group.bottleneck] += group.weight
     shares: dict[tuple[str, str], float] = {}
     for owner in {owner for owner, _ in weights}:
         *lower, highest = sorted((turn for turn in weights if turn[0] == owner), key=lambda turn: _RANKS[turn[1]])
         shares |= dict.fromkeys(lower, LOW_SHARE)
         shares[highest] = 1 - LOW_SHARE * len(lower)
-    ordered = {group.turn for group in groups if group.due_first}
+    ordered = {(group.turn, group.bottleneck) for group in groups if group.due_first}
     found = []
     for group in groups:
-        by_weight = 1 - DUE_SHARE if group.turn in ordered else 1.0
-        by_due = DUE_SHARE / max(group.weight, _LEAST) if group.due_first else 0.0
-        found.append(shares[group.turn] * (by_due + by_weight / max(weights[group.turn], _LEAST)))
+        same = group.turn, group.bottleneck
+        by_weight = 1 - DUE_SHARE if same in ordered else 1.0
+        by_due = DUE_SHARE * sharing[same] / max(group.weight, _LEAST) if group.due_first else 0.0
+        found.append(shares[group.turn] / max(weights[group.turn], _LEAST) * (by_due + by_weight))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from statistics import fmean
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.completion import Capacity, paces
 from muniflow.forecast.defaults import Costs
 from muniflow.forecast.route import PIXELS_PER_MP, Path
 from muniflow.forecast.sizes import Picture, SizeSample
@@ -28,7 +28,7 @@ def window_images(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) ->
         stages: what the batch needs of each stage.
         fleet: the replicas of each stage; those that start are counted, too.
     """
-    images_per_s = min(_paces(stages, fleet).values(), default=0.0)
+    images_per_s = min(paces(stages, fleet).values(), default=0.0)
     needed = 0.0
     for one in fleet:
         if (work := stages.get(one.stage.name)) is None:
@@ -37,21 +37,6 @@ def window_images(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) ->
         busy = min(ceil(images_per_s * work.image_s), one.servers)
         needed += max(images_per_s * HELD_S, HELD_TASKS * busy / max(work.tasks_per_image, 1.0))
     return max(ceil(needed), 1)
-
-
-def bottleneck(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> str | None:
-    """The stage that a batch waits for with these replicas; `None`: it needs none of them."""
-    paces = _paces(stages, fleet)
-    return min(paces, key=lambda name: paces[name], default=None)
-
-
-def _paces(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> dict[str, float]:
-    """Images of a batch that each stage can do in a second."""
-    return {
-        one.stage.name: one.servers / work.image_s
-        for one in fleet
-        if (work := stages.get(one.stage.name)) is not None and work.image_s > 0
-    }
 
 
 def mean_intermediate_bytes(sample: SizeSample, path: Path) -> int:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from muniflow.forecast.completion import Capacity
-from muniflow.forecast.window import bottleneck, window_images
+from muniflow.forecast.completion import Capacity, bottleneck
+from muniflow.forecast.window import window_images
 from muniflow.forecast.work import StageWork
 
 LEAST_IMAGES = 256
