@@ -121,6 +121,22 @@ def unweighted(mp_in, mp_out, s):
     return Sums(1.0, mp_in, mp_out, s, 1.0, mp_in, mp_out, s, *products)
 
 
+MEASURED_MS_PER_MP = {0.26: 16.5, 1.05: 15.6, 4.19: 18.2, 32.0: 16.6}
+"""Of a blur from JPEG to JPEG: it does not grow evenly with the size (docs/research/performance.md)."""
+
+
+def test_the_work_of_a_mixed_batch_is_right_where_costs_per_megapixel_differ_with_the_size():
+    """Each size has as many megapixels, so there are a hundred small images for each of the largest."""
+    batch = [
+        (mp, mp, mp * cost / 1000)
+        for mp, cost in MEASURED_MS_PER_MP.items()
+        for _ in range(round(320 / mp))
+    ]  # fmt: skip
+    spent_s = sum(seconds for _, _, seconds in batch)
+    sums = total(Sums.of(*task) for task in batch)
+    assert sums.expected_s(fit(sums, PRIOR)) == pytest.approx(spent_s, rel=0.01)
+
+
 def test_old_observations_fade_by_tasks_and_time_and_not_while_a_class_is_idle():
     old, task = total([Sums.of(1, 1, 0.1)] * 1_000), Sums.of(1, 1, 0.2)
     newer = task.decayed(HALF_LIFE_TASKS)

@@ -79,7 +79,8 @@ def test_more_replicas_or_cores_never_end_later(seconds, counts, grown, cores):
     replicas = dict(zip(NAMES, counts, strict=True))
     more = {**replicas, NAMES[grown]: counts[grown] + 1}
     before_s = end_s(one, cores, **replicas)
-    assert end_s(one, cores, **more) <= before_s * (1 + 1e-9)
+    # But for the last task, which one of more children may still be at.
+    assert end_s(one, cores, **more) <= before_s * (1 + 1e-9) + seconds[grown]
     assert end_s(one, cores + 1, **replicas) <= before_s * (1 + 1e-9)
     assert before_s >= sum(seconds) * 1_000 / cores
 

@@ -1,7 +1,8 @@
 """Service time of tasks of one class, `a + b * megapixels in + c * megapixels out + d * outputs` seconds, from sums.
 
-The sums are weighted with 1 / (megapixels)^2, so that the error that is made small is the relative one: a batch of
-small images right after one of panoramas is forecast as well as another one of panoramas.
+The sums are weighted with 1 / megapixels, so that a megapixel weighs the same in whatever image it is: the sum over a
+batch is right, where costs per megapixel differ with the size. With 1 / megapixels^2 the many small images of a mixed
+batch decided what the few large ones cost, and its work was forecast 9% too short (docs/research/performance.md).
 """
 
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ class Sums:
     @classmethod
     def of(cls, mp_in: float, mp_out: float, seconds: float, outputs: float = 1.0) -> Self:
         """One task."""
-        w = (mp_in + mp_out + WEIGHT_MP) ** -2
+        w = 1 / (mp_in + mp_out + WEIGHT_MP)
         return cls(
             n=1.0,
             mp_in=mp_in,
