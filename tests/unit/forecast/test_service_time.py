@@ -121,7 +121,7 @@ def unweighted(mp_in, mp_out, s):
     return Sums(1.0, mp_in, mp_out, s, 1.0, mp_in, mp_out, s, *products)
 
 
-MEASURED_MS_PER_MP = {0.26: 16.5, 1.05: 15.6, 4.19: 18.2, 32.0: 16.6}
+MEASURED_MS_PER_MP = {0.26: 16.6, 1.05: 15.7, 4.19: 17.9, 32.0: 16.6}
 """Of a blur from JPEG to JPEG: it does not grow evenly with the size (docs/research/performance.md)."""
 
 

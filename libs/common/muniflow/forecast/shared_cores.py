@@ -1,7 +1,7 @@
 """Stages that share the cores of one machine, as with `muniflow up`: what else runs there, and what that costs.
 
-The four figures fit 80 batches of four routes on two cores (docs/research/performance.md): given the CPU time of their
-tasks, when they ended is right to 3%, on a quiet machine and on one that was 40% slower.
+The four figures fit 34 batches of four routes on two cores (docs/research/performance.md): given the CPU time of their
+tasks, when they ended is right to 3%, and of 34 other batches to 2%.
 """
 
 from collections.abc import Mapping, Sequence
