@@ -224,7 +224,7 @@ def memory(*, size: str, images: int, routes: str, photos: Path, keep: bool) -> 
 @PHOTOS
 @KEEP
 def forecast(*, batches: int, seed: int, photos: Path, keep: bool) -> None:
-    """Real batches, planned before and graded after, with a pacing loop beside them: about ten minutes.
+    """Real batches, planned before and graded after, the pace of the machine between them: some twenty minutes.
 
     Example: python -m benchmarks forecast --batches 20 --no-keep
     """

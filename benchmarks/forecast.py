@@ -6,8 +6,10 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from math import inf
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +103,10 @@ def forecast(batches: int, seed: int, photos: Path, say: Callable[[str], None]) 
     cores = len(os.sched_getaffinity(0))
     profile.write_text(calibrate(cores).profile.to_json())
     variables = {"MUNIFLOW_PROFILE_FILE": str(profile)}
-    with Cluster(folder, cache_folder() / "corpus", groups, variables) as cluster, Pace(cores) as pace:
+    pool = ProcessPoolExecutor(cores, get_context("spawn"))
+    with Cluster(folder, cache_folder() / "corpus", groups, variables) as cluster, pool:
         _wait_for_workers(cluster, len(groups))
+        pace = Pace(pool, cores)
         grades: list[BatchGrade] = []
         pace.read()
         for sent in grouped(cases(batches, seed), seed):

@@ -4,13 +4,10 @@ Beside a batch it would say how busy the batch keeps the caches, which is no pro
 work it was faster than with three, and corrected errors were larger than raw ones.
 """
 
-import contextlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Executor
 from statistics import mean, median
-from types import TracebackType
 
 import numpy as np
 
@@ -36,13 +33,13 @@ def work_s() -> float:
     return time.process_time() - began_s
 
 
-class Pace(contextlib.AbstractContextManager["Pace"]):
-    """A process for each core, idle but for the moments of a reading."""
+class Pace:
+    """Readings, taken on a pool with a process for each core, which idle between them."""
 
-    def __init__(self, cores: int) -> None:
-        """Start them."""
+    def __init__(self, pool: Executor, cores: int) -> None:
+        """Warm the pool up."""
+        self._pool = pool
         self._cores = cores
-        self._pool = ProcessPoolExecutor(cores, get_context("spawn"))
         self.readings: list[Reading] = []
         self._measure_s()
 
@@ -50,12 +47,6 @@ class Pace(contextlib.AbstractContextManager["Pace"]):
         """Take a reading, while nothing else runs."""
         spent_s = self._measure_s()
         self.readings.append((time.time(), spent_s))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the processes."""
-        self._pool.shutdown()
 
     def _measure_s(self) -> float:
         return mean(one.result() for one in [self._pool.submit(work_s) for _ in range(self._cores)])

@@ -2,12 +2,15 @@
 
 import json
 
+from muniflow.forecast.completion import BatchLoad
 from muniflow.forecast.sizes import Picture, SizeSample
 from muniflow.forecast.stage import Stage, Stages
+from muniflow.forecast.work import StageWork
 from muniflow.model.batch import Batch, read_batch
 from muniflow.model.operation import Size, installed_operations
 
 OPERATIONS = installed_operations()
+NAMES = ("resize", "split", "blur")
 LONG_ROUTE = [["resize", "50%"], ["split", True], ["blur", "gaussian"]]
 
 
@@ -22,7 +25,14 @@ def stage(name: str, operations: str | None = None, **fields) -> Stage:
 
 
 def one_per_operation(**fields) -> Stages:
-    return tuple(stage(name, **fields) for name in ("resize", "split", "blur"))
+    return tuple(stage(name, **fields) for name in NAMES)
+
+
+def load(name="b", images=1_000.0, **fields) -> BatchLoad:
+    """A batch whose images take so many seconds in each stage: `resize=0.1`."""
+    work = {key: fields.pop(key) for key in NAMES if key in fields}
+    stages = {key: StageWork(seconds * images, seconds, 1, seconds) for key, seconds in work.items()}
+    return BatchLoad(name, images, stages, **fields)
 
 
 def chained(**fields) -> Stages:

@@ -8,26 +8,12 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.forecast_help import stage
+from tests.support.forecast_help import NAMES, load, stage
 
-from muniflow.forecast.completion import (
-    BATCH_S,
-    BatchLoad,
-    Capacity,
-    finish_s,
-)
+from muniflow.forecast.completion import BATCH_S, BatchLoad, Capacity, finish_s
 from muniflow.forecast.shared_cores import free_cores
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
-
-NAMES = ("resize", "split", "blur")
-
-
-def load(name="b", images=1_000.0, **fields):
-    """A batch whose images take so many seconds in each stage: `resize=0.1`."""
-    work = {key: fields.pop(key) for key in NAMES if key in fields}
-    stages = {key: StageWork(seconds * images, seconds, 1, seconds) for key, seconds in work.items()}
-    return BatchLoad(name, images, stages, **fields)
 
 
 def fleet(starting=False, start_s=15.0, **replicas):

@@ -5,19 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.forecast_help import stage
+from tests.support.forecast_help import NAMES, load, stage
 
 from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
 from muniflow.forecast.shared_cores import HANDOVER_S, TASK_S, free_cores
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
-
-NAMES = ("resize", "split", "blur")
-
-
-def load(images=1_000.0, **seconds):
-    """A batch whose images take so many seconds in each stage: `resize=0.1`."""
-    return BatchLoad("b", images, {name: StageWork(each * images, each, 1, each) for name, each in seconds.items()})
 
 
 def end_s(one, cores=2.0, **replicas):

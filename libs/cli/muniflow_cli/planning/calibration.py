@@ -109,14 +109,18 @@ def _slowness(
     decode: Mapping[str, float], encode: Mapping[str, float], operations: Mapping[str, OperationCost]
 ) -> float:
     """How many times the documented seconds this machine takes: of messages, too, which are not measured."""
-    measured = [*_ratios(decode, DECODE_S_PER_MP), *_ratios(encode, ENCODE_S_PER_MP)]
-    costs = {name: cost.s_per_mp_in for name, cost in operations.items()}
-    measured += _ratios(costs, {name: cost.s_per_mp_in for name, cost in OPERATIONS.items()})
-    return geometric_mean(measured) if measured else 1.0
+    pairs = (decode, DECODE_S_PER_MP), (encode, ENCODE_S_PER_MP), (_s_per_mp(operations), _s_per_mp(OPERATIONS))
+    ratios = [
+        seconds / documented[name]
+        for found, documented in pairs
+        for name, seconds in found.items()
+        if seconds > 0 and documented.get(name)
+    ]
+    return geometric_mean(ratios) if ratios else 1.0
 
 
-def _ratios(found: Mapping[str, float], documented: Mapping[str, float]) -> list[float]:
-    return [seconds / documented[name] for name, seconds in found.items() if seconds > 0 and documented.get(name)]
+def _s_per_mp(operations: Mapping[str, OperationCost]) -> Mapping[str, float]:
+    return {name: cost.s_per_mp_in for name, cost in operations.items()}
 
 
 def _of(traits: Mapping[str, Traits], name: str) -> Traits:

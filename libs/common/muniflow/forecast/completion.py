@@ -13,7 +13,7 @@ from typing import NamedTuple
 from muniflow.forecast import shared_cores
 from muniflow.forecast.shared_cores import CORES
 from muniflow.forecast.stage import Stage
-from muniflow.forecast.turn_rates import BatchFlow, Group, rates, with_due_first
+from muniflow.forecast.turn_rates import BatchFlow, Group, clock_rates, with_due_first
 from muniflow.forecast.work import StageWork
 from muniflow.model.batch_document import Priority
 
@@ -109,7 +109,7 @@ def _grouped(batches: Sequence[BatchLoad], fleet: Sequence[Capacity], *, shared:
             group = groups.setdefault(key, Group((one.owner, one.priority), one.express, slowest))
             group.add(BatchFlow(ticks, one.batch, one.weight, one.due_at, tick_s))
     for group in groups.values():
-        group.entries.sort(key=lambda entry: entry.end, reverse=True)
+        group.flows.sort(key=lambda flow: flow.end, reverse=True)
     return list(groups.values())
 
 
@@ -143,13 +143,13 @@ def _ends_s(one: BatchLoad, capacities: Mapping[str, Capacity], *, shared: bool)
 def _fluid(groups: Sequence[Group], capacities: Mapping[str, Capacity], cores: float | None) -> dict[str, float]:
     """When each batch has flowed through; infinite where it never does."""
     starts = sorted({one.ready_s for one in capacities.values() if one.starting})
-    ends = {entry.batch: inf for group in groups for entry in group.entries}
+    ends = {flow.batch: inf for group in groups for flow in group.flows}
     now_s = 0.0
     while running := with_due_first(groups):
-        paces = rates(running, _capacity_at(now_s, capacities, cores))
+        rates = clock_rates(running, _capacity_at(now_s, capacities, cores))
         waits = [
-            (group.entries[-1].end - group.clock) / pace if pace > 0 else inf
-            for group, pace in zip(running, paces, strict=True)
+            (group.flows[-1].end - group.clock) / rate if rate > 0 else inf
+            for group, rate in zip(running, rates, strict=True)
         ]
         step_s = min(waits)
         if starts and now_s + step_s >= starts[0]:
@@ -157,9 +157,9 @@ def _fluid(groups: Sequence[Group], capacities: Mapping[str, Capacity], cores: f
         if step_s == inf:
             break
         now_s += step_s
-        for group, pace, wait_s in zip(running, paces, waits, strict=True):
-            group.clock = group.entries[-1].end if wait_s <= step_s else group.clock + pace * step_s
-            while group.entries and group.entries[-1].end <= group.clock:
+        for group, rate, wait_s in zip(running, rates, waits, strict=True):
+            group.clock = group.flows[-1].end if wait_s <= step_s else group.clock + rate * step_s
+            while group.flows and group.flows[-1].end <= group.clock:
                 ends[group.pop().batch] = now_s
         groups = running
     return ends

@@ -20,6 +20,7 @@ DUE_SHARE = 0.5
 """Of the turns of an owner and a priority, for the batch that is due first; it has its part of the others, too."""
 OTHERS_SHARE = 1 / (EXPRESS_TURNS + 1)
 """Of a stage, for batches that are not express, beside one that is."""
+_Window = tuple[tuple[str, str], bool, str | None]
 _LEAST = 1e-300
 _RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
@@ -48,7 +49,7 @@ class Group:
     express: bool
     bottleneck: str | None = None
     """The stage that they wait for."""
-    entries: list[BatchFlow] = field(default_factory=list)
+    flows: list[BatchFlow] = field(default_factory=list)
     """The first one to end comes last."""
     due_first: bool = False
     """Whether it is the one batch that is due first, of those with its owner, priority, lane and bottleneck."""
@@ -57,48 +58,53 @@ class Group:
     """Of all its batches."""
     clock: float = 0.0
 
-    def add(self, entry: BatchFlow) -> None:
-        """Take a batch; `entries` are put in order by who adds them."""
-        self.entries.append(entry)
-        self._count(entry, 1.0)
+    @property
+    def window(self) -> _Window:
+        """What batches have in common that share a window: owner and priority, lane, bottleneck."""
+        return self.turn, self.express, self.bottleneck
+
+    def add(self, flow: BatchFlow) -> None:
+        """Take a batch; `flows` are put in order by who adds them."""
+        self.flows.append(flow)
+        self._count(flow, 1.0)
 
     def pop(self, place: int = -1) -> BatchFlow:
         """Give a batch away; without a `place` the one that ends next."""
-        entry = self.entries.pop(place)
-        self._count(entry, -1.0)
-        return entry
+        flow = self.flows.pop(place)
+        self._count(flow, -1.0)
+        return flow
 
-    def _count(self, entry: BatchFlow, sign: float) -> None:
-        self.weight += sign * entry.weight
-        for stage, seconds in entry.tick_s.items():
+    def _count(self, flow: BatchFlow, sign: float) -> None:
+        self.weight += sign * flow.weight
+        for stage, seconds in flow.tick_s.items():
             self.tick_s[stage] = self.tick_s.get(stage, 0.0) + sign * seconds
 
 
 def with_due_first(groups: Sequence[Group]) -> list[Group]:
     """The same batches; the one that is due first of those that share a window has a group of its own."""
-    found = [group for group in groups if group.entries]
-    sharing: dict[tuple[tuple[str, str], bool, str | None], list[Group]] = defaultdict(list)
+    found = [group for group in groups if group.flows]
+    sharing: dict[_Window, list[Group]] = defaultdict(list)
     for group in found:
-        sharing[group.turn, group.express, group.bottleneck].append(group)
+        sharing[group.window].append(group)
     for same in sharing.values():
         if not any(group.due_first for group in same):
             found += _due_first(same)
-    return [group for group in found if group.entries]
+    return [group for group in found if group.flows]
 
 
 def _due_first(groups: Sequence[Group]) -> Iterator[Group]:
     group, place = min(
-        ((group, place) for group in groups for place in range(len(group.entries))),
-        key=lambda found: found[0].entries[found[1]].due_at,
+        ((group, place) for group in groups for place in range(len(group.flows))),
+        key=lambda found: found[0].flows[found[1]].due_at,
     )
-    if group.entries[place].due_at < inf:
-        entry = group.pop(place)
-        alone = Group(group.turn, group.express, group.bottleneck, due_first=True)
-        alone.add(entry._replace(end=entry.end - group.clock))
+    if group.flows[place].due_at < inf:
+        flow = group.pop(place)
+        alone = Group(*group.window, due_first=True)
+        alone.add(flow._replace(end=flow.end - group.clock))
         yield alone
 
 
-def rates(groups: Sequence[Group], capacity: Mapping[str, float]) -> list[float]:
+def clock_rates(groups: Sequence[Group], capacity: Mapping[str, float]) -> list[float]:
     """Ticks per second of each group's clock."""
     return shared_cores.blended(_in_lanes(groups, capacity), [group.tick_s for group in groups], capacity)
 
@@ -153,20 +159,19 @@ def _first_full(loads: Mapping[str, float], free: Mapping[str, float]) -> tuple[
 def _turns(groups: Sequence[Group]) -> list[float]:
     """Images per turn and unit of weight: equal for all owners, then by priority, then by due time and weight."""
     weights: dict[tuple[str, str], float] = defaultdict(float)
-    sharing: dict[tuple[tuple[str, str], str | None], float] = defaultdict(float)
+    sharing: dict[_Window, float] = defaultdict(float)
     for group in groups:
         weights[group.turn] += group.weight
-        sharing[group.turn, group.bottleneck] += group.weight
+        sharing[group.window] += group.weight
     shares: dict[tuple[str, str], float] = {}
     for owner in {owner for owner, _ in weights}:
         *lower, highest = sorted((turn for turn in weights if turn[0] == owner), key=lambda turn: _RANKS[turn[1]])
         shares |= dict.fromkeys(lower, LOW_SHARE)
         shares[highest] = 1 - LOW_SHARE * len(lower)
-    ordered = {(group.turn, group.bottleneck) for group in groups if group.due_first}
+    ordered = {group.window for group in groups if group.due_first}
     found = []
     for group in groups:
-        same = group.turn, group.bottleneck
-        by_weight = 1 - DUE_SHARE if same in ordered else 1.0
-        by_due = DUE_SHARE * sharing[same] / max(group.weight, _LEAST) if group.due_first else 0.0
+        by_weight = 1 - DUE_SHARE if group.window in ordered else 1.0
+        by_due = DUE_SHARE * sharing[group.window] / max(group.weight, _LEAST) if group.due_first else 0.0
         found.append(shares[group.turn] / max(weights[group.turn], _LEAST) * (by_due + by_weight))
     return found

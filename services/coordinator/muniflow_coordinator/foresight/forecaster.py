@@ -250,23 +250,22 @@ class Forecaster:
         """
         unread_at = min((batch.run.accepted_at for batch in batches if not batch.sampled), default=inf)
         lacking = [
-            (batch, passed_s, in_s)
+            (batch, now - batch.run.submitted_at, in_s)
             for batch in batches
-            if self.forecasts.lacks(batch.run)
-            and (in_s := self._ends[batch.run.id].in_s) is not None
-            and (
-                (passed_s := now - batch.run.submitted_at) > AT_ACCEPTANCE_S
-                or batch.run.accepted_at + SOON_S < unread_at
-            )
+            if self.forecasts.lacks(batch.run) and (in_s := self._ends[batch.run.id].in_s) is not None
         ]
-        new = [batch for batch, passed_s, _ in lacking if passed_s <= AT_ACCEPTANCE_S]
+        new = [
+            batch
+            for batch, passed_s, _ in lacking
+            if passed_s <= AT_ACCEPTANCE_S and batch.run.accepted_at + SOON_S < unread_at
+        ]
         wholes = {batch.run.id: self._whole(batch, profile) for batch in new}
         loads = [wholes.get(load.batch, load) for load in self._loads]
         wholes_s = finish_s(loads, capacities, self.shared_cores) if wholes else {}
         for batch, passed_s, in_s in lacking:
             if batch.run.id in wholes:
                 self.forecasts.fix(batch.run, wholes_s[batch.run.id], 0.0)
-            else:
+            elif passed_s > AT_ACCEPTANCE_S:
                 self.forecasts.fix(batch.run, in_s, passed_s)
 
     def _running(self, stage: Stage) -> Running:
