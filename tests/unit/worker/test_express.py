@@ -22,9 +22,10 @@ def root(tmp_path):
     return tmp_path
 
 
-def naps(first, count, queue):
-    """Messages of tasks that take `NAP_S` each."""
-    numbered = (task(f"{n}.png", ("nap", {"seconds": NAP_S}), image=n) for n in range(first, first + count))
+def naps(first, count, queue, each_s=NAP_S):
+    """Messages of tasks that take `each_s` each."""
+    nap = "nap", {"seconds": each_s}
+    numbered = (task(f"{n % (LARGE + SMALL)}.png", nap, image=n) for n in range(first, first + count))
     return [OutgoingMessage(queue, each.to_bytes(), TASKS_EXCHANGE) for each in numbered]
 
 
@@ -68,6 +69,30 @@ def test_a_stream_of_express_tasks_leaves_the_others_a_quarter(root):
     order = order_of_settling(harness)
     others_first = [image for image in order[:half] if image < half]
     assert half / 6 < len(others_first) < half / 2, order
+
+
+def test_long_express_tasks_leave_the_others_turns_as_long(root):
+    """With one mean for both lanes a turn of the others was one small task: 240 images of 2,410 in 10 s."""
+    others, long = 400, 9
+    settings = WorkerSettings(children=1, group_s=0.1, prefetch_min=4)
+    harness = WorkerHarness(spec(root), ("nap",), settings, delay_scale=1.0)
+    sent: list[int] = []
+
+    def look():
+        if len(harness.settled) >= others / 4 and not sent:
+            sent.append(len(harness.settled))
+            slow = naps(others, long, express_queue("nap"), each_s=0.1)
+            harness.coordinator.publish(slow, lambda _problem: None)
+        if len(harness.settled) == others + long:
+            harness.worker.stop()
+
+    harness.on_settled = look
+    harness.run(naps(0, others, step_queue("nap"), each_s=0.004))
+
+    order = order_of_settling(harness)
+    express = [place for place, image in enumerate(order) if image >= others]
+    # Two turns of the others or three, and each of them of some 0.1 s.
+    assert express[-1] - express[0] - long > 30, order
 
 
 def test_what_follows_from_an_express_task_is_express(root):

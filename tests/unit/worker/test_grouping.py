@@ -129,7 +129,7 @@ def test_a_backlog_loses_nothing_and_keeps_the_order_of_each_queue(steps):
         backlog.add(name, (name, number))
         expected[name].append(number)
         if number % 3 == 0:
-            for queue, item in backlog.take(count):
+            for queue, item in backlog.take(count, 1.0):
                 taken[queue].append(item)
     for queue, item in backlog.clear():
         taken[queue].append(item)
@@ -142,10 +142,10 @@ def test_queues_take_turns():
     for n in range(6):
         backlog.add("busy", f"busy-{n}")
     backlog.add("quiet", "quiet-0")
-    assert [backlog.take(2) for _ in range(4)] == [
+    assert [backlog.take(2, 1.0) for _ in range(4)] == [
         ["busy-0", "busy-1"], ["quiet-0"], ["busy-2", "busy-3"], ["busy-4", "busy-5"],
     ]  # fmt: skip
-    assert backlog.take(2) == []
+    assert backlog.take(2, 1.0) == []
 
 
 def test_an_express_queue_goes_first_and_another_gets_one_turn_in_four():
@@ -158,9 +158,34 @@ def test_an_express_queue_goes_first_and_another_gets_one_turn_in_four():
     order = []
     while waiting := backlog.next_queue():
         expected = waiting[0]
-        assert backlog.take(1) == [expected]
+        assert backlog.take(1, 0.2) == [expected]
         order.append(expected)
     assert order[:9] == [
         "fast-0", "fast-1", "fast-2", "slow-0", "fast-3", "fast-4", "fast-5", "other-0", "fast-6",
     ]  # fmt: skip
     assert len(order) == 18
+
+
+@pytest.mark.parametrize(("fast_s", "slow_s"), [(0.2, 0.2), (0.9, 0.2), (0.2, 0.9), (0.05, 0.2)])
+def test_express_queues_leave_a_quarter_of_the_time_however_long_their_groups_are(fast_s, slow_s):
+    """Turns were counted in groups: tasks of 0.9 s beside groups of 0.2 s took 93% of a worker."""
+    backlog: Backlog[str] = Backlog(frozenset({"fast"}))
+    spent_s = {"fast": 0.0, "slow": 0.0}
+    while min(spent_s.values()) < 30:
+        for name in ("fast", "slow"):
+            backlog.add(name, name)
+        (name,) = backlog.take(1, fast_s if backlog.next_queue()[0] == "fast" else slow_s)
+        spent_s[name] += fast_s if name == "fast" else slow_s
+    assert spent_s["fast"] / sum(spent_s.values()) == pytest.approx(0.75, abs=0.03)
+
+
+def test_express_turns_while_no_other_waits_are_not_owed():
+    backlog: Backlog[str] = Backlog(frozenset({"fast"}))
+    for n in range(50):
+        backlog.add("fast", f"fast-{n}")
+        backlog.take(1, 0.2)
+    for n in range(9):
+        backlog.add("slow", f"slow-{n}")
+        backlog.add("fast", f"more-{n}")
+    order = [backlog.take(1, 0.2)[0][:4] for _ in range(8)]
+    assert order.count("slow") <= 3

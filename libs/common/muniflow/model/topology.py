@@ -62,7 +62,7 @@ they have (`BrokerSettings.blocked_timeout_s`). RabbitMQ's default is 30 minutes
 counts a delivery. An argument of a queue is the one way that needs no administrator; 3.10 and 3.11 do not know it and
 go by their configuration. Tasks that hang are ended by the worker, not by this."""
 EXPRESS_TURNS = 3
-"""Groups of the express lane after which a worker takes another one: these have three quarters of it, and not all."""
+"""Seconds of express work for which a worker does one of others: express tasks have three quarters of it at most."""
 EXPRESS_WAIT_S = 30
 """A task that nobody takes from an express queue for so long goes to the normal queue of its operation: after a
 rollback there may be only workers that do not know the express queue."""

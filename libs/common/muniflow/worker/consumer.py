@@ -9,11 +9,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from muniflow.compute.groups import GroupResult
 from muniflow.compute.pending import PendingTask
 from muniflow.compute.types import Pool
-from muniflow.model.topology import express_queue, work_queues
+from muniflow.model.topology import express_queue, operation_of, work_queues
 from muniflow.runtime.backoff import doubling_s
 from muniflow.runtime.clock import SYSTEM_CLOCK, Clock
 from muniflow.runtime.failpoints import Failpoints
@@ -91,7 +92,8 @@ class Consumer:
     def start(self) -> None:
         """Consume from both queues of each operation, from the moment that the transport is ready."""
         for operation in self.operations:
-            self._consume(operation, FIRST_PREFETCH)
+            for queue in work_queues(operation):
+                self._consume(queue, FIRST_PREFETCH)
 
     @property
     def drained(self) -> bool:
@@ -125,11 +127,11 @@ class Consumer:
             self._scheduled = True
             self.loop.add_callback_threadsafe(self._hand_out)
 
-    def _consume(self, operation: str, prefetch: int) -> None:
-        self._prefetches.current[operation] = prefetch
-        self.metrics.prefetch.labels(operation).set(prefetch)
-        for queue in work_queues(operation):
-            self.transport.consume(queue, prefetch, self._on_delivery)
+    def _consume(self, queue: str, prefetch: int) -> None:
+        self._prefetches.current[queue] = prefetch
+        if queue not in self._backlog.express:
+            self.metrics.prefetch.labels(operation_of(queue)).set(prefetch)
+        self.transport.consume(queue, prefetch, self._on_delivery)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._draining:
@@ -149,7 +151,9 @@ class Consumer:
         wait_s = self.clock.now_s() - task.published_at if task.published_at else None
         self.metrics.delivered(task.op, wait_s, redelivered=delivery.redelivered)
         doubt = doubt_of(delivery)
-        held = Held(PendingTask(task, delivery.body), delivery, Kind(task.op, not task.tiles), task.input_px, doubt)
+        held = Held(
+            PendingTask(task, delivery.body), delivery, Kind(delivery.queue, not task.tiles), task.input_px, doubt
+        )
         self.metrics.held.inc()
         if (refusal := self.grants.refusal(task)) is not None:
             # Before anything else: what its headers say of it may be made up, too.
@@ -189,7 +193,7 @@ class Consumer:
             waiting = self._backlog.next_queue()
             if waiting[0].doubt.exclusive and self.pool.idle < self.settings.children:
                 return  # looked at again when a child has become free
-            seconds = (self._pace.seconds(held.kind, held.pixels) for held in waiting)
+            seconds = (self._seconds(held) for held in waiting)
             most = 1 if waiting[0].doubt.alone else self.settings.group_tasks
             length = group_length(seconds, self.settings.group_s, most)
             early = not self.pool.idle
@@ -201,7 +205,7 @@ class Consumer:
                 self.loop.call_later(BURST_S, self._hand_out)
                 return
             self._seen = 0
-            group = self._backlog.take(length)
+            group = self._backlog.take(length, sum(map(self._seconds, islice(waiting, length))))
             self._running += 1
             self._exclusive = group[0].doubt.exclusive
             on_done = partial(self._on_result, group, self._epoch)
@@ -213,7 +217,10 @@ class Consumer:
         return self._seen > before
 
     def _may_be_early(self, held: Held) -> bool:
-        return not held.doubt.alone and may_be_early(self._pace.seconds(held.kind, held.pixels), self.settings.group_s)
+        return not held.doubt.alone and may_be_early(self._seconds(held), self.settings.group_s)
+
+    def _seconds(self, held: Held) -> float:
+        return self._pace.seconds(held.kind, held.pixels)
 
     def _on_result(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self._exclusive = False
@@ -235,15 +242,16 @@ class Consumer:
 
     def _finish(self, group: list[Held], epoch: int, result: GroupResult) -> None:
         self.metrics.observe(result)
+        queue = group[0].delivery.queue  # a group comes from one
         for task in result.tasks:
-            self._pace.learn(Kind(task.op, task.first), task.seconds, task.pixels)
+            self._pace.learn(Kind(queue, task.first), task.seconds, task.pixels)
         self._result_log.add(result)
         if epoch != self._epoch:
             return
         traced = group if self.tracing.on else ()
         delivered = [Delivered(held.pending.task, held.delivery.headers) for held in traced]
         headers = contexts_of(self.tracing, delivered, result)
-        express = group[0].delivery.queue in self._backlog.express  # a group comes from one queue
+        express = queue in self._backlog.express
         messages = messages_of(result, self.clock.now_s(), headers, express=express)
         self._before_publish()
         self._publish(group, epoch, messages, attempt=1)
@@ -286,7 +294,7 @@ class Consumer:
         self._adapt()
 
     def _adapt(self) -> None:
-        """Let the prefetch of each operation's queues follow what its tasks take."""
+        """Let the prefetch of each queue follow what its tasks take."""
         if not self._draining:
-            for operation, prefetch in self._prefetches.changes(self._pace, self.clock.monotonic_s()):
-                self._consume(operation, prefetch)
+            for queue, prefetch in self._prefetches.changes(self._pace, self.clock.monotonic_s()):
+                self._consume(queue, prefetch)

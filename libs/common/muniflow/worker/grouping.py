@@ -17,7 +17,7 @@ WEIGHT = 0.3
 """Of the newest task in the average: about the last six count. When a batch of small images follows one of large ones,
 their groups are small until the average has come down, and small groups are dear."""
 FORGET_TASKS = 64
-"""Of an operation, after which one kind of its tasks counts no more if it was not among them: it belongs to an earlier
+"""Of a queue, after which one kind of its tasks counts no more if it was not among them: it belongs to an earlier
 batch. A worker that had blurred large photographs would hold two tiles at a time for as long as only tiles come."""
 FIRST_GUESS_S = 0.05
 """Seconds of a task before any was seen."""
@@ -33,9 +33,13 @@ PREFETCH_WEIGHT = 0.1
 
 
 class Kind(NamedTuple):
-    """Tasks that are alike."""
+    """Tasks that are alike.
 
-    op: str
+    Those of the two lanes are not: large photographs in the one made groups of small images in the other one task long.
+    """
+
+    queue: str
+    """Where they wait; in the local engine, their operation."""
     first: bool
     """Whether the input is an encoded source, whose size is not known before it is read."""
 
@@ -45,7 +49,7 @@ class _Mean:
     seconds: float
     pixels: float
     seen_at: int = 0
-    """How many tasks the operation had done then."""
+    """How many tasks of its queue were done then."""
 
     def add(self, seconds: float, pixels: int) -> None:
         self.seconds += WEIGHT * (seconds - self.seconds)
@@ -58,7 +62,7 @@ class Pace:
 
     _means: dict[Kind, _Mean] = field(default_factory=dict)
     _tasks: dict[str, int] = field(default_factory=dict)
-    """By operation."""
+    """By queue."""
 
     def learn(self, kind: Kind, seconds: float, pixels: int) -> None:
         """A task of this kind and this many input pixels took so long."""
@@ -68,7 +72,7 @@ class Pace:
             self._means[kind].add(seconds, pixels)
         else:
             self._means[kind] = _Mean(seconds, pixels)
-        self._means[kind].seen_at = self._tasks[kind.op] = self._tasks.get(kind.op, 0) + 1
+        self._means[kind].seen_at = self._tasks[kind.queue] = self._tasks.get(kind.queue, 0) + 1
 
     def seconds(self, kind: Kind, pixels: int | None) -> float:
         """Seconds that a task will take; `pixels` of its input, where they are known."""
@@ -77,17 +81,17 @@ class Pace:
             return FIRST_GUESS_S
         return mean.seconds if pixels is None else mean.seconds * pixels / mean.pixels
 
-    def pixels(self, op: str) -> float | None:
-        """The largest mean input of this operation's tasks of late, in pixels; `None` before any was seen."""
-        return max((mean.pixels for mean in self._recent(op)), default=None)
+    def pixels(self, queue: str) -> float | None:
+        """The largest mean input of this queue's tasks of late, in pixels; `None` before any was seen."""
+        return max((mean.pixels for mean in self._recent(queue)), default=None)
 
-    def mean_s(self, op: str) -> float:
-        """The longest mean of this operation's tasks of late, in seconds."""
-        return max((mean.seconds for mean in self._recent(op)), default=FIRST_GUESS_S)
+    def mean_s(self, queue: str) -> float:
+        """The longest mean of this queue's tasks of late, in seconds."""
+        return max((mean.seconds for mean in self._recent(queue)), default=FIRST_GUESS_S)
 
-    def _recent(self, op: str) -> list[_Mean]:
-        oldest = self._tasks.get(op, 0) - FORGET_TASKS
-        return [mean for kind, mean in self._means.items() if kind.op == op and mean.seen_at > oldest]
+    def _recent(self, queue: str) -> list[_Mean]:
+        oldest = self._tasks.get(queue, 0) - FORGET_TASKS
+        return [mean for kind, mean in self._means.items() if kind.queue == queue and mean.seen_at > oldest]
 
 
 def group_length(seconds: Iterable[float], group_s: float, max_tasks: int) -> int:
@@ -175,10 +179,12 @@ class Backlog(Generic[Item]):
     """What was delivered and waits for a child, by queue; queues take turns, group by group, express ones first."""
 
     express: frozenset[str] = frozenset()
-    """Queues that go first, except that the others have one turn after `EXPRESS_TURNS` of them."""
+    """Queues that go first, except that the others have one second of work after `EXPRESS_TURNS` of them."""
     _queues: dict[str, deque[Item]] = field(default_factory=dict)
-    _express_turns: int = 0
-    """Of express queues, since the last turn of another."""
+    _ahead_s: float = 0.0
+    """Work of express queues for which the others have not had their part yet."""
+    _turn_s: float = 0.0
+    """Work of the last group of the others."""
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -196,19 +202,25 @@ class Backlog(Generic[Item]):
         name = self._next()
         return () if name is None else self._queues[name]
 
-    def take(self, count: int) -> list[Item]:
-        """The first `count` items of `next_queue`, whose turn ends."""
+    def take(self, count: int, work_s: float) -> list[Item]:
+        """The first `count` items of `next_queue`, whose turn ends; they are so many seconds of work."""
         name = self._next()
         if name is None:
             return []
-        self._express_turns = self._express_turns + 1 if name in self.express else 0
+        if name not in self.express:
+            self._turn_s = work_s
+            self._ahead_s = max(self._ahead_s - EXPRESS_TURNS * work_s, 0.0)
+        else:
+            self._turn_s = self._turn_s or work_s
+            # While no other waits, no more than one turn of theirs is kept for them.
+            self._ahead_s = min(self._ahead_s, EXPRESS_TURNS * self._turn_s) + work_s
         waiting = self._queues[name] = self._queues.pop(name)
         return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
     def _next(self) -> str | None:
         """The queue whose turn it is."""
         other = None
-        others_turn = self._express_turns >= EXPRESS_TURNS
+        others_turn = self._turn_s > 0 and self._ahead_s >= EXPRESS_TURNS * self._turn_s
         for name, waiting in self._queues.items():
             if not waiting:
                 continue

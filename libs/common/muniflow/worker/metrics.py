@@ -64,7 +64,11 @@ LOAD_BYTES = counter("muniflow_load_bytes", "Bytes read from the source and work
 STORE_BYTES = counter("muniflow_store_bytes", "Bytes written to the work and output stores.", "step")
 GROUP = histogram("muniflow_group_tasks", "Tasks that a compute child got at a time.", buckets=GROUP_TASKS)
 HELD = gauge("muniflow_tasks_held", "Tasks delivered and not settled: in flight here.")
-PREFETCH = gauge("muniflow_prefetch", "Deliveries that may be unsettled; one series for each stage served.", "step")
+PREFETCH = gauge(
+    "muniflow_prefetch",
+    "Deliveries that may be unsettled, beside those of express tasks; one series for each stage served.",
+    "step",
+)
 CHILDREN = gauge("muniflow_children", "Compute children: tasks that can be computed at a time.")
 CHILD_DEATHS = counter("muniflow_child_deaths", "Compute children that died at work.")
 PUBLISH_PROBLEMS = counter("muniflow_publish_problems", "Groups of messages that had to be published again.")
