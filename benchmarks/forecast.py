@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from benchmarks.pace import Pace, slowness
 from benchmarks.routes import ROUTES
 from benchmarks.tables import Result
 from muniflow.errors import Unavailable
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.profile import read_profile
 from muniflow.images.limits import DEFAULT_LIMITS
 from muniflow.model.batch import read_batch
@@ -114,6 +115,7 @@ def forecast(batches: int, seed: int, photos: Path, say: Callable[[str], None]) 
                 say(f"{len(grades) + 1:3} {grade.text}")
                 grades.append(grade)
             pace.read()
+    shutil.rmtree(folder, ignore_errors=True)  # some gigabytes of outputs
     paced = [replace(one, slowness=slowness(pace.readings, one.began_at, one.ended_at)) for one in grades]
     return [table(paced, seed)]
 

@@ -4,10 +4,11 @@ import pytest
 from tests.simulation.scaling.forecaster import BUDGET_BYTES, WINDOW_IMAGES
 from tests.simulation.scaling.workers import busy_part
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.load import Capacity
 from muniflow.forecast.stage import Stage
+from muniflow.forecast.window import LEAST_IMAGES
 from muniflow.forecast.work import StageWork
-from muniflow_coordinator.runs.window import LEAST_IMAGES, WindowNeed, windows_of
+from muniflow_coordinator.runs.window import WindowNeed, windows_of
 
 REPLICAS = 100
 CHILDREN = 2

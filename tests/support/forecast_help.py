@@ -2,7 +2,7 @@
 
 import json
 
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.sizes import Picture, SizeSample
 from muniflow.forecast.stage import Stage, Stages
 from muniflow.forecast.work import StageWork

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Self
 
-from muniflow.forecast.window import BYTES_PER_PIXEL
+from muniflow.forecast.window import BYTES_PER_PIXEL, LEAST_IMAGES
 from muniflow.model.earlier import with_earlier
 from muniflow.model.operation import Operations
 from muniflow.model.topology import Topology, topology
@@ -45,7 +45,6 @@ from muniflow_coordinator.resources import Resources
 from muniflow_coordinator.retry_queue import GiveUp, RetryQueue
 from muniflow_coordinator.runs.runs import Runs
 from muniflow_coordinator.runs.scheduler import Scheduler
-from muniflow_coordinator.runs.window import LEAST_IMAGES
 from muniflow_coordinator.settings import CoordinatorSettings
 from muniflow_coordinator.webhooks.courier import Courier
 

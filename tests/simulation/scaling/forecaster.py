@@ -8,9 +8,10 @@ from typing import NamedTuple
 from tests.simulation.scaling.autoscaler import SYNC_S
 from tests.simulation.scaling.pipeline import Flow
 
-from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import finish_s
 from muniflow.forecast.grade import Forecast, Grade, learned
 from muniflow.forecast.interval import WINDOW
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.replicas import MARGIN, Demand, Due, Running, demand
 from muniflow.forecast.service_time import ServiceTime, Sums, fit
 from muniflow.forecast.stage import Stage

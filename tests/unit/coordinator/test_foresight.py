@@ -232,6 +232,26 @@ def test_batches_are_forecast_as_those_of_their_owners(here: "CoordinatorHarness
     assert {load.batch: load.owner for load in found.loads} == {"roads": "roads", "archive": "archive"}
 
 
+@pytest.mark.parametrize("cores", [None, 2.0])
+def test_where_stages_share_cores_loads_say_which_images_come_first(
+    here: "CoordinatorHarness", cores: float | None
+) -> None:
+    """Where they do not, nothing follows from it, and 1,000 batches are not cut up every two seconds."""
+    here.read_pictures = lambda _open_blob, keys: [SMALL] * (len(keys) - 10) + [PHOTO] * 10
+    here.hold = True
+    here.consumers["copy"] = 1
+    here.start(shared_cores=cores)
+    submit(here, 100)
+    pass_s(here, TURN_S)
+    (load,) = forecaster(here).loads
+    assert load.mean_pixels == pytest.approx(0.9 * SMALL.size.pixels + 0.1 * PHOTO.size.pixels)
+    if cores is None:
+        assert not load.parts
+    else:
+        assert load.parts[-1].image_s > 20 * load.parts[0].image_s
+    assert forecaster(here).fleet().others == [load]
+
+
 def test_a_batch_that_is_run_again_is_due_as_a_new_one(here: "CoordinatorHarness", answers: dict[str, object]) -> None:
     fail = answers["failed"]
     here.answer = fail  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from muniflow.model.messages import Route
 from muniflow.model.operation import Size, installed_operations
 from muniflow.runtime.settings import read_env
 from muniflow_coordinator.foresight.fleet import completed, counted_operation, stages_of
-from muniflow_coordinator.foresight.guess import USUAL, guessed, mean_area
+from muniflow_coordinator.foresight.guess import USUAL, guessed
 from muniflow_coordinator.foresight.remaining import Position, remaining
 from muniflow_coordinator.settings import CoordinatorSettings
 
@@ -115,7 +115,7 @@ def test_an_operation_without_a_stage_takes_no_stage_of_others() -> None:
 )
 def test_sizes_are_guessed_from_other_batches(known: list[list[Picture | None]], pixels: int) -> None:
     samples = [SizeSample.of(len(pictures), range(len(pictures)), pictures) for pictures in known]
-    (entry,) = guessed(7, map(mean_area, samples)).entries
+    (entry,) = guessed(7, (one.mean_pixels for one in samples)).entries
     assert entry.picture is not None
     assert entry.picture.size.pixels == pytest.approx(pixels, rel=0.02)
     assert guessed(7, []).count == 7

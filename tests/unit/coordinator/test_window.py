@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.load import Capacity
 from muniflow.forecast.sizes import Picture
 from muniflow.forecast.stage import Stage
+from muniflow.forecast.window import LEAST_IMAGES, SMALL_PIXELS, WIDEST, least_window
 from muniflow.forecast.work import StageWork
 from muniflow.model.operation import Size, installed_operations
 from muniflow_coordinator.foresight.forecaster import TURN_S
-from muniflow_coordinator.runs.window import LEAST_IMAGES, SMALL_PIXELS, WIDEST, WindowNeed, least_window, windows_of
+from muniflow_coordinator.runs.window import WindowNeed, windows_of
 
 if TYPE_CHECKING:
     from tests.unit.coordinator.conftest import CoordinatorHarness

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.forecast_help import NAMES, load, stage
 
-from muniflow.forecast.completion import BATCH_S, BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import BATCH_S, finish_s
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.shared_cores import free_cores
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork
@@ -113,6 +114,7 @@ def test_an_express_batch_takes_three_quarters_and_the_other_the_rest():
     assert found["small"] * EFFICIENCY == pytest.approx(30 / 0.75, rel=0.02)
     assert found["large"] * EFFICIENCY == pytest.approx(130, rel=0.02)
     assert ends([small], fleet(resize=1))["small"] * EFFICIENCY == pytest.approx(30, rel=0.02)
+    small = load("small", images=300, resize=0.1, express=True)
     with_cores = ends([small, large], fleet(resize=9), cores=1)
     assert with_cores["small"] * free_cores(1) == pytest.approx(30 / 0.75, rel=0.03)
 

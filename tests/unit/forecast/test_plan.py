@@ -10,9 +10,9 @@ import pytest
 from tests.support.forecast_help import LONG_ROUTE, OPERATIONS, batch, one_per_operation, photo, sample, stage
 
 from muniflow.errors import Invalid
-from muniflow.forecast.completion import BatchLoad
 from muniflow.forecast.cost import read_prices
 from muniflow.forecast.interval import interval
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.plan import plan_document
 from muniflow.forecast.planner import Planner
 from muniflow.forecast.profile import Profile

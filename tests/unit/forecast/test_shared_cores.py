@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.forecast_help import NAMES, load, stage
 
-from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import finish_s
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.shared_cores import HANDOVER_S, TASK_S, free_cores
 from muniflow.forecast.stage import EFFICIENCY
 from muniflow.forecast.work import StageWork

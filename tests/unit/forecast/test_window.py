@@ -6,7 +6,7 @@ import random
 import pytest
 from tests.support.forecast_help import LONG_ROUTE, OPERATIONS, batch, chained, one_per_operation, photo, stage
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.load import Capacity
 from muniflow.forecast.route import Path
 from muniflow.forecast.sizes import SizeSample
 from muniflow.forecast.window import mean_intermediate_bytes, window_images

@@ -10,7 +10,7 @@ from tests.support.forecast_help import LONG_ROUTE, OPERATIONS, batch, chained, 
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.route import Path
 from muniflow.forecast.service_time import Sums
-from muniflow.forecast.work import BatchWork, images_past, seconds_of, total
+from muniflow.forecast.work import PARTS, BatchWork, images_past, seconds_of, total
 
 SMALL, LARGE = photo(512, 512), photo(4096, 3072)
 PROFILE = Profile()
@@ -115,3 +115,47 @@ def test_an_empty_batch_has_no_work():
     assert work_of([None]).left(PROFILE) == {}
     path = Path.of(batch(*LONG_ROUTE), OPERATIONS, chained())
     assert BatchWork.of(sample(), path).left(PROFILE) == {}
+
+
+def seconds_in(parts):
+    return sum(part.images * part.image_s for part in parts)
+
+
+def test_parts_are_the_images_in_order_with_what_each_takes():
+    work = work_of([SMALL] * 900 + [LARGE] * 100)
+    parts = work.parts(PROFILE)
+    assert sum(part.images for part in parts) == pytest.approx(1_000)
+    assert seconds_in(parts) == pytest.approx(sum(left(work).values()))
+    first, last = parts[0], parts[-1]
+    assert last.image_s > 20 * first.image_s
+    assert first.image_s == pytest.approx(sum(left(work_of([SMALL])).values()))
+    # Each has about as many megapixels, so that the few large images are not one part.
+    assert len(parts) == PARTS
+    assert max(seconds_in([part]) for part in parts) < 0.3 * seconds_in(parts)
+
+
+def test_parts_of_what_is_left():
+    work = work_of([SMALL] * 50 + [LARGE] * 50, count=1_000)
+    rest = work.parts(PROFILE, 500)
+    assert sum(part.images for part in rest) == pytest.approx(500)
+    assert seconds_in(rest) == pytest.approx(sum(left(work, 500, 500, 500).values()))
+    assert work.parts(PROFILE, 1_000) == ()
+
+
+@given(
+    st.lists(st.sampled_from([SMALL, LARGE, None, photo(700, 500, "png")]), min_size=1, max_size=30),
+    st.integers(0, 100),
+    st.floats(0, 1),
+)
+def test_no_image_and_no_second_is_lost_between_parts(pictures, more, begun):
+    work = work_of(pictures, count=len(pictures) + more)
+    settled = begun * work.count
+    parts = work.parts(PROFILE, settled)
+    if parts:
+        assert all(part.images > 0 and part.image_s >= 0 for part in parts)
+        assert sum(part.images for part in parts) == pytest.approx(work.count - settled)
+    assert seconds_in(parts) == pytest.approx(sum(left(work, settled, settled, settled).values()), abs=1e-9)
+
+
+def test_a_batch_of_no_known_image_has_no_parts():
+    assert work_of([None]).parts(PROFILE) == ()

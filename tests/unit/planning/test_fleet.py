@@ -5,9 +5,9 @@ import json
 import pytest
 
 from muniflow.errors import Invalid
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.stage import Stage
-from muniflow.forecast.work import StageWork
+from muniflow.forecast.work import Part, StageWork
 from muniflow.planning.fleet import Fleet, fleet_document, read_fleet
 
 FLEET = Fleet(
@@ -25,6 +25,8 @@ FLEET = Fleet(
             2.0,
             express=True,
             due_at=1_800_000_900.0,
+            mean_pixels=800_000.0,
+            parts=(Part(8.0, 0.1), Part(4.0, 0.55)),
         ),
     ),
     (0.1, -0.2),
@@ -49,6 +51,7 @@ def test_what_a_later_build_adds_is_passed_over() -> None:
         ({"running": {"shrink": "many"}}, "fleet.running.shrink"),
         ({"cores": 0}, "fleet.cores"),
         ({"others": [{"batch": "b", "images": -1, "stages": {}}]}, "fleet.others[0].images"),
+        ({"others": [{"batch": "b", "images": 1, "stages": {}, "parts": [[1, -1]]}]}, "fleet.others[0].parts[0][1]"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_its_place(change: dict[str, object], place: str) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.stage import Stage
 from muniflow.forecast.work import StageWork

@@ -6,57 +6,17 @@ are constant, so the model is closed: it jumps from event to event.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
 from muniflow.forecast import shared_cores
+from muniflow.forecast.load import BatchLoad, Capacity, bottleneck
+from muniflow.forecast.pipeline import BATCHES_LIMIT, simulated_s
 from muniflow.forecast.shared_cores import CORES
-from muniflow.forecast.stage import Stage
 from muniflow.forecast.turn_rates import BatchFlow, Group, clock_rates, with_due_first
 from muniflow.forecast.work import StageWork
-from muniflow.model.batch_document import Priority
 
 BATCH_S = 0.03
 """From accepting a batch to its first task, and from its last task to its notice: syncs of broker and ledger."""
-
-
-class Capacity(NamedTuple):
-    """The replicas of one stage."""
-
-    stage: Stage
-    running: int
-    starting: int = 0
-    """They consume after `starts_in_s`."""
-    starts_in_s: float | None = None
-    """`None`: the start time of the stage."""
-
-    @property
-    def ready_s(self) -> float:
-        """When those that start consume, in seconds from now."""
-        return self.stage.start_s if self.starts_in_s is None else self.starts_in_s
-
-    @property
-    def servers(self) -> int:
-        """Tasks at a time, once all of them run."""
-        return (self.running + self.starting) * self.stage.children
-
-
-@dataclass(frozen=True)
-class BatchLoad:
-    """What one batch still needs, and how it takes turns."""
-
-    batch: str
-    images: float
-    """That are not settled."""
-    stages: Mapping[str, StageWork]
-    owner: str = "default"
-    priority: Priority = "normal"
-    weight: float = 1.0
-    express: bool = False
-    """Whether its tasks take the express lane."""
-    due_at: float = inf
-    """When it is due, as it takes turns; unix seconds."""
 
 
 def finish_s(
@@ -72,25 +32,24 @@ def finish_s(
     by_name = {capacity.stage.name: capacity for capacity in capacities}
     shared = cores is not None
     found = _fluid(_grouped(batches, capacities, shared=shared), by_name, cores)
-    return {
+    ends_s = {
         one.batch: found[one.batch] + _ends_s(one, by_name, shared=shared) if one.batch in found else 0.0
         for one in batches
     }
+    if cores is not None:
+        ends_s |= _competing_s([one for one in batches if 0 < ends_s[one.batch] < inf], ends_s, capacities, cores)
+    return ends_s
 
 
-def bottleneck(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> str | None:
-    """The stage that a batch waits for with these replicas; `None`: it needs none of them."""
-    found = paces(stages, fleet)
-    return min(found, key=lambda name: found[name], default=None)
-
-
-def paces(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> dict[str, float]:
-    """Images of a batch that each stage can do in a second."""
-    return {
-        one.stage.name: one.servers / work.image_s
-        for one in fleet
-        if (work := stages.get(one.stage.name)) is not None and work.image_s > 0
-    }
+def _competing_s(
+    batches: Sequence[BatchLoad], ends_s: Mapping[str, float], fleet: Sequence[Capacity], cores: float
+) -> dict[str, float]:
+    """Of several batches on one machine: the last one ends when the fluid model says, the others in relation to it."""
+    if not 1 < len(batches) <= BATCHES_LIMIT:
+        return {}
+    found = simulated_s(batches, fleet, cores)
+    longer = max(ends_s[batch] for batch in found) / max(found.values())
+    return {batch: seconds * longer for batch, seconds in found.items()}
 
 
 def _grouped(batches: Sequence[BatchLoad], fleet: Sequence[Capacity], *, shared: bool) -> list[Group]:

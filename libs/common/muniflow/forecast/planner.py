@@ -7,9 +7,10 @@ from functools import cached_property
 from math import ceil, inf
 
 from muniflow.errors import Fault, Invalid
-from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import finish_s
 from muniflow.forecast.cost import Prices, cost_of
 from muniflow.forecast.interval import Interval
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.stage import HORIZON_S, Stage, Stages
 
 FRONTIER_POINTS = 24

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import floor, log
 from random import Random
+from statistics import fmean
 from typing import NamedTuple
 
 from muniflow.forecast.task_class import Reads
@@ -67,6 +68,12 @@ class SizeSample:
     def sampled(self) -> int:
         """Headers that were looked at."""
         return len(self.entries)
+
+    @property
+    def mean_pixels(self) -> float:
+        """Of an image of the batch; 0 where none could be read."""
+        pixels = [entry.picture.size.pixels for entry in self.entries if entry.picture]
+        return fmean(pixels) if pixels else 0.0
 
     @property
     def unreadable(self) -> int:

@@ -129,7 +129,7 @@ def _in_lanes(groups: Sequence[Group], capacity: Mapping[str, float]) -> list[fl
 
 def _fair(groups: Sequence[Group], free: dict[str, float]) -> list[float]:
     """Max-min fair rates: all grow together, and a stage that is full stops its own. Taken off what is `free`."""
-    turns = _turns(groups)
+    per_turn = turns(groups)
     rates = [0.0] * len(groups)
     growing = set(range(len(groups)))
     level = 0.0
@@ -137,14 +137,14 @@ def _fair(groups: Sequence[Group], free: dict[str, float]) -> list[float]:
         loads: dict[str, float] = defaultdict(float)
         for number in growing:
             for stage, seconds in groups[number].tick_s.items():
-                loads[stage] += turns[number] * max(seconds, 0.0)
+                loads[stage] += per_turn[number] * max(seconds, 0.0)
         stage, step = _first_full(loads, free)
         level += step
         for name, load in loads.items():
             free[name] = max(free.get(name, 0.0) - load * step, 0.0)
         stopped = {number for number in growing if stage in groups[number].tick_s}
         for number in stopped:
-            rates[number] = turns[number] * level
+            rates[number] = per_turn[number] * level
         growing -= stopped
     return rates
 
@@ -156,7 +156,7 @@ def _first_full(loads: Mapping[str, float], free: Mapping[str, float]) -> tuple[
     return stage, steps[stage]
 
 
-def _turns(groups: Sequence[Group]) -> list[float]:
+def turns(groups: Sequence[Group]) -> list[float]:
     """Images per turn and unit of weight: equal for all owners, then by priority, then by due time and weight."""
     weights: dict[tuple[str, str], float] = defaultdict(float)
     sharing: dict[_Window, float] = defaultdict(float)

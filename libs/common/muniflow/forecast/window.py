@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from statistics import fmean
 
-from muniflow.forecast.completion import Capacity, paces
 from muniflow.forecast.defaults import Costs
+from muniflow.forecast.load import Capacity, paces
 from muniflow.forecast.route import PIXELS_PER_MP, Path
 from muniflow.forecast.sizes import Picture, SizeSample
 from muniflow.forecast.task_class import RAW, TaskClass
@@ -17,6 +17,12 @@ child, results wait up to 0.1 s for others, and sizes differ."""
 HELD_TASKS = 3
 """Tasks that each child holds, however long they take: one that runs, and two that wait behind it."""
 BYTES_PER_PIXEL = 3
+LEAST_IMAGES = 256
+"""Window of a batch whose images are not small, however few replicas there are; and until its sizes are read."""
+SMALL_PIXELS = 2**20
+"""Of smaller images more may be in flight; of larger ones more would not help."""
+WIDEST = 4
+"""Limit of the factor; a larger one would not help."""
 
 
 def window_images(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) -> int:
@@ -37,6 +43,28 @@ def window_images(stages: Mapping[str, StageWork], fleet: Sequence[Capacity]) ->
         busy = min(ceil(images_per_s * work.image_s), one.servers)
         needed += max(images_per_s * HELD_S, HELD_TASKS * busy / max(work.tasks_per_image, 1.0))
     return max(ceil(needed), 1)
+
+
+def batch_window(stages: Mapping[str, StageWork], fleet: Sequence[Capacity], mean_pixels: float | None) -> int:
+    """The images of one batch that may be in flight: enough for all replicas, and the least one.
+
+    Args:
+        stages: what the batch needs of each stage.
+        fleet: the replicas of each stage.
+        mean_pixels: of its images; `None` if not known yet.
+    """
+    return max(window_images(stages, fleet), least_window(mean_pixels))
+
+
+def least_window(mean_pixels: float | None) -> int:
+    """Return how many images are in flight however few replicas there are: more if small, but no more pixels in total.
+
+    Args:
+        mean_pixels: mean pixels of an image of the batch; `None` if not known yet.
+    """
+    if not mean_pixels:
+        return LEAST_IMAGES
+    return max(LEAST_IMAGES, min(WIDEST * LEAST_IMAGES, int(LEAST_IMAGES * SMALL_PIXELS / mean_pixels)))
 
 
 def mean_intermediate_bytes(sample: SizeSample, path: Path) -> int:

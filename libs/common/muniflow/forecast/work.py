@@ -1,9 +1,11 @@
 """Seconds of work that a batch still needs in each stage: queued, in flight and not yet dispatched."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from muniflow.forecast.profile import Profile
@@ -15,6 +17,9 @@ from muniflow.model.messages import Route
 
 OWN_PRIOR_TASKS = 20.0
 """How many tasks of its own a batch must show before they weigh as much as what other batches showed."""
+
+PARTS = 8
+"""Enough that small images before large ones are told apart."""
 
 Work = Mapping[str, float]
 """Seconds of work by stage."""
@@ -30,6 +35,14 @@ class StageWork(NamedTuple):
     tasks_per_image: float = 1.0
     longest_s: float = 0.0
     """Of the largest task."""
+
+
+class Part(NamedTuple):
+    """Images of a batch, one after another."""
+
+    images: float
+    image_s: float
+    """What one of them takes, in all stages."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,39 @@ class BatchWork:
                 max(before.longest_s, step.largest.seconds(time)),
             )
         return found
+
+    def parts(self, times: Profile, settled: float = 0.0) -> tuple[Part, ...]:
+        """The images that are not settled, from the first one on, in `PARTS` parts that take about the same.
+
+        Args:
+            times: what is known of service times.
+            settled: images; they were the first ones.
+        """
+        cuts = self._cuts(settled / self.count)
+        left_s = [
+            sum(step.left(cut).seconds(times.service_time(step.task_class)) for step in self.steps) for cut in cuts
+        ]
+        per_image = self.count / self.sampled if self.sampled else 0.0
+        return tuple(
+            Part((end - begin) * self.count, (more_s - less_s) * per_image / ((end - begin) * self.count))
+            for (begin, more_s), (end, less_s) in pairwise(zip(cuts, left_s, strict=True))
+        )
+
+    @cached_property
+    def _megapixels(self) -> list[float]:
+        """Of the images of the sample before each place in it, in their first step; they may be of several classes."""
+        firsts = [step.before for step in self.steps if step.step == self.steps[0].step]
+        return [sum(amount.megapixels() for amount in amounts) for amounts in zip(*firsts, strict=True)]
+
+    def _cuts(self, begun: float) -> list[float]:
+        """Where parts begin and end, from 0 to 1: between them are as many megapixels each."""
+        if not self.steps or begun >= 1:
+            return []
+        before, position = self._megapixels, begun * self.sampled
+        first = before[int(position)]
+        wanted = (first + (before[-1] - first) * part / PARTS for part in range(1, PARTS))
+        places = {bisect_left(before, megapixels) for megapixels in wanted}
+        return [begun, *sorted(place / self.sampled for place in places if position < place < self.sampled), 1.0]
 
 
 def correction(time: ServiceTime, own: Sums) -> float:

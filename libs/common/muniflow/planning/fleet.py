@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muniflow.errors import Invalid
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.stage import Stage, Stages
-from muniflow.forecast.work import StageWork
+from muniflow.forecast.work import Part, StageWork
 from muniflow.model.batch import faults_of
 from muniflow.model.batch_document import Priority
 
@@ -33,11 +33,14 @@ class Fleet:
     """A batch of at most so many images takes the express lane."""
 
 
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _Load(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     batch: str
-    images: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    images: NotNegative
     stages: dict[str, tuple[float, float, float, float]]
     owner: str = "default"
     priority: Priority = "normal"
@@ -46,10 +49,14 @@ class _Load(BaseModel):
     due_at: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """A coordinator of the build before does not tell it: what it has accepted is due before a new batch, as a rule."""
 
+    mean_pixels: NotNegative = 0.0
+    parts: list[tuple[NotNegative, NotNegative]] = []
+
     def load(self) -> BatchLoad:
         stages = {name: StageWork(*values) for name, values in self.stages.items()}
         turns = self.owner, self.priority, self.weight, self.express, self.due_at
-        return BatchLoad(self.batch, self.images, stages, *turns)
+        parts = tuple(Part(*values) for values in self.parts)
+        return BatchLoad(self.batch, self.images, stages, *turns, self.mean_pixels, parts)
 
 
 class _Fleet(BaseModel):
@@ -78,6 +85,8 @@ def fleet_document(fleet: Fleet) -> dict[str, Any]:
                 "weight": one.weight,
                 "express": one.express,
                 "due_at": one.due_at,
+                "mean_pixels": one.mean_pixels,
+                "parts": [list(part) for part in one.parts],
             }
             for one in fleet.others
         ],

@@ -6,9 +6,9 @@ from math import inf
 from typing import Any
 
 from muniflow.errors import Invalid, Rejected
-from muniflow.forecast.completion import BatchLoad
 from muniflow.forecast.cost import Prices
 from muniflow.forecast.interval import interval
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.plan import plan_document
 from muniflow.forecast.planner import Option, Planner
 from muniflow.forecast.profile import Profile
@@ -70,7 +70,8 @@ def make_plan(
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
     due = due_at(now_at, wish.deadline_at, visited(fleet.stages, batch.route))
     turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images), due
-    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns)
+    sizes = sampling.sample.mean_pixels, work.parts(profile)
+    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns, *sizes)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
     chosen = _choose(planner, fleet, batch, wish, now_at)

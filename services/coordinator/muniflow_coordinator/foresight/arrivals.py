@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.load import Capacity
 from muniflow.forecast.replicas import SIGNAL_S, Running
 
 PATIENCE_STARTS = 2.0

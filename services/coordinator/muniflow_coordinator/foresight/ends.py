@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import finish_s
 from muniflow.forecast.interval import Interval
+from muniflow.forecast.load import BatchLoad, Capacity
 
 REPORTED_S = 0.3
 """What workers have done is told so much later: groups of 0.2 s, and results that wait for others. So long ago it was

@@ -1,21 +1,21 @@
 """The running batches, and what is known ahead of each: its sizes, its work, when it is due."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from muniflow.forecast.completion import BatchLoad
+from muniflow.forecast.load import BatchLoad
 from muniflow.forecast.route import Path
 from muniflow.forecast.stage import Stages
 from muniflow.forecast.window import mean_intermediate_bytes
-from muniflow.forecast.work import BatchWork, StageWork
+from muniflow.forecast.work import BatchWork, Part, StageWork
 from muniflow.model.batch import is_express
 from muniflow.model.operation import Operations
 from muniflow_coordinator.foresight.due import due_of
 from muniflow_coordinator.foresight.fleet import carried, completed
 from muniflow_coordinator.foresight.forecasts import Forecasts
-from muniflow_coordinator.foresight.guess import guessed, mean_area
+from muniflow_coordinator.foresight.guess import guessed
 from muniflow_coordinator.foresight.remaining import Position
 from muniflow_coordinator.foresight.sampler import BatchSample, Sampler
 from muniflow_coordinator.foresight.windows import Windows
@@ -49,15 +49,20 @@ class FollowedBatch:
         run = self.run
         return Position(run.counts.total, run.counts.pending, len(run.in_flight), run.tallies.handled)
 
-    def load(self, left: Mapping[str, StageWork]) -> BatchLoad:
+    @property
+    def mean_pixels(self) -> float:
+        """Return the mean pixels of its images, as read or as workers tell; 0: not known."""
+        return self.area or self.run.tallies.mean_pixels or 0.0
+
+    def load(self, left: Mapping[str, StageWork], parts: Sequence[Part] = ()) -> BatchLoad:
         """Return what it still needs, and how it takes turns."""
         run, batch = self.run, self.run.batch
         turns = batch.owner, batch.priority, batch.weight, self.express, self.due_at
-        return BatchLoad(run.id, run.counts.pending, left, *turns)
+        return BatchLoad(run.id, run.counts.pending, left, *turns, self.mean_pixels, parts)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""
-        return WindowNeed(left, self.area or self.run.tallies.mean_pixels, self.image_bytes)
+        return WindowNeed(left, self.mean_pixels, self.image_bytes)
 
 
 @dataclass(eq=False)
@@ -118,7 +123,7 @@ class FollowedBatches:
         return batch
 
     def _on_sampled(self, batch: FollowedBatch, sampled: BatchSample) -> None:
-        batch.area, batch.work, batch.sampled = mean_area(sampled.sizes), sampled.work, True
+        batch.area, batch.work, batch.sampled = sampled.sizes.mean_pixels, sampled.work, True
         if batch.area:
             batch.image_bytes = sampled.image_bytes
             self.windows.begin(batch.run.number, batch.area, batch.image_bytes)

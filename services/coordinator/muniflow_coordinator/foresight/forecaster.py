@@ -7,13 +7,14 @@ from math import inf
 from typing import Any
 
 from muniflow.errors import Unavailable
-from muniflow.forecast.completion import BatchLoad, Capacity, finish_s
+from muniflow.forecast.completion import finish_s
 from muniflow.forecast.grade import log_ratios
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.profile import Profile
 from muniflow.forecast.replicas import Due, Running, demand
 from muniflow.forecast.service_time import Sums
 from muniflow.forecast.stage import Stage, Stages
-from muniflow.forecast.work import StageWork, seconds_of
+from muniflow.forecast.work import Part, StageWork, seconds_of
 from muniflow.model.operation import Operations
 from muniflow.model.report import ForecastEntry
 from muniflow.planning.fleet import Fleet
@@ -176,7 +177,7 @@ class Forecaster:
         dues = [Due(batch.run.id, batch.run.accepted_at, batch.due_at, seconds_of(left)) for batch, left in lefts]
         found = demand(now, dues, fleet)
         self._outlook = outlook_of(found, fleet)
-        self._loads = tuple(batch.load(left) for batch, left in lefts)
+        self._loads = tuple(batch.load(left, self._parts(batch, batch.position, profile)) for batch, left in lefts)
         self.windows.follow({batch.run.number: batch.window_need(left) for batch, left in lefts}, fleet, self._outlook)
         known = [batch.run.id for batch, _ in lefts if batch.sampled and batch.carried]
         self.deadlines.learn({batch: found.earliest_at[batch] for batch in known})
@@ -212,7 +213,12 @@ class Forecaster:
         """Return what a batch needed at its acceptance, by what was known beside it."""
         images = batch.run.counts.total
         start = Position(images, images, 0, (0,) * len(batch.run.batch.route))
-        return replace(batch.load(self._left_from(batch, start, profile, {})), images=float(images))
+        left = self._left_from(batch, start, profile, {})
+        return replace(batch.load(left, self._parts(batch, start, profile)), images=float(images))
+
+    def _parts(self, batch: FollowedBatch, position: Position, profile: Profile) -> Sequence[Part]:
+        # Where each replica has cores of its own nothing follows from them.
+        return () if self.shared_cores is None else batch.work.parts(profile, position.settled)
 
     def _left_from(
         self, batch: FollowedBatch, position: Position, profile: Profile, own: Mapping[str, Sums]

@@ -16,16 +16,10 @@ def guessed(count: int, known: Iterable[float]) -> SizeSample:
 
     Args:
         count: images of the batch.
-        known: `mean_area` of other batches; 0 counts as not known.
+        known: `mean_pixels` of other batches; 0 counts as not known.
     """
     areas = [area for area in known if area]
     if not areas:
         return SizeSample.of(count, (0,), (USUAL,))
     side_px = max(round(sqrt(fmean(areas))), 1)
     return SizeSample.of(count, (0,), (Picture(Size(side_px, side_px), USUAL.reads),))
-
-
-def mean_area(sample: SizeSample) -> float:
-    """Return the mean area of a batch's images, in pixels; 0 where none could be read."""
-    areas = [entry.picture.size.pixels for entry in sample.entries if entry.picture]
-    return fmean(areas) if areas else 0.0

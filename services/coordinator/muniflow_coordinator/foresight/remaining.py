@@ -24,6 +24,11 @@ class Position:
     handled: tuple[int, ...]
     """Images and tiles that each step has done or failed, as the workers say."""
 
+    @property
+    def settled(self) -> int:
+        """Images that are done, failed or cancelled."""
+        return self.count - self.pending
+
     def past(self, route: Route) -> tuple[float, ...]:
         """Return how many images are past each step.
 
@@ -31,7 +36,7 @@ class Position:
         step that was not dispatched.
         """
         most = self.count - max(self.pending - self.in_flight, 0)
-        past = images_past(route, self.count, self.count - self.pending, self.handled)
+        past = images_past(route, self.count, self.settled, self.handled)
         return tuple(min(images, most) for images in past)
 
 

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from muniflow.forecast.completion import Capacity
+from muniflow.forecast.load import Capacity
 from muniflow.forecast.replicas import Running
+from muniflow.forecast.window import least_window
 from muniflow_coordinator.foresight.outlook import Outlook
-from muniflow_coordinator.runs.window import Window, WindowNeed, least_window, windows_of
+from muniflow_coordinator.runs.window import Window, WindowNeed, windows_of
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from muniflow.forecast.completion import Capacity, bottleneck
-from muniflow.forecast.window import window_images
+from muniflow.forecast.load import Capacity, bottleneck
+from muniflow.forecast.window import batch_window
 from muniflow.forecast.work import StageWork
-
-LEAST_IMAGES = 256
-"""Window of a batch whose images are not small, however few replicas there are; and until its sizes are read."""
-SMALL_PIXELS = 2**20
-"""Of smaller images more may be in flight; of larger ones more would not help."""
-WIDEST = 4
-"""Limit of the factor; a larger one would not help."""
 
 
 class Window(NamedTuple):
@@ -30,17 +23,6 @@ class WindowNeed(NamedTuple):
     mean_pixels: float | None
     """Of its images; `None`: not known."""
     image_bytes: int
-
-
-def least_window(mean_pixels: float | None) -> int:
-    """Return how many images are in flight however few replicas there are: more if small, but no more pixels in total.
-
-    Args:
-        mean_pixels: mean pixels of an image of the batch; `None` if not known yet.
-    """
-    if not mean_pixels:
-        return LEAST_IMAGES
-    return max(LEAST_IMAGES, min(WIDEST * LEAST_IMAGES, int(LEAST_IMAGES * SMALL_PIXELS / mean_pixels)))
 
 
 class AllWindows(NamedTuple):
@@ -68,8 +50,7 @@ def windows_of(
         most_images: of one batch.
     """
     wanted = {
-        number: min(max(window_images(need.stages, fleet), least_window(need.mean_pixels)), most_images)
-        for number, need in needs.items()
+        number: min(batch_window(need.stages, fleet, need.mean_pixels), most_images) for number, need in needs.items()
     }
     shared: dict[str | None, int] = {}
     for number, need in needs.items():
