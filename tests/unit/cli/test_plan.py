@@ -116,7 +116,7 @@ def test_batches_that_run_take_their_turns(folder, capsys, answers):
     load = {"batch": "other", "images": 1_000, "stages": {"resize": [400.0, 0.4, 1, 0.4], "blur": [50.0, 0.05, 1, 0.1]}}
     found = []
     for others in ([], [load], [{**load, "priority": "low"}], [{**load, "priority": "high"}]):
-        answers["/v1/fleet"] = json.dumps({**FLEET, "others": others, "cores": 8})
+        answers["/v1/fleet"] = json.dumps({**FLEET, "others": others})
         answers["/v1/profile"] = json.dumps({"message_s": 3.0})
         found.append(planned(capsys, write_batch(folder), "--replicas", "resize=2,blur=5")["finish"]["p50_s"])
 

@@ -1,6 +1,7 @@
 """Several batches on one machine: who ends when."""
 
 import time
+from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
@@ -153,6 +154,24 @@ def test_all_batches_end_and_no_core_is_used_twice(loads, children, cores):
 def test_equal_batches_end_at_about_the_same_time(images):
     found = simulated_s([load(name, images=images, resize=0.01) for name in ("a", "b", "c")], one_each(), 2.0)
     assert max(found.values()) - min(found.values()) < 0.02 * max(found.values()) + 0.3
+
+
+def test_a_batch_that_joins_waits_behind_what_is_in_flight():
+    running, joins = load("running", images=5_000, resize=0.02), load("joins", images=10, resize=0.02)
+    at_once = simulated_s([running, joins], one_each(), 2.0)["joins"]
+    later = simulated_s([replace(running, in_flight=200.0), joins], one_each(), 2.0)["joins"]
+    assert later == pytest.approx(at_once + 200 * 0.02, rel=0.1)
+
+
+def test_a_lower_priority_has_little_in_flight_beside_a_higher_one():
+    def ends(priority):
+        other = load("other", images=2_000, resize=0.01, priority=priority)
+        return simulated_s([load("one", images=2_000, resize=0.01), other], one_each(), 2.0)["one"]
+
+    low, equal, high = ends("low"), ends("normal"), ends("high")
+    assert low == pytest.approx(20, rel=0.15)
+    assert equal == pytest.approx(40, rel=0.1)
+    assert high == pytest.approx(40, rel=0.1)
 
 
 def test_many_batches_are_not_simulated():

@@ -26,6 +26,7 @@ FLEET = Fleet(
             express=True,
             due_at=1_800_000_900.0,
             mean_pixels=800_000.0,
+            in_flight=3.0,
             parts=(Part(8.0, 0.1), Part(4.0, 0.55)),
         ),
     ),

@@ -48,6 +48,8 @@ class BatchLoad:
     """When it is due, as it takes turns; unix seconds."""
     mean_pixels: float = 0.0
     """Of its images; 0: not known."""
+    in_flight: float = 0.0
+    """Of its images: they are in queues already."""
     parts: Sequence[Part] = ()
     """Its images in the order in which they are dispatched; none: all are alike."""
 

@@ -5,15 +5,16 @@ what waits in which queue: a queue is first in, first out, so who has more image
 images that were there first go first. Workers with tasks share the cores as processes do, in equal parts.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from muniflow.forecast.load import BatchLoad, Capacity, bottleneck
 from muniflow.forecast.shared_cores import TASK_S, free_cores
-from muniflow.forecast.turn_rates import OTHERS_SHARE, BatchFlow, Group, turns, with_due_first
+from muniflow.forecast.turn_rates import LOW_SHARE, OTHERS_SHARE, RANKS, BatchFlow, Group, turns, with_due_first
 from muniflow.forecast.window import batch_window
+from muniflow.model.batch_document import Priority
 
 STEP_S = 0.1
 STEP_GROWTH = 0.01
@@ -139,6 +140,9 @@ class _Machine:
         self._shares: dict[tuple[str, ...], Sequence[float]] = {}
         self._passed = 0.0
         """Of the batch that had the last turn."""
+        for flow in flows:
+            while flow.parts and flow.in_flight < flow.load.in_flight - _ROUNDING:
+                self._send(flow, flow.load.in_flight - flow.in_flight)
 
     def step(self) -> None:
         """Some tenths of a second, longer the later it is."""
@@ -162,7 +166,7 @@ class _Machine:
                 self._send(flow, flow.parts[0].images)
         in_flight = sum(flow.in_flight for flow in self.flows if not flow.load.express)
         while room := max(self._total * wider - in_flight, 0.0):
-            ready = [flow for flow in self.flows if flow.parts and flow.in_flight + 1 <= flow.window * wider]
+            ready = self._ready(wider)
             if not ready or room < 1:
                 return
             flow, share = self._next(ready)
@@ -170,6 +174,25 @@ class _Machine:
             images = self._send(flow, most)
             flow.passed += images / share
             in_flight += images
+
+    def _ready(self, wider: float) -> list[_Flow]:
+        """Those that may dispatch an image. A lower priority holds no more than its share of what is in flight."""
+        ready = [flow for flow in self.flows if flow.parts and flow.in_flight + 1 <= flow.window * wider]
+        if len({flow.load.priority for flow in ready}) == 1:
+            return ready
+        filled: dict[tuple[str, Priority], float] = defaultdict(float)
+        for flow in self.flows:
+            filled[flow.load.owner, flow.load.priority] += flow.in_flight / flow.window
+        highest: dict[str, Priority] = {}
+        for flow in sorted(ready, key=lambda flow: RANKS[flow.load.priority]):
+            highest[flow.load.owner] = flow.load.priority
+        return [
+            flow
+            for flow in ready
+            if flow.load.priority == (first := highest[flow.load.owner])
+            or not (held := filled[flow.load.owner, flow.load.priority])
+            or held * (1 - LOW_SHARE) < filled[flow.load.owner, first] * LOW_SHARE
+        ]
 
     def _next(self, ready: Sequence[_Flow]) -> tuple[_Flow, float]:
         """Whose turn it is, and its share of the turns of these."""

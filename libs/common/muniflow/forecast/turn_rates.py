@@ -22,7 +22,8 @@ OTHERS_SHARE = 1 / (EXPRESS_TURNS + 1)
 """Of a stage, for batches that are not express, beside one that is."""
 _Window = tuple[tuple[str, str], bool, str | None]
 _LEAST = 1e-300
-_RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+RANKS: Mapping[str, int] = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+"""The higher, the larger."""
 
 
 class BatchFlow(NamedTuple):
@@ -165,7 +166,7 @@ def turns(groups: Sequence[Group]) -> list[float]:
         sharing[group.window] += group.weight
     shares: dict[tuple[str, str], float] = {}
     for owner in {owner for owner, _ in weights}:
-        *lower, highest = sorted((turn for turn in weights if turn[0] == owner), key=lambda turn: _RANKS[turn[1]])
+        *lower, highest = sorted((turn for turn in weights if turn[0] == owner), key=lambda turn: RANKS[turn[1]])
         shares |= dict.fromkeys(lower, LOW_SHARE)
         shares[highest] = 1 - LOW_SHARE * len(lower)
     ordered = {group.window for group in groups if group.due_first}

@@ -50,13 +50,14 @@ class _Load(BaseModel):
     """A coordinator of the build before does not tell it: what it has accepted is due before a new batch, as a rule."""
 
     mean_pixels: NotNegative = 0.0
+    in_flight: NotNegative = 0.0
     parts: list[tuple[NotNegative, NotNegative]] = []
 
     def load(self) -> BatchLoad:
         stages = {name: StageWork(*values) for name, values in self.stages.items()}
         turns = self.owner, self.priority, self.weight, self.express, self.due_at
         parts = tuple(Part(*values) for values in self.parts)
-        return BatchLoad(self.batch, self.images, stages, *turns, self.mean_pixels, parts)
+        return BatchLoad(self.batch, self.images, stages, *turns, self.mean_pixels, self.in_flight, parts)
 
 
 class _Fleet(BaseModel):
@@ -86,6 +87,7 @@ def fleet_document(fleet: Fleet) -> dict[str, Any]:
                 "express": one.express,
                 "due_at": one.due_at,
                 "mean_pixels": one.mean_pixels,
+                "in_flight": one.in_flight,
                 "parts": [list(part) for part in one.parts],
             }
             for one in fleet.others

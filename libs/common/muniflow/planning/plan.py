@@ -70,8 +70,8 @@ def make_plan(
     work = BatchWork.of(sampling.sample, Path.of(batch, operations, fleet.stages))
     due = due_at(now_at, wish.deadline_at, visited(fleet.stages, batch.route))
     turns = batch.owner, batch.priority, batch.weight, is_express(work.count, fleet.express_images), due
-    sizes = sampling.sample.mean_pixels, work.parts(profile)
-    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns, *sizes)
+    mean_pixels, parts = sampling.sample.mean_pixels, work.parts(profile)
+    load = BatchLoad(batch.batch_id, work.count, work.left(profile), *turns, mean_pixels, parts=parts)
     factors = interval(fleet.grades)
     planner = Planner(load, fleet.stages, factors, fleet.running, fleet.others, cores=fleet.cores, prices=prices)
     chosen = _choose(planner, fleet, batch, wish, now_at)

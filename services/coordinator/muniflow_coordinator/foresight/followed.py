@@ -58,7 +58,7 @@ class FollowedBatch:
         """Return what it still needs, and how it takes turns."""
         run, batch = self.run, self.run.batch
         turns = batch.owner, batch.priority, batch.weight, self.express, self.due_at
-        return BatchLoad(run.id, run.counts.pending, left, *turns, self.mean_pixels, parts)
+        return BatchLoad(run.id, run.counts.pending, left, *turns, self.mean_pixels, len(run.in_flight), parts)
 
     def window_need(self, left: Mapping[str, StageWork]) -> WindowNeed:
         """Return what its window follows from."""

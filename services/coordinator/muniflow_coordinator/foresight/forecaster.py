@@ -214,7 +214,7 @@ class Forecaster:
         images = batch.run.counts.total
         start = Position(images, images, 0, (0,) * len(batch.run.batch.route))
         left = self._left_from(batch, start, profile, {})
-        return replace(batch.load(left, self._parts(batch, start, profile)), images=float(images))
+        return replace(batch.load(left, self._parts(batch, start, profile)), images=float(images), in_flight=0.0)
 
     def _parts(self, batch: FollowedBatch, position: Position, profile: Profile) -> Sequence[Part]:
         # Where each replica has cores of its own nothing follows from them.
