@@ -14,6 +14,7 @@ from muniflow.forecast.load import BatchLoad, Capacity, bottleneck
 from muniflow.forecast.shared_cores import TASK_S, free_cores
 from muniflow.forecast.turn_rates import LOW_SHARE, OTHERS_SHARE, RANKS, BatchFlow, Group, turns, with_due_first
 from muniflow.forecast.window import batch_window
+from muniflow.forecast.work import Part
 from muniflow.model.batch_document import Priority
 
 STEP_S = 0.1
@@ -28,6 +29,8 @@ CHUNKS = 16
 STEPS_LIMIT = 5_000
 BATCHES_LIMIT = 20
 """More are not simulated: two take some 10 ms of the coordinator's loop, and so many 20 ms."""
+LEFT_IMAGES = 1e-3
+"""Fewer are none: what is added up of many parcels is not exact."""
 _ROUNDING = 1e-6
 
 
@@ -98,26 +101,21 @@ def simulated_s(loads: Sequence[BatchLoad], fleet: Sequence[Capacity], cores: fl
 
 def _flow(load: BatchLoad, fleet: Sequence[Capacity]) -> _Flow:
     needed = {stage: work for stage, work in load.stages.items() if work.work_s > 0}
-    mean_s = [work.work_s / load.images for work in needed.values()]
-    beside_s = [TASK_S * work.tasks_per_image for work in needed.values()]
-    parts = [part for part in load.parts if part.images > 0 and part.image_s > 0]
+    parts = [part for part in load.parts if part.images > 0 and part.image_s > 0] or [Part(load.images, 1.0)]
     images = sum(part.images for part in parts)
     work_s = sum(part.images * part.image_s for part in parts)
     found = [
         _Part(
             part.images * load.images / images,
-            [each * part.image_s * images / work_s + more for each, more in zip(mean_s, beside_s, strict=True)],
+            [
+                work.work_s / load.images * part.image_s * images / work_s + TASK_S * work.tasks_per_image
+                for work in needed.values()
+            ],
         )
         for part in parts
     ]
-    whole = [each + more for each, more in zip(mean_s, beside_s, strict=True)]
-    return _Flow(
-        load,
-        tuple(needed),
-        deque(found or [_Part(load.images, whole)]),
-        batch_window(load.stages, fleet, load.mean_pixels),
-        load.images,
-    )
+    window = batch_window(load.stages, fleet, load.mean_pixels)
+    return _Flow(load, tuple(needed), deque(found), window, load.images)
 
 
 class _Machine:
@@ -155,9 +153,9 @@ class _Machine:
             self._work(name, rate * step_s, self.now_s + step_s + HOP_S)
         self.now_s += step_s
         for flow in self.flows:
-            if flow.left <= _ROUNDING:
+            if flow.left <= LEFT_IMAGES:
                 self.ends_s[flow.load.batch] = self.now_s
-        self.flows = [flow for flow in self.flows if flow.left > _ROUNDING]
+        self.flows = [flow for flow in self.flows if flow.left > LEFT_IMAGES]
 
     def _dispatch(self, wider: float) -> None:
         """Let windows fill, which are `wider` times as wide."""
@@ -208,11 +206,11 @@ class _Machine:
 
     def _send(self, flow: _Flow, most: float) -> float:
         part = flow.parts[0]
-        images = min(most, part.images)
-        if part.images - images > _ROUNDING:
-            flow.parts[0] = part._replace(images=part.images - images)
+        if part.images <= most + _ROUNDING:
+            images = flow.parts.popleft().images
         else:
-            flow.parts.popleft()
+            images = most
+            flow.parts[0] = part._replace(images=part.images - images)
         flow.in_flight += images
         self._queues[flow.route[0]].add(_Parcel(flow, 0, part.image_s, images))
         return images
@@ -251,11 +249,11 @@ class _Machine:
         while waiting and left_s > _ROUNDING:
             parcel = waiting[0]
             each_s = parcel.image_s[parcel.place]
-            images = min(parcel.images, left_s / each_s)
+            images = left_s / each_s
+            if parcel.images <= images + _ROUNDING:
+                images = waiting.popleft().images
             left_s -= images * each_s
             parcel.images -= images
-            if parcel.images <= _ROUNDING:
-                waiting.popleft()
             self._pass_on(parcel, images, then_s)
         return cpu_s - left_s
 
