@@ -224,7 +224,7 @@ MUTATIONS = (
     Mutation("tasks published once", "a group of first tasks that was not confirmed is not published again",
              [(Dispatcher, "_publisher", _publishes_tasks_once)], 8),
     Mutation("notices published once", "a notice that was not confirmed counts as published",
-             [(Notifier, "_publish", _notices_once)], 16),
+             [(Notifier, "_publish", _notices_once)], 8),
     Mutation("notices in any order", "a notice does not wait for the confirm of the one before it",
              [(Notifier, "send", _notices_at_once)], 0),
     Mutation("ack before commit", "the coordinator acks events before they are recorded",
