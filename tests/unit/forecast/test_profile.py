@@ -96,6 +96,17 @@ def test_a_class_never_observed_is_as_slow_as_the_others_on_its_device():
     assert profile.service_time(other) == Costs().of(other)
 
 
+def test_costs_that_were_measured_here_count_as_much_as_three_classes():
+    """A class of small images took 40% less than measured, and the first large ones were forecast a third too short."""
+    measured = Costs().calibrated({"sharpen": OperationCost(0.5)}, {}, {})
+    expected = measured.of(CHAIN)
+    seen = Sums()
+    for number in range(1, 200):
+        seen += Sums.of(number / 4, number / 16, 0.6 * expected.seconds(number / 4, number / 16))
+    found = Profile(measured, {CHAIN: seen}).service_time(GAUSSIAN).seconds(4, 4)
+    assert found == pytest.approx(0.6**0.25 * measured.of(GAUSSIAN).seconds(4, 4), rel=0.01)
+
+
 def test_a_profile_is_read_back():
     costs = Costs(message_s=0.1).calibrated({"sharpen": OperationCost(0.5)}, {"jpg": 0.2}, {"png": 0.3}, 0.4)
     profile = Profile(costs, {CHAIN: Sums.of(1, 0.5, 3)})
