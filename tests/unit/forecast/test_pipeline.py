@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.forecast_help import load, stage
+from tests.support.forecast_help import NAMES, load, stage
 
 from muniflow.forecast.completion import finish_s
 from muniflow.forecast.load import BatchLoad, Capacity
@@ -79,13 +79,13 @@ def load_of(ran, number):
 def test_from_the_cpu_time_of_their_tasks_follows_when_two_batches_ended(name):
     """Dealt as turns alone, they were up to 35% off: windows and queues decide who has how much of a stage."""
     loads = [load_of(ran, number) for number, ran in enumerate(MEASURED[name])]
-    found = finish_s(loads, [Capacity(stage(key), 1) for key in ("resize", "split", "blur")], 2.0)
+    found = finish_s(loads, one_each(), 2.0)
     for ran, one in zip(MEASURED[name], loads, strict=True):
         assert found[one.batch] == pytest.approx(ran.took_s, rel=0.14)
 
 
 def one_each(children=1):
-    return [Capacity(stage(name, children=children), 1) for name in ("resize", "split", "blur")]
+    return [Capacity(stage(name, children=children), 1) for name in NAMES]
 
 
 def test_the_last_of_several_batches_ends_when_the_fluid_model_says():
@@ -100,7 +100,7 @@ def test_small_images_before_large_ones_hold_another_batch_up_less():
     other = load("other", images=500, blur=0.01, due_at=2.0)
     growing = load("growing", images=2_000, blur=0.01, due_at=1.0)
     parts = Part(1_900, 0.001), Part(100, 0.181)
-    first_small = BatchLoad(**{**vars(growing), "parts": parts})
+    first_small = replace(growing, parts=parts)
     mean_s = simulated_s([growing, other], one_each(), 2.0)["other"]
     assert simulated_s([first_small, other], one_each(), 2.0)["other"] < 0.7 * mean_s
 
@@ -137,7 +137,7 @@ LOADS = st.lists(
     ),
     min_size=2,
     max_size=5,
-).map(lambda loads: [BatchLoad(f"{number}", *list(vars(one).values())[1:]) for number, one in enumerate(loads)])
+).map(lambda loads: [replace(one, batch=f"{number}") for number, one in enumerate(loads)])
 
 
 @given(LOADS, st.integers(1, 8), st.floats(0.5, 16))

@@ -128,8 +128,7 @@ def _capacity_at(now_s: float, capacities: Mapping[str, Capacity], cores: float 
     """Seconds of work per second by stage, with the replicas that have started by then."""
     found = {CORES: shared_cores.free_cores(cores)}
     for name, one in capacities.items():
-        replicas = one.running + (one.starting if now_s >= one.ready_s else 0)
-        found[name] = _rate(one, replicas, shared=cores is not None)
+        found[name] = _rate(one, one.replicas_at(now_s), shared=cores is not None)
     return found
 
 

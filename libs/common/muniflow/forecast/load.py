@@ -25,6 +25,10 @@ class Capacity(NamedTuple):
         """When those that start consume, in seconds from now."""
         return self.stage.start_s if self.starts_in_s is None else self.starts_in_s
 
+    def replicas_at(self, now_s: float) -> int:
+        """Those that consume so many seconds from now."""
+        return self.running + (self.starting if now_s >= self.ready_s else 0)
+
     @property
     def servers(self) -> int:
         """Tasks at a time, once all of them run."""

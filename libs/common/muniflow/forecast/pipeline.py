@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from muniflow.forecast.load import BatchLoad, Capacity, bottleneck
+from muniflow.forecast.load import BatchLoad, Capacity
 from muniflow.forecast.shared_cores import TASK_S, free_cores
 from muniflow.forecast.turn_rates import LOW_SHARE, OTHERS_SHARE, RANKS, BatchFlow, Group, turns, with_due_first
-from muniflow.forecast.window import batch_window
+from muniflow.forecast.window import batch_window, total_window
 from muniflow.forecast.work import Part
 from muniflow.model.batch_document import Priority
 
@@ -51,7 +51,7 @@ class _Flow:
     """Stages."""
     parts: deque[_Part]
     """That are not dispatched."""
-    window: float
+    window: int
     left: float
     """Images that have not ended."""
     in_flight: float = 0.0
@@ -130,11 +130,7 @@ class _Machine:
         self._cores = cores
         self._queues = {name: _Queues() for name in self._fleet}
         self._under_way: deque[tuple[float, _Parcel]] = deque()
-        windows: dict[str | None, float] = {}
-        for flow in flows:
-            stage = bottleneck(flow.load.stages, fleet)
-            windows[stage] = max(windows.get(stage, 0.0), flow.window)
-        self._total = sum(windows.values())
+        self._total = total_window(((flow.load.stages, flow.window) for flow in flows), fleet)
         self._shares: dict[tuple[str, ...], Sequence[float]] = {}
         self._passed = 0.0
         """Of the batch that had the last turn."""
@@ -163,10 +159,7 @@ class _Machine:
             while flow.load.express and flow.parts:
                 self._send(flow, flow.parts[0].images)
         in_flight = sum(flow.in_flight for flow in self.flows if not flow.load.express)
-        while room := max(self._total * wider - in_flight, 0.0):
-            ready = self._ready(wider)
-            if not ready or room < 1:
-                return
+        while (room := self._total * wider - in_flight) >= 1 and (ready := self._ready(wider)):
             flow, share = self._next(ready)
             most = min(max(flow.window * wider / CHUNKS, 1.0), flow.window * wider - flow.in_flight, room)
             images = self._send(flow, most)
@@ -217,7 +210,7 @@ class _Machine:
 
     def _rates(self, step_s: float) -> dict[str, float]:
         """Cores that each stage uses: as many as it has work and processes for, and no more of them than is fair."""
-        processes = {name: self._processes(one) for name, one in self._fleet.items()}
+        processes = {name: one.replicas_at(self.now_s) * one.stage.children for name, one in self._fleet.items()}
         wanted = {
             name: min(float(processes[name]), queues.backlog_s / step_s)
             for name, queues in self._queues.items()
@@ -230,10 +223,6 @@ class _Machine:
             cores -= found[name]
             sharing -= processes[name]
         return found
-
-    def _processes(self, capacity: Capacity) -> int:
-        replicas = capacity.running + (capacity.starting if self.now_s >= capacity.ready_s else 0)
-        return replicas * capacity.stage.children
 
     def _work(self, name: str, cpu_s: float, then_s: float) -> None:
         """Spend so much CPU time on what waits for a stage; it comes to the next one at `then_s`."""

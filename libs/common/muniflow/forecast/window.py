@@ -1,11 +1,11 @@
 """How many images of a batch keep the fleet busy, and what each leaves in the work store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from statistics import fmean
 
 from muniflow.forecast.defaults import Costs
-from muniflow.forecast.load import Capacity, paces
+from muniflow.forecast.load import Capacity, bottleneck, paces
 from muniflow.forecast.route import PIXELS_PER_MP, Path
 from muniflow.forecast.sizes import Picture, SizeSample
 from muniflow.forecast.task_class import RAW, TaskClass
@@ -54,6 +54,22 @@ def batch_window(stages: Mapping[str, StageWork], fleet: Sequence[Capacity], mea
         mean_pixels: of its images; `None` if not known yet.
     """
     return max(window_images(stages, fleet), least_window(mean_pixels))
+
+
+def total_window(windows: Iterable[tuple[Mapping[str, StageWork], int]], fleet: Sequence[Capacity]) -> int:
+    """The images of several batches that may be in flight together: those with the same bottleneck share one window.
+
+    So the turns decide whose images the fleet works at, and not the windows.
+
+    Args:
+        windows: what each batch needs of each stage, and its window.
+        fleet: the replicas of each stage.
+    """
+    shared: dict[str | None, int] = {}
+    for stages, window in windows:
+        stage = bottleneck(stages, fleet)
+        shared[stage] = max(shared.get(stage, 0), window)
+    return sum(shared.values())
 
 
 def least_window(mean_pixels: float | None) -> int:

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 from muniflow.compute.groups import GroupResult
 from muniflow.compute.pending import PendingTask
@@ -26,7 +25,7 @@ from muniflow.worker.grouping import (
     Backlog,
     Kind,
     Pace,
-    group_length,
+    group_of,
     may_be_early,
 )
 from muniflow.worker.held import Doubt, Held, Unclear, doubt_of, given_up, parted, renewed
@@ -193,9 +192,8 @@ class Consumer:
             waiting = self._backlog.next_queue()
             if waiting[0].doubt.exclusive and self.pool.idle < self.settings.children:
                 return  # looked at again when a child has become free
-            seconds = (self._seconds(held) for held in waiting)
             most = 1 if waiting[0].doubt.alone else self.settings.group_tasks
-            length = group_length(seconds, self.settings.group_s, most)
+            length, work_s = group_of(map(self._seconds, waiting), self.settings.group_s, most)
             early = not self.pool.idle
             # While all children work, it may grow until it is full.
             if early and not (self._may_be_early(waiting[0]) and (length < len(waiting) or length == most)):
@@ -205,7 +203,7 @@ class Consumer:
                 self.loop.call_later(BURST_S, self._hand_out)
                 return
             self._seen = 0
-            group = self._backlog.take(length, sum(map(self._seconds, islice(waiting, length))))
+            group = self._backlog.take(length, work_s)
             self._running += 1
             self._exclusive = group[0].doubt.exclusive
             on_done = partial(self._on_result, group, self._epoch)

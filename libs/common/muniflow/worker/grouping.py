@@ -95,20 +95,25 @@ class Pace:
 
 
 def group_length(seconds: Iterable[float], group_s: float, max_tasks: int) -> int:
-    """How many of the first tasks make a group: at most `group_s` of work, but one at least.
+    """How many of the first tasks make a group: see `group_of`."""
+    return group_of(seconds, group_s, max_tasks)[0]
+
+
+def group_of(seconds: Iterable[float], group_s: float, max_tasks: int) -> tuple[int, float]:
+    """How many of the first tasks make a group, at most `group_s` of work, but one at least; and its seconds of work.
 
     Args:
         seconds: what each waiting task will take, in order.
         group_s: seconds of work in a group.
         max_tasks: tasks in a group.
     """
-    total_s, length = 0.0, 0
+    work_s, length = 0.0, 0
     for task_s in seconds:
-        total_s += task_s
-        if length and (total_s > group_s or length >= max_tasks):
+        if length and (work_s + task_s > group_s or length >= max_tasks):
             break
+        work_s += task_s
         length += 1
-    return length
+    return length, work_s
 
 
 def may_be_early(task_s: float, group_s: float) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from muniflow.forecast.load import Capacity, bottleneck
-from muniflow.forecast.window import batch_window
+from muniflow.forecast.load import Capacity
+from muniflow.forecast.window import batch_window, total_window
 from muniflow.forecast.work import StageWork
 
 
@@ -40,8 +40,7 @@ def windows_of(
     """Return a window for each batch that is enough for all replicas, and together within the budget.
 
     A batch that needs less than an equal part of the budget leaves the rest to the others. Each has one image at least.
-    Together they have no more in flight than keeps the fleet busy: batches with the same bottleneck share one window,
-    so that the turns decide whose images the fleet works at, and not the windows.
+    Together they have no more in flight than keeps the fleet busy (`total_window`).
 
     Args:
         needs: of the batches that run.
@@ -52,11 +51,8 @@ def windows_of(
     wanted = {
         number: min(batch_window(need.stages, fleet, need.mean_pixels), most_images) for number, need in needs.items()
     }
-    shared: dict[str | None, int] = {}
-    for number, need in needs.items():
-        stage = bottleneck(need.stages, fleet)
-        shared[stage] = max(shared.get(stage, 0), wanted[number])
-    return AllWindows(_within(budget_bytes, needs, wanted), sum(shared.values()))
+    total = total_window(((need.stages, wanted[number]) for number, need in needs.items()), fleet)
+    return AllWindows(_within(budget_bytes, needs, wanted), total)
 
 
 def _within(budget_bytes: int, needs: Mapping[int, WindowNeed], wanted: Mapping[int, int]) -> dict[int, Window]:
