@@ -174,6 +174,17 @@ def test_a_lower_priority_has_little_in_flight_beside_a_higher_one():
     assert high == pytest.approx(40, rel=0.1)
 
 
+def test_a_lower_priority_holds_little_also_where_the_window_of_the_higher_one_is_full():
+    """As in the coordinator: a batch with images to dispatch counts, whether or not its window has room."""
+
+    def end_s(priority):
+        slow = load("slow", images=2_000, split=0.02, priority=priority)
+        return simulated_s([slow, load("quick", images=2_000, resize=0.001, blur=0.005)], one_each(), 9.0)["quick"]
+
+    # A twentieth of its window is nearly enough for a batch that nothing else holds up.
+    assert end_s("high") > 1.05 * end_s("normal")
+
+
 def test_many_batches_are_not_simulated():
     many = [load(f"{number}", resize=0.01, due_at=number) for number in range(BATCHES_LIMIT + 1)]
     found = list(finish_s(many, one_each(), 2.0).values())

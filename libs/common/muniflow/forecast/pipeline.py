@@ -168,15 +168,14 @@ class _Machine:
 
     def _ready(self, wider: float) -> list[_Flow]:
         """Those that may dispatch an image. A lower priority holds no more than its share of what is in flight."""
-        ready = [flow for flow in self.flows if flow.parts and flow.in_flight + 1 <= flow.window * wider]
-        if len({flow.load.priority for flow in ready}) == 1:
+        waiting = [flow for flow in self.flows if flow.parts]
+        ready = [flow for flow in waiting if flow.in_flight + 1 <= flow.window * wider]
+        if len({flow.load.priority for flow in waiting}) == 1:
             return ready
         filled: dict[tuple[str, Priority], float] = defaultdict(float)
         for flow in self.flows:
             filled[flow.load.owner, flow.load.priority] += flow.in_flight / flow.window
-        highest: dict[str, Priority] = {}
-        for flow in sorted(ready, key=lambda flow: RANKS[flow.load.priority]):
-            highest[flow.load.owner] = flow.load.priority
+        highest = {flow.load.owner: flow.load.priority for flow in sorted(waiting, key=_rank)}
         return [
             flow
             for flow in ready
@@ -253,6 +252,10 @@ class _Machine:
         else:
             flow.in_flight -= images
             flow.left -= images
+
+
+def _rank(flow: _Flow) -> int:
+    return RANKS[flow.load.priority]
 
 
 def _shares(flows: Sequence[_Flow]) -> list[float]:
